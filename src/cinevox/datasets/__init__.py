@@ -1,0 +1,49 @@
+"""Data sets: one file each, the file name is the key. See docs/adding.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.params import Track
+from cinevox.responses import Responses
+
+
+class Dataset(Protocol):
+    """Clips and responses of one study. Opening reads names only; responses are read when asked for."""
+
+    @property
+    def clips(self) -> tuple[Path, ...]:
+        """Every clip in order: the training clips, then the test clips."""
+        ...
+
+    @property
+    def subjects(self) -> tuple[str, ...]: ...
+
+    def pickle(self, track: Track, subject: str, roi: str) -> Path:
+        """The file that holds these training responses (for messages and validation)."""
+        ...
+
+    def train_responses(self, track: Track, subject: str, roi: str) -> Responses: ...
+
+    def test_responses(self, track: Track, subject: str, roi: str) -> Responses | None:
+        """Responses to the test clips; None where the study keeps them."""
+        ...
+
+    def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:
+        """(78, 93, 71) volume: where the whole-brain columns lie, in C order; None without the full track."""
+        ...
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set as a plug-in. `affine` maps voxel indices of the mask to MNI152 millimetres, (4, 4)."""
+
+    title: str
+    open: Callable[[Path], Dataset]
+    affine: tuple[tuple[float, float, float, float], ...]

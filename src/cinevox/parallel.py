@@ -1,0 +1,29 @@
+"""One place that says how parallel work runs. Steps call joblib's `Parallel()` bare; the caller opens this."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import joblib
+
+from cinevox.params import Parallel
+
+
+@contextlib.contextmanager
+def context(settings: Parallel) -> Iterator[int]:
+    """Run the bare `joblib.Parallel()` calls inside with these workers, one BLAS thread each.
+
+    Yields the number of workers. More than one BLAS thread inside a worker costs two to ten times the time
+    of the small products that fill most steps; the numbers do not depend on the number of workers.
+    """
+    n_jobs = joblib.cpu_count() if settings.n_jobs == -1 else settings.n_jobs
+    if n_jobs < 1:
+        raise ValueError(f"parallel.n_jobs is {settings.n_jobs}; expected -1 (every core) or at least 1")
+    if settings.backend == "sequential" or n_jobs == 1:
+        with joblib.parallel_config(backend="sequential", n_jobs=1):
+            yield 1
+        return
+    threads = {"inner_max_num_threads": 1} if settings.backend == "loky" else {}
+    with joblib.parallel_config(backend=settings.backend, n_jobs=n_jobs, **threads):
+        yield n_jobs

@@ -1,0 +1,267 @@
+"""The parameters of a run: the only reader of params.yaml.
+
+One frozen model per section, one section per step. Unknown keys are refused, and every error is reported
+together, by its dotted name. What a parameter means is said once, in params.yaml beside its value.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+MINI_ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
+WHOLE_BRAIN = "WB"
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Scalar = float | int | str | bool | None | list[float] | list[str]
+Weights = Literal["package", "pretrained", "file", "random"]
+Track = Literal["mini", "full"]
+
+FEATURES_GRAMMAR = re.compile(r"(?P<group>layer|pair|all)(?P<raw>_raw)?(?:_poly(?P<degree>[2-9]))?")
+
+
+class ParamsError(ValueError):
+    """The parameters are unusable; the message lists every fault."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dataset(Section):
+    name: str
+    folder: Path
+    subjects: Annotated[list[str], Field(min_length=1)]
+    rois: Annotated[list[str], Field(min_length=1)]
+
+    def track_rois(self, track: Track) -> tuple[str, ...]:
+        return tuple(self.rois) if track == "mini" else (WHOLE_BRAIN,)
+
+
+class Simulation(Section):
+    datasets: list[str]
+    seed: Seed
+    n_subjects: Annotated[int, Field(ge=1, le=10)]
+    n_train: Annotated[int, Field(ge=20)]
+    n_test: Annotated[int, Field(ge=10)]
+    n_train_repetitions: Annotated[int, Field(ge=2)]
+    n_test_repetitions: Annotated[int, Field(ge=2)]
+    voxel_fraction: Annotated[float, Field(gt=0, le=1)]
+    min_voxels: Positive
+    null_fraction: Annotated[float, Field(ge=0, lt=1)]
+    network: str
+    weights: Weights
+    n_frames: Positive
+    n_latents: Positive
+    generators: dict[str, str]
+
+    @model_validator(mode="after")
+    def _every_roi_has_a_generator(self) -> Simulation:
+        if set(self.generators) != set(MINI_ROIS):
+            raise ValueError(f"generators must name each of {', '.join(MINI_ROIS)} once")
+        return self
+
+
+class Validation(Section):
+    clip_size: tuple[Positive, Positive]
+    clip_seconds: tuple[float, float]
+    fps: tuple[float, float]
+    n_repetitions: Annotated[int, Field(ge=2)]
+    min_split_half: Annotated[float, Field(ge=-1, le=1)]
+
+
+class Splits(Section):
+    scheme: Literal["random", "last"]
+    validation_fraction: Fraction
+    n_folds: Annotated[int, Field(ge=2)]
+    seed: Seed
+
+
+class Frames(Section):
+    counts: Annotated[list[Positive], Field(min_length=1)]
+    size: Annotated[int, Field(ge=32)]
+    resize: Literal["direct", "crop"]
+
+
+class Network(Section):
+    weights: Weights
+    file: Path | None
+    n_frames: Positive
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _a_file_where_it_is_used(self) -> Network:
+        if (self.weights == "file") != (self.file is not None):
+            raise ValueError("file must be a path with weights: file, and null otherwise")
+        return self
+
+
+class Features(Section):
+    over_frames: Literal["mean", "max", "none"]
+    batch_size: Positive
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    compute: Literal["float32", "bfloat16", "float16"]
+    storage: Literal["float32", "float16"]
+    memory_format: Literal["channels_last", "contiguous"]
+
+
+class Reduction(Section):
+    n_components: Positive
+    standardize: bool
+    normalize: bool
+
+
+class Ceiling(Section):
+    policy: Literal["exclude", "floor"]
+    min_reliability: Fraction
+
+
+class Fits(Section):
+    batch_voxels: Positive
+
+
+class Row(Section):
+    """One line of the paper's tables: what is fitted to which responses."""
+
+    track: Track
+    network: str
+    features: str
+    regressor: str
+    reported: float | None
+
+    @model_validator(mode="after")
+    def _known_grammar(self) -> Row:
+        if not FEATURES_GRAMMAR.fullmatch(self.features):
+            raise ValueError(
+                f"features is {self.features!r}; expected layer, pair or all, "
+                "then _raw for no PCA, then _poly2 for polynomial terms (layer, all_raw, pair_poly2)"
+            )
+        return self
+
+    @property
+    def name(self) -> str:
+        return f"{self.track}-{self.network}-{self.features}-{self.regressor}"
+
+
+class Experiments(Section):
+    voxelwise: dict[str, Row]
+
+    @model_validator(mode="after")
+    def _names_say_what_rows_are(self) -> Experiments:
+        wrong = [f"{key} is {row.name}" for key, row in self.voxelwise.items() if key != row.name]
+        if wrong:
+            raise ValueError("a row's key is <track>-<network>-<features>-<regressor>; " + "; ".join(wrong))
+        return self
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        return self.voxelwise
+
+
+class Scores(Section):
+    n_bootstraps: Annotated[int, Field(ge=20)]
+    confidence: Fraction
+    seed: Seed
+
+
+class Selection(Section):
+    policy: Literal["validation", "paper"]
+
+
+class Report(Section):
+    brain_row: str | None
+
+
+class Gate(Section):
+    absolute: Annotated[float, Field(ge=0)]
+    relative: Annotated[float, Field(ge=0)]
+    use_interval: bool
+
+
+class Tracking(Section):
+    experiment: str
+    uri: str
+
+
+class Parallel(Section):
+    backend: Literal["loky", "threading", "sequential"]
+    n_jobs: int
+
+
+class Params(Section):
+    """Every section of params.yaml, checked one by one and against each other."""
+
+    dataset: Dataset
+    simulation: Simulation
+    validation: Validation
+    splits: Splits
+    frames: Frames
+    networks: dict[str, Network]
+    features: Features
+    reduction: Reduction
+    ceiling: Ceiling
+    regressors: dict[str, dict[str, Scalar]]
+    fits: Fits
+    experiments: Experiments
+    scores: Scores
+    selection: Selection
+    report: Report
+    gate: Gate
+    tracking: Tracking
+    parallel: Parallel
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Params:
+        faults = [
+            f"networks.{name}.n_frames is {network.n_frames}, and frames.counts has {self.frames.counts}"
+            for name, network in self.networks.items()
+            if network.n_frames not in self.frames.counts
+        ]
+        rows = self.experiments.rows
+        for name, row in rows.items():
+            for section, key in (("networks", row.network), ("regressors", row.regressor)):
+                known = sorted(getattr(self, section))
+                if key not in known:
+                    faults.append(f"row {name}: {key} is not a key of {section} ({', '.join(known)})")
+        if self.report.brain_row is not None and self.report.brain_row not in rows:
+            faults.append(f"report.brain_row is {self.report.brain_row}, which is no row of experiments")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+def load(path: Path) -> Params:
+    """Read and check a parameter file.
+
+    Raises
+    ------
+    ParamsError
+        The file is missing, is not YAML, or breaks a rule; the message lists every fault by dotted name.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; run from the repository's root") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not YAML: {error}") from None
+    return parse(document, source=str(path))
+
+
+def parse(document: Any, source: str) -> Params:
+    """Check a parsed document; `source` names it in the error."""
+    try:
+        return Params.model_validate(document)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, fault['loc'])) or 'params'}: {fault['msg'].removeprefix('Value error, ')}"
+            + ("" if isinstance(fault["input"], dict | Section) else f" (found {fault['input']!r})")
+            for fault in error.errors()
+        ]
+        count = len(lines)
+        raise ParamsError(f"{source}: {count} fault{'s' * (count > 1)}\n" + "\n".join(lines)) from None

@@ -1,0 +1,78 @@
+"""Where everything lies: the only place a path is spelled (dvc.yaml spells them once more; a test compares)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every file and folder of a run, from the repository's root."""
+
+    root: Path = Path()
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def paper_params(self) -> Path:
+        return self.root / "params.paper.yaml"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    def simulation(self, dataset: str) -> Path:
+        return self.data / dataset
+
+    @property
+    def validation(self) -> Path:
+        return self.data / "validation"
+
+    def frames(self, count: int) -> Path:
+        return self.data / "frames" / str(count)
+
+    def features(self, network: str) -> Path:
+        return self.data / "features" / network
+
+    def reduction(self, network: str) -> Path:
+        return self.data / "reduction" / network
+
+    @property
+    def ceiling(self) -> Path:
+        return self.data / "ceiling"
+
+    def fits(self, row: str) -> Path:
+        return self.data / "fits" / row
+
+    def scores(self, row: str) -> Path:
+        return self.data / "scores" / row
+
+    def selection(self, row: str) -> Path:
+        return self.data / "selection" / row
+
+    def metrics(self, row: str) -> Path:
+        return self.root / "metrics" / f"{row}.json"
+
+    @property
+    def baseline(self) -> Path:
+        return self.root / "metrics" / "baseline.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    @property
+    def gate(self) -> Path:
+        return self.root / "gate"
+
+    @property
+    def tracking(self) -> Path:
+        return self.root / "tracking"
+
+    @property
+    def unfinished(self) -> Path:
+        """Work a killed stage left behind and takes up again; never a DVC output."""
+        return self.root / "tmp" / "unfinished"

@@ -1,0 +1,53 @@
+"""Regressors: one file each, the file name is the key. See docs/adding.md.
+
+A regressor maps features X (n_clips, n_features) to responses Y (n_clips, n_voxels), all voxels at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.splits import Fold
+
+Floats = NDArray[np.floating]
+
+
+class Regressor(Protocol):
+    """What every regressor does. The options are arguments of its constructor.
+
+    diagnostics: after `fit`, arrays of length n_voxels (alpha chosen, converged, empty model, ...) by name.
+    """
+
+    diagnostics: Mapping[str, NDArray[Any]]
+
+    def fit(self, X: Floats, Y: Floats, *, folds: Sequence[Fold], bands: Sequence[slice]) -> Self:
+        """Fit every column of Y.
+
+        X: (n_clips, n_features); Y: (n_clips, n_voxels), both of the training clips, neither changed
+        folds: for whatever is chosen by cross-validation
+        bands: columns of X that belong to one layer, in order
+        """
+        ...
+
+    def predict(self, X: Floats) -> NDArray[np.float32]:
+        """Predicted responses to other clips, (n_clips, n_voxels)."""
+        ...
+
+
+@dataclass(frozen=True)
+class RegressorSpec:
+    """A regressor as a plug-in.
+
+    title: for tables
+    make: builds it from its options in params.yaml, as keyword arguments; raises ValueError on a bad value
+    joint: whether voxels of one ROI are fitted together (they share something), not one by one
+    """
+
+    title: str
+    make: Callable[..., Regressor]
+    joint: bool = False

@@ -1,0 +1,97 @@
+"""Responses: what the voxels of one ROI of one subject did, and how many such blocks stand side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Single-trial responses of one ROI of one subject.
+
+    values: float32, (n_stimuli, n_repetitions, n_voxels)
+    """
+
+    values: NDArray[np.floating]
+    subject: str
+    roi: str
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3:
+            raise ValueError(
+                f"{self.subject} {self.roi}: responses of shape {self.values.shape}, "
+                "expected (n_stimuli, n_repetitions, n_voxels)"
+            )
+
+    @property
+    def n_voxels(self) -> int:
+        return self.values.shape[2]
+
+    def mean(self) -> NDArray[np.float32]:
+        """Mean over repetitions, (n_stimuli, n_voxels)."""
+        return self.values.mean(axis=1, dtype=np.float64).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The voxels of one ROI of one subject, as consecutive columns of a matrix that holds many."""
+
+    subject: str
+    roi: str
+    n_voxels: int
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which block each column of a (n_stimuli, n_voxels) matrix belongs to."""
+
+    blocks: tuple[Block, ...]
+
+    @cached_property
+    def n_voxels(self) -> int:
+        return sum(block.n_voxels for block in self.blocks)
+
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        stops = tuple(accumulate(block.n_voxels for block in self.blocks))
+        return tuple(slice(stop - block.n_voxels, stop) for block, stop in zip(self.blocks, stops))
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(block.subject for block in self.blocks))
+
+    @property
+    def rois(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(block.roi for block in self.blocks))
+
+    def to_json(self) -> list[dict[str, str | int]]:
+        return [vars(block) for block in self.blocks]
+
+    @classmethod
+    def from_json(cls, content: Iterable[dict]) -> Columns:
+        return cls(tuple(Block(**block) for block in content))
+
+
+def side_by_side(parts: Sequence[Responses]) -> tuple[NDArray[np.float32], Columns]:
+    """Mean responses of many blocks as one matrix (n_stimuli, n_voxels), and whose column is whose.
+
+    Raises
+    ------
+    ValueError
+        The parts have different numbers of stimuli.
+    """
+    counts = {(part.subject, part.roi): len(part.values) for part in parts}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{subject} {roi} {n}" for (subject, roi), n in counts.items())
+        raise ValueError(f"responses to different numbers of stimuli: {listed}")
+    columns = Columns(tuple(Block(part.subject, part.roi, part.n_voxels) for part in parts))
+    matrix = np.empty((len(parts[0].values), columns.n_voxels), dtype=np.float32)
+    for part, where in zip(parts, columns.slices):
+        matrix[:, where] = part.mean()
+    return matrix, columns

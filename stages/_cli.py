@@ -1,0 +1,71 @@
+"""What every stage script needs: its arguments, its parameters, logging, progress and workers.
+
+A script names the sections of params.yaml that it reads, the same ones that dvc.yaml lists; asking for
+another one is an error, so a result can't depend on a parameter that DVC doesn't see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cinevox import params as params_module
+from cinevox import parallel
+from cinevox.paths import Paths
+
+UNTRACKED = ("parallel",)  # changes how fast a result comes, never the result
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one stage. `params` has only the sections that the script declared."""
+
+    name: str
+    instance: str
+    params: Any
+    paths: Paths
+    log: logging.Logger
+    n_workers: int
+
+    def progress(self, items: Iterable, total: int, label: str) -> Iterator:
+        """Pass the items through, showing how many are done, the rate and the time left."""
+        interval = 0.2 if sys.stderr.isatty() else 10.0
+        yield from tqdm(items, total=total, desc=label, mininterval=interval, leave=False, file=sys.stderr)
+
+
+class _Declared:
+    def __init__(self, params: params_module.Params, sections: Iterable[str], stage: str) -> None:
+        self._params, self._sections, self._stage = params, frozenset(sections), stage
+
+    def __getattr__(self, section: str) -> Any:
+        if section not in self._sections:
+            raise AttributeError(f"stages/{self._stage}.py reads params.{section} without declaring it")
+        return getattr(self._params, section)
+
+
+def stage(main: Callable[[Run], None], *sections: str) -> None:
+    """Run `main` as the stage its file is named after. User mistakes end in one message, not a traceback."""
+    name = Path(sys.argv[0]).stem
+    parser = argparse.ArgumentParser(prog=f"stages/{name}.py", description=sys.modules["__main__"].__doc__)
+    parser.add_argument("instance", nargs="?", default="", help="network, row, ... where the stage has several")
+    instance = parser.parse_args().instance
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log = logging.getLogger(f"{name}@{instance}" if instance else name)
+    started = time.perf_counter()
+    try:
+        paths = Paths()
+        params = params_module.load(paths.params)
+        with parallel.context(params.parallel) as n_workers:
+            main(Run(name, instance, _Declared(params, sections, name), paths, log, n_workers))
+    except ValueError as error:  # every error that a user can cure is one
+        log.error("%s: %s", log.name, error)
+        sys.exit(1)
+    log.info("%s: done in %.1f s", log.name, time.perf_counter() - started)
