@@ -17,8 +17,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cinevox import params as params_module
 from cinevox import parallel
+from cinevox import params as params_module
+from cinevox.errors import InputError
 from cinevox.paths import Paths
 
 UNTRACKED = ("parallel",)  # changes how fast a result comes, never the result
@@ -65,7 +66,7 @@ def stage(main: Callable[[Run], None], *sections: str) -> None:
         params = params_module.load(paths.params)
         with parallel.context(params.parallel) as n_workers:
             main(Run(name, instance, _Declared(params, sections, name), paths, log, n_workers))
-    except ValueError as error:  # every error that a user can cure is one
+    except InputError as error:
         log.error("%s: %s", log.name, error)
         sys.exit(1)
     log.info("%s: done in %.1f s", log.name, time.perf_counter() - started)

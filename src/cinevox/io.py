@@ -11,15 +11,17 @@ import math
 import os
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cinevox.errors import InputError
 
-class FileError(ValueError):
+
+class FileError(InputError):
     """A file is missing, broken, hostile or of the wrong shape; the message names it and the cure."""
 
 
@@ -55,7 +57,7 @@ def _frombuffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: s
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if order == "F" else "C").copy()
 
 
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+_ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _encode,

@@ -108,9 +108,7 @@ def noise_ceiling(
     return np.sqrt(np.where(known, reliability, np.nan)), known
 
 
-def normalized_correlation_score(
-    measured: Floats, predicted: Floats, ceiling: Floats
-) -> NDArray[np.float64]:
+def normalized_correlation_score(measured: Floats, predicted: Floats, ceiling: Floats) -> NDArray[np.float64]:
     """r / ceiling of each voxel, (n_voxels,); NaN where the ceiling is. Not clipped: it can exceed 1."""
     return correlation_score(measured, predicted) / np.asarray(ceiling, dtype=np.float64)
 
@@ -120,9 +118,7 @@ def resampled_clips(n_stimuli: int, n_resamples: int, rng: np.random.Generator) 
     return rng.multinomial(n_stimuli, np.full(n_stimuli, 1 / n_stimuli), size=n_resamples).astype(np.float64)
 
 
-def bootstrap_means(
-    measured: Floats, predicted: Floats, weights: Floats, resamples: Floats
-) -> NDArray[np.float64]:
+def bootstrap_means(measured: Floats, predicted: Floats, weights: Floats, resamples: Floats) -> NDArray[np.float64]:
     """Weighted sums of the voxels' correlations in every resample of the clips, by matrix products.
 
     The correlation of a resample in which clip i occurs c_i times is that of the weighted sums

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import joblib
 
+from cinevox.errors import InputError
 from cinevox.params import Parallel
 
 
@@ -19,7 +20,7 @@ def context(settings: Parallel) -> Iterator[int]:
     """
     n_jobs = joblib.cpu_count() if settings.n_jobs == -1 else settings.n_jobs
     if n_jobs < 1:
-        raise ValueError(f"parallel.n_jobs is {settings.n_jobs}; expected -1 (every core) or at least 1")
+        raise InputError(f"parallel.n_jobs is {settings.n_jobs}; expected -1 (every core) or at least 1")
     if settings.backend == "sequential" or n_jobs == 1:
         with joblib.parallel_config(backend="sequential", n_jobs=1):
             yield 1

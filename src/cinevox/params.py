@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cinevox.errors import InputError
+
 MINI_ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 WHOLE_BRAIN = "WB"
 
@@ -26,7 +28,7 @@ Track = Literal["mini", "full"]
 FEATURES_GRAMMAR = re.compile(r"(?P<group>layer|pair|all)(?P<raw>_raw)?(?:_poly(?P<degree>[2-9]))?")
 
 
-class ParamsError(ValueError):
+class ParamsError(InputError):
     """The parameters are unusable; the message lists every fault."""
 
 

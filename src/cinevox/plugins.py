@@ -10,8 +10,10 @@ import importlib
 import pkgutil
 from typing import Any
 
+from cinevox.errors import InputError
 
-class PluginError(ValueError):
+
+class PluginError(InputError):
     """A name that is no plug-in, or a plug-in without a SPEC."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.errors import InputError
 from cinevox.params import Splits
 
 Indices = NDArray[np.intp]
@@ -41,13 +42,13 @@ def split(n_train_clips: int, n_test_clips: int, settings: Splits) -> Split:
 
     Raises
     ------
-    ValueError
+    InputError
         Too few clips would remain for the folds.
     """
     n_validation = max(2, round(n_train_clips * settings.validation_fraction))
     n_fitted = n_train_clips - n_validation
     if n_fitted < 2 * settings.n_folds:
-        raise ValueError(
+        raise InputError(
             f"{n_train_clips} training clips leave {n_fitted} to fit after {n_validation} for validation, and "
             f"{settings.n_folds} folds need at least {2 * settings.n_folds}; lower splits.validation_fraction or n_folds"
         )
@@ -66,11 +67,11 @@ def folds(n_rows: int, n_folds: int) -> tuple[Fold, ...]:
 
     Raises
     ------
-    ValueError
+    InputError
         Fewer rows than folds.
     """
     if n_folds < 2 or n_rows < n_folds:
-        raise ValueError(f"{n_rows} training clips cannot make {n_folds} folds; expected 2 <= n_folds <= n_clips")
+        raise InputError(f"{n_rows} training clips cannot make {n_folds} folds; expected 2 <= n_folds <= n_clips")
     every = np.arange(n_rows)
     held_out: Sequence[Indices] = np.array_split(every, n_folds)
     return tuple(Fold(fit=np.setdiff1d(every, rows), held_out=rows) for rows in held_out)

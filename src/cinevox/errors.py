@@ -1,0 +1,9 @@
+"""The one error a user can cure."""
+
+
+class InputError(ValueError):
+    """Something given to cinevox (a file, a parameter, a name) is unusable.
+
+    The message names the thing, what was found, what was expected and the cure. Stages print it alone;
+    any other exception is a defect of the program and keeps its traceback.
+    """
