@@ -50,7 +50,7 @@ def split(n_train_clips: int, n_test_clips: int, settings: Splits) -> Split:
     if n_fitted < 2 * settings.n_folds:
         raise InputError(
             f"{n_train_clips} training clips leave {n_fitted} to fit after {n_validation} for validation, and "
-            f"{settings.n_folds} folds need at least {2 * settings.n_folds}; lower splits.validation_fraction or n_folds"
+            f"{settings.n_folds} folds need {2 * settings.n_folds}; lower splits.validation_fraction or splits.n_folds"
         )
     order = np.arange(n_train_clips)
     if settings.scheme == "random":
