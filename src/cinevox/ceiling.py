@@ -1,0 +1,56 @@
+"""The noise ceiling's raw material: how reliable each voxel's mean response is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.metrics import split_half_reliability
+from cinevox.responses import Block, Columns, Responses
+
+Read = Callable[[str, str], tuple[Responses, Responses | None]]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Reliability of every voxel of a track, one block per subject and ROI.
+
+    by_split: split name -> (n_voxels,). `validation`: of the mean over the training repetitions, on all
+        training clips (the validation clips alone are too few); `test`: of the mean over the test
+        repetitions, on the test clips, as the challenge does; absent without test responses
+    n_repetitions: split name -> repetitions averaged
+    """
+
+    columns: Columns
+    by_split: dict[str, NDArray[np.float64]]
+    n_repetitions: dict[str, int]
+
+
+def reliability(read: Read, subjects: Sequence[str], rois: Sequence[str]) -> Reliability:
+    """Split-half reliability of every subject's ROIs, worker by worker.
+
+    read: (subject, roi) -> training responses, and test responses or None
+    """
+    wanted = [(subject, roi) for subject in subjects for roi in rois]
+    parts = joblib.Parallel()(joblib.delayed(_of_block)(read, subject, roi) for subject, roi in wanted)
+    columns = Columns(tuple(block for block, _, _ in parts))
+    splits = [name for name in ("validation", "test") if all(name in found for _, found, _ in parts)]
+    return Reliability(
+        columns,
+        {name: np.concatenate([found[name] for _, found, _ in parts]) for name in splits},
+        {name: parts[0][2][name] for name in splits},
+    )
+
+
+def _of_block(read: Read, subject: str, roi: str) -> tuple[Block, dict[str, NDArray[np.float64]], dict[str, int]]:
+    train, test = read(subject, roi)
+    given = {"validation": train} | ({"test": test} if test is not None else {})
+    return (
+        Block(subject, roi, train.n_voxels),
+        {name: split_half_reliability(part.values) for name, part in given.items()},
+        {name: part.values.shape[1] for name, part in given.items()},
+    )

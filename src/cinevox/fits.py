@@ -1,0 +1,125 @@
+"""Fits: one regressor on every candidate feature space, for all voxels of all subjects at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import PolynomialFeatures
+
+from cinevox.regressors import RegressorSpec
+from cinevox.responses import Columns
+from cinevox.spaces import Space
+from cinevox.splits import Split, folds
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one feature space gives.
+
+    predicted: split name -> float32 (n_clips, n_voxels), for the validation and the test clips
+    diagnostics: name -> what the solver says of its voxels: a count of flags, or the range of a number
+    """
+
+    space: Space
+    predicted: dict[str, NDArray[np.float32]]
+    diagnostics: dict[str, Any]
+
+
+def fit(
+    spaces: Sequence[Space],
+    layers: Mapping[str, Floats],
+    measured: NDArray[np.float32],
+    columns: Columns,
+    split: Split,
+    n_folds: int,
+    spec: RegressorSpec,
+    options: Mapping[str, Any],
+    batch_voxels: int,
+) -> Iterator[Fit]:
+    """Fit every candidate on the training clips and predict the validation and test clips.
+
+    A task is one space and one batch of voxels; workers take them in turn, and a space is yielded as soon as
+    its last batch is done. Voxels don't influence each other, except within an ROI where the regressor is
+    joint: there a batch is a block, one subject's ROI. Nothing sees a clip outside `split.train` in fitting.
+
+    layers: layer -> (n_clips, n_features), components or raw, of all clips
+    measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
+    """
+    batches = list(columns.slices) if spec.joint else _batches(columns.n_voxels, batch_voxels)
+    tasks = (
+        joblib.delayed(_fit_batch)(
+            space,
+            [layers[layer] for layer in space.layers],
+            measured[split.train, batch],
+            split,
+            n_folds,
+            spec.make,
+            dict(options),
+        )
+        for space in spaces
+        for batch in batches
+    )
+    results = joblib.Parallel(return_as="generator")(tasks)
+    for space in spaces:
+        parts = [next(results) for _ in batches]
+        yield Fit(
+            space,
+            {name: np.concatenate([predicted[name] for predicted, _ in parts], axis=1) for name in parts[0][0]},
+            _summary([diagnostics for _, diagnostics in parts]),
+        )
+
+
+def feature_matrix(space: Space, layers: Sequence[Floats], split: Split) -> tuple[Floats, tuple[slice, ...]]:
+    """The regressors of one space: its layers side by side, polynomial terms added where asked.
+
+    Polynomial terms are all products of up to `degree` features, z-scored on the training clips.
+    Returns (n_clips, n_features) and, per layer, which columns are its own (a space with products of
+    features from several layers is one band).
+    """
+    flat = [layer.reshape(len(layer), -1) for layer in layers]
+    stops = list(accumulate(layer.shape[1] for layer in flat))
+    bands = tuple(slice(stop - layer.shape[1], stop) for layer, stop in zip(flat, stops))
+    X = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+    if space.degree == 1:
+        return X, bands
+    X = PolynomialFeatures(space.degree, include_bias=False).fit_transform(X)
+    spread = X[split.train].std(axis=0)
+    X = (X - X[split.train].mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return X.astype(np.float32), (slice(0, X.shape[1]),)
+
+
+def _fit_batch(
+    space: Space,
+    layers: Sequence[Floats],
+    Y: NDArray[np.float32],
+    split: Split,
+    n_folds: int,
+    make: Callable[..., Any],
+    options: dict[str, Any],
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]]]:
+    X, bands = feature_matrix(space, layers, split)
+    regressor = make(**options).fit(X[split.train], Y, folds=folds(len(split.train), n_folds), bands=bands)
+    predicted = {name: regressor.predict(X[split[name]]) for name in ("validation", "test") if len(split[name])}
+    return predicted, dict(regressor.diagnostics)
+
+
+def _batches(n_voxels: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, n_voxels)) for start in range(0, n_voxels, size)]
+
+
+def _summary(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any]:
+    joined = {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
+    return {
+        name: int(values.sum())
+        if values.dtype == bool
+        else {"min": values.min(), "median": np.median(values), "max": values.max()}
+        for name, values in joined.items()
+    }

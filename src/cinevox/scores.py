@@ -1,0 +1,91 @@
+"""Scores: predictions against measured responses, per voxel, per ROI and subject, with their uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cinevox import metrics
+from cinevox.aggregation import AGGREGATIONS, block_weights, interval, weighted
+from cinevox.responses import Columns
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class SpaceScore:
+    """Scores of one feature space on one split.
+
+    correlation, normalized: (n_voxels,); NaN in `normalized` where the voxel is excluded
+    blocks: one line per subject and ROI
+    replicates: (n_resamples, n_blocks), mean normalized correlation of each block in each bootstrap resample
+    """
+
+    correlation: NDArray[np.float32]
+    normalized: NDArray[np.float32]
+    blocks: pd.DataFrame
+    replicates: NDArray[np.float32]
+
+
+def score(
+    measured: Floats, predicted: Floats, ceiling: NDArray[np.float64], columns: Columns, resamples: Floats
+) -> SpaceScore:
+    """Score one space's predictions.
+
+    Plain correlations average all voxels of a block; normalized ones (r / ceiling) those whose ceiling is not
+    NaN. A voxel or a prediction that does not vary has r = 0, stays in both, and is counted in `n_constant`.
+    The bootstrap resamples clips, the same ones for every voxel and subject, and keeps the ceiling fixed.
+
+    measured, predicted: (n_clips, n_voxels); ceiling: (n_voxels,), from `metrics.noise_ceiling`
+    resamples: (n_resamples, n_clips), from `metrics.resampled_clips`
+    """
+    r = metrics.correlation_score(measured, predicted)
+    normalized = r / ceiling
+    constant = metrics.is_constant(measured) | metrics.is_constant(predicted)
+    weights = np.zeros((columns.n_voxels, len(columns.blocks)))
+    lines = []
+    for number, (block, where) in enumerate(zip(columns.blocks, columns.slices)):
+        scored = np.isfinite(ceiling[where])
+        n_scored = int(scored.sum())
+        weights[where, number] = np.where(scored, 1 / np.where(scored, ceiling[where], 1), 0) / max(n_scored, 1)
+        lines.append(
+            {
+                "subject": block.subject,
+                "roi": block.roi,
+                "correlation": r[where].mean(),
+                "normalized_correlation": normalized[where][scored].mean() if n_scored else np.nan,
+                "n_voxels": block.n_voxels,
+                "n_excluded": block.n_voxels - n_scored,
+                "n_constant": int(constant[where].sum()),
+            }
+        )
+    replicates = metrics.bootstrap_means(measured, predicted, weights, resamples)
+    blocks = pd.DataFrame(lines)
+    replicates[:, blocks["normalized_correlation"].isna()] = np.nan
+    return SpaceScore(r.astype(np.float32), normalized.astype(np.float32), blocks, replicates.astype(np.float32))
+
+
+def roi_table(space_score: SpaceScore, rois: Sequence[str], confidence: float) -> pd.DataFrame:
+    """One line per ROI and aggregation: mean scores, interval over clips, and how many voxels stand behind it."""
+    blocks = space_score.blocks
+    lines = []
+    for roi in rois:
+        inside = blocks[blocks["roi"] == roi]
+        for aggregation in AGGREGATIONS:
+            weights = block_weights(blocks, roi, aggregation)
+            over = np.ones(len(inside)) if aggregation == "subjects" else inside["n_voxels"]
+            lines.append(
+                {
+                    "roi": roi,
+                    "aggregation": aggregation,
+                    "correlation": np.average(inside["correlation"], weights=over),
+                    "normalized_correlation": float(weighted(blocks["normalized_correlation"].to_numpy(), weights)),
+                    **interval(weighted(space_score.replicates, weights), confidence),
+                    **{name: int(inside[name].sum()) for name in ("n_voxels", "n_excluded", "n_constant")},
+                }
+            )
+    return pd.DataFrame(lines)
