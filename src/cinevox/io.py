@@ -119,6 +119,12 @@ def _refuse_objects(content: Any, path: Path) -> None:
             stack.extend(item)
 
 
+def folder(path: Path) -> Path:
+    """The folder, made if it is not there."""
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def write_pickle(path: Path, content: dict[str, NDArray[Any]]) -> None:
     """Write a dict of arrays as Python 2 could read it (protocol 2)."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -39,6 +39,9 @@ class Section(BaseModel):
 class Dataset(Section):
     name: str
     folder: Path
+    clips: str
+    responses: str
+    tracks: Annotated[list[Track], Field(min_length=1)]
     subjects: Annotated[list[str], Field(min_length=1)]
     rois: Annotated[list[str], Field(min_length=1)]
 

@@ -40,9 +40,8 @@ class Paths:
     def reduction(self, network: str) -> Path:
         return self.data / "reduction" / network
 
-    @property
-    def ceiling(self) -> Path:
-        return self.data / "ceiling"
+    def ceiling(self, track: str) -> Path:
+        return self.data / "ceiling" / track
 
     def fits(self, row: str) -> Path:
         return self.data / "fits" / row

@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox import params as settings
+from cinevox import plugins
 from cinevox.params import Track
 from cinevox.responses import Responses
 
@@ -20,6 +22,11 @@ class Dataset(Protocol):
     @property
     def clips(self) -> tuple[Path, ...]:
         """Every clip in order: the training clips, then the test clips."""
+        ...
+
+    @property
+    def n_train_clips(self) -> int:
+        """How many of the clips train, the first ones; the response files say so, one of which is read."""
         ...
 
     @property
@@ -45,5 +52,17 @@ class DatasetSpec:
     """A data set as a plug-in. `affine` maps voxel indices of the mask to MNI152 millimetres, (4, 4)."""
 
     title: str
-    open: Callable[[Path], Dataset]
+    open: Callable[[settings.Dataset], Dataset]
     affine: tuple[tuple[float, float, float, float], ...]
+
+
+def open_dataset(wanted: settings.Dataset) -> Dataset:
+    """The data set that params.dataset names and points to.
+
+    Raises
+    ------
+    InputError
+        No such plug-in, or its folder is not there or holds something else.
+    """
+    dataset: Dataset = plugins.load("cinevox.datasets", wanted.name).open(wanted)
+    return dataset
