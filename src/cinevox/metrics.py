@@ -53,7 +53,7 @@ def split_half_reliability(values: Floats) -> NDArray[np.float64]:
     """Reliability of the mean over repetitions: every distinct half split, stepped up to full length, averaged.
 
     For halves of p R and q R repetitions with correlation r, the reliability of all R is Horst's (1951)
-        r (sqrt(r^2 + 4 p q (1 - r^2)) - r) / (2 p q (1 - r^2)),
+        2 r / (sqrt(r^2 + 4 p q (1 - r^2)) + r),
     which for p = q = 1/2 is Spearman-Brown's 2 r / (1 + r). Ten repetitions have 126 distinct splits, three
     have 3. A half of zero variance counts as r = 0.
 
@@ -165,8 +165,5 @@ def _half_splits(n: int) -> NDArray[np.float64]:
 
 
 def _stepped_up(r: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    r = np.clip(r, -1 + 1e-12, 1 - 1e-12)
-    if share == 0.5:
-        return 2 * r / (1 + r)
-    pq, rest = share * (1 - share), 1 - r**2
-    return r * (np.sqrt(r**2 + 4 * pq * rest) - r) / (2 * pq * rest)
+    root = np.sqrt(r**2 + 4 * share * (1 - share) * (1 - r**2).clip(min=0))
+    return 2 * r / np.maximum(root + r, 1e-12)

@@ -1,0 +1,73 @@
+# Every command of the project. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash -o pipefail
+PYTHON ?= python3
+BIN := .venv/bin
+UV_VERSION := 0.13.9
+# Tools report to nobody; workers keep one BLAS thread each; the commands of the virtual environment come first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export GX_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+
+.PHONY: help
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cinevox needs Python 3.11 or newer: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --compile-bytecode -e .
+	@test -e .git || $(BIN)/dvc config --local core.no_scm true
+	@touch $@
+
+.PHONY: install
+install: .venv/.installed  ## the virtual environment, from the hash-pinned lock
+
+.PHONY: repro
+repro: install  ## run whatever changed, then print the scores and where to look
+	dvc repro --quiet
+	cinevox scores
+
+.PHONY: test
+test: install  ## format, lint, import contracts, types, tests
+	ruff format --check .
+	ruff check .
+	lint-imports
+	mypy
+	pytest
+
+.PHONY: ui
+ui: install  ## the MLflow UI on 127.0.0.1
+	cinevox ui
+
+.PHONY: gate
+gate: install  ## compare the scores with the committed baseline; fails on a regression
+	cinevox gate
+
+.PHONY: sync
+sync: install  ## bring the MLflow record up to date with the score files
+	cinevox sync
+
+.PHONY: paper
+paper:  ## put the paper's parameters in place of this run's
+	cp params.paper.yaml params.yaml
+	@git diff --stat params.yaml 2>/dev/null || true
+
+.PHONY: bench
+bench: install  ## measure beside the alternatives: make bench NAME=regressors
+	@test -n "$(NAME)" || { echo "which one? make bench NAME=..., of: $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))"; exit 2; }
+	python benchmarks/$(NAME).py
+
+.PHONY: lock
+lock: install  ## resolve pyproject.toml anew into requirements.lock
+	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header \
+	    --no-emit-index-url --group dev pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean:  ## remove results and unfinished work; the DVC cache, MLflow's record and the environment stay
+	rm -rf tmp report gate tracking data/frames data/features data/reduction data/ceiling data/fits \
+	    data/scores data/selection data/validation

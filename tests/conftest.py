@@ -1,0 +1,20 @@
+"""Shared by every test: the repository's parameters and a seeded generator."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cinevox import params
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20211122)
+
+
+@pytest.fixture(scope="session")
+def default_params():
+    return params.load(ROOT / "params.yaml")

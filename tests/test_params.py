@@ -1,0 +1,105 @@
+"""Parameters: every fault in one message, nothing unknown accepted, the two files of one shape."""
+
+import copy
+
+import pytest
+import yaml
+
+from cinevox import params, spaces
+from conftest import ROOT
+
+
+@pytest.fixture
+def document():
+    return yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def test_every_fault_is_reported_at_once_by_dotted_name(document):
+    document["splits"]["n_folds"] = 1
+    document["frames"]["size"] = "big"
+    document["reduction"]["whiten"] = True
+    del document["gate"]
+    with pytest.raises(params.ParamsError) as caught:
+        params.parse(document, "params.yaml")
+    message = str(caught.value)
+    assert message.startswith("params.yaml: 4 faults")
+    for part in ("splits.n_folds", "frames.size", "'big'", "reduction.whiten", "gate: Field required"):
+        assert part in message
+
+
+def test_sections_are_checked_against_each_other(document):
+    document["networks"]["alexnet"]["n_frames"] = 7
+    row = document["experiments"]["voxelwise"].pop("mini-alexnet-layer-res")
+    document["experiments"]["voxelwise"]["mini-vgg99-layer-res"] = row | {"network": "vgg99"}
+    document["report"]["brain_row"] = "nobody"
+    with pytest.raises(params.ParamsError) as caught:
+        params.parse(document, "p")
+    message = str(caught.value)
+    assert "networks.alexnet.n_frames is 7" in message
+    assert "vgg99 is not a key of networks (alexnet," in message
+    assert "report.brain_row is nobody" in message
+
+
+def test_a_row_is_called_what_it_is(document):
+    rows = document["experiments"]["voxelwise"]
+    rows["my-row"] = rows.pop("mini-alexnet-layer-res")
+    with pytest.raises(params.ParamsError, match="my-row is mini-alexnet-layer-res"):
+        params.parse(document, "p")
+
+
+@pytest.mark.parametrize("word", ["layers", "pair_poly1", "_raw", "layer_poly2_raw"])
+def test_features_outside_the_grammar_are_refused(document, word):
+    rows = document["experiments"]["voxelwise"]
+    row = rows.pop("mini-alexnet-layer-res") | {"features": word}
+    rows[f"mini-alexnet-{word}-res"] = row
+    with pytest.raises(params.ParamsError, match="expected layer, pair or all, then _raw"):
+        params.parse(document, "p")
+
+
+def test_a_weights_file_stands_where_it_is_used(document):
+    document["networks"]["alexnet"] |= {"weights": "file"}
+    document["networks"]["resnet18"] |= {"file": "a.pth"}
+    with pytest.raises(params.ParamsError, match="2 faults"):
+        params.parse(document, "p")
+
+
+def test_parameters_are_frozen(default_params):
+    with pytest.raises(ValueError, match="frozen"):
+        default_params.splits.n_folds = 5
+
+
+def test_missing_and_broken_files_are_named(tmp_path):
+    with pytest.raises(params.ParamsError, match=r"none.yaml: no such file; run from the repository's root"):
+        params.load(tmp_path / "none.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1")
+    with pytest.raises(params.ParamsError, match=r"broken.yaml: not YAML"):
+        params.load(tmp_path / "broken.yaml")
+
+
+def shape(content, depth=0):
+    """Keys of a document; names that a user chooses (networks, rows, ...) count as one."""
+    free = {"networks", "regressors", "voxelwise", "generators"}
+    return {
+        key: "..." if key in free or not isinstance(value, dict) else shape(value, depth + 1)
+        for key, value in content.items()
+    }
+
+
+def test_paper_and_default_have_the_same_keys_and_a_row_in_both_is_the_same_row():
+    default, paper = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "params.paper.yaml"))
+    assert shape(default) == shape(paper)
+    params.parse(copy.deepcopy(paper), "params.paper.yaml")
+    rows, reported = default["experiments"]["voxelwise"], paper["experiments"]["voxelwise"]
+    shared = rows.keys() & reported.keys()
+    assert shared
+    assert {name: rows[name] for name in shared} == {name: reported[name] for name in shared}
+
+
+def test_candidates_of_each_word():
+    layers = ["a", "b", "c"]
+    assert [s.name for s in spaces.candidates("layer", layers)] == layers
+    assert [s.name for s in spaces.candidates("pair", layers)] == ["a+b", "a+c", "b+c"]
+    (every,) = spaces.candidates("all_raw_poly3", layers)
+    assert every == spaces.Space(("a", "b", "c"), raw=True, degree=3)
+    with pytest.raises(ValueError, match="layers"):
+        spaces.candidates("layers", layers)

@@ -1,0 +1,86 @@
+"""Reduction against scikit-learn's full PCA; nothing of a clip outside the training set is learned."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from cinevox import reduction
+from cinevox.errors import InputError
+from cinevox.reduction import principal_components
+
+TRAIN = np.r_[0:20, 25:40]
+
+
+@pytest.fixture
+def features(rng):
+    return (rng.standard_normal((50, 300)) * rng.gamma(1, 1, 300) + rng.normal(0, 3, 300)).astype(np.float32)
+
+
+def oracle(features, n, standardize, normalize):
+    scaler = StandardScaler(with_std=standardize).fit(features[TRAIN].astype(np.float64))
+    pca = PCA(n, svd_solver="full", whiten=False).fit(scaler.transform(features[TRAIN]))
+    scores = pca.transform(scaler.transform(features))
+    if normalize:
+        scores /= scores[TRAIN].std(axis=0)
+    return scores, pca.explained_variance_ratio_
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_components_are_scikit_learns_full_solver(features, standardize, normalize, monkeypatch):
+    monkeypatch.setattr(reduction, "BLOCK_VALUES", 50 * 37)  # nine blocks, the last one ragged
+    found = principal_components(features, TRAIN, 10, standardize=standardize, normalize=normalize)
+    scores, explained = oracle(features, 10, standardize, normalize)
+    scores *= np.sign((scores[TRAIN] * found.scores[TRAIN]).sum(axis=0))
+    np.testing.assert_allclose(found.scores, scores, atol=2e-4 * np.abs(scores).max())
+    np.testing.assert_allclose(found.explained, explained, rtol=1e-4)
+    biggest = np.abs(found.scores[TRAIN]).argmax(axis=0)
+    assert (found.scores[TRAIN][biggest, np.arange(10)] > 0).all()
+
+
+def test_other_clips_change_nothing_of_the_training_scores(features):
+    found = principal_components(features, TRAIN, 8, standardize=True, normalize=True)
+    changed = features.copy()
+    changed[np.setdiff1d(np.arange(50), TRAIN)] *= 100
+    again = principal_components(changed, TRAIN, 8, standardize=True, normalize=True)
+    np.testing.assert_array_equal(found.scores[TRAIN], again.scores[TRAIN])
+
+
+def test_the_number_of_components_is_bounded_by_clips_and_rank(features, rng):
+    full = principal_components(features, TRAIN, 100, standardize=True, normalize=True)
+    assert full.scores.shape == (50, 34)
+    assert full.explained.sum() == pytest.approx(1, abs=1e-5)
+    low = (rng.standard_normal((50, 3)) @ rng.standard_normal((3, 300))).astype(np.float32)
+    assert principal_components(low, TRAIN, 100, standardize=False, normalize=True).scores.shape == (50, 3)
+
+
+def test_constant_features_are_left_out_and_counted(features):
+    padded = np.concatenate([features, np.full((50, 7), 0.1, np.float32)], axis=1)
+    plain, found = (principal_components(x, TRAIN, 5, standardize=True, normalize=True) for x in (features, padded))
+    assert (found.n_features, found.n_constant) == (307, 7)
+    np.testing.assert_allclose(found.scores, plain.scores, atol=1e-4)
+
+
+def test_kept_frames_count_as_features(features):
+    frames = features.reshape(50, 3, 100)
+    flat, kept = (principal_components(x, TRAIN, 5, standardize=True, normalize=True) for x in (features, frames))
+    np.testing.assert_array_equal(flat.scores, kept.scores)
+
+
+def test_half_precision_storage_gives_nearly_the_same(rng):
+    signal = rng.standard_normal((50, 5)) * [16, 8, 4, 2, 1]
+    features = (signal @ rng.standard_normal((5, 300)) + 20).astype(np.float32)
+    whole, half = (
+        principal_components(x, TRAIN, 5, standardize=True, normalize=True).scores
+        for x in (features, features.astype(np.float16))
+    )
+    np.testing.assert_allclose(half, whole, atol=0.02)
+
+
+def test_hopeless_features_are_refused(features):
+    with pytest.raises(InputError, match="none of the 4 features varies over the 35 training clips"):
+        principal_components(np.ones((50, 4), np.float32), TRAIN, 2, standardize=True, normalize=True)
+    features[3, 3] = np.nan
+    with pytest.raises(InputError, match="NaN or infinite"):
+        principal_components(features, TRAIN, 2, standardize=True, normalize=True)
