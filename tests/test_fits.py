@@ -1,0 +1,107 @@
+"""Fits: what reaches the regressor, how results come back together, and that no held-out clip leaks in."""
+
+import numpy as np
+import pytest
+from joblib import parallel_config
+from sklearn.linear_model import LinearRegression
+
+from cinevox import fits
+from cinevox.params import Splits
+from cinevox.regressors import RegressorSpec
+from cinevox.responses import Block, Columns
+from cinevox.spaces import Space, candidates
+from cinevox.splits import split
+
+SETTINGS = Splits(scheme="random", validation_fraction=0.2, n_folds=3, seed=0)
+COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 4), Block("sub02", "V1", 2)))
+SPLIT = split(30, 6, SETTINGS)
+
+
+class Recorder:
+    """Least squares by scikit-learn; its diagnostics tell what it was given."""
+
+    def __init__(self, offset=0.0):
+        self.offset = offset
+
+    def fit(self, X, Y, *, folds, bands):
+        self.model = LinearRegression().fit(X, Y)
+        self.diagnostics = {
+            "n_voxels_together": np.full(Y.shape[1], float(Y.shape[1])),
+            "flag": np.arange(Y.shape[1]) == 0,
+        }
+        if len(folds) != 3 or bands[-1].stop != X.shape[1]:
+            raise AssertionError("folds or bands are not what the contract says")
+        return self
+
+    def predict(self, X):
+        return (self.model.predict(X) + self.offset).astype(np.float32)
+
+
+@pytest.fixture
+def layers(rng):
+    return {name: rng.standard_normal((36, n)).astype(np.float32) for name, n in (("a", 4), ("b", 3))}
+
+
+@pytest.fixture
+def measured(rng):
+    return rng.standard_normal((30, 9)).astype(np.float32)
+
+
+def run(spaces, layers, measured, joint=False, batch_voxels=4, offset=0.0):
+    spec = RegressorSpec("recorder", Recorder, joint)
+    found = fits.fit(spaces, layers, measured, COLUMNS, SPLIT, 3, spec, {"offset": offset}, batch_voxels)
+    return {result.space.name: result for result in found}
+
+
+def test_every_space_is_fitted_on_training_clips_and_predicts_the_others(layers, measured):
+    found = run(candidates("layer", ["a", "b"]), layers, measured, offset=1.0)
+    assert list(found) == ["a", "b"]
+    for name, result in found.items():
+        model = LinearRegression().fit(layers[name][SPLIT.train], measured[SPLIT.train])
+        for part in ("validation", "test"):
+            expected = model.predict(layers[name][SPLIT[part]]) + 1
+            np.testing.assert_allclose(result.predicted[part], expected, atol=1e-5)
+
+
+def test_held_out_responses_and_features_do_not_reach_the_fit(layers, measured):
+    spaces = candidates("all_poly2", ["a", "b"])
+    before = run(spaces, layers, measured)["a+b"].predicted["test"]
+    measured[SPLIT.validation] = 1e6
+    for layer in layers.values():
+        layer[SPLIT.validation] *= 1e3
+    np.testing.assert_array_equal(run(spaces, layers, measured)["a+b"].predicted["test"], before)
+
+
+@pytest.mark.parametrize(("joint", "together"), [(False, [4, 4, 1]), (True, [3, 4, 2])])
+def test_batches_bound_the_voxels_and_joint_ones_follow_the_rois(layers, measured, joint, together):
+    (result,) = run([Space(("a",))], layers, measured, joint).values()
+    assert result.diagnostics["flag"] == len(together)
+    assert result.diagnostics["n_voxels_together"]["max"] == max(together)
+    assert result.predicted["test"].shape == (6, 9)
+
+
+def test_workers_do_not_change_the_numbers(layers, measured):
+    spaces = candidates("pair", ["a", "b"])
+    alone = run(spaces, layers, measured)["a+b"].predicted["test"]
+    with parallel_config(backend="threading", n_jobs=3):
+        np.testing.assert_array_equal(run(spaces, layers, measured)["a+b"].predicted["test"], alone)
+
+
+def test_polynomial_terms_are_products_scaled_on_training_clips(layers):
+    X, bands = fits.feature_matrix(Space(("a",), degree=2), [layers["a"]], SPLIT)
+    a = layers["a"]
+    products = np.column_stack([a] + [a[:, i] * a[:, j] for i in range(4) for j in range(i, 4)])
+    trained = products[SPLIT.train]
+    np.testing.assert_allclose(X, (products - trained.mean(axis=0)) / trained.std(axis=0), atol=1e-4)
+    assert bands == (slice(0, 14),)
+
+
+def test_layers_stand_side_by_side_one_band_each(layers):
+    X, bands = fits.feature_matrix(Space(("a", "b")), [layers["a"], layers["b"]], SPLIT)
+    np.testing.assert_array_equal(X[:, bands[0]], layers["a"])
+    np.testing.assert_array_equal(X[:, bands[1]], layers["b"])
+
+
+def test_a_single_raw_layer_is_passed_through_without_a_copy(layers):
+    X, _ = fits.feature_matrix(Space(("a",), raw=True), [layers["a"]], SPLIT)
+    assert np.shares_memory(X, layers["a"])
