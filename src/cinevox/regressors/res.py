@@ -1,0 +1,50 @@
+"""Representational similarity encoding: training responses averaged by similarity of clips. Nothing is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.regressors import Floats, RegressorSpec
+from cinevox.regressors._checks import check_new, check_problem
+from cinevox.regressors._linear import constant_columns
+from cinevox.regressors._similarity import pearson_kernel
+from cinevox.splits import Fold
+
+
+class Res:
+    """c_i = Pearson(x, X_i) across features; w = c / sum |c|; prediction = y_mean + w (Y - y_mean).
+
+    Every new clip's weights are scaled by the sum of their magnitudes (the sum itself is about 0 for centred
+    features). That choice changes correlations over clips, since it makes predictions of all clips equally
+    large in weight; negative similarities are kept. A clip similar to none is predicted by the mean.
+    X may be a memory map of raw features (float32, any number): it is read in blocks, and kept by reference.
+
+    Reference: Anderson, Zinszer and Raizada (2016), NeuroImage 128, 44-53.
+    """
+
+    def __init__(self) -> None:
+        self.diagnostics: Mapping[str, NDArray[Any]] = {}
+
+    def fit(self, X: Floats, Y: Floats, *, folds: Sequence[Fold], bands: Sequence[slice]) -> Self:
+        check_problem(X, Y, finite_X=False)
+        self.X = X
+        self.y_mean = Y.mean(axis=0, dtype=np.float64)
+        self.Y = (Y - self.y_mean).astype(np.float32)
+        self.diagnostics = {"constant": constant_columns(Y)}
+        return self
+
+    def predict(self, X: Floats) -> NDArray[np.float32]:
+        check_new(X, self.X.shape[1])
+        similarity = pearson_kernel(X, self.X)
+        total = np.abs(similarity).sum(axis=1, keepdims=True)
+        weights = np.divide(similarity, total, out=np.zeros_like(similarity), where=total > 0)
+        prediction: NDArray[np.float32] = weights.astype(np.float32) @ self.Y
+        prediction += self.y_mean.astype(np.float32)
+        return prediction
+
+
+SPEC = RegressorSpec(title="Representational similarity encoding", make=Res)
