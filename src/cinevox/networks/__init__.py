@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -19,12 +20,19 @@ class WeightsSource:
     """Where the official weights come from.
 
     url: the file; sha256_prefix: hex digits its checksum begins with ("" where none is published: then the
-    checksum is recorded at the first download and checked afterwards); licence: as its publisher states it.
+    checksum is recorded at the first download and checked afterwards); licence: as its publisher states it;
+    megabytes: about how large the file is; non_commercial: whether the licence forbids commercial use.
     """
 
     url: str
     sha256_prefix: str
     licence: str
+    megabytes: float | None = None
+    non_commercial: bool = False
+
+    @property
+    def file_name(self) -> str:
+        return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,10 @@ class NetworkSpec:
     layer_per_roi: ROI (and WB) -> the layer the paper chose, or a proposal (see `published_layers`)
     published_layers: whether `layer_per_roi` is the paper's own
     source: the official weights; package_file: path of weights that a pip package ships, if one does
+    mean, std: of the RGB channels on the scale 0 to 1, as the weights were trained with
+    input_size: height and width in pixels that the weights were trained with
+    adapt: turns what a checkpoint holds into the module's state dict, where the two differ
+    randomize: draws what random weights need beyond the usual initialisation (a fixed filter bank)
     """
 
     title: str
@@ -49,3 +61,21 @@ class NetworkSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     input_size: int = 224
+    adapt: Callable[[Any, nn.Module], Mapping[str, torch.Tensor]] | None = None
+    randomize: Callable[[nn.Module, torch.Generator], None] | None = None
+
+
+def per_roi(wb: str, v1: str, v2_v3: str, v4: str, loc_eba_ffa: str, ppa: str, sts: str) -> dict[str, str]:
+    """The layer for each ROI, from one line of the paper's table."""
+    return {
+        "WB": wb,
+        "V1": v1,
+        "V2": v2_v3,
+        "V3": v2_v3,
+        "V4": v4,
+        "LOC": loc_eba_ffa,
+        "EBA": loc_eba_ffa,
+        "FFA": loc_eba_ffa,
+        "PPA": ppa,
+        "STS": sts,
+    }

@@ -1,0 +1,124 @@
+"""Taking the outputs of a network's layers, and stopping after the last one that is needed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cinevox.networks import NetworkSpec
+from cinevox.params import Features
+
+
+class _Enough(Exception):
+    """Every layer asked for has been seen; the rest of the forward pass is not needed."""
+
+
+def take(module: nn.Module, layers: Sequence[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Outputs of the named modules for one batch; computes nothing behind the last of them.
+
+    Raises
+    ------
+    ValueError
+        A module was not reached by the forward pass.
+    """
+    outputs: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> torch.utils.hooks.RemovableHandle:
+        def hook(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+            outputs[name] = output
+            if len(outputs) == len(set(layers)):
+                raise _Enough
+
+        return module.get_submodule(name).register_forward_hook(hook)
+
+    handles = [keep(name) for name in dict.fromkeys(layers)]
+    try:
+        with torch.inference_mode(), contextlib.suppress(_Enough):
+            module(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if unreached := [name for name in layers if name not in outputs]:
+        raise ValueError(f"the forward pass does not go through {', '.join(unreached)}")
+    return outputs
+
+
+class Reader:
+    """Turns clips into activations, reduced over frames as they come."""
+
+    def __init__(
+        self, module: nn.Module, layers: Sequence[str], spec: NetworkSpec, settings: Features, device: str
+    ) -> None:
+        self._format = torch.channels_last if settings.memory_format == "channels_last" else torch.contiguous_format
+        self._module = module.to(device=device, memory_format=self._format)  # type: ignore[call-overload]
+        self._layers, self._settings, self._device = tuple(layers), settings, device
+        self._mean, self._std = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (spec.mean, spec.std)
+        )
+
+    def __call__(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Frames (n_clips, n_frames, height, width, 3) to layer -> (n_clips, [n_frames,] n_features), float32.
+
+        At most `batch_size` frames pass the network at once; more than one clip only where they all fit.
+        """
+        n_clips, n_frames = frames.shape[:2]
+        step = n_frames if n_clips > 1 else self._settings.batch_size
+        parts = [self._forward(frames[:, start : start + step]) for start in range(0, n_frames, step)]
+        reduced = {layer: self._over_frames([part[layer] for part in parts], n_frames) for layer in self._layers}
+        return {layer: values.cpu().numpy() for layer, values in reduced.items()}
+
+    def _forward(self, frames: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
+        """One pass; layer -> (n_clips, 1 or n_frames, n_features): sum, maximum or every frame."""
+        n_clips, n_frames = frames.shape[:2]
+        with one_thread(), self._precision():
+            outputs = take(self._module, self._layers, self._images(frames))
+            return {
+                layer: self._reduce(output.float().flatten(1).unflatten(0, (n_clips, n_frames)))
+                for layer, output in outputs.items()
+            }
+
+    def _images(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        pixels = torch.from_numpy(np.require(frames, requirements=["C", "W"])).flatten(0, 1)
+        if self._device == "cuda":
+            pixels = pixels.pin_memory()
+        images = pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2).float().div(255)
+        return images.sub(self._mean).div(self._std).contiguous(memory_format=self._format)
+
+    def _precision(self) -> contextlib.AbstractContextManager:
+        if self._settings.compute == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self._device, dtype=getattr(torch, self._settings.compute))
+
+    def _reduce(self, values: torch.Tensor) -> torch.Tensor:
+        match self._settings.over_frames:
+            case "mean":
+                return values.sum(dim=1, keepdim=True)
+            case "max":
+                return values.amax(dim=1, keepdim=True)
+        return values
+
+    def _over_frames(self, parts: Sequence[torch.Tensor], n_frames: int) -> torch.Tensor:
+        together = torch.cat(list(parts), dim=1)
+        match self._settings.over_frames:
+            case "mean":
+                return together.sum(dim=1).div(n_frames)
+            case "max":
+                return together.amax(dim=1)
+        return together
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread inside a pass on the CPU: the workers are the parallelism, two threads each collide, and
+    sums over a batch would depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

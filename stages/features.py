@@ -1,0 +1,32 @@
+"""Features of every clip in every layer of one network, in the parameters' weights and number of frames."""
+
+from __future__ import annotations
+
+from _cli import Run, stage
+
+from cinevox import features, io
+from cinevox.errors import InputError
+
+
+def main(run: Run) -> None:
+    networks = run.params.networks
+    if run.instance not in networks:
+        raise InputError(f"{run.instance!r} is no key of networks; there are {', '.join(networks)}")
+    network = networks[run.instance]
+    folder = run.paths.frames(network.n_frames)
+    clips = [clip["name"] for clip in io.read_json(folder / "clips.json")]
+    frames = io.read_array(
+        folder / "frames.npy", (len(clips), network.n_frames, None, None, 3), "n_clips, n_frames, height, width, 3"
+    )
+    extraction = features.prepare(run.instance, network, run.params.features, frames.shape[1:])
+    if extraction.weights.policy == "random":
+        run.log.warning("%s: random weights: an untrained baseline, not the published network", run.log.name)
+    if (size := extraction.spec.input_size) != frames.shape[2]:
+        run.log.warning("%s: trained on frames of size %d, given %d", run.log.name, size, frames.shape[2])
+    out = run.paths.features(run.instance)
+    features.write(extraction, frames, clips, out, run.paths.unfinished / "features", run.progress)
+    io.write_json(out / "features.json", extraction.to_json())
+
+
+if __name__ == "__main__":
+    stage(main, "networks", "features")
