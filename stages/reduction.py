@@ -13,7 +13,7 @@ def main(run: Run) -> None:
     network, settings = run.instance, run.params.reduction
     source, target = run.paths.features(network), run.paths.reduction(network)
     sidecar = io.read_json(source / "features.json")
-    layers = list(sidecar["layers"])
+    layers = [layer["name"] for layer in sidecar["layers"]]
     dataset = open_dataset(run.params.dataset)
     n_train = dataset.n_train_clips
     train = split(n_train, len(dataset.clips) - n_train, run.params.splits).train

@@ -1,0 +1,189 @@
+"""The `cinevox` command: what is not a stage. Every subcommand answers on one screen."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cinevox import io, params, plugins
+from cinevox.errors import InputError
+from cinevox.paths import Paths
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns its exit code. A user's mistake ends in one message and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="cinevox", description="Encoding models of video fMRI: what there is, and what came out."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (run, options) in COMMANDS.items():
+        command = commands.add_parser(name, help=(run.__doc__ or "").splitlines()[0], description=run.__doc__)
+        for flag, settings in options.items():
+            command.add_argument(flag, **settings)
+    chosen = parser.parse_args(arguments)
+    try:
+        return COMMANDS[chosen.command][0](chosen) or 0
+    except InputError as error:
+        print(f"cinevox {chosen.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _networks(_: argparse.Namespace) -> None:
+    """the networks there are, with their layers"""
+    used = params.load(Paths().params).networks
+    table = _table("network", "title", "layers", "first", "last", "this run")
+    for name in plugins.names("cinevox.networks"):
+        spec = plugins.load("cinevox.networks", name)
+        policy = f"{used[name].weights}, {used[name].n_frames} frames" if name in used else "–"
+        table.add_row(name, spec.title, str(len(spec.layers)), spec.layers[0], spec.layers[-1], policy)
+    _show(table)
+
+
+def _regressors(_: argparse.Namespace) -> None:
+    """the regressors there are, with this run's options"""
+    used = params.load(Paths().params).regressors
+    table = _table("regressor", "title", "voxels", "options in this run")
+    for name in plugins.names("cinevox.regressors"):
+        spec = plugins.load("cinevox.regressors", name)
+        options = ", ".join(f"{key} {value}" for key, value in used[name].items()) if name in used else "–"
+        table.add_row(name, spec.title, "an ROI together" if spec.joint else "one by one", options or "none")
+    _show(table)
+
+
+def _rows(_: argparse.Namespace) -> None:
+    """the rows of this run and of the paper"""
+    paths = Paths()
+    run, paper = (params.load(path).experiments.rows for path in (paths.params, paths.paper_params))
+    table = _table("row", "reported", "in this run", "in the paper")
+    for name in dict.fromkeys((*run, *paper)):
+        reported = (run.get(name) or paper[name]).reported
+        table.add_row(name, _number(reported), "yes" if name in run else "–", "yes" if name in paper else "–")
+    _show(table)
+
+
+def _weights(_: argparse.Namespace) -> None:
+    """every network's weights: source, licence, where they are looked for, whether they are there"""
+    from cinevox.networks._weights import status  # torch is imported only where networks are
+
+    used = params.load(Paths().params).networks
+    table = _table("network", "policy", "state", "file", "size", "licence")
+    for entry in status(used):
+        table.add_row(entry.network, entry.policy, entry.state, entry.file, entry.size, entry.licence)
+    _show(table)
+
+
+def _scores(_: argparse.Namespace) -> None:
+    """the score table of the last run, and where to look further"""
+    paths = Paths()
+    settings = params.load(paths.params)
+    rois = settings.dataset.rois
+    table = _table("row", "split", "score", "interval", *rois, "WB", "reported")
+    missing = []
+    for name, row in settings.experiments.rows.items():
+        if not paths.metrics(name).is_file():
+            missing.append(name)
+            continue
+        metrics = io.read_json(paths.metrics(name))
+        split = "test" if "test" in metrics else "validation"
+        part = metrics[split]
+        interval = f"{_number(part['low'])} to {_number(part['high'])}"
+        regions = [_number(part.get(roi)) for roi in (*rois, "WB")]
+        table.add_row(name, split, _number(part["score"]), interval, *regions, _number(row.reported))
+    _show(table)
+    print("Normalized correlation (r / noise ceiling), mean over subjects; interval over clips.")
+    random = [name for name, network in settings.networks.items() if network.weights == "random"]
+    if random:
+        print(f"Random weights, so no result: {', '.join(random)}.")
+    if settings.dataset.name in settings.simulation.datasets:
+        print("In-silico responses, so not comparable with reported scores.")
+    if missing:
+        print(f"Not run yet: {', '.join(missing)}.")
+    print(
+        f"\nLook further:  {paths.report / 'index.html'}  the report\n"
+        f"               {paths.metrics('<row>')}  metrics, compare with `dvc metrics diff`\n"
+        "               make ui  every network, layer and regressor in MLflow"
+    )
+
+
+def _sync(_: argparse.Namespace) -> None:
+    """bring the MLflow record up to date with the score files"""
+    from cinevox import tracking
+
+    paths = Paths()
+    print(tracking.bring_up_to_date(paths, params.load(paths.params)))
+
+
+def _ui(chosen: argparse.Namespace) -> None:
+    """open the MLflow UI on 127.0.0.1"""
+    from cinevox import tracking
+
+    tracking.ui(params.load(Paths().params).tracking, chosen.port)
+
+
+def _gate(chosen: argparse.Namespace) -> int:
+    """compare the scores with the committed baseline or a git revision
+
+    Exit code 0: nothing fell; 1: a regression; 2: nothing to compare with.
+    """
+    from cinevox import gate
+
+    paths = Paths()
+    settings = params.load(paths.params)
+    now = gate.read_current(paths, settings.experiments.rows)
+    if chosen.update:
+        gate.write_baseline(paths.baseline, now)
+        print(f"{paths.baseline}: {len(now)} rows; commit it")
+        return 0
+    if chosen.against:
+        was, limits = gate.read_revision(paths, chosen.against)
+    else:
+        was, limits = gate.read_baseline(paths.baseline), settings.gate
+    verdict = gate.compare(was, now, limits, chosen.against or str(paths.baseline))
+    print(verdict.to_markdown())
+    if chosen.markdown:
+        chosen.markdown.write_text(verdict.to_markdown())
+    return verdict.exit_code
+
+
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str, dict]]] = {
+    "networks": (_networks, {}),
+    "regressors": (_regressors, {}),
+    "rows": (_rows, {}),
+    "weights": (_weights, {}),
+    "scores": (_scores, {}),
+    "sync": (_sync, {}),
+    "ui": (_ui, {"--port": {"type": int, "default": 5000, "help": "on 127.0.0.1 (default 5000)"}}),
+    "gate": (
+        _gate,
+        {
+            "--against": {"metavar": "REVISION", "help": "a git revision instead of the committed baseline"},
+            "--update": {"action": "store_true", "help": "make the present scores the baseline"},
+            "--markdown": {"type": Path, "metavar": "FILE", "help": "write the table there too"},
+        },
+    ),
+}
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    numeric = {"layers", "score", "reported", "size", *params.MINI_ROIS, params.WHOLE_BRAIN}
+    for header in headers:
+        table.add_column(header, justify="right" if header in numeric else "left", overflow="fold")
+    return table
+
+
+def _show(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""dvc.yaml, params.yaml, paths.py and the stage scripts agree, and imports go the way the design says.
+
+DVC reruns what it sees change. So every parameter section a script reads and every module whose change can
+change a number must stand in dvc.yaml; a stage that lists less would keep stale results.
+"""
+
+import ast
+import re
+from functools import cache
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from cinevox.params import Params
+from cinevox.paths import Paths
+
+# Modules whose change cannot change a number: they carry things, name things, or check things.
+PLUMBING = {
+    "__init__", "errors", "io", "parallel", "params", "paths", "plugins", "predictions", "responses",
+    "datasets", "networks", "regressors",
+}  # fmt: skip
+STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
+ITEMS = {"key": "KEY", "item": "KEY", "item.n_frames": "KEY", "item.network": "KEY", "item.track": "KEY"}
+
+
+@cache
+def flow():
+    return yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def body(stage):
+    entry = flow()[stage]
+    return entry.get("do", entry)
+
+
+def names(entries):
+    """Plain strings of a list of outs or deps, which may be mappings with options."""
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def outputs(stage):
+    return names(body(stage).get("outs", [])) + names(body(stage).get("metrics", []))
+
+
+def declared_sections(stage):
+    """Arguments of the script's `stage(main, ...)` call."""
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "stage"]
+    return {argument.value for argument in calls[0].args[1:]}
+
+
+def imported(path):
+    """Modules of cinevox that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cinevox":
+            parts = node.module.split(".")[1:]
+            found |= {".".join([*parts, alias.name]) for alias in node.names} | {".".join(parts)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("cinevox.") for alias in node.names if alias.name.startswith("cinevox.")}
+    return {name for name in found if name and module_file(name)}
+
+
+def module_file(name):
+    stem = ROOT / "src" / "cinevox" / name.replace(".", "/")
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.exists()), None)
+
+
+def closure(path):
+    seen, queue = set(), [path]
+    while queue:
+        for name in imported(queue.pop()) - seen:
+            seen.add(name)
+            queue.append(module_file(name))
+    return seen
+
+
+def test_every_script_is_a_stage_and_every_stage_a_script():
+    assert sorted(flow()) == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_command_runs_the_script_of_that_name(stage):
+    command = body(stage)["cmd"]
+    assert re.fullmatch(rf"python stages/{stage}\.py( \$\{{(key|item)\}})?", command)
+    assert ("foreach" in flow()[stage]) == ("${" in command)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_sections_a_script_reads_are_the_ones_dvc_watches(stage):
+    watched = {name.split(".")[0] for name in body(stage).get("params", [])}
+    assert watched <= set(Params.model_fields)
+    assert declared_sections(stage) - {"parallel"} == watched
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_modules_that_can_change_a_number_are_dependencies(stage):
+    script = ROOT / "stages" / f"{stage}.py"
+    needed = {name for name in closure(script) if name.split(".")[0] not in PLUMBING and "." not in name}
+    listed = {
+        path.removeprefix("src/cinevox/").removesuffix(".py")
+        for path in names(body(stage)["deps"])
+        if path.startswith("src/cinevox/") and path.endswith(".py") and path.count("/") == 2
+    }
+    assert listed == needed
+    assert f"stages/{stage}.py" in body(stage)["deps"]
+
+
+def test_outputs_lie_where_paths_says():
+    paths = Paths()
+    expected = {
+        "simulation": [paths.simulation("KEY")],
+        "validation": [paths.validation / "summary.json", paths.validation / "data_docs"],
+        "frames": [paths.frames("KEY")],
+        "features": [paths.features("KEY")],
+        "reduction": [paths.reduction("KEY")],
+        "ceiling": [paths.ceiling("KEY")],
+        "fits": [paths.fits("KEY")],
+        "scores": [paths.scores("KEY")],
+        "selection": [paths.selection("KEY"), paths.metrics("KEY")],
+        "report": [paths.report],
+        "tracking": [paths.tracking / "synced.json"],
+        "gate": [paths.gate],
+    }
+    found = {stage: [re.sub(r"\$\{(key|item)\}", "KEY", out) for out in outputs(stage)] for stage in flow()}
+    assert found == {stage: [path.as_posix() for path in paths] for stage, paths in expected.items()}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
+    made = {re.sub(r"\$\{.*?\}", "KEY", out) for other in flow() for out in outputs(other)}
+    for path in names(body(stage)["deps"]):
+        plain = re.sub(r"\$\{.*?\}", "KEY", path)
+        if plain.startswith("KEY") or plain in ("metrics", "data/scores", "data/selection", "data/ceiling"):
+            continue  # the data set's own folder, or a folder that several instances share
+        if plain.startswith("data/"):
+            assert plain in made, f"{stage} depends on {path}, which no stage makes"
+        elif "KEY" not in plain:
+            assert (ROOT / plain).exists(), f"{stage} depends on {path}, which is not there"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_scripts_stay_thin(stage):
+    assert len((ROOT / "stages" / f"{stage}.py").read_text().splitlines()) <= 60
+
+
+def test_the_lock_has_hashes_and_names_no_index():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "--index-url" not in lock and "--find-links" not in lock and "://" not in lock
+    pinned = [line for line in lock.splitlines() if "==" in line and not line.startswith(" ")]
+    assert len(pinned) > 100
+    assert all(line.endswith("\\") for line in pinned)
