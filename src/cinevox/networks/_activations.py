@@ -68,19 +68,19 @@ class Reader:
         """
         n_clips, n_frames = frames.shape[:2]
         step = n_frames if n_clips > 1 else self._settings.batch_size
-        parts = [self._forward(frames[:, start : start + step]) for start in range(0, n_frames, step)]
-        reduced = {layer: self._over_frames([part[layer] for part in parts], n_frames) for layer in self._layers}
+        with one_thread(), self._precision():
+            parts = [self._forward(frames[:, start : start + step]) for start in range(0, n_frames, step)]
+            reduced = {layer: self._over_frames([part[layer] for part in parts], n_frames) for layer in self._layers}
         return {layer: values.cpu().numpy() for layer, values in reduced.items()}
 
     def _forward(self, frames: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
         """One pass; layer -> (n_clips, 1 or n_frames, n_features): sum, maximum or every frame."""
         n_clips, n_frames = frames.shape[:2]
-        with one_thread(), self._precision():
-            outputs = take(self._module, self._layers, self._images(frames))
-            return {
-                layer: self._reduce(output.float().flatten(1).unflatten(0, (n_clips, n_frames)))
-                for layer, output in outputs.items()
-            }
+        outputs = take(self._module, self._layers, self._images(frames))
+        return {
+            layer: self._reduce(output.float().flatten(1).unflatten(0, (n_clips, n_frames)))
+            for layer, output in outputs.items()
+        }
 
     def _images(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         pixels = torch.from_numpy(np.require(frames, requirements=["C", "W"])).flatten(0, 1)

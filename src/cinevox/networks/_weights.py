@@ -99,7 +99,8 @@ def load(name: str, spec: NetworkSpec, provenance: Provenance) -> nn.Module:
     """
     module = skeleton(spec)
     if provenance.file is None:
-        _draw(module.to_empty(device="cpu"), spec, provenance.seed or 0)
+        with one_thread():
+            _draw(module.to_empty(device="cpu"), spec, provenance.seed or 0)
     else:
         state = read_state(name, spec, module, provenance.file)
         module.load_state_dict(state, strict=True, assign=True)
@@ -208,7 +209,7 @@ def _set_statistics(module: nn.Module, generator: torch.Generator) -> None:
     noise = nn.functional.interpolate(coarse, size=96, mode="bilinear") + torch.randn(8, 3, 96, 96, generator=generator)
     for norm in norms:
         norm.train()
-    with torch.no_grad(), one_thread():
+    with torch.no_grad():
         module(noise)
     module.eval()
 
