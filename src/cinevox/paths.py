@@ -21,6 +21,10 @@ class Paths:
         return self.root / "params.paper.yaml"
 
     @property
+    def lock(self) -> Path:
+        return self.root / "dvc.lock"
+
+    @property
     def data(self) -> Path:
         return self.root / "data"
 

@@ -1,0 +1,82 @@
+"""What a row came to: its score files and its selection, read once for every outlet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cinevox import io, predictions
+from cinevox.params import Row
+from cinevox.paths import Paths
+
+FILES = ("index.json", "rois.csv", "subjects.csv")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row, as the stages scores and selection wrote it.
+
+    index: feature spaces, columns, provenance, diagnostics
+    rois, subjects: the score tables, one line per space, split, ROI (and aggregation, or subject)
+    selection: the chosen space per ROI and the scores with that choice, per split
+    """
+
+    name: str
+    row: Row
+    index: predictions.Index
+    rois: pd.DataFrame
+    subjects: pd.DataFrame
+    selection: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def split(self) -> str:
+        """The split that counts: test where there are test responses, else validation."""
+        return "test" if "test" in self.selection["scores"] else "validation"
+
+    @property
+    def scores(self) -> Mapping[str, Any]:
+        return self.selection["scores"][self.split]
+
+    @property
+    def chosen(self) -> Mapping[str, str]:
+        return self.selection["chosen"]
+
+    @cached_property
+    def voxels(self) -> dict[str, NDArray[np.float32]]:
+        """`<split>.correlation` and `<split>.normalized`, each (n_spaces, n_voxels)."""
+        return io.read_arrays(self.folder / "voxels.npz")
+
+    def table(self, split: str, aggregation: str = "subjects") -> pd.DataFrame:
+        """The ROI table of one split and aggregation, one line per space and ROI."""
+        chosen = (self.rois["split"] == split) & (self.rois["aggregation"] == aggregation)
+        return self.rois[chosen].reset_index(drop=True)
+
+
+def read(paths: Paths, rows: Mapping[str, Row]) -> tuple[Result, ...]:
+    """Every row's result, in the order of the parameters (what is left on disk of other rows is not looked at).
+
+    Raises
+    ------
+    FileError
+        A file is missing or broken.
+    """
+    return tuple(_read(paths, name, row) for name, row in rows.items())
+
+
+def _read(paths: Paths, name: str, row: Row) -> Result:
+    folder = paths.scores(name)
+    index = predictions.read_index(folder)
+    try:
+        rois, subjects = (pd.read_csv(folder / file) for file in FILES[1:])
+    except (OSError, ValueError) as error:
+        raise io.FileError(f"{folder}: {error}; `dvc repro scores@{name}` makes its tables") from None
+    selection = io.read_json(paths.selection(name) / "selection.json")
+    return Result(name, row, index, rois, subjects, selection, folder)

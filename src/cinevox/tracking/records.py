@@ -1,0 +1,220 @@
+"""Records: what a row is in the store, made from its files, dvc.lock and the parameters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from cinevox.paths import Paths
+from cinevox.results import FILES, Result
+
+STAGES = ("scores", "selection")  # whose entries in dvc.lock make a row's key
+ROI_METRICS = ("normalized_correlation", "correlation", "standard_error", "low", "high")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run to be: a row (with its feature spaces as `children`), or one feature space.
+
+    key: the same for the same results, so a record is stored once
+    dataset: name and content hash of the data
+    """
+
+    name: str
+    key: str
+    experiment: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    dataset: tuple[str, str]
+    children: tuple[Record, ...] = ()
+
+
+def records(paths: Paths, results: Sequence[Result], params: Any, experiment: str) -> tuple[Record, ...]:
+    """One record per row.
+
+    params: the sections that made the results; every one is stored flattened, of `networks` and `regressors`
+    only the row's own
+    experiment: name in the store; each track has its own, `<experiment>-<track>`
+    """
+    lock = _read_yaml(paths.lock)
+    tags = repository(paths.root) | {"params_hash": _digest(_plain(params))}
+    data = _data_hash(lock, Path(params["dataset"]["folder"]).as_posix())
+    return tuple(_row_record(paths, lock, result, params, experiment, tags, data) for result in results)
+
+
+def repository(root: Path) -> dict[str, str]:
+    """Tags of the code's version: the commit, and whether files differ from it; empty outside git."""
+
+    def git(*words: str) -> str:
+        answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        return answer.stdout.strip() if answer.returncode == 0 else ""
+
+    commit = git("rev-parse", "HEAD")
+    if not commit:
+        return {}
+    dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!metrics", ":!dvc.lock")
+    return {"mlflow.source.git.commit": commit, "dirty": str(bool(dirty)).lower()}
+
+
+def _row_record(
+    paths: Paths,
+    lock: Mapping[str, Any],
+    result: Result,
+    params: Mapping[str, Any],
+    experiment: str,
+    tags: Mapping[str, str],
+    data: str,
+) -> Record:
+    row, weights = result.row, result.index.provenance.get("weights", {})
+    key = _key(paths, lock, result)
+    own = {"row": row.name} | row.model_dump(exclude={"reported"})
+    shared = {
+        "data_hash": data,
+        "weights_policy": str(weights.get("policy")),
+        "weights_sha256": str(weights.get("sha256")),
+        "row": row.name,
+        "reported_split": result.split,
+    } | dict(tags)
+    settings = {
+        name: value
+        for section, values in params.items()
+        for name, value in _flat(section, _own_part(section, values, result))
+    }
+    dataset = (str(params["dataset"]["name"]), data[:36])
+    metrics = dict(_selected_metrics(result))
+    if row.reported is not None:
+        metrics["paper.score"] = row.reported
+    chosen = {f"chosen.{roi}": space for roi, space in result.chosen.items()}
+    children = tuple(
+        _space_record(result, space, key, experiment, own, shared, dataset) for space in result.index.spaces
+    )
+    everything = {name: _text(value) for name, value in (own | chosen | settings).items()}
+    return Record(
+        row.name, key, f"{experiment}-{row.track}", everything, metrics, shared | {"level": "row"}, dataset, children
+    )
+
+
+def _space_record(
+    result: Result,
+    space: str,
+    key: str,
+    experiment: str,
+    own: Mapping[str, Any],
+    shared: Mapping[str, str],
+    dataset: tuple[str, str],
+) -> Record:
+    stands_for = " ".join(roi for roi, chosen in result.chosen.items() if chosen == space)
+    return Record(
+        name=space,
+        key=f"{key}/{space}",
+        experiment=f"{experiment}-{result.row.track}",
+        params={name: _text(value) for name, value in own.items()} | {"space": space},
+        metrics=dict(_space_metrics(result, space)),
+        tags=dict(shared) | {"level": "space", "chosen_for": stands_for},
+        dataset=dataset,
+    )
+
+
+def _selected_metrics(result: Result) -> Iterator[tuple[str, float]]:
+    """The row's scores: plain names for the split that counts, `validation.` before those of the other."""
+    for split, scores in result.selection["scores"].items():
+        prefix = "" if split == result.split else f"{split}."
+        named = {name: scores[name] for name in ("score", "low", "high", "standard_error", "pooled_score")}
+        for roi, values in scores["rois"].items():
+            named |= {f"{roi}.{name}": values[name] for name in ROI_METRICS}
+            named |= {f"{roi}.{name}": values[name] for name in ("n_voxels", "n_excluded")}
+        for subject, values in scores["subjects"].items():
+            named[f"{subject}.score"] = values["score"]
+            named |= {f"{subject}.{roi}.normalized_correlation": value for roi, value in values["rois"].items()}
+        yield from _known(prefix, named)
+
+
+def _space_metrics(result: Result, space: str) -> Iterator[tuple[str, float]]:
+    for split in result.selection["scores"]:
+        prefix = "" if split == result.split else f"{split}."
+        rois = result.table(split)
+        rois = rois[rois["space"] == space]
+        named: dict[str, float] = {"score": rois["normalized_correlation"].mean(skipna=False)}
+        for line in rois.to_dict("records"):
+            named |= {f"{line['roi']}.{name}": line[name] for name in ROI_METRICS}
+        if split == result.split:
+            named |= _by_subject(result.subjects, space, split)
+        yield from _known(prefix, named)
+
+
+def _by_subject(subjects: pd.DataFrame, space: str, split: str) -> dict[str, float]:
+    lines = subjects[(subjects["space"] == space) & (subjects["split"] == split)]
+    names = lines["subject"] + "." + lines["roi"] + ".normalized_correlation"
+    return dict(zip(names, lines["normalized_correlation"]))
+
+
+def _known(prefix: str, named: Mapping[str, float | None]) -> Iterator[tuple[str, float]]:
+    """What has a value: a mean over no voxel has none, and the store takes no NaN for missing."""
+    return (
+        (prefix + name, float(value)) for name, value in named.items() if value is not None and math.isfinite(value)
+    )
+
+
+def _key(paths: Paths, lock: Mapping[str, Any], result: Result) -> str:
+    """Hash of what made the row: parameters and dependencies in dvc.lock; of its files where DVC did not run it."""
+    entries = [lock.get("stages", {}).get(f"{stage}@{result.name}") for stage in STAGES]
+    if all(entries):
+        return _digest([result.name, [[entry.get("params"), entry.get("deps")] for entry in entries]])
+    files = [result.folder / name for name in FILES] + [paths.selection(result.name) / "selection.json"]
+    return _digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
+
+
+def _data_hash(lock: Mapping[str, Any], folder: str) -> str:
+    """DVC's md5 of the data set's folder, or of all that dvc.lock knows inside it."""
+    known = {
+        entry["path"]: entry["md5"]
+        for stage in lock.get("stages", {}).values()
+        for entry in (*stage.get("deps", ()), *stage.get("outs", ()))
+        if entry["path"] == folder or entry["path"].startswith(folder + "/")
+    }
+    if not known:
+        return "unknown"
+    return known[folder].removesuffix(".dir") if folder in known else _digest(sorted(known.items()))[:32]
+
+
+def _own_part(section: str, values: Any, result: Result) -> Any:
+    own = {"networks": result.row.network, "regressors": result.row.regressor}.get(section)
+    return values if own is None else {own: values[own]}
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(f"{prefix}.{key}", inner)
+    else:
+        yield prefix, value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(_plain(value))
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(_plain(content), sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    return yaml.load(path.read_text(), yaml.CSafeLoader) if path.is_file() else {}

@@ -1,0 +1,195 @@
+"""Tracking: a store that is a view of the files, repeatable and without a run lost or doubled."""
+
+import json
+import re
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+import fabricate
+from cinevox import results, tracking
+from cinevox.paths import Paths
+from cinevox.tracking import store
+
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")  # MLflow's own use of SQLAlchemy
+
+ROW = fabricate.ROWS[1]
+SECTIONS = ("dataset", "networks", "regressors", "scores")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("run")
+    return Paths(root), fabricate.make(root)
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    """One store for the module (making one takes seconds); every test uses experiments of its own."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+@pytest.fixture(autouse=True)
+def _no_ambient_store(monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def records(run, experiment, names=None):
+    paths, params = run
+    rows = {name: row for name, row in params.experiments.rows.items() if names is None or name in names}
+    sections = {name: params.model_dump(mode="json")[name] for name in SECTIONS}
+    return tracking.records(paths, results.read(paths, rows), sections, experiment)
+
+
+def all_runs(uri, experiment):
+    client = MlflowClient(tracking_uri=uri)
+    return client.search_runs([client.get_experiment_by_name(experiment).experiment_id], max_results=1000)
+
+
+def test_a_sync_creates_a_run_per_row_and_space_and_a_second_one_none(run, uri):
+    n_spaces = len(fabricate.LAYERS)
+    first = tracking.sync(records(run, "twice"), uri)
+    assert first == tracking.Counts(created=3 * (1 + n_spaces), present=0, superseded=0)
+    assert tracking.sync(records(run, "twice"), uri) == tracking.Counts(created=0, present=3, superseded=0)
+    assert len(all_runs(uri, "twice-mini")) == 2 * (1 + n_spaces)
+    assert len(all_runs(uri, "twice-full")) == 1 + n_spaces
+
+
+def test_metrics_are_those_of_the_files_under_names_a_query_can_use(run, uri):
+    tracking.sync(records(run, "names", [ROW]), uri)
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("names-mini").experiment_id
+    found = client.search_runs([experiment], "metrics.\"V1.normalized_correlation\" > -1 and tags.level = 'row'")
+    selection = json.loads((run[0].selection(ROW) / "selection.json").read_text())["scores"]
+    assert len(found) == 1
+    metrics = found[0].data.metrics
+    assert metrics["score"] == selection["test"]["score"]
+    assert metrics["V1.normalized_correlation"] == selection["test"]["rois"]["V1"]["normalized_correlation"]
+    assert metrics["validation.score"] == selection["validation"]["score"]
+    assert metrics["sub02.FFA.normalized_correlation"] == selection["test"]["subjects"]["sub02"]["rois"]["FFA"]
+
+
+def test_a_space_is_a_child_with_its_own_scores_per_roi_and_subject(run, uri):
+    tracking.sync(records(run, "children", [ROW]), uri)
+    runs = all_runs(uri, "children-mini")
+    parent = next(item for item in runs if item.data.tags["level"] == "row")
+    child = next(item for item in runs if item.info.run_name == "layer_3")
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.data.params["space"] == "layer_3"
+    result = results.read(run[0], {ROW: run[1].experiments.rows[ROW]})[0]
+    line = result.table("test").set_index(["space", "roi"]).loc[("layer_3", "LOC")]
+    assert child.data.metrics["LOC.normalized_correlation"] == line["normalized_correlation"]
+    assert "sub01.LOC.normalized_correlation" in child.data.metrics
+    assert "LOC" in child.data.tags["chosen_for"].split()
+
+
+def test_a_run_says_what_made_it(run, uri):
+    tracking.sync(records(run, "tags", [ROW]), uri)
+    parent = next(item for item in all_runs(uri, "tags-mini") if item.data.tags["level"] == "row")
+    assert parent.data.tags["weights_policy"] == "package"
+    assert parent.data.tags["weights_sha256"] == "1" * 64
+    assert re.fullmatch("[0-9a-f]{64}", parent.data.tags["params_hash"])
+    assert parent.data.params["networks.efficientnet_lite0.weights"] == "package"
+    assert not any(name.startswith("networks.alexnet") for name in parent.data.params)
+    assert parent.inputs.dataset_inputs[0].dataset.name == "insilico"
+
+
+def test_the_key_follows_dvc_lock_and_a_new_result_supersedes_the_old(run, uri, tmp_path):
+    def write_lock(alpha):
+        stages = {
+            f"{stage}@{ROW}": {"params": {"params.yaml": {"alpha": alpha}}, "deps": [{"path": "x", "md5": "1"}]}
+            for stage in ("scores", "selection")
+        }
+        lock = {"stages": stages | {"simulation@insilico": {"outs": [{"path": "data/insilico", "md5": "abc.dir"}]}}}
+        run[0].lock.write_text(yaml.safe_dump(lock))
+
+    try:
+        counts = []
+        for alpha in (1, 2, 1):
+            write_lock(alpha)
+            counts.append(tracking.sync(records(run, "newer", [ROW]), uri))
+    finally:
+        run[0].lock.unlink()
+    n_runs = 1 + len(fabricate.LAYERS)
+    assert counts == [
+        tracking.Counts(n_runs, 0, 0),
+        tracking.Counts(n_runs, 0, 1),
+        tracking.Counts(0, 1, 1),  # going back to known parameters makes the old run current again
+    ]
+    runs = all_runs(uri, "newer-mini")
+    assert sorted(item.data.tags["superseded"] for item in runs) == ["false"] * n_runs + ["true"] * n_runs
+    assert {item.data.tags["data_hash"] for item in runs} == {"abc"}
+
+
+def test_a_sync_cut_short_is_taken_up_again(run, uri, monkeypatch):
+    [record] = records(run, "cut", [ROW])
+    n_calls = 0
+    begin = store._begin
+
+    def dies(*arguments):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 3:
+            raise KeyboardInterrupt
+        return begin(*arguments)
+
+    monkeypatch.setattr(store, "_begin", dies)
+    with pytest.raises(KeyboardInterrupt):
+        tracking.sync([record], uri)
+    monkeypatch.undo()
+    assert tracking.sync([record], uri).created == 1 + len(record.children)
+    assert len(all_runs(uri, "cut-mini")) == 1 + len(record.children)
+
+
+def test_under_mlflow_run_the_projects_run_is_left_alone(run, uri, monkeypatch):
+    client = MlflowClient(tracking_uri=uri)
+    project = client.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", project)
+    tracking.sync(records(run, "project", [ROW]), uri)
+    assert client.get_run(project).data.metrics == {}
+    assert {item.data.tags["project_run"] for item in all_runs(uri, "project-mini")} == {project}
+
+
+def test_the_environment_names_the_store_before_the_parameters(run, uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    tracking.sync(records(run, "environment", [ROW]), "sqlite:////nowhere/at/all.db")
+    assert all_runs(uri, "environment-mini")
+
+
+def test_an_absent_server_is_said_at_once(run):
+    with pytest.raises(tracking.StoreError, match=r"no MLflow server answers at http://me:\*\*\*@127.0.0.1:9"):
+        tracking.sync(records(run, "absent", [ROW]), "http://me:secret@127.0.0.1:9")
+
+
+def test_an_unusable_database_is_no_traceback(run, tmp_path):
+    (tmp_path / "mlflow.db").write_text("no database")
+    with pytest.raises(tracking.StoreError, match=r"refuses: .*not a database"):
+        tracking.sync(records(run, "refused", [ROW]), f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def test_the_runs_table_opens_with_metric_columns(run, uri):
+    """MLflow's own words for a table's state; they are looked up in the interface of the installed version."""
+    tracking.sync(records(run, "view", [ROW]), uri)
+    experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name("view-mini")
+    state = json.loads(experiment.tags["mlflow.sharedViewState.default"])
+    assert "metrics.`V1.normalized_correlation`" in state["selectedColumns"]
+    scripts = Path(mlflow.__file__).parent / "server" / "js" / "build" / "static" / "js"
+    [main] = scripts.glob("main.*.js")
+    text = main.read_text()
+    assert all(f'"{word}"' in text for word in ("mlflow.sharedViewState.", "viewStateShareKey", "selectedColumns"))
+    assert 'e+".`"+t+"`"' in text  # how a column is named
+    chunks = " ".join(path.read_text() for path in scripts.glob("*.chunk.js"))
+    assert all(f"{word}:" in chunks for word in ("searchFilter", "orderByKey", "orderByAsc"))
+    assert all(f"{word}:" in chunks for word in ("columnOrder", "columnWidths"))
+    query = MlflowClient(tracking_uri=uri).search_runs([experiment.experiment_id], state["searchFilter"])
+    assert [item.info.run_name for item in query] == [ROW]
+
+
+def test_an_address_leads_to_the_shared_view():
+    assert tracking.address("http://127.0.0.1:5000", "3") == (
+        "http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning&viewStateShareKey=default"
+    )
