@@ -17,7 +17,7 @@ from cinevox.paths import Paths
 
 # Modules whose change cannot change a number: they carry things, name things, or check things.
 PLUMBING = {
-    "__init__", "errors", "io", "parallel", "params", "paths", "plugins", "predictions", "responses",
+    "__init__", "errors", "io", "parallel", "params", "paths", "pickles", "plugins", "predictions", "responses",
     "datasets", "networks", "regressors",
 }  # fmt: skip
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))

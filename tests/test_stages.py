@@ -132,7 +132,7 @@ def test_the_scores_can_be_had_again_from_the_predictions(repository):
     predicted = np.load(repository.folder / f"data/fits/{row}/test/{space}.npy")
     start, block = 0, index["columns"][0]
     responses = dataset / f"test_responses/mini_track/{block['subject']}/{block['roi']}.pkl"
-    measured = pickle.loads(responses.read_bytes())["test"].mean(axis=1)
+    measured = pickle.loads(responses.read_bytes(), encoding="latin1")["test"].mean(axis=1)
     expected = [np.corrcoef(measured[:, v], predicted[:, start + v])[0, 1] for v in range(block["n_voxels"])]
     with np.load(repository.folder / f"data/scores/{row}/voxels.npz") as voxels:
         np.testing.assert_allclose(voxels["test.correlation"][5, : block["n_voxels"]], expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The one error a user can cure."""
+"""The errors a user can cure."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message names the thing, what was found, what was expected and the cure. Stages print it alone;
     any other exception is a defect of the program and keeps its traceback.
     """
+
+
+class FileError(InputError):
+    """A file is missing, broken, hostile or of the wrong shape; the message names it and the cure."""

@@ -1,122 +1,20 @@
-"""Files in and out, with checked shapes: pickles through an allow-list, arrays, JSON, CSV.
-
-A pickle is a program. `read_pickle` runs none of it: it builds numpy arrays, plain containers and plain
-scalars, and refuses every other name before it is imported. Nothing here uses numpy's `allow_pickle`.
-"""
+"""Files in and out, with checked shapes: pickles read as data only, arrays, JSON. Each appears whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import pickle
-from collections import OrderedDict
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cinevox.errors import InputError
-
-
-class FileError(InputError):
-    """A file is missing, broken, hostile or of the wrong shape; the message names it and the cure."""
-
-
-def _reconstruct(subtype: type, shape: tuple[int, ...], _typecode: object) -> NDArray[Any]:
-    if subtype is not np.ndarray or math.prod(shape) != 0:
-        raise pickle.UnpicklingError("an array subclass, or an array allocated before its data")
-    return np.empty(0, dtype=np.int8)
-
-
-def _scalar(dtype: np.dtype, data: bytes | str = b"") -> Any:
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    if not isinstance(dtype, np.dtype) or dtype.hasobject or len(raw) != dtype.itemsize:
-        raise pickle.UnpicklingError("a numpy scalar whose bytes do not fit its type")
-    return np.frombuffer(raw, dtype=dtype)[0]
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-def _dtype(spec: str, *_flags: object) -> np.dtype:
-    made = np.dtype(spec) if isinstance(spec, str) else None
-    if made is None or made.hasobject:
-        raise pickle.UnpicklingError(f"the array type {spec!r}")
-    return made
-
-
-def _frombuffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str, *_axis: object) -> NDArray[Any]:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject:
-        raise pickle.UnpicklingError("an array of objects")
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if order == "F" else "C").copy()
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _dtype,
-    ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): OrderedDict,
-} | {
-    (module.format(core), name): replacement
-    for core in ("core", "_core")
-    for module, name, replacement in (
-        ("numpy.{}.multiarray", "_reconstruct", _reconstruct),
-        ("numpy.{}.multiarray", "scalar", _scalar),
-        ("numpy.{}.numeric", "_frombuffer", _frombuffer),
-    )
-}
-
-
-class _AllowListUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
-
-    def persistent_load(self, pid: object) -> NoReturn:
-        raise pickle.UnpicklingError("it refers to objects outside the file")
-
-
-def read_pickle(path: Path) -> Any:
-    """Open a pickle of arrays, dicts, lists and plain scalars (Python 2's too) without running anything.
-
-    Raises
-    ------
-    FileError
-        The file is missing, cut off, no pickle, or asks for anything that is not on the allow-list.
-    """
-    try:
-        with path.open("rb") as stream:
-            content = _AllowListUnpickler(stream, encoding="latin1").load()
-    except FileNotFoundError:
-        raise FileError(f"{path}: no such file") from None
-    except Exception as error:  # a broken pickle raises almost anything
-        raise FileError(
-            f"{path}: refused: {error or type(error).__name__}. A response pickle holds numpy arrays, dicts and "
-            "plain numbers only, and nothing in it was run. Fetch the file again from where it was published; "
-            "if it is yours, save a dict of float arrays."
-        ) from None
-    _refuse_objects(content, path)
-    return content
-
-
-def _refuse_objects(content: Any, path: Path) -> None:
-    stack = [content]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, np.ndarray) and item.dtype.hasobject:
-            raise FileError(f"{path}: holds an array of Python objects; expected arrays of numbers")
-        if isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple | set):
-            stack.extend(item)
+from cinevox.errors import FileError
+from cinevox.pickles import read_pickle as read_pickle
 
 
 def folder(path: Path) -> Path:
@@ -125,20 +23,55 @@ def folder(path: Path) -> Path:
     return path
 
 
-def write_pickle(path: Path, content: dict[str, NDArray[Any]]) -> None:
-    """Write a dict of arrays as Python 2 could read it (protocol 2)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
-        pickle.dump(content, stream, protocol=2)
+def write_pickle(path: Path, content: dict[str, Any], protocol: int = 2) -> None:
+    """Write arrays of numbers in (nested) dicts.
+
+    protocol 2: as Python 2 wrote the challenge's data (others read it with `encoding="latin1"`);
+    protocol 3: for any Python 3, as for submissions. Both name what numpy 1 and numpy 2 know.
+
+    Raises
+    ------
+    ValueError
+        The protocol is another one, an array does not hold numbers, or has 2 GiB and more.
+    """
+    if protocol not in (2, 3):
+        raise ValueError(f"protocol is {protocol}; expected 2 or 3")
+    with _whole(path) as stream:
+        stream.write(b"\x80" + bytes([protocol]))
+        _write(stream, content, protocol)
+        stream.write(b".")
+
+
+def _write(stream: BinaryIO, item: Any, protocol: int) -> None:
+    if isinstance(item, dict):
+        stream.write(b"}(")
+        for key, value in item.items():
+            stream.write(_text(key, protocol))
+            _write(stream, value, protocol)
+        stream.write(b"u")
+        return
+    array = np.asarray(item)
+    if array.dtype.kind not in "biuf" or array.nbytes >= 2**31:
+        raise ValueError(f"an array of {array.dtype} and {array.nbytes} bytes; expected numbers, less than 2 GiB")
+    order = {"=": "<" if np.little_endian else ">"}.get(array.dtype.byteorder, array.dtype.byteorder)
+    shape = b"".join(struct.pack("<ci", b"J", size) for size in array.shape)
+    dtype = b"cnumpy\ndtype\n(" + _text(array.dtype.str[1:], protocol) + b"K\x00K\x01tR(K\x03" + _text(order, protocol)
+    stream.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + _text("b", protocol) + b"tR")
+    stream.write(b"(K\x01(" + shape + b"t" + dtype + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89")
+    stream.write((b"T" if protocol == 2 else b"B") + struct.pack("<I", array.nbytes))
+    stream.write(np.ascontiguousarray(array).tobytes())
+    stream.write(b"tb")
+
+
+def _text(text: str, protocol: int) -> bytes:
+    raw = text.encode()
+    return b"U" + struct.pack("<B", len(raw)) + raw if protocol == 2 else b"X" + struct.pack("<I", len(raw)) + raw
 
 
 def write_array(path: Path, array: ArrayLike) -> None:
-    """Write one .npy file; it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as stream:
+    """Write one .npy file."""
+    with _whole(path) as stream:
         np.save(stream, np.asarray(array), allow_pickle=False)
-    partial.replace(path)
 
 
 def read_array(path: Path, shape: Sequence[int | None] | None = None, axes: str = "") -> NDArray[Any]:
@@ -165,8 +98,8 @@ def read_array(path: Path, shape: Sequence[int | None] | None = None, axes: str 
 
 def write_arrays(path: Path, **arrays: ArrayLike) -> None:
     """Write named arrays into one .npz file, the same bytes for the same arrays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
+    with _whole(path) as stream:
+        np.savez(stream, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -187,11 +120,10 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON (NaN becomes null), sorted as given, ending in a newline."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + os.linesep)
-    partial.replace(path)
+    """Write strict JSON (NaN and infinity become null), in the order given, ending in a newline."""
+    text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+    with _whole(path) as stream:
+        stream.write(text.encode())
 
 
 def read_json(path: Path) -> Any:
@@ -203,11 +135,24 @@ def read_json(path: Path) -> Any:
         Missing or not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileError(f"{path}: no such file; `dvc repro` makes it") from None
-    except ValueError as error:
-        raise FileError(f"{path}: not JSON: {error}") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise FileError(f"{path}: not JSON ({error}); delete it and run `dvc repro`") from None
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name once it is written to its end."""
+    partial = folder(path.parent) / (path.name + ".part")
+    try:
+        with partial.open("wb") as stream:
+            yield stream
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.replace(path)
 
 
 def _plain(content: Any) -> Any:
