@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from pathlib import Path
 
 import mlflow
@@ -17,7 +18,6 @@ from cinevox.tracking import store
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")  # MLflow's own use of SQLAlchemy
 
 ROW = fabricate.ROWS[1]
-SECTIONS = ("dataset", "networks", "regressors", "scores")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,15 @@ def _no_ambient_store(monkeypatch):
 def records(run, experiment, names=None):
     paths, params = run
     rows = {name: row for name, row in params.experiments.rows.items() if names is None or name in names}
-    sections = {name: params.model_dump(mode="json")[name] for name in SECTIONS}
-    return tracking.records(paths, results.read(paths, rows), sections, experiment)
+    return tracking.gather(
+        paths,
+        params.model_copy(
+            update={
+                "experiments": params.experiments.model_copy(update={"voxelwise": rows}),
+                "tracking": params.tracking.model_copy(update={"experiment": experiment}),
+            }
+        ),
+    )
 
 
 def all_runs(uri, experiment):
@@ -187,6 +194,18 @@ def test_the_runs_table_opens_with_metric_columns(run, uri):
     assert all(f"{word}:" in chunks for word in ("columnOrder", "columnWidths"))
     query = MlflowClient(tracking_uri=uri).search_runs([experiment.experiment_id], state["searchFilter"])
     assert [item.info.run_name for item in query] == [ROW]
+
+
+def test_the_interface_is_not_started_on_a_taken_port(run, uri):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = run[1].tracking.model_copy(update={"uri": uri})
+        lines = []
+        with pytest.raises(tracking.StoreError, match=f"port {port} is taken"):
+            tracking.ui(settings, port, lines.append)
+    assert lines == ["cinevox-mini: nothing yet", "cinevox-full: nothing yet"]
 
 
 def test_an_address_leads_to_the_shared_view():

@@ -118,11 +118,11 @@ def _sync(_: argparse.Namespace) -> None:
     print(tracking.bring_up_to_date(paths, params.load(paths.params)))
 
 
-def _ui(chosen: argparse.Namespace) -> None:
+def _ui(chosen: argparse.Namespace) -> int:
     """open the MLflow UI on 127.0.0.1"""
     from cinevox import tracking
 
-    tracking.ui(params.load(Paths().params).tracking, chosen.port)
+    return tracking.ui(params.load(Paths().params).tracking, chosen.port, print)
 
 
 def _gate(chosen: argparse.Namespace) -> int:

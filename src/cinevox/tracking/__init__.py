@@ -3,7 +3,23 @@
 `records` turns files into records, `store` brings the store up to date with them (the only importer of mlflow).
 """
 
-from cinevox.tracking.records import Record, records, repository
+from typing import Any
+
+from cinevox.paths import Paths
+from cinevox.tracking.records import SECTIONS, Record, gather
 from cinevox.tracking.store import Counts, StoreError, address, sync, ui
 
-__all__ = ["Counts", "Record", "StoreError", "address", "records", "repository", "sync", "ui"]
+__all__ = ["SECTIONS", "Counts", "Record", "StoreError", "address", "bring_up_to_date", "gather", "sync", "ui"]
+
+
+def bring_up_to_date(paths: Paths, params: Any) -> Counts:
+    """Sync every row of the parameters; what was done, as a sentence when printed.
+
+    Raises
+    ------
+    FileError
+        A row has no result yet.
+    StoreError
+        The store can't be reached or refuses.
+    """
+    return sync(gather(paths, params), params.tracking.uri)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from cinevox import identity, results
+from cinevox.params import Section
 from cinevox.paths import Paths
 from cinevox.results import FILES, Result
 
+SECTIONS = ("dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "scores", "selection")
 STAGES = ("scores", "selection")  # whose entries in dvc.lock make a row's key
 ROI_METRICS = ("normalized_correlation", "correlation", "standard_error", "low", "high")
 
@@ -39,31 +39,28 @@ class Record:
     children: tuple[Record, ...] = ()
 
 
-def records(paths: Paths, results: Sequence[Result], params: Any, experiment: str) -> tuple[Record, ...]:
-    """One record per row.
+def gather(paths: Paths, params: Any) -> tuple[Record, ...]:
+    """One record per row of the parameters.
 
-    params: the sections that made the results; every one is stored flattened, of `networks` and `regressors`
-    only the row's own
-    experiment: name in the store; each track has its own, `<experiment>-<track>`
+    Each track has its own experiment in the store, `<tracking.experiment>-<track>`. Every parameter that made
+    the results is stored, flattened; of `networks` and `regressors` only the row's own.
+
+    params: has the sections SECTIONS, `experiments` and `tracking`
+
+    Raises
+    ------
+    FileError
+        A row's files are missing or broken.
     """
-    lock = _read_yaml(paths.lock)
-    tags = repository(paths.root) | {"params_hash": _digest(_plain(params))}
-    data = _data_hash(lock, Path(params["dataset"]["folder"]).as_posix())
-    return tuple(_row_record(paths, lock, result, params, experiment, tags, data) for result in results)
-
-
-def repository(root: Path) -> dict[str, str]:
-    """Tags of the code's version: the commit, and whether files differ from it; empty outside git."""
-
-    def git(*words: str) -> str:
-        answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
-        return answer.stdout.strip() if answer.returncode == 0 else ""
-
-    commit = git("rev-parse", "HEAD")
-    if not commit:
-        return {}
-    dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!metrics", ":!dvc.lock")
-    return {"mlflow.source.git.commit": commit, "dirty": str(bool(dirty)).lower()}
+    sections = {name: _dump(getattr(params, name)) for name in SECTIONS}
+    lock = identity.read_lock(paths)
+    tags = {"params_hash": identity.digest(sections)}
+    if (commit := identity.commit(paths.root)) is not None:
+        tags |= {"mlflow.source.git.commit": commit.sha, "dirty": str(commit.dirty).lower()}
+    data = identity.data_hash(lock, params.dataset.folder)
+    name = params.tracking.experiment
+    found = results.read(paths, params.experiments.rows)
+    return tuple(_row_record(paths, lock, result, sections, name, tags, data) for result in found)
 
 
 def _row_record(
@@ -167,24 +164,12 @@ def _known(prefix: str, named: Mapping[str, float | None]) -> Iterator[tuple[str
 
 def _key(paths: Paths, lock: Mapping[str, Any], result: Result) -> str:
     """Hash of what made the row: parameters and dependencies in dvc.lock; of its files where DVC did not run it."""
-    entries = [lock.get("stages", {}).get(f"{stage}@{result.name}") for stage in STAGES]
-    if all(entries):
-        return _digest([result.name, [[entry.get("params"), entry.get("deps")] for entry in entries]])
+    entries = [lock.get(f"{stage}@{result.name}") for stage in STAGES]
+    made = [[entry.get("params"), entry.get("deps")] for entry in entries if entry is not None]
+    if len(made) == len(STAGES):
+        return identity.digest([result.name, made])
     files = [result.folder / name for name in FILES] + [paths.selection(result.name) / "selection.json"]
-    return _digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
-
-
-def _data_hash(lock: Mapping[str, Any], folder: str) -> str:
-    """DVC's md5 of the data set's folder, or of all that dvc.lock knows inside it."""
-    known = {
-        entry["path"]: entry["md5"]
-        for stage in lock.get("stages", {}).values()
-        for entry in (*stage.get("deps", ()), *stage.get("outs", ()))
-        if entry["path"] == folder or entry["path"].startswith(folder + "/")
-    }
-    if not known:
-        return "unknown"
-    return known[folder].removesuffix(".dir") if folder in known else _digest(sorted(known.items()))[:32]
+    return identity.digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
 
 
 def _own_part(section: str, values: Any, result: Result) -> Any:
@@ -201,20 +186,10 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(_plain(value))
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(_plain(content), sort_keys=True).encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value if isinstance(value, str | int | float | None) else str(value)
-
-
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    return yaml.load(path.read_text(), yaml.CSafeLoader) if path.is_file() else {}
+def _dump(section: Any) -> Any:
+    if isinstance(section, Mapping):
+        return {name: _dump(value) for name, value in section.items()}
+    return section.model_dump(mode="json") if isinstance(section, Section) else section

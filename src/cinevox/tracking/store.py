@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
 
 from cinevox.errors import InputError
+from cinevox.params import Track, Tracking
 from cinevox.tracking.records import Record
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class Counts:
     created: int
     present: int
     superseded: int
+
+    def __str__(self) -> str:
+        return f"{self.created} runs created, {self.present} rows there already, {self.superseded} superseded"
 
 
 def resolved(uri: str) -> str:
@@ -212,7 +216,7 @@ def address(base: str, experiment: str, view: str = "default") -> str:
     return f"{base.rstrip('/')}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
 
 
-def ui(uri: str, experiments: Sequence[str], port: int, say: Callable[[str], None]) -> int:
+def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
     """Say where the runs tables are, and serve them on this machine until interrupted; the exit code.
 
     With a server as the store nothing is started.
@@ -222,14 +226,14 @@ def ui(uri: str, experiments: Sequence[str], port: int, say: Callable[[str], Non
     StoreError
         The store can't be reached, or the port is taken.
     """
-    uri = resolved(uri)
+    uri = resolved(settings.uri)
     _reach(uri)
     served = uri.startswith(("http://", "https://"))
     base = uri if served else f"http://127.0.0.1:{port}"
     client = _client(uri)
-    for name in experiments:
+    for name in (f"{settings.experiment}-{track}" for track in get_args(Track)):
         found = client.get_experiment_by_name(name)
-        say(f"{name}: " + ("nothing yet; run `dvc repro`" if found is None else address(base, found.experiment_id)))
+        say(f"{name}: " + ("nothing yet" if found is None else address(base, found.experiment_id)))
     if served:
         return 0
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):

@@ -1,0 +1,67 @@
+"""What made a result: the code's commit, the parameters' hash, the data's hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cinevox.paths import Paths
+
+MADE_BY_RUNS = (":!metrics", ":!dvc.lock", ":!gate", ":!tracking", ":!report")  # tracked, and no code
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The code's version. `dirty`: files that git tracks differ from it (what runs write does not count)."""
+
+    sha: str
+    date: str
+    dirty: bool
+
+
+def commit(root: Path) -> Commit | None:
+    """The commit checked out at `root`; None outside git."""
+
+    def git(*words: str) -> str:
+        answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        return answer.stdout.strip() if answer.returncode == 0 else ""
+
+    sha, _, date = git("show", "--no-patch", "--format=%H %cs", "HEAD").partition(" ")
+    if not sha:
+        return None
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *MADE_BY_RUNS)
+    return Commit(sha, date, bool(changed))
+
+
+def read_lock(paths: Paths) -> Mapping[str, Any]:
+    """The stages of dvc.lock, name -> entry; empty where DVC has run nothing."""
+    if not paths.lock.is_file():
+        return {}
+    stages: Mapping[str, Any] = (yaml.load(paths.lock.read_text(), yaml.CSafeLoader) or {}).get("stages", {})
+    return stages
+
+
+def data_hash(stages: Mapping[str, Any], folder: Path) -> str:
+    """DVC's md5 of the data set's folder, or a hash of all that dvc.lock knows inside it; `unknown` without."""
+    name = folder.as_posix()
+    known = {
+        entry["path"]: entry["md5"]
+        for stage in stages.values()
+        for entry in (*stage.get("deps", ()), *stage.get("outs", ()))
+        if entry["path"] == name or entry["path"].startswith(name + "/")
+    }
+    if not known:
+        return "unknown"
+    return str(known[name]).removesuffix(".dir") if name in known else digest(sorted(known.items()))[:32]
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of a parsed document, the same whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
