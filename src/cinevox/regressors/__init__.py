@@ -5,6 +5,7 @@ A regressor maps features X (n_clips, n_features) to responses Y (n_clips, n_vox
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -12,6 +13,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.errors import InputError
 from cinevox.splits import Fold
 
 Floats = NDArray[np.floating]
@@ -44,10 +46,27 @@ class RegressorSpec:
     """A regressor as a plug-in.
 
     title: for tables
-    make: builds it from its options in params.yaml, as keyword arguments; raises ValueError on a bad value
+    make: builds it from its options in params.yaml, as keyword arguments; raises InputError on a bad value
     joint: whether voxels of one ROI are fitted together (they share something), not one by one
     """
 
     title: str
     make: Callable[..., Regressor]
     joint: bool = False
+
+    def build(self, options: Mapping[str, Any]) -> Regressor:
+        """The regressor with these options.
+
+        Raises
+        ------
+        InputError
+            An option is unknown, missing, or has a value that it cannot have.
+        """
+        known = list(inspect.signature(self.make).parameters)
+        unknown, missing = sorted(set(options) - set(known)), sorted(set(known) - set(options))
+        if unknown or missing:
+            faults = [
+                f"{word} {', '.join(names)}" for word, names in (("unknown", unknown), ("missing", missing)) if names
+            ]
+            raise InputError(f"{self.title}: options {'; '.join(faults)}; expected {', '.join(known) or 'none'}")
+        return self.make(**options)

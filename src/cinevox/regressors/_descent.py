@@ -12,77 +12,60 @@ Reference: Friedman, Hastie and Tibshirani (2010), J. Stat. Softw. 33(1).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from cinevox.regressors._kernels import kernel
 
 EARLY_STOP_RISE = 1.01
 EARLY_STOP_STEPS = 10
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy", inline="never")
-def move(row, step, q):
-    """q <- q - step row."""
-    for i in range(q.shape[0]):
-        q[i] -= step * row[i]
+@kernel
+def descend(gram, norm, w, q, l1, l2, least, max_sweeps, wants):
+    """Solve one problem in place; whether it converged: no coefficient wants to move by `least` or more.
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def descend(gram, scale, w, q, l1, l2, least, max_sweeps, active):
-    """Solve one problem in place; whether it converged: a whole sweep wants no step above `least`.
-
-    gram: (n_features, m), its row j is subtracted from q (m,); scale: (n_features,) the diagonal; w: (n_features,)
-    l1, l2: n alpha rho and n alpha (1 - rho); least: step times the feature's norm that counts as none;
-    active: (n_features,) workspace
+    A sweep first looks, without a branch, at which coefficients are off their optimum, then moves those in turn.
+    gram: (n_features, m), its row j is subtracted from q (m,); norm: (n_features,) of the features
+    w: (n_features,); l1, l2: n alpha rho and n alpha (1 - rho); wants: (n_features,) workspace
+    least: the step times the feature's norm that counts as none
     """
     p = w.shape[0]
-    everything = True
-    n_active = 0
     for _ in range(max_sweeps):
-        moved = False
-        if everything:
-            n_active = 0
-        for position in range(p if everything else n_active):
-            j = position if everything else active[position]
-            d = scale[j]
-            if d <= 0.0:
-                continue
-            old = w[j]
-            z = q[j] + d * old
-            if z > l1:
-                new = (z - l1) / (d + l2)
-            elif z < -l1:
-                new = (z + l1) / (d + l2)
-            else:
-                new = 0.0
-            step = new - old
-            if step != 0.0 and (step * step * d > least * least or new == 0.0):
-                moved = moved or step * step * d > least * least
-                w[j] = new
-                move(gram[j], step, q)
-            if everything and w[j] != 0.0:
-                active[n_active] = j
-                n_active += 1
-        if everything and not moved:
+        moved = 0
+        for j in range(p):
+            towards = abs(q[j] - l2 * w[j] - (l1 if w[j] > 0.0 else -l1))
+            off = towards if w[j] != 0.0 else abs(q[j]) - l1
+            wants[j] = 1 if off * norm[j] > least * (norm[j] * norm[j] + l2) else 0
+            moved += wants[j]
+        if moved == 0:
             return True
-        everything = not moved
+        for j in range(p):
+            if wants[j] == 1:
+                d = norm[j] * norm[j]
+                z = q[j] + d * w[j]
+                new = (z - l1 if z > 0.0 else z + l1) / (d + l2) if abs(z) > l1 else 0.0
+                step = new - w[j]
+                w[j] = new
+                for i in range(q.shape[0]):
+                    q[i] -= step * gram[j, i]
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def path_errors(
-    start, stop, gram, scale, cross, yy, yy_fit, n_fit, n_out, alpha_max, grid, rho, tolerance, max_sweeps, early_stop,
+    start, stop, gram, norm, cross, yy, yy_fit, n_fit, n_out, alpha_max, grid, rho, tolerance, max_sweeps, early_stop,
     best_error, best_step, failed,
 ):  # fmt: skip
     """For voxels start..stop, the step of the grid with the smallest mean over folds of the held-out MSE.
 
     gram: (n_folds, n_features, 2 n_features), of the clips fitted and of those held out, side by side
-    scale: (n_folds, n_features); cross: (n_folds, n_voxels, 2 n_features); yy: (n_folds, n_voxels), held out
-    yy_fit: (n_folds, n_voxels); n_fit, n_out: (n_folds,); alpha_max: (n_voxels,); grid: (n_alphas,) from 1 down
+    norm: (n_folds, n_features) of the features; cross: (n_folds, n_voxels, 2 n_features)
+    yy, yy_fit: (n_folds, n_voxels), held out and fitted; n_fit, n_out: (n_folds,); alpha_max: (n_voxels,); grid: (n_alphas,) from 1 down
     best_error, best_step, failed: (n_voxels,), written
     """
-    n_folds, p = scale.shape
+    n_folds, p = norm.shape
     w, w_last = np.empty((n_folds, p)), np.empty((n_folds, p))
     q, q_last = np.empty((n_folds, 2 * p)), np.empty((n_folds, 2 * p))
-    active = np.empty(p, np.int64)
+    wants = np.empty(p, np.int64)
     for v in range(start, stop):
         best_error[v] = np.inf
         best_step[v] = 0
@@ -108,7 +91,7 @@ def path_errors(
                 penalty = n_fit[k] * alpha_max[v] * grid[a]
                 least = tolerance * np.sqrt(yy_fit[k, v])
                 if not descend(
-                    gram[k], scale[k], w[k], q[k], penalty * rho, penalty * (1.0 - rho), least, max_sweeps, active
+                    gram[k], norm[k], w[k], q[k], penalty * rho, penalty * (1.0 - rho), least, max_sweeps, wants
                 ):
                     failed[v] = True
                 explained = 0.0
@@ -122,28 +105,28 @@ def path_errors(
                 break
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def solve(start, stop, gram, scale, cross, yy, n, alpha, rho, tolerance, max_sweeps, coef, gap, failed):
+@kernel
+def solve(start, stop, gram, norm, cross, yy, n, alpha, rho, tolerance, max_sweeps, coef, gap, failed):
     """For voxels start..stop, the coefficients at alpha (n_voxels,) and rho (n_voxels,), on all clips.
 
-    gram: (n_features, n_features); cross: (n_voxels, n_features); yy: (n_voxels,)
+    gram: (n_features, n_features); norm: (n_features,); cross: (n_voxels, n_features); yy: (n_voxels,)
     coef: (n_voxels, n_features), gap: (n_voxels,) the duality gap over yy, failed: (n_voxels,); written
     """
     p = gram.shape[0]
     w, q = np.empty(p), np.empty(p)
-    active = np.empty(p, np.int64)
+    wants = np.empty(p, np.int64)
     for v in range(start, stop):
         w[:] = 0.0
         q[:] = cross[v]
         penalty = n * alpha[v]
         l1, l2 = penalty * rho[v], penalty * (1.0 - rho[v])
-        if not descend(gram, scale, w, q, l1, l2, tolerance * np.sqrt(yy[v]), max_sweeps, active):
+        if not descend(gram, norm, w, q, l1, l2, tolerance * np.sqrt(yy[v]), max_sweeps, wants):
             failed[v] = True
         gap[v] = duality_gap(w, q, cross[v], yy[v], l1, l2) / yy[v] if yy[v] > 0.0 else 0.0
         coef[v] = w
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def duality_gap(w, q, c, yy, l1, l2):
     """Primal less dual objective of (1/2) |y - Xw|^2 + l1 |w|_1 + (l2/2) |w|^2, from q = c - Gw."""
     largest, wc, wq, ww, w1 = 0.0, 0.0, 0.0, 0.0, 0.0

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
+from cinevox.regressors._checks import flag, whole, within
 from cinevox.regressors._descent import path_errors, solve
+from cinevox.regressors._kernels import over_voxels
 from cinevox.regressors._linear import LinearMap
 from cinevox.regressors._moments import Matrix, Problem, problem
-from cinevox.regressors._threads import over_voxels
 from cinevox.splits import Fold
 
 
@@ -32,6 +33,20 @@ class Path:
     max_sweeps: int
     early_stop: bool
 
+    def faults(self) -> dict[str, str | None]:
+        """What is wrong with each option."""
+        return {
+            "n_alphas": whole(self.n_alphas, 1),
+            "alpha_ratio": within(self.alpha_ratio, 0, 1),
+            "tolerance": within(self.tolerance, 0, 1),
+            "max_sweeps": whole(self.max_sweeps, 1),
+            "early_stop": flag(self.early_stop),
+        }
+
+    def grid(self) -> Matrix:
+        """Alphas as shares of alpha_max, (n_alphas,), from 1 down."""
+        return np.geomspace(1.0, self.alpha_ratio, self.n_alphas) if self.n_alphas > 1 else np.ones(1)
+
 
 def elastic_net_cv(
     X: Floats, Y: Floats, folds: Sequence[Fold], l1_ratios: Sequence[float], path: Path
@@ -44,27 +59,26 @@ def elastic_net_cv(
     X: (n_clips, n_features); Y: (n_clips, n_voxels). Memory: 2 (n_folds + 1) n_features (n_features + n_voxels)
     numbers of 8 bytes.
     Returns the map and, by voxel: alpha, l1_ratio, cv_error (the smallest mean MSE), gap (duality gap over
-    sum y^2), not_converged, empty (no coefficient), constant (one value only: alpha is NaN, the mean is predicted).
+    sum y^2), not_converged, empty (no coefficient), constant (one value only: alpha is 0, the mean is predicted).
     """
     data = problem(X, Y, folds)
-    live = ~data.constant
     error, ratio, alpha, failed = _choose(data, l1_ratios, path)
     coef, gap = np.empty(data.whole.cross.shape), np.empty(len(alpha))
-    scale = np.ascontiguousarray(np.diagonal(data.whole.gram))
+    norm = np.sqrt(np.diagonal(data.whole.gram))
 
     def refit(start: int, stop: int) -> None:
         whole = data.whole
-        solve(start, stop, whole.gram, scale, whole.cross, whole.yy, whole.n, alpha, ratio,
+        solve(start, stop, whole.gram, norm, whole.cross, whole.yy, whole.n, alpha, ratio,
               path.tolerance, path.max_sweeps, coef, gap, failed)  # fmt: skip
 
     over_voxels(refit, len(alpha))
-    diagnostics = {
-        "alpha": np.where(live, alpha, np.nan),
+    diagnostics: dict[str, NDArray[Any]] = {
+        "alpha": alpha,
         "l1_ratio": ratio,
         "cv_error": error,
         "gap": gap,
         "not_converged": failed,
-        "empty": ~coef.any(axis=1),
+        "empty": np.count_nonzero(coef, axis=1) == 0,
         "constant": data.constant,
     }
     return LinearMap(data.x_mean, data.y_mean, coef.T.astype(np.float32)), diagnostics
@@ -74,11 +88,11 @@ def _choose(data: Problem, l1_ratios: Sequence[float], path: Path) -> tuple[Matr
     """Smallest cross-validated error of every voxel, the ratio and alpha it has, and whether a path failed."""
     fits, outs = [f.fit for f in data.folds], [f.held_out for f in data.folds]
     gram = np.stack([np.hstack([a.gram, b.gram]) for a, b in zip(fits, outs)])
-    scale = np.stack([np.diagonal(a.gram) for a in fits])
+    norm = np.sqrt([np.diagonal(a.gram) for a in fits])
     cross = np.stack([np.hstack([a.cross, b.cross]) for a, b in zip(fits, outs)])
     yy, yy_fit = np.stack([b.yy for b in outs]), np.stack([a.yy for a in fits])
     n_fit, n_out = np.array([float(a.n) for a in fits]), np.array([float(b.n) for b in outs])
-    grid = np.geomspace(1.0, path.alpha_ratio, path.n_alphas) if path.n_alphas > 1 else np.ones(1)
+    grid = path.grid()
     n_voxels = len(data.y_mean)
     best = np.full(n_voxels, np.inf)
     ratio, alpha = np.full(n_voxels, float(l1_ratios[0])), np.zeros(n_voxels)
@@ -88,7 +102,7 @@ def _choose(data: Problem, l1_ratios: Sequence[float], path: Path) -> tuple[Matr
         error, step = np.empty(n_voxels), np.empty(n_voxels, np.int64)
 
         def chunk(start: int, stop: int, rho: float = rho, top: Matrix = alpha_max, out: Any = (error, step)) -> None:
-            path_errors(start, stop, gram, scale, cross, yy, yy_fit, n_fit, n_out, top, grid, rho,
+            path_errors(start, stop, gram, norm, cross, yy, yy_fit, n_fit, n_out, top, grid, rho,
                         path.tolerance, path.max_sweeps, path.early_stop, *out, failed)  # fmt: skip
 
         over_voxels(chunk, n_voxels)

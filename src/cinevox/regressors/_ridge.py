@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from cinevox.regressors import Floats
 from cinevox.regressors._moments import Matrix
 from cinevox.splits import Fold
 
@@ -17,75 +19,114 @@ BLOCK_VOXELS = 512
 
 @dataclass(frozen=True)
 class Spectrum:
-    """A fold's problem in the eigenvectors of its Gram or kernel matrix: the fit at alpha predicts
-    A diag(1 / (values + alpha)) B.
+    """Eigenvectors of a Gram or kernel matrix whose eigenvalues are more than rounding.
 
-    values: (rank,); basis: (n, rank), columns are eigenvectors
+    values: (rank,); vectors: (n, rank)
     """
 
     values: Matrix
-    basis: Matrix
+    vectors: Matrix
+
+    @classmethod
+    def of(cls, matrix: Matrix) -> Self:
+        values, vectors = scipy.linalg.eigh(matrix, check_finite=False, driver="evd")
+        real = values > np.finfo(np.float64).eps * len(matrix) * max(values[-1], 0.0)
+        return cls(values[real], np.ascontiguousarray(vectors[:, real]))
 
 
-def spectrum(matrix: Matrix) -> Spectrum:
-    """Eigenvectors of a Gram or kernel matrix (n, n) whose eigenvalues are not rounding."""
-    values, basis = scipy.linalg.eigh(matrix, check_finite=False, driver="evd")
-    real = values > np.finfo(np.float64).eps * len(matrix) * max(values[-1], 0.0)
-    return Spectrum(values[real], np.ascontiguousarray(basis[:, real]))
+@dataclass(frozen=True)
+class FoldFit:
+    """A fold in the eigenvectors of its problem: held-out predictions A diag(1 / (values + alpha)) B'(Y - mean).
 
-
-def add_errors(errors: Matrix, A: Matrix, B: Matrix, values: Matrix, alphas: Matrix, Y: Matrix, weight: float) -> None:
-    """errors[a] += weight * sum over clips of (Y - A diag(1 / (values + alphas[a])) B)^2.
-
-    A: (n_out, rank), B: (rank, n_voxels), Y: (n_out, n_voxels); errors: (n_alphas, n_voxels)
-    With A = QR only R takes part: what of Y is outside Q is an error that no alpha changes.
+    values: (rank,); A: (n_held_out, rank); B: (n_fit, rank)
     """
-    yy = np.einsum("nv,nv->v", Y, Y)
-    if A.shape[1] < A.shape[0]:
-        Q, A = scipy.linalg.qr(A, mode="economic", check_finite=False)
-        Y = Q.T @ Y
-    outside = yy - np.einsum("nv,nv->v", Y, Y)
-    n_voxels = Y.shape[1]
-    for start in range(0, n_voxels, BLOCK_VOXELS):
-        block = slice(start, min(start + BLOCK_VOXELS, n_voxels))
-        B_block, Y_block = B[:, block], np.ascontiguousarray(Y[:, block])
-        for a, alpha in enumerate(alphas):
-            residual = (A / (values + alpha)) @ B_block
-            residual -= Y_block
-            errors[a, block] += weight * (np.einsum("nv,nv->v", residual, residual) + outside[block])
+
+    fold: Fold
+    values: Matrix
+    A: Matrix
+    B: Matrix
 
 
-def ridge_cv_errors(X: Matrix, Y: Matrix, folds: Sequence[Fold], alphas: Matrix) -> Matrix:
-    """Mean over folds of the held-out MSE of ridge, (n_alphas, n_voxels); each fold is centred on its own means.
+def ridge_folds(X: Matrix, folds: Sequence[Fold]) -> list[FoldFit]:
+    """Folds of ridge on features X (n_clips, n_features), each centred on the means of the clips it fits."""
+    fits = []
+    for fold in folds:
+        X_fit = X[fold.fit] - X[fold.fit].mean(axis=0)
+        X_out = X[fold.held_out] - X[fold.fit].mean(axis=0)
+        if X_fit.shape[1] < len(X_fit):
+            part = Spectrum.of(X_fit.T @ X_fit)
+            fits.append(FoldFit(fold, part.values, X_out @ part.vectors, X_fit @ part.vectors))
+        else:
+            part = Spectrum.of(X_fit @ X_fit.T)
+            fits.append(FoldFit(fold, part.values, (X_out @ X_fit.T) @ part.vectors, part.vectors))
+    return fits
 
-    X: (n_clips, n_features); Y: (n_clips, n_voxels)
+
+def kernel_ridge_folds(kernel: Matrix, folds: Sequence[Fold]) -> list[FoldFit]:
+    """Folds of kernel ridge on a kernel (n_clips, n_clips), taken as it is: only responses are centred."""
+    fits = []
+    for fold in folds:
+        part = Spectrum.of(kernel[np.ix_(fold.fit, fold.fit)])
+        fits.append(FoldFit(fold, part.values, kernel[np.ix_(fold.held_out, fold.fit)] @ part.vectors, part.vectors))
+    return fits
+
+
+def cv_errors(fits: Sequence[FoldFit], Y: Floats, alphas: Matrix) -> Matrix:
+    """Mean over folds of the held-out MSE, (n_alphas, n_voxels); Y: (n_clips, n_voxels), read a block at a time.
+
+    With A = QR only R takes part in the search: what of Y is outside Q is an error that no alpha changes.
     """
     errors = np.zeros((len(alphas), Y.shape[1]))
-    for fold in folds:
-        X_fit, X_out = X[fold.fit], X[fold.held_out]
-        x_mean, y_mean = X_fit.mean(axis=0), Y[fold.fit].mean(axis=0)
-        X_fit, X_out = X_fit - x_mean, X_out - x_mean
-        if X_fit.shape[1] < len(X_fit):
-            basis = spectrum(X_fit.T @ X_fit)
-            A, weights = X_out @ basis.basis, X_fit @ basis.basis
-        else:
-            basis = spectrum(X_fit @ X_fit.T)
-            A, weights = (X_out @ X_fit.T) @ basis.basis, basis.basis
-        B = weights.T @ Y[fold.fit] - np.outer(weights.sum(axis=0), y_mean)
-        weight = 1.0 / (len(fold.held_out) * len(folds))
-        add_errors(errors, A, B, basis.values, alphas, Y[fold.held_out] - y_mean, weight)
+    for fit in fits:
+        weight = 1.0 / (len(fit.fold.held_out) * len(fits))
+        tall = fit.A.shape[1] < fit.A.shape[0]
+        Q, A = scipy.linalg.qr(fit.A, mode="economic", check_finite=False) if tall else (None, fit.A)
+        scaled = [A / (fit.values + alpha) for alpha in alphas]
+        for block, Y_block in voxel_blocks(Y):
+            Y_fit, Y_out = Y_block[fit.fold.fit], Y_block[fit.fold.held_out]
+            mean = Y_fit.mean(axis=0)
+            target = Y_out - mean
+            outside = np.einsum("nv,nv->v", target, target)
+            if Q is not None:
+                target = Q.T @ target
+            outside -= np.einsum("nv,nv->v", target, target)
+            loadings = fit.B.T @ (Y_fit - mean)
+            for row, part in enumerate(scaled):
+                residual = part @ loadings
+                residual -= target
+                errors[row, block] += weight * (np.einsum("nv,nv->v", residual, residual) + outside)
     return errors
 
 
-def ridge_coefficients(X: Matrix, Y: Matrix, alpha: Matrix) -> NDArray[np.float64]:
-    """Coefficients of ridge at alpha (n_voxels,), (n_features, n_voxels), of centred X and Y.
+def ridge_coefficients(X: Matrix, Y: Floats, alpha: Matrix) -> NDArray[np.float32]:
+    """W = (X'X + alpha)^-1 X'Yc = X' (XX' + alpha)^-1 Yc, alpha (n_voxels,); (n_features, n_voxels).
 
-    W = (X'X + alpha)^-1 X'Y, or the same X' (XX' + alpha)^-1 Y where there are more features than clips.
+    X: (n_clips, n_features), centred; Y: (n_clips, n_voxels), centred here
     """
     if X.shape[1] < len(X):
-        basis = spectrum(X.T @ X)
-        loadings = basis.basis.T @ (X.T @ Y)
-        return np.asarray(basis.basis @ (loadings / (basis.values[:, None] + alpha)))
-    basis = spectrum(X @ X.T)
-    loadings = basis.basis.T @ Y
-    return np.asarray(X.T @ (basis.basis @ (loadings / (basis.values[:, None] + alpha))))
+        part = Spectrum.of(X.T @ X)
+        return _shrunk(part, part.vectors, X @ part.vectors, Y, alpha)
+    part = Spectrum.of(X @ X.T)
+    return _shrunk(part, X.T @ part.vectors, part.vectors, Y, alpha)
+
+
+def kernel_ridge_duals(kernel: Matrix, Y: Floats, alpha: Matrix) -> NDArray[np.float32]:
+    """(K + alpha)^-1 Yc within the range of K, alpha (n_voxels,); (n_clips, n_voxels)."""
+    part = Spectrum.of(kernel)
+    return _shrunk(part, part.vectors, part.vectors, Y, alpha)
+
+
+def voxel_blocks(Y: Floats) -> Iterator[tuple[slice, Matrix]]:
+    """Y in float64, some hundred voxels at a time: what a processor's cache holds, and no copy of the whole."""
+    for start in range(0, Y.shape[1], BLOCK_VOXELS):
+        block = slice(start, min(start + BLOCK_VOXELS, Y.shape[1]))
+        yield block, Y[:, block].astype(np.float64)
+
+
+def _shrunk(part: Spectrum, left: Matrix, right: Matrix, Y: Floats, alpha: Matrix) -> NDArray[np.float32]:
+    """left diag(1 / (values + alpha)) right' Yc."""
+    out = np.empty((len(left), Y.shape[1]), dtype=np.float32)
+    for block, Y_block in voxel_blocks(Y):
+        loadings = right.T @ (Y_block - Y_block.mean(axis=0))
+        out[:, block] = left @ (loadings / (part.values[:, None] + alpha[block]))
+    return out

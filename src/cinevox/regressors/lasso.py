@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._checks import check_options, check_problem, flag, whole, within
+from cinevox.regressors._checks import check_options, check_problem
 from cinevox.regressors._penalised import Path, elastic_net_cv
 from cinevox.splits import Fold
 
@@ -20,16 +20,8 @@ class Lasso:
     def __init__(
         self, *, n_alphas: int, alpha_ratio: float, tolerance: float, max_sweeps: int, early_stop: bool
     ) -> None:
-        faults = {
-            "n_alphas": whole(n_alphas, 1),
-            "alpha_ratio": within(alpha_ratio, 0, 1),
-            "tolerance": within(tolerance, 0, 1),
-            "max_sweeps": whole(max_sweeps, 1),
-            "early_stop": flag(early_stop),
-        }
-        found = dict(zip(faults, (n_alphas, alpha_ratio, tolerance, max_sweeps, early_stop)))
-        check_options("lasso", found, faults)
         self.path = Path(n_alphas, alpha_ratio, tolerance, max_sweeps, early_stop)
+        check_options("lasso", vars(self.path), self.path.faults())
         self.diagnostics: Mapping[str, NDArray[Any]] = {}
 
     def fit(self, X: Floats, Y: Floats, *, folds: Sequence[Fold], bands: Sequence[slice]) -> Self:

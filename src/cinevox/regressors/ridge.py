@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cinevox.regressors import Floats, RegressorSpec
 from cinevox.regressors._checks import check_options, check_problem, grid
 from cinevox.regressors._linear import LinearMap, centred, constant_columns
-from cinevox.regressors._ridge import ridge_coefficients, ridge_cv_errors
+from cinevox.regressors._ridge import cv_errors, ridge_coefficients, ridge_folds
 from cinevox.splits import Fold
 
 
@@ -26,12 +26,10 @@ class Ridge:
     def fit(self, X: Floats, Y: Floats, *, folds: Sequence[Fold], bands: Sequence[slice]) -> Self:
         check_problem(X, Y, folds)
         Xc, x_mean = centred(X)
-        Yc, y_mean = centred(Y)
-        errors = ridge_cv_errors(Xc, Yc, folds, self.alphas)
+        errors = cv_errors(ridge_folds(Xc, folds), Y, self.alphas)
         best = errors.argmin(axis=0)
         alpha = self.alphas[best]
-        coef = ridge_coefficients(Xc, Yc, alpha)
-        self.map = LinearMap(x_mean, y_mean, coef.astype(np.float32))
+        self.map = LinearMap(x_mean, Y.mean(axis=0, dtype=np.float64), ridge_coefficients(Xc, Y, alpha))
         self.diagnostics = {
             "alpha": alpha,
             "cv_error": errors[best, np.arange(len(best))],
