@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from cinevox import params as settings
 from cinevox import plugins
 from cinevox.params import Track
 from cinevox.responses import Responses
+
+Part = Literal["train", "test"]
 
 
 class Dataset(Protocol):
@@ -32,9 +34,28 @@ class Dataset(Protocol):
     @property
     def subjects(self) -> tuple[str, ...]: ...
 
-    def pickle(self, track: Track, subject: str, roi: str) -> Path:
-        """The file that holds these training responses (for messages and validation)."""
+    def rois(self, track: Track, subject: str) -> tuple[str, ...]:
+        """The ROIs there are of a subject."""
         ...
+
+    def file(self, part: Part, track: Track, subject: str, roi: str) -> Path:
+        """Where these responses are, or would be (for messages and validation)."""
+        ...
+
+    def arrays(self, part: Part, track: Track, subject: str, roi: str) -> Mapping[str, NDArray]:
+        """The arrays of that file as they are stored.
+
+        train or test, as `part` says: any type of number, (n_stimuli, n_repetitions, n_voxels)
+        voxel_mask: with the whole brain, where its columns lie
+
+        Raises
+        ------
+        FileError
+            The file is missing, or is not what this data set writes.
+        """
+        ...
+
+    def has_test_responses(self, track: Track) -> bool: ...
 
     def train_responses(self, track: Track, subject: str, roi: str) -> Responses: ...
 
@@ -43,16 +64,21 @@ class Dataset(Protocol):
         ...
 
     def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:
-        """(78, 93, 71) volume: where the whole-brain columns lie, in C order; None without the full track."""
+        """Volume: where the whole-brain columns lie, in C order; None without the full track."""
         ...
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set as a plug-in. `affine` maps voxel indices of the mask to MNI152 millimetres, (4, 4)."""
+    """A data set as a plug-in.
+
+    volume: shape of its voxel masks
+    affine: maps voxel indices of the masks to MNI152 millimetres, (4, 4)
+    """
 
     title: str
     open: Callable[[settings.Dataset], Dataset]
+    volume: tuple[int, int, int]
     affine: tuple[tuple[float, float, float, float], ...]
 
 

@@ -1,0 +1,159 @@
+"""The Algonauts Project 2021: 1102 three-second clips, ten subjects, nine ROIs and the whole brain.
+
+    <clips>/NNNN_<source>.mp4
+    <responses>/{mini_track,full_track}/subXX/<ROI>.pkl     train: (n_train, n_repetitions, n_voxels)
+    test_responses/{mini_track,full_track}/subXX/<ROI>.pkl  test: the same for the test clips, where they are known
+
+WB.pkl also holds `voxel_mask`. The clips beyond the training responses are the test clips.
+
+Reference: Cichy et al. 2021, arXiv:2104.13714.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox import io
+from cinevox import params as settings
+from cinevox.datasets import DatasetSpec, Part
+from cinevox.errors import FileError
+from cinevox.params import WHOLE_BRAIN, Track
+from cinevox.responses import Responses
+
+TRACK_FOLDERS: dict[Track, str] = {"mini": "mini_track", "full": "full_track"}
+TEST_FOLDER = "test_responses"
+MASK = "voxel_mask"
+Kind = TypeVar("Kind", bound="Algonauts2021")
+VOLUME = (78, 93, 71)
+AFFINE = ((2.5, 0.0, 0.0, -96.5), (0.0, 2.5, 0.0, -132.5), (0.0, 0.0, 2.75, -78.5), (0.0, 0.0, 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Algonauts2021:
+    """The folder as the challenge unpacks it; see `cinevox.datasets.Dataset`."""
+
+    folder: Path
+    clips_folder: str
+    responses_folder: str
+    cure: str
+
+    @cached_property
+    def clips(self) -> tuple[Path, ...]:
+        return tuple(sorted((self.folder / self.clips_folder).glob("*.mp4")))
+
+    @cached_property
+    def n_train_clips(self) -> int:
+        parts = (self._track_folder("train", track) for track in TRACK_FOLDERS)
+        files = [path for part in parts for path in part.glob("*/*.pkl")]
+        if not files:
+            raise FileError(f"{self.folder / self.responses_folder}: no */subXX/ROI.pkl in it; {self.cure}")
+        smallest = min(files, key=lambda path: (path.stat().st_size, path))
+        return len(self._checked(smallest, "train")["train"])
+
+    @cached_property
+    def subjects(self) -> tuple[str, ...]:
+        return tuple(sorted({name for track in TRACK_FOLDERS for name in _folders(self._track_folder("train", track))}))
+
+    def rois(self, track: Track, subject: str) -> tuple[str, ...]:
+        folder = self._track_folder("train", track) / subject
+        return tuple(sorted(path.stem for path in folder.glob("*.pkl")))
+
+    def file(self, part: Part, track: Track, subject: str, roi: str) -> Path:
+        return self._track_folder(part, track) / subject / f"{roi}.pkl"
+
+    def arrays(self, part: Part, track: Track, subject: str, roi: str) -> dict[str, NDArray]:
+        path = self.file(part, track, subject, roi)
+        if not path.is_file():
+            there_is = self._there_is(part, track, subject)
+            raise FileError(f"{path}: no such file; {there_is}; {self.cure}, or set dataset.subjects and dataset.rois")
+        return self._checked(path, part)
+
+    def train_responses(self, track: Track, subject: str, roi: str) -> Responses:
+        values = self.arrays("train", track, subject, roi)["train"]
+        return Responses(values.astype(np.float32, copy=False), subject, roi)
+
+    def test_responses(self, track: Track, subject: str, roi: str) -> Responses | None:
+        if not self.has_test_responses(track):
+            return None
+        values = self.arrays("test", track, subject, roi)["test"]
+        return Responses(values.astype(np.float32, copy=False), subject, roi)
+
+    def has_test_responses(self, track: Track) -> bool:
+        return self._track_folder("test", track).is_dir()
+
+    def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:
+        if not self.file("train", "full", subject, WHOLE_BRAIN).is_file():
+            return None
+        arrays = self.arrays("train", "full", subject, WHOLE_BRAIN)
+        if MASK not in arrays:
+            path = self.file("train", "full", subject, WHOLE_BRAIN)
+            raise FileError(f"{path}: no {MASK} in it, which says where the voxels lie; {self.cure}")
+        mask: NDArray[np.bool_] = arrays[MASK] == 1
+        return mask
+
+    def _track_folder(self, part: Part, track: Track) -> Path:
+        return self.folder / (TEST_FOLDER if part == "test" else self.responses_folder) / TRACK_FOLDERS[track]
+
+    def _there_is(self, part: Part, track: Track, subject: str) -> str:
+        folder = self._track_folder(part, track)
+        rois = sorted(path.stem for path in (folder / subject).glob("*.pkl"))
+        if rois:
+            return f"of {subject} there is {', '.join(rois)}"
+        return f"in {folder.name} there is {', '.join(_folders(folder)) or 'nothing'}"
+
+    def _checked(self, path: Path, part: Part) -> dict[str, NDArray]:
+        content = io.read_pickle(path)
+        if not isinstance(content, dict):
+            raise FileError(f"{path}: holds a {type(content).__name__}; expected a dict with {part!r}; {self.cure}")
+        if part not in content:
+            keys = ", ".join(repr(key)[:40] for key in list(content)[:10]) or "nothing"
+            raise FileError(f"{path}: holds {keys}; expected the key {part!r}; {self.cure}")
+        for key, axes in ((part, "(n_stimuli, n_repetitions, n_voxels)"), (MASK, "the three axes of the volume")):
+            value = content.get(key, np.empty((0, 0, 0)))
+            if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf" or value.ndim != 3:
+                array = isinstance(value, np.ndarray)
+                found = f"{value.dtype} of shape {value.shape}" if array else f"a {type(value).__name__}"
+                raise FileError(f"{path}: {key!r} is {found}; expected numbers of shape {axes}; {self.cure}")
+        return {key: value for key, value in content.items() if isinstance(value, np.ndarray)}
+
+
+def open_folder(wanted: settings.Dataset) -> Algonauts2021:
+    """Look whether the folder is one of this data set; nothing in it is read.
+
+    Raises
+    ------
+    FileError
+        The folder, its clips or its responses are missing; everything that is missing is named.
+    """
+    return open_as(Algonauts2021, wanted, "unpack the challenge's archive there again")
+
+
+def open_as(kind: type[Kind], wanted: settings.Dataset, cure: str) -> Kind:
+    """Open a folder of this layout; `cure` ends the messages about what is missing or broken."""
+    folder = wanted.folder
+    if not folder.is_dir():
+        raise FileError(f"{folder}: no such folder; {cure}, or set dataset.folder in params.yaml")
+    faults = []
+    if not any((folder / wanted.clips).glob("*.mp4")):
+        faults.append(f"no {wanted.clips}/*.mp4 (dataset.clips)")
+    if not any((folder / wanted.responses / track).is_dir() for track in TRACK_FOLDERS.values()):
+        faults.append(f"no {wanted.responses}/mini_track or full_track (dataset.responses)")
+    if faults:
+        found = ", ".join(_folders(folder)) or "no folder"
+        raise FileError(f"{folder}: {' and '.join(faults)} in it; found {found}; {cure}")
+    return kind(folder, wanted.clips, wanted.responses, cure)
+
+
+def _folders(folder: Path) -> list[str]:
+    entries: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in entries if path.is_dir() and not path.name.startswith("."))
+
+
+SPEC = DatasetSpec(title="Algonauts 2021", open=open_folder, volume=VOLUME, affine=AFFINE)

@@ -1,0 +1,60 @@
+"""Where voxels lie: whole-brain columns in the volume, and an ROI's columns among them.
+
+The whole brain's columns go through its mask in C order (the last axis fastest), the mini track's columns in
+Fortran order of the same volume (the first axis fastest).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+def to_volume(values: Floats, mask: NDArray[np.bool_], outside: float = np.nan) -> Floats:
+    """Whole-brain values (..., n_voxels) as a volume (..., *mask.shape).
+
+    Raises
+    ------
+    ValueError
+        The mask has another number of voxels.
+    """
+    n_voxels = int(np.count_nonzero(mask))
+    if values.shape[-1] != n_voxels:
+        raise ValueError(f"{values.shape[-1]} values (n_voxels) for a mask of {n_voxels} voxels")
+    volume = np.full((*values.shape[:-1], *mask.shape), outside, dtype=values.dtype)
+    volume[..., mask] = values
+    return volume
+
+
+def fortran_ranks(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """For each whole-brain column, its place if the columns went through the mask in Fortran order, (n_voxels,)."""
+    order = np.lexsort(np.nonzero(mask))
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    return ranks
+
+
+def fingerprints(values: Floats) -> NDArray[np.uint64]:
+    """A number for each column, equal for equal responses and practically never otherwise.
+
+    h_v = sum_i w_i bits(y_iv) mod 2^64 with odd random w_i and the responses' float32 bits: two columns that
+    differ share it with a probability below 2^-32.
+
+    values: (n_stimuli, n_repetitions, n_voxels); returns (n_voxels,)
+    """
+    n_stimuli, n_repetitions, n_voxels = values.shape
+    weights = np.random.default_rng(0).integers(2**63, size=(n_stimuli, n_repetitions, 1), dtype=np.uint64) * 2 + 1
+    total = np.zeros(n_voxels, dtype=np.uint64)
+    for trials, weight in zip(values, weights):
+        bits = np.ascontiguousarray(trials, dtype=np.float32).view(np.uint32)
+        total += (bits * weight).sum(axis=0, dtype=np.uint64)
+    return total
+
+
+def locate(wanted: NDArray[np.uint64], among: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Where each fingerprint of an ROI stands among those of the whole brain, (n_voxels,); -1 if nowhere."""
+    order = np.argsort(among, kind="stable")
+    found = order[np.minimum(np.searchsorted(among, wanted, sorter=order), len(order) - 1)]
+    return np.where(among[found] == wanted, found, -1)
