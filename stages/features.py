@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from _cli import Run, stage
-
 from cinevox import features, io
 from cinevox.errors import InputError
 

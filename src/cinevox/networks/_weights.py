@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cinevox import plugins
 from cinevox.errors import InputError
 from cinevox.networks import NetworkSpec, WeightsSource
 from cinevox.networks._activations import one_thread
@@ -100,7 +102,7 @@ def load(name: str, spec: NetworkSpec, provenance: Provenance) -> nn.Module:
     module = skeleton(spec)
     if provenance.file is None:
         with one_thread():
-            _draw(module.to_empty(device="cpu"), spec, provenance.seed or 0)
+            _draw(module.to_empty(device="cpu"), name, spec, provenance.seed or 0)
     else:
         state = read_state(name, spec, module, provenance.file)
         module.load_state_dict(state, strict=True, assign=True)
@@ -182,12 +184,12 @@ def _harmless() -> list[Any]:
     ]
 
 
-def _draw(module: nn.Module, spec: NetworkSpec, seed: int) -> None:
+def _draw(module: nn.Module, name: str, spec: NetworkSpec, seed: int) -> None:
     """He initialisation, zero biases, batch-norm statistics from one batch of noise images.
 
     With those statistics no activation grows or fades with depth, however many branches are summed.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{name} {seed}".encode()))
     has_statistics = False
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
@@ -270,3 +272,64 @@ def expected_sha256(source: WeightsSource, path: Path) -> str:
     if source.sha256_prefix:
         return source.sha256_prefix
     return record.read_text().strip() if record.exists() else ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where one network's weights are looked for, and what is there. Text, for a table.
+
+    state: random, valid, checksum mismatch, not verified (there, and no checksum is published), not there
+    """
+
+    network: str
+    policy: Weights
+    state: str
+    file: str
+    url: str
+    size: str
+    licence: str
+
+
+def status(used: Mapping[str, Network], cache: Path | None = None) -> tuple[Status, ...]:
+    """Every network there is: its weights under the policy in use, or `pretrained` where it is not in use.
+
+    Nothing is downloaded.
+    """
+    return tuple(_status(name, used.get(name), cache or cache_folder()) for name in plugins.names("cinevox.networks"))
+
+
+def _status(name: str, settings: Network | None, cache: Path) -> Status:
+    spec: NetworkSpec = plugins.load("cinevox.networks", name)
+    policy: Weights = settings.weights if settings else "pretrained"
+    path = _looked_for(spec, policy, settings.file if settings else None, cache)
+    size, url, licence = "", "", ""
+    if source := spec.source:
+        size = f"{source.megabytes:.1f} MB" if source.megabytes else ""
+        url, licence = source.url, source.licence + (" (non-commercial)" if source.non_commercial else "")
+    return Status(name, policy, _state(spec, policy, path), str(path or "–"), url, size, licence)
+
+
+def _looked_for(spec: NetworkSpec, policy: Weights, given: Path | None, cache: Path) -> Path | None:
+    official = spec.source.file_name if spec.source else ""
+    match policy:
+        case "package":
+            return spec.package_file() if spec.package_file else None
+        case "file":
+            return given / official if given is not None and given.is_dir() else given
+        case "pretrained":
+            return cache / official
+    return None
+
+
+def _state(spec: NetworkSpec, policy: Weights, path: Path | None) -> str:
+    if policy == "random":
+        return "random"
+    if path is None or not path.is_file():
+        return "not there"
+    if policy == "package":
+        return "valid"
+    is_official = spec.source is not None and path.name == spec.source.file_name
+    expected = expected_sha256(spec.source, path) if spec.source and is_official else ""
+    if not expected:
+        return "not verified"
+    return "valid" if sha256_of(path).startswith(expected) else "checksum mismatch"

@@ -1,0 +1,53 @@
+"""VOneResNet-50: a model of V1 in front of a network (Dapello, Marques et al. 2020, NeurIPS).
+
+Sixteen layers, as in `resnet50_ssl`: the last fifteen bottlenecks after their ReLU, and the class scores.
+The neuronal noise is off: features are the mean response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cinevox.networks import NetworkSpec, WeightsSource
+from cinevox.networks._resnet import layers_50, per_roi_50
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def build() -> nn.Module:
+    from cinevox.networks._vonenet import vone_resnet50
+
+    return vone_resnet50()
+
+
+def adapt(checkpoint: Mapping[str, Any], _module: nn.Module) -> Mapping[str, torch.Tensor]:
+    from cinevox.networks._vonenet import published_state
+
+    return published_state(checkpoint)
+
+
+def randomize(module: nn.Module, generator: torch.Generator) -> None:
+    from cinevox.networks._vonenet import draw_bank
+
+    draw_bank(module, generator)
+
+
+SPEC = NetworkSpec(
+    title="VOneResNet-50",
+    build=build,
+    layers=layers_50("model."),
+    layer_per_roi=per_roi_50("model."),
+    published_layers=True,
+    source=WeightsSource(
+        url="https://vonenet-models.s3.us-east-2.amazonaws.com/voneresnet50_e70.pth.tar",
+        sha256_prefix="",
+        licence="none stated for the weights; reference code GPL-3.0",
+    ),
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    adapt=adapt,
+    randomize=randomize,
+)
