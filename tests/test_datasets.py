@@ -1,0 +1,193 @@
+"""Reading a study's folder, and saying what is wrong with it."""
+
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+
+import layout
+from cinevox import io, plugins, volume
+from cinevox.datasets import open_dataset
+from cinevox.errors import FileError
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return layout.make(tmp_path_factory.mktemp("data") / "study", videos=False)
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "study")
+
+
+def fails(action):
+    with pytest.raises(FileError) as caught:
+        action()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ("algonauts2021", "insilico"))
+def test_every_reader_of_the_layout(name, whole):
+    dataset = open_dataset(layout.wanted(whole, name=name))
+    assert [path.name[:5] for path in dataset.clips] == [f"{n:04d}_" for n in range(1, 18)]
+    assert dataset.n_train_clips == layout.N_TRAIN
+    assert dataset.subjects == layout.SUBJECTS
+    assert dataset.rois("mini", "sub01") == ("FFA", "V1") and dataset.rois("full", "sub01") == ("WB",)
+    assert dataset.rois("mini", "sub09") == ()
+    train, test = (read("mini", "sub02", "V1") for read in (dataset.train_responses, dataset.test_responses))
+    assert (train.subject, train.roi) == ("sub02", "V1")
+    with dataset.file("train", "mini", "sub02", "V1").open("rb") as stream:
+        expected = pickle.load(stream, encoding="latin1")["train"]
+    np.testing.assert_array_equal(train.values, expected)
+    assert train.values.shape == (12, 3, 7) and test.values.shape == (5, 10, 7)
+    spec = plugins.load("cinevox.datasets", name)
+    assert spec.volume == (78, 93, 71)
+    np.testing.assert_allclose(np.array(spec.affine) @ [39, 46, 35, 1], [1.0, -17.5, 17.75, 1])
+
+
+def test_truth_of_in_silico_data(whole):
+    assert open_dataset(layout.wanted(whole, name="insilico")).truth == whole / "truth"
+
+
+def test_opening_reads_nothing(whole, monkeypatch):
+    monkeypatch.setattr(io, "read_pickle", lambda path: pytest.fail(f"{path} was read"))
+    dataset = open_dataset(layout.wanted(whole))
+    assert len(dataset.clips) == 17 and dataset.subjects and dataset.has_test_responses("mini")
+
+
+def test_float64_becomes_float32(folder):
+    path = layout.train_file(folder, "sub01", "V1")
+    values = np.random.default_rng(0).standard_normal((12, 3, 5))
+    io.write_pickle(path, {"train": values})
+    dataset = open_dataset(layout.wanted(folder))
+    assert dataset.arrays("train", "mini", "sub01", "V1")["train"].dtype == np.float64
+    found = dataset.train_responses("mini", "sub01", "V1").values
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, values.astype(np.float32))
+
+
+def test_a_study_that_keeps_its_test_responses(folder):
+    shutil.rmtree(folder / "test_responses" / "full_track")
+    dataset = open_dataset(layout.wanted(folder))
+    assert dataset.test_responses("mini", "sub01", "V1") is not None
+    assert dataset.test_responses("full", "sub01", "WB") is None
+    dataset.file("test", "mini", "sub01", "V1").unlink()
+    assert "sub01/V1.pkl: no such file; of sub01 there is FFA;" in fails(
+        lambda: dataset.test_responses("mini", "sub01", "V1")
+    )
+
+
+def test_nothing_there(tmp_path):
+    assert fails(lambda: open_dataset(layout.wanted(tmp_path / "study"))) == (
+        f"{tmp_path}/study: no such folder; unpack the challenge's archive there again, "
+        "or set dataset.folder in params.yaml"
+    )
+    (tmp_path / "videos").mkdir()
+    assert fails(lambda: open_dataset(layout.wanted(tmp_path))) == (
+        f"{tmp_path}: no {layout.CLIPS}/*.mp4 (dataset.clips) and no {layout.RESPONSES}/mini_track or full_track "
+        "(dataset.responses) in it; found videos; unpack the challenge's archive there again"
+    )
+    assert "`dvc repro simulation` makes it" in fails(lambda: open_dataset(layout.wanted(tmp_path, name="insilico")))
+
+
+def test_a_folder_without_pickles(folder):
+    for track in ("mini_track", "full_track"):
+        shutil.rmtree(folder / layout.RESPONSES / track)
+        (folder / layout.RESPONSES / track).mkdir()
+    dataset = open_dataset(layout.wanted(folder))
+    assert "no */subXX/ROI.pkl in it" in fails(lambda: dataset.n_train_clips)
+
+
+def test_names_that_are_not_there(whole):
+    dataset = open_dataset(layout.wanted(whole))
+    assert fails(lambda: dataset.train_responses("mini", "sub01", "V9")) == (
+        f"{whole}/{layout.RESPONSES}/mini_track/sub01/V9.pkl: no such file; of sub01 there is FFA, V1; "
+        "unpack the challenge's archive there again, or set dataset.subjects and dataset.rois"
+    )
+    said = fails(lambda: dataset.train_responses("mini", "sub11", "V1"))
+    assert "in mini_track there is sub01, sub02" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"test": np.zeros((12, 3, 7))}, "V1.pkl: holds 'test'; expected the key 'train'"),
+        ({}, "V1.pkl: holds nothing; expected the key 'train'"),
+        ([1, 2], "V1.pkl: holds a list; expected a dict with 'train'"),
+        (
+            {"train": np.zeros((36, 7))},
+            "V1.pkl: 'train' is float64 of shape (36, 7); expected numbers of shape "
+            "(n_stimuli, n_repetitions, n_voxels)",
+        ),
+        ({"train": "none"}, "V1.pkl: 'train' is a str; expected numbers"),
+        ({"train": np.zeros((1, 1, 1), complex)}, "'train' is complex128 of shape (1, 1, 1); expected numbers"),
+        (
+            {"train": np.zeros((12, 3, 7)), "voxel_mask": np.zeros(7)},
+            "'voxel_mask' is float64 of shape (7,); expected numbers of shape the three axes of the volume",
+        ),
+    ],
+)
+def test_pickles_of_something_else(folder, content, said):
+    layout.train_file(folder, "sub01", "V1").write_bytes(pickle.dumps(content))
+    dataset = open_dataset(layout.wanted(folder))
+    message = fails(lambda: dataset.train_responses("mini", "sub01", "V1"))
+    assert said in message and message.endswith("unpack the challenge's archive there again")
+
+
+# Where voxels lie
+
+
+def test_the_mask_and_the_volume(whole):
+    dataset = open_dataset(layout.wanted(whole))
+    mask = dataset.voxel_mask("sub01")
+    values = dataset.train_responses("full", "sub01", "WB").mean()
+    found = volume.to_volume(values, mask)
+    assert mask.dtype == bool and found.shape == (12, 78, 93, 71)
+    expected = np.full((78, 93, 71), np.nan, np.float32)
+    expected[mask == 1] = values[3]  # the challenge's own line
+    np.testing.assert_array_equal(found[3], expected)
+    with pytest.raises(ValueError, match=r"24 values \(n_voxels\) for a mask of 25 voxels"):
+        volume.to_volume(values[:, 1:], mask)
+
+
+def test_no_mask_without_the_full_track_or_the_key(folder):
+    dataset = open_dataset(layout.wanted(folder))
+    path = layout.train_file(folder, "sub01", "WB")
+    io.write_pickle(path, {"train": io.read_pickle(path)["train"]})
+    assert f"{path}: no voxel_mask in it" in fails(lambda: dataset.voxel_mask("sub01"))
+    path.unlink()
+    assert dataset.voxel_mask("sub01") is None
+
+
+def test_fortran_ranks_against_ravel():
+    mask = np.random.default_rng(0).random((5, 4, 3)) < 0.4
+    numbered = np.zeros(mask.shape, int)
+    numbered[mask] = np.arange(mask.sum())
+    in_fortran_order = numbered.ravel(order="F")[mask.ravel(order="F")]
+    np.testing.assert_array_equal(np.argsort(volume.fortran_ranks(mask)), in_fortran_order)
+
+
+def test_columns_of_an_roi_among_those_of_the_whole_brain(whole):
+    dataset = open_dataset(layout.wanted(whole))
+    brain, roi = (
+        dataset.train_responses(*which).values for which in (("full", "sub01", "WB"), ("mini", "sub01", "V1"))
+    )
+    where = volume.locate(volume.fingerprints(roi), volume.fingerprints(brain))
+    np.testing.assert_array_equal(brain[:, :, where], roi)
+    assert np.all(np.diff(volume.fortran_ranks(dataset.voxel_mask("sub01"))[where]) > 0)
+    changed = roi.copy()
+    changed[5, 1, 2] = np.nextafter(changed[5, 1, 2], 9)
+    moved = volume.locate(volume.fingerprints(changed), volume.fingerprints(brain))
+    assert moved[2] == -1 and np.array_equal(np.delete(moved, 2), np.delete(where, 2))
+    swapped = roi[[1, 0, *range(2, len(roi))]]
+    assert np.all(volume.locate(volume.fingerprints(swapped), volume.fingerprints(brain)) == -1)
+
+
+def test_fingerprints_do_not_depend_on_memory_order():
+    values = np.random.default_rng(0).standard_normal((9, 3, 50))
+    expected = volume.fingerprints(values)
+    assert len(set(expected.tolist())) == 50
+    for same in (np.asfortranarray(values), values.astype(np.float32), values.astype(">f8")):
+        np.testing.assert_array_equal(volume.fingerprints(same), expected)
