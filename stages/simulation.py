@@ -1,0 +1,30 @@
+"""A data set made in silico: clips, responses in the challenge's format, and beside them the truth."""
+
+from joblib import Parallel, delayed
+
+from _cli import Run, stage
+from cinevox import plugins, simulation
+from cinevox.errors import InputError
+
+
+def main(run: Run) -> None:
+    settings, folder = run.params.simulation, run.paths.simulation(run.instance)
+    if run.instance not in settings.datasets:
+        raise InputError(f"{run.instance!r} is not in simulation.datasets ({', '.join(settings.datasets)})")
+    spec = plugins.load("cinevox.networks", settings.network)
+    layers = simulation.needed_layers(settings, spec.layers)
+    n_clips, videos = settings.n_train + settings.n_test, folder / simulation.CLIPS
+    films = Parallel(return_as="generator")(
+        delayed(simulation.make_clip)(videos, settings.seed, index) for index in range(n_clips)
+    )
+    clips = list(run.progress(films, n_clips, "clips"))
+    paths, scratch = [videos / clip.name for clip in clips], run.paths.unfinished / "simulation"
+    grams, weights = simulation.layer_grams(settings, layers, paths, scratch, run.progress) if layers else ({}, {})
+    components = simulation.generators(settings, clips, grams)
+    for subject in run.progress(range(settings.n_subjects), settings.n_subjects, "subjects"):
+        simulation.write_subject(folder, settings, subject, components)
+    simulation.write_truth(folder, settings, clips, components, weights)
+
+
+if __name__ == "__main__":
+    stage(main, "simulation")
