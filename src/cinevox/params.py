@@ -61,15 +61,25 @@ class Simulation(Section):
     min_voxels: Positive
     null_fraction: Annotated[float, Field(ge=0, lt=1)]
     network: str
-    weights: Weights
+    weights: Literal["package", "pretrained", "random"]
     n_frames: Positive
     n_latents: Positive
+    n_leading: Positive
     generators: dict[str, str]
 
     @model_validator(mode="after")
     def _every_roi_has_a_generator(self) -> Simulation:
         if set(self.generators) != set(MINI_ROIS):
             raise ValueError(f"generators must name each of {', '.join(MINI_ROIS)} once")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_to_choose_from(self) -> Simulation:
+        if not self.n_latents <= self.n_leading < self.n_train:
+            raise ValueError(
+                f"n_leading is {self.n_leading}; expected at least n_latents ({self.n_latents}) "
+                f"and less than n_train ({self.n_train})"
+            )
         return self
 
 
