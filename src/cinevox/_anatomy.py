@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-VOLUME = (78, 93, 71)
-AFFINE = np.array([[2.5, 0, 0, -96.5], [0, 2.5, 0, -132.5], [0, 0, 2.75, -78.5], [0, 0, 0, 1]])
+from cinevox.datasets.algonauts2021 import AFFINE, VOLUME
+
 MIN_GREY = 0.5
 
 # Centre in the right hemisphere and reach along x, y, z, in MNI152 millimetres. The order is that of placing:
@@ -92,9 +92,10 @@ def _grey_matter() -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     from nilearn.datasets import load_mni152_gm_template
 
     template = load_mni152_gm_template(resolution=1)
-    onto = np.linalg.inv(template.affine) @ AFFINE
+    grid = np.array(AFFINE)
+    onto = np.linalg.inv(template.affine) @ grid
     smooth = ndimage.gaussian_filter(np.asarray(template.dataobj, dtype=np.float32), 1.0)  # against aliasing
     density = ndimage.affine_transform(smooth, onto[:3, :3], onto[:3, 3], VOLUME, order=1)
     grey = np.flatnonzero(density > MIN_GREY)
     indices = np.column_stack(np.unravel_index(grey, VOLUME))
-    return grey, indices @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    return grey, indices @ grid[:3, :3].T + grid[:3, 3]

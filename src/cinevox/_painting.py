@@ -8,6 +8,7 @@ angle. Lengths are in pixels, colours and lights about 0 to 1.
 import math
 
 import numba
+import numpy as np
 
 FLAT, GRATING, CHECKER, DOTS, NOISE = range(5)
 
@@ -79,14 +80,16 @@ def compose(frame, ground, sprites, pan_x, pan_y, scale, spots):
         y = middle + pan_y + (row - half) * scale
         top = int(y)
         down = y - top
+        north, south = ground[top], ground[top + 1]
         for column in range(side):
             x = middle + pan_x + (column - half) * scale
             west = int(x)
             right = x - west
-            for channel in range(3):
-                upper = ground[top, west, channel] * (1 - right) + ground[top, west + 1, channel] * right
-                lower = ground[top + 1, west, channel] * (1 - right) + ground[top + 1, west + 1, channel] * right
-                frame[row, column, channel] = int(255 * (upper * (1 - down) + lower * down) + 0.5)
+            a, b = np.float32(255 * (1 - right) * (1 - down)), np.float32(255 * right * (1 - down))
+            c, d = np.float32(255 * (1 - right) * down), np.float32(255 * right * down)
+            for k in range(3):
+                light = a * north[west, k] + b * north[west + 1, k] + c * south[west, k] + d * south[west + 1, k]
+                frame[row, column, k] = np.uint8(light + np.float32(0.5))
     for index in range(len(spots)):
         _overlay(frame, sprites[index], spots[index])
 

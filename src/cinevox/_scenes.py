@@ -137,7 +137,7 @@ def render(scene: Scene, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]
 def encode(path: Path, frames: Iterator[NDArray[np.uint8]], fps: int) -> None:
     """Write (SIDE, SIDE, 3) RGB frames as an H.264 mp4 file; the same bytes for the same frames."""
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"preset": "superfast", "crf": "20"})
+        stream = container.add_stream("libx264", rate=fps, options={"preset": "superfast", "crf": "23"})
         stream.width = stream.height = SIDE
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1

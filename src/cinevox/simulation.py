@@ -10,6 +10,7 @@ Clips depend on (seed, clip) and subjects on (seed, subject) alone, so they can 
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from cinevox import _generators, _scenes, _voxels, frames, io, plugins
 from cinevox._anatomy import place
+from cinevox.datasets.algonauts2021 import MASK, TEST_FOLDER, TRACK_FOLDERS
 from cinevox.errors import InputError
 from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Features, Network, Simulation
 
@@ -30,7 +32,6 @@ NO_SIGNAL = "none"
 
 CLIPS = "AlgonautsVideos268_All_30fpsmax"
 RESPONSES = "participants_data_v2021"
-TEST_RESPONSES = "test_responses"
 TRUTH = "truth"
 
 EXTRACTION = Features(
@@ -137,7 +138,9 @@ def layer_grams(
     extraction = features.prepare(settings.network, weights, EXTRACTION, shape, layers)
     frames.write(clips, settings.n_frames, spec.input_size, "direct", scratch, progress)
     images = io.read_array(scratch / "frames.npy")
-    features.write(extraction, images, [path.name for path in clips], scratch, scratch / "unfinished", progress)
+    with warnings.catch_warnings():  # loky renews the workers that grew when they loaded torch; nothing is lost
+        warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+        features.write(extraction, images, [path.name for path in clips], scratch, scratch / "unfinished", progress)
     found = Parallel()(delayed(_generators.gram)(io.read_array(scratch / f"{layer}.npy")) for layer in layers)
     shutil.rmtree(scratch)
     return dict(zip(layers, found)), extraction.weights.to_json()
@@ -166,11 +169,11 @@ def write_subject(
     ):
         reliability[f"reliability_{part}"] = _voxels.reliability(signal[clips], voxels.noise, n_repetitions)
         values = _voxels.trials(signal[clips], voxels.noise, n_repetitions, noise)
-        tree = folder / (RESPONSES if part == "train" else TEST_RESPONSES)
+        tree = folder / (RESPONSES if part == "train" else TEST_FOLDER)
         for roi, chosen in columns.items():
-            io.write_pickle(tree / "mini_track" / name / f"{roi}.pkl", {part: values[:, :, chosen]})
-        mask = {"voxel_mask": anatomy.mask.astype(np.float64)} if part == "train" else {}
-        io.write_pickle(tree / "full_track" / name / f"{WHOLE_BRAIN}.pkl", {part: values, **mask})
+            io.write_pickle(tree / TRACK_FOLDERS["mini"] / name / f"{roi}.pkl", {part: values[:, :, chosen]})
+        mask = {MASK: anatomy.mask.astype(np.float64)} if part == "train" else {}
+        io.write_pickle(tree / TRACK_FOLDERS["full"] / name / f"{WHOLE_BRAIN}.pkl", {part: values, **mask})
         del values  # before the next ones are drawn
     io.write_arrays(
         folder / TRUTH / f"{name}.npz",

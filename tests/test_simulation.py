@@ -1,0 +1,372 @@
+"""Simulation: real files, the challenge's format, and a truth that can be found again."""
+
+import itertools
+import tracemalloc
+
+import av
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.decomposition import PCA
+
+from cinevox import _generators, _scenes, _voxels, io, metrics, simulation
+from cinevox._anatomy import PLACES, place
+from cinevox.datasets.algonauts2021 import AFFINE, VOLUME
+from cinevox.errors import InputError
+from cinevox.params import MINI_ROIS, ParamsError, parse
+
+ONLY_CLIPS = dict(zip(MINI_ROIS, itertools.cycle(_generators.CLIP_GENERATORS)))
+
+
+def small(default_params, **changes):
+    sizes = {"n_train": 40, "n_test": 12, "voxel_fraction": 0.02, "min_voxels": 4, "n_latents": 4, "n_leading": 8}
+    return default_params.simulation.model_copy(update=sizes | {"generators": ONLY_CLIPS} | changes)
+
+
+def white(rng, settings):
+    n_clips = settings.n_train + settings.n_test
+    drawn = {name: rng.standard_normal((n_clips, settings.n_latents)) for name in _generators.CLIP_GENERATORS}
+    return {name: np.linalg.qr(z - z.mean(axis=0))[0] * np.sqrt(n_clips) for name, z in drawn.items()}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    return folder, [simulation.make_clip(folder, 7, index) for index in range(4)]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, default_params):
+    folder = tmp_path_factory.mktemp("insilico")
+    settings = small(default_params)
+    components = white(np.random.default_rng(5), settings)
+    simulation.write_subject(folder, settings, 1, components)
+    simulation.write_truth(folder, settings, [], components, {"policy": "package"})
+    return folder, settings, components
+
+
+# --- clips
+
+
+def test_clips_are_what_the_challenge_has(clips):
+    folder, made = clips
+    assert sorted(path.name for path in folder.iterdir()) == [clip.name for clip in made]
+    assert made[0].name.startswith("0001_insilico-")
+    for clip in made:
+        with av.open(str(folder / clip.name)) as container:
+            stream = container.streams.video[0]
+            n_decoded = sum(1 for _ in container.decode(stream))
+            assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 268, 268)
+            assert n_decoded == stream.frames == clip.scene.n_frames
+            assert 15 <= stream.average_rate <= 30
+            assert 2.96 <= n_decoded / stream.average_rate <= 3.08
+
+
+def test_a_clip_depends_on_seed_and_index_alone(clips, tmp_path):
+    folder, made = clips
+    again = simulation.make_clip(tmp_path, 7, 2)
+    assert again.scene == made[2].scene
+    assert (tmp_path / again.name).read_bytes() == (folder / made[2].name).read_bytes()
+    other = simulation.make_clip(tmp_path, 8, 2)
+    assert other.scene != made[2].scene
+    assert len({clip.scene for clip in made}) == len(made)
+
+
+def test_clips_have_the_spectrum_of_natural_images(clips):
+    """Power falls about as 1/f^2 (Field 1987: slopes from -1.5 to -3)."""
+    folder, made = clips
+    frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(268, 1 / 268)] * 2))
+    bands = np.geomspace(4, 100, 12)
+    for clip in made:
+        with av.open(str(folder / clip.name)) as container:
+            image = next(container.decode(video=0)).to_ndarray(format="gray").astype(float)
+        power = np.abs(np.fft.fft2((image - image.mean()) * np.outer(np.hanning(268), np.hanning(268)))) ** 2
+        means = [power[(frequency >= a) & (frequency < b)].mean() for a, b in itertools.pairwise(bands)]
+        slope = stats.linregress(np.log(bands[1:]), np.log(means)).slope
+        assert -3.3 < slope < -1.2, clip.name
+
+
+def test_latents_cover_every_category_and_length(rng):
+    scenes = [_scenes.draw_scene(rng) for _ in range(400)]
+    assert {scene.category for scene in scenes} == set(_scenes.CATEGORIES)
+    assert {scene.fps for scene in scenes} == set(_scenes.FRAME_RATES)
+    assert all(2.96 <= scene.n_frames / scene.fps <= 3.08 for scene in scenes)
+
+
+def test_the_foremost_object_is_where_its_latents_say():
+    base = _scenes.draw_scene(np.random.default_rng(0))
+    still = {"pan_x": 0, "pan_y": 0, "zoom": 0, "fps": 15, "n_frames": 45, "n_objects": 1, "category": "ball"}
+    values = vars(base) | still | {"x": 0.0, "y": 0.1, "size": 0.3, "direction": 0.0, "speed": 0.2}
+    film = [frame.astype(int) for frame in _scenes.render(_scenes.Scene(**values), np.random.default_rng(1))]
+    changed = np.abs(film[0] - film[-1]).sum(axis=2) > 0
+    rows, columns = np.nonzero(changed)
+    assert rows.mean() / 268 - 0.5 == pytest.approx(0.1, abs=0.02)
+    assert columns.mean() / 268 - 0.5 == pytest.approx(0.0, abs=0.02)
+    assert np.ptp(columns) / 268 == pytest.approx(0.3 + 0.2 * 44 / 15, abs=0.03)
+
+
+# --- generators
+
+
+def grating(cycles, angle, phase):
+    y, x = np.mgrid[: _generators.GREY_SIDE, : _generators.GREY_SIDE] / _generators.GREY_SIDE
+    return 0.5 + 0.4 * np.cos(2 * np.pi * cycles * (x * np.cos(angle) + y * np.sin(angle)) - phase)
+
+
+def energies_of(cycles, angle, advance):
+    pairs = [[grating(cycles, angle, phase), grating(cycles, angle, phase + advance)] for phase in (0, 1, 2)]
+    return _generators.energies(np.array(pairs, dtype=np.float32))
+
+
+@pytest.mark.parametrize(("filter_index", "cycles", "angle"), [(0, 4, 0), (6, 8, np.pi / 2), (9, 16, np.pi / 4)])
+def test_gabor_energy_peaks_at_the_grating(filter_index, cycles, angle):
+    gabor = energies_of(cycles, angle, 0)["gabor_energy"].reshape(-1, _generators.GABOR_GRID**2).mean(axis=1)
+    assert gabor.argmax() == filter_index
+
+
+def test_motion_energy_tells_directions_apart():
+    forth, back, still = (
+        energies_of(8, 0, advance)["motion_energy"].reshape(2, -1, _generators.MOTION_GRID**2).mean(axis=2)[:, 4]
+        for advance in (0.8, -0.8, 0)
+    )
+    assert forth[1] > 5 * forth[0]
+    assert back[0] > 5 * back[1]
+    assert max(still) < 0.05 * max(forth)
+
+
+def test_paired_frames_lie_inside_the_clip():
+    for fps, n_frames in ((15, 45), (30, 92), (24, 72)):
+        pairs = _generators.paired_frames(n_frames, fps)
+        assert pairs.min() == 0
+        assert pairs.max() == n_frames - 1
+        np.testing.assert_allclose(np.diff(pairs) / fps, 1 / 15, atol=0.02)
+
+
+def test_grey_is_the_mean_of_blocks(rng):
+    frame = rng.integers(0, 256, (268, 268, 3), dtype=np.uint8)
+    expected = frame.reshape(67, 4, 67, 4, 3).mean(axis=(1, 3, 4)) / 255
+    np.testing.assert_allclose(_generators.grey(frame), expected, atol=1e-6)
+
+
+def test_components_are_those_of_scikit_learn(rng, monkeypatch):
+    monkeypatch.setattr(_generators, "BLOCK_VALUES", 500)  # several blocks
+    features = rng.standard_normal((30, 200)) @ np.diag(rng.uniform(0.1, 5, 200)) + 3
+    features[:, 11] = 2.0
+    z = (features - features.mean(axis=0)) / np.where(np.arange(200) == 11, 1, features.std(axis=0))
+    found = _generators.components(_generators.gram(features), 6)
+    expected = PCA(6, svd_solver="full").fit_transform(z)
+    expected /= expected.std(axis=0)
+    np.testing.assert_allclose(np.abs(np.corrcoef(found.T, expected.T)[:6, 6:].diagonal()), 1, atol=1e-6)
+    np.testing.assert_allclose(found.var(axis=0), 1)
+
+
+def test_own_components_leave_out_what_another_layer_shares(rng, monkeypatch):
+    monkeypatch.setattr(_generators, "N_COMPARED", 3)
+    basis = np.linalg.qr(rng.standard_normal((50, 9)))[0]
+    basis -= basis.mean(axis=0)
+    basis = np.linalg.qr(basis)[0]
+    gram_a = (basis[:, :6] * np.arange(12, 6, -1)) @ basis[:, :6].T
+    gram_b = (basis[:, [0, 1, 2]] * [5, 4, 3]) @ basis[:, [0, 1, 2]].T
+    own = _generators.own_components("a", {"a": gram_a, "b": gram_b}, 6, 3)
+    assert np.abs(own.T @ basis[:, :3]).max() < 1e-8
+    np.testing.assert_allclose(np.linalg.norm(own.T @ basis[:, 3:6] / np.sqrt(50), axis=1), 1)
+
+
+def test_generators_are_uncorrelated_components(default_params, clips):
+    _, made = clips
+    found = simulation.generators(small(default_params), made, {})
+    assert list(found) == list(_generators.CLIP_GENERATORS)
+    for name, z in found.items():
+        np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(z.T @ z / len(made), np.eye(z.shape[1]), atol=1e-6, err_msg=name)
+
+
+def test_unknown_generators_are_named(default_params):
+    settings = small(default_params, generators=ONLY_CLIPS | {"V2": "blocks.9", "LOC": "conv1"})
+    with pytest.raises(
+        InputError, match=r"blocks\.9 is neither one of gabor_energy.* nor a layer of .*\(conv1, conv2\)"
+    ):
+        simulation.needed_layers(settings, ["conv1", "conv2"])
+    assert simulation.needed_layers(small(default_params), ["conv1"]) == ()
+    layered = small(default_params, generators=ONLY_CLIPS | {"V2": "conv1"})
+    assert simulation.needed_layers(layered, ["conv1", "conv2"]) == ("conv1", "conv2")
+
+
+def test_layer_grams_come_from_the_files(default_params, clips, tmp_path):
+    folder, made = clips
+    settings = small(default_params, network="squeezenet", weights="random", n_frames=2)
+    paths = [folder / clip.name for clip in made]
+    progress = lambda items, _total, _label: items  # noqa: E731
+    grams, weights = simulation.layer_grams(settings, ["features.12"], paths, tmp_path / "scratch", progress)
+    assert weights["policy"] == "random"
+    assert not (tmp_path / "scratch").exists()
+    gram = grams["features.12"]
+    assert gram.shape == (4, 4)
+    np.testing.assert_allclose(gram.sum(axis=0), 0, atol=1e-3 * gram.max())
+    assert np.linalg.matrix_rank(gram, tol=1e-4 * gram.max()) == 3
+
+
+# --- anatomy
+
+
+def test_real_counts(default_params):
+    whole = small(default_params, voxel_fraction=1.0)
+    counts = [_voxels.voxel_counts(whole, subject) for subject in range(10)]
+    assert sum(each["WB"] for each in counts) == 161326
+    assert sum(each["LOC"] for each in counts) == 13244
+    assert counts[2]["PPA"] == 368
+    assert min(_voxels.voxel_counts(small(default_params), 5).values()) == 4
+
+
+def test_rois_lie_where_they_should(rng):
+    counts = dict.fromkeys(PLACES, 100) | {"LOC": 1500}
+    anatomy = place(counts, 8000, rng)
+    assert anatomy.mask.shape == VOLUME
+    assert anatomy.mask.sum() == 8000
+    where = np.argwhere(anatomy.mask) @ np.array(AFFINE)[:3, :3].T + np.array(AFFINE)[:3, 3]
+    for index, (roi, (centre, _)) in enumerate(PLACES.items()):
+        spots = where[anatomy.rois == index]
+        assert len(spots) == counts[roi]
+        assert (spots[:, 0] > 0).sum() == counts[roi] // 2
+        right = spots[spots[:, 0] > 0]
+        assert np.linalg.norm(right.mean(axis=0) - centre) < 12, roi
+        assert right.std(axis=0).max() < 15, roi
+    assert (where[anatomy.rois < 0, 1] < -20).mean() > 0.6
+
+
+def test_too_many_voxels(rng):
+    with pytest.raises(ValueError, match="90 in ROIs"):
+        place(dict.fromkeys(PLACES, 10), 80, rng)
+
+
+# --- responses
+
+
+@pytest.mark.parametrize("roi", _voxels.RELIABILITY)
+def test_reliabilities_are_those_of_the_real_data(roi):
+    mean, mean_root = _voxels.RELIABILITY[roi]
+    a, b = _voxels.reliability_distribution(mean, mean_root)
+    assert stats.beta(a, b).mean() == pytest.approx(mean)
+    assert stats.beta(a, b).expect(np.sqrt) == pytest.approx(mean_root, abs=1e-6)
+
+
+def test_impossible_reliabilities():
+    with pytest.raises(ValueError, match=r"expected between 0\.4 and 0\.6325"):
+        _voxels.reliability_distribution(0.4, 0.64)
+
+
+def test_true_reliability_is_recovered(default_params, rng):
+    """Split-half reliability of the simulated trials against the truth and against the table."""
+    settings = small(default_params, n_train=600, n_test=600, voxel_fraction=0.3, generators=ONLY_CLIPS)
+    components = white(rng, settings)
+    counts = _voxels.voxel_counts(settings, 0)
+    anatomy = place({roi: counts[roi] for roi in MINI_ROIS}, counts["WB"], rng)
+    drawn = _voxels.draw_voxels(settings, anatomy, components, rng)
+    loc = anatomy.columns("LOC")
+    generator, noise = drawn.generator[loc], drawn.noise[loc]
+    signal = _voxels.signals(generator, drawn.weights[:, loc], components)
+    truth = _voxels.reliability(signal, noise, 10)
+    found = metrics.split_half_reliability(_voxels.trials(signal, noise, 10, rng))
+    assert np.abs(found - truth).mean() < 0.03
+    assert np.abs((found - truth).mean()) < 0.01
+    driven = generator >= 0
+    mean, mean_root = _voxels.RELIABILITY["LOC"]
+    assert truth[driven].mean() == pytest.approx(mean, abs=0.015)
+    assert np.sqrt(truth[driven]).mean() == pytest.approx(mean_root, abs=0.015)
+    assert (~driven).mean() == pytest.approx(settings.null_fraction, abs=0.04)
+    assert not signal[:, ~driven].any()
+    assert not truth[~driven].any()
+    np.testing.assert_allclose(signal.var(axis=0) + noise**2, _voxels.SD**2, rtol=1e-3)
+
+
+def test_files_are_those_of_the_challenge(written):
+    folder, settings, _ = written
+    whole = io.read_pickle(folder / "participants_data_v2021/full_track/sub02/WB.pkl")
+    assert set(whole) == {"train", "voxel_mask"}
+    assert whole["voxel_mask"].shape == VOLUME
+    assert whole["train"].dtype == np.float32
+    assert whole["train"].shape == (40, 3, whole["voxel_mask"].sum())
+    test = io.read_pickle(folder / "test_responses/full_track/sub02/WB.pkl")
+    assert set(test) == {"test"}
+    assert test["test"].shape == (12, 10, whole["train"].shape[2])
+    counts = _voxels.voxel_counts(settings, 1)
+    mini = folder / "participants_data_v2021/mini_track/sub02"
+    assert {path.stem: io.read_pickle(path)["train"].shape[2] for path in mini.iterdir()} == {
+        roi: counts[roi] for roi in MINI_ROIS
+    }
+    assert (folder / "participants_data_v2021/full_track/sub02/WB.pkl").read_bytes()[:2] == b"\x80\x02"
+
+
+def test_column_orders_of_the_two_tracks(written):
+    """The whole brain fills the mask in C order; an ROI's columns are its voxels in Fortran order."""
+    folder, _, _ = written
+    whole = io.read_pickle(folder / "participants_data_v2021/full_track/sub02/WB.pkl")
+    volume = np.full(VOLUME, np.nan, dtype=np.float32)
+    volume[whole["voxel_mask"] == 1] = whole["train"][5, 2]
+    flat = volume.ravel(order="F")
+    seen = []
+    for roi in MINI_ROIS:
+        values = io.read_pickle(folder / f"participants_data_v2021/mini_track/sub02/{roi}.pkl")["train"][5, 2]
+        at = [int(np.flatnonzero(flat == value)[0]) for value in values]
+        assert at == sorted(at), roi
+        seen += at
+    assert len(set(seen)) == len(seen)
+
+
+def test_truth_is_read_in_the_order_of_the_files(written):
+    folder, settings, components = written
+    for roi in ("LOC", "WB"):
+        truth = simulation.read_truth(folder, "sub02", roi)
+        track = "full_track" if roi == "WB" else "mini_track"
+        trials = io.read_pickle(folder / f"test_responses/{track}/sub02/{roi}.pkl")["test"]
+        driven = truth.generators != simulation.NO_SIGNAL
+        noise = trials - truth.signal[40:, None]
+        assert np.abs(noise.mean(axis=(0, 1))).max() < 0.4
+        agreement = metrics.correlation_score(trials.mean(axis=1), truth.signal[40:])
+        expected = np.sqrt(truth.reliability_test)
+        assert agreement[driven].mean() == pytest.approx(expected[driven].mean(), abs=0.06)
+        assert truth.signal.shape == (52, trials.shape[2])
+    assert set(simulation.read_truth(folder, "sub02", "V1").generators) <= {ONLY_CLIPS["V1"], simulation.NO_SIGNAL}
+    content = io.read_json(folder / "truth/truth.json")
+    assert content["generators"] == list(components)
+    assert content["simulation"]["seed"] == settings.seed
+
+
+def test_missing_truth_is_named(written, tmp_path):
+    folder, _, _ = written
+    with pytest.raises(InputError, match="no ROI 'OFA'; there are V1, V2"):
+        simulation.read_truth(folder, "sub02", "OFA")
+    with pytest.raises(InputError, match="no such file"):
+        simulation.read_truth(folder, "sub09", "V1")
+    with pytest.raises(InputError, match="no such file"):
+        simulation.read_truth(tmp_path, "sub01", "V1")
+
+
+def test_subjects_differ_and_are_the_same_again(written, tmp_path):
+    folder, settings, components = written
+    simulation.write_subject(tmp_path, settings, 1, components)
+    simulation.write_subject(tmp_path, settings, 2, components)
+    for path in (folder / "participants_data_v2021").rglob("*.pkl"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes()
+    first, other = (io.read_arrays(tmp_path / f"truth/sub{n}.npz")["weights"] for n in ("02", "03"))
+    assert first.shape != other.shape
+
+
+def test_memory_holds_one_whole_brain(default_params, rng, tmp_path):
+    """At most the responses, a copy of their bytes while they are written, and the small rest."""
+    settings = small(default_params, n_train=150, voxel_fraction=0.2)
+    components = white(rng, settings)
+    place(dict.fromkeys(PLACES, 4), 100, rng)  # the grey matter is kept from now on
+    size = 4 * 150 * 3 * _voxels.voxel_counts(settings, 0)["WB"]
+    tracemalloc.start()
+    simulation.write_subject(tmp_path, settings, 0, components)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * size + 30e6
+
+
+def test_more_components_than_there_are_to_choose_from(default_params):
+    document = default_params.model_dump(mode="json")
+    document["simulation"] |= {"n_latents": 9, "n_leading": 8}
+    with pytest.raises(ParamsError, match=r"n_leading is 8; expected at least n_latents \(9\)"):
+        parse(document, "params.yaml")
