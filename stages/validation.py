@@ -1,0 +1,19 @@
+"""Validation: every file of the data set is what it should be, before any long work."""
+
+from _cli import Run, stage
+from cinevox import io
+from cinevox.validation import check_folder, check_plugins
+
+
+def main(run: Run) -> None:
+    params, target = run.params, io.folder(run.paths.validation)
+    check_plugins(params.dataset.name, params.networks, params.regressors)
+    found = check_folder(params.dataset, params.validation, docs=target / "data_docs")
+    io.write_json(target / "summary.json", found.to_json())
+    for check in found.warnings:
+        run.log.warning("warning: %s: %s", check.suite, check)
+    found.require()
+
+
+if __name__ == "__main__":
+    stage(main, "dataset", "validation", "networks", "regressors", "experiments")
