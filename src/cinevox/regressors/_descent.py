@@ -59,7 +59,8 @@ def path_errors(
 
     gram: (n_folds, n_features, 2 n_features), of the clips fitted and of those held out, side by side
     norm: (n_folds, n_features) of the features; cross: (n_folds, n_voxels, 2 n_features)
-    yy, yy_fit: (n_folds, n_voxels), held out and fitted; n_fit, n_out: (n_folds,); alpha_max: (n_voxels,); grid: (n_alphas,) from 1 down
+    yy, yy_fit: (n_folds, n_voxels), held out and fitted; n_fit, n_out: (n_folds,); alpha_max: (n_voxels,)
+    grid: (n_alphas,) from 1 down
     best_error, best_step, failed: (n_voxels,), written
     """
     n_folds, p = norm.shape

@@ -24,7 +24,9 @@ class Path:
 
     n_alphas, alpha_ratio: from each voxel's alpha_max down to alpha_ratio alpha_max, geometrically
     tolerance: a coefficient that would change the fitted values by less than this share of the responses' norm stays
-    max_sweeps: over the coefficients, for one alpha; early_stop: leave a path whose error has risen for good
+    max_sweeps: over the coefficients, for one alpha; early_stop: leave a path more than 10 steps
+        past its best whose error is more than 1 % above it; features that are nearly orthogonal (components of a
+        PCA) make the error fall once and rise, so that the same alpha is found; a second dip would be missed
     """
 
     n_alphas: int

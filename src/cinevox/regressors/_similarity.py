@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.regressors import Floats
+from cinevox.regressors._moments import Matrix
 
 BLOCK_FEATURES = 8192
 
@@ -23,10 +24,19 @@ def pearson_kernel(A: Floats, B: Floats) -> NDArray[np.float64]:
     InputError
         Fewer than two features, or a feature that is NaN or infinite.
     """
-    n_features = A.shape[1]
-    if n_features < 2:
-        raise InputError(f"Pearson similarity across {n_features} features; expected at least 2")
-    same = A is B
+    if A.shape[1] < 2:
+        raise InputError(f"Pearson similarity across {A.shape[1]} features; expected at least 2")
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below, by name
+        products, (square_a, spread_a), (square_b, spread_b) = _products(A, B)
+    if not (np.isfinite(spread_a).all() and np.isfinite(spread_b).all()):
+        raise InputError("X has NaN or infinite features; check the features stage")
+    inverse_a, inverse_b = _inverse_root(square_a, spread_a), _inverse_root(square_b, spread_b)
+    return np.asarray(products * np.outer(inverse_a, inverse_b))
+
+
+def _products(A: Floats, B: Floats) -> tuple[Matrix, tuple[Matrix, Matrix], tuple[Matrix, Matrix]]:
+    """Sums of products about the rows' means; for A and B, sums of squares about the shift and about the mean."""
+    n_features, same = A.shape[1], A is B
     shift_a, shift_b = (M[:, :BLOCK_FEATURES].mean(axis=1, dtype=np.float64) for M in (A, B))
     shift_a, shift_b = shift_a.astype(A.dtype)[:, None], shift_b.astype(B.dtype)[:, None]
     products = np.zeros((len(A), len(B)))
@@ -41,10 +51,12 @@ def pearson_kernel(A: Floats, B: Floats) -> NDArray[np.float64]:
             square += np.einsum("ij,ij->i", block, block)
     means = [total / n_features for total in sums]
     spread = [square - n_features * mean**2 for square, mean in zip(squares, means)]
-    products -= n_features * np.outer(*means)
-    if not all(np.isfinite(s).all() for s in spread):
-        raise InputError("X has NaN or infinite features; check the features stage")
-    # a constant row has a spread of rounding alone
-    floors = [np.finfo(np.float32).eps * square for square in squares]
-    inverse = [np.where(s > f, 1.0 / np.sqrt(np.maximum(s, np.finfo(float).tiny)), 0.0) for s, f in zip(spread, floors)]
-    return np.asarray(products * np.outer(*inverse))
+    return products - n_features * np.outer(*means), (squares[0], spread[0]), (squares[1], spread[1])
+
+
+def _inverse_root(square: Matrix, spread: Matrix) -> Matrix:
+    """1 / sqrt(spread), and 0 where the spread is no more than rounding: a row that has one value only."""
+    contrast = spread > np.finfo(np.float32).eps * square
+    return np.divide(
+        1.0, np.sqrt(spread, where=contrast, out=np.ones_like(spread)), where=contrast, out=np.zeros_like(spread)
+    )

@@ -1,0 +1,175 @@
+"""What every regressor keeps, whichever it is: the folder says which there are."""
+
+import numpy as np
+import pytest
+
+from cinevox import plugins
+from cinevox.errors import InputError
+from cinevox.splits import Fold, folds
+from regression_problems import KINDS, OPTIONS, build, fitted, problem
+
+NAMES = plugins.names("cinevox.regressors")
+CHOOSING = sorted(set(NAMES) - {"linear", "res", "sparse_linear"})
+
+
+def test_every_regressor_is_tested_and_has_parameters(default_params):
+    assert sorted(OPTIONS) == sorted(NAMES) == sorted(default_params.regressors)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_of_this_run_are_accepted(name, default_params):
+    plugins.load("cinevox.regressors", name).build(default_params.regressors[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_predicts_every_kind_of_problem(name, kind):
+    if kind == "one_feature" and name in ("res", "pearson_ridge"):
+        pytest.skip("Pearson r across one feature does not exist")
+    X, Y = problem(kind)
+    before = X.copy(), Y.copy()
+    # more features than clips: small alphas are slow in any solver
+    easy = {"tolerance": 1e-4, "alpha_ratio": 0.05} if kind == "wide" and "tolerance" in OPTIONS[name] else {}
+    easy = {key: value for key, value in easy.items() if key in OPTIONS[name]}
+    regressor = fitted(name, X, Y, **easy)
+    prediction = regressor.predict(X[:20])
+    assert prediction.shape == (20, Y.shape[1])
+    assert prediction.dtype == np.float32
+    assert np.isfinite(prediction).all()
+    assert all(len(values) == Y.shape[1] and np.isfinite(values).all() for values in regressor.diagnostics.values())
+    np.testing.assert_array_equal(X, before[0])
+    np.testing.assert_array_equal(Y, before[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constant_voxel_is_predicted_by_its_mean_and_flagged(name):
+    X, Y = problem("correlated")
+    Y[:, 2] = 0.1
+    regressor = fitted(name, X, Y)
+    np.testing.assert_allclose(regressor.predict(X)[:, 2], 0.1, rtol=1e-6)
+    np.testing.assert_array_equal(regressor.diagnostics["constant"], np.arange(8) == 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_duplicated_features_predict_alike(name):
+    X, Y = problem("whitened", n_voxels=3)
+    prediction = fitted(name, np.hstack([X, X[:, :1]]), Y).predict(np.hstack([X, X[:, :1]])[:10])
+    assert np.isfinite(prediction).all()
+    if name in ("linear", "lasso"):
+        np.testing.assert_allclose(prediction, fitted(name, X, Y).predict(X[:10]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"multitask_elastic_net"}))
+def test_a_voxel_does_not_depend_on_its_neighbours(name):
+    X, Y = problem("correlated", n_voxels=40)
+    whole = fitted(name, X, Y).predict(X[:10])
+    for part in (slice(5, 6), slice(7, 33)):
+        np.testing.assert_allclose(fitted(name, X, Y[:, part]).predict(X[:10]), whole[:, part], atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_single_precision_input(name):
+    X, Y = problem("whitened")
+    single = fitted(name, X.astype(np.float32), Y.astype(np.float32)).predict(X[:10].astype(np.float32))
+    np.testing.assert_allclose(single, fitted(name, X, Y).predict(X[:10]), atol=2e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_are_refused_with_their_axes(name):
+    X, Y = problem("whitened")
+    with pytest.raises(InputError, match=r"X \(n_clips, n_features\) is \(90, 12\) and Y .* is \(80, 8\)"):
+        fitted(name, X, Y[:80])
+    with pytest.raises(InputError, match=r"Y has shape \(90,\); expected \(n_clips, n_voxels\)"):
+        fitted(name, X, Y[:, 0])
+    with pytest.raises(InputError, match="at least 2 clips, 1 feature and 1 voxel"):
+        fitted(name, X, Y[:, :0])
+    with pytest.raises(InputError, match="12 features as fitted"):
+        fitted(name, X, Y).predict(X[:, :11])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nan_is_refused(name):
+    X, Y = problem("whitened")
+    broken = Y.copy()
+    broken[3, 5] = np.nan
+    with pytest.raises(InputError, match=r"Y has NaN .* 1 voxels \(first: 5\)"):
+        fitted(name, X, broken)
+    X[0, 0] = np.inf
+    with pytest.raises(InputError, match="X has NaN or infinite features"):
+        fitted(name, X, Y).predict(X)
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_unusable_folds_are_refused(name):
+    X, Y = problem("whitened")
+    every = np.arange(90)
+    cases = {
+        "0 folds; expected at least 2": (),
+        "fold 1 holds out clips that it fits": (folds(90, 2)[0], Fold(every, every[:10])),
+        "fold 0 names clip 95, and there are 90": (Fold(every[:50], every[50:] + 6), folds(90, 2)[0]),
+        "fold 0 fits 1 clips": (Fold(every[:1], every[1:]), folds(90, 2)[0]),
+    }
+    for message, given in cases.items():
+        with pytest.raises(InputError, match=message):
+            build(name).fit(X, Y, folds=given, bands=[slice(0, 12)])
+    with pytest.raises(InputError, match="2 clips for 3 folds"):
+        build(name).fit(X[:2], Y[:2], folds=folds(90, 3), bands=[slice(0, 12)])
+
+
+BAD = [
+    ("ridge", "alphas", []),
+    ("ridge", "alphas", [1.0, -1.0]),
+    ("pearson_ridge", "alphas", [0.0]),
+    ("banded_ridge", "alphas", 3.0),
+    ("banded_ridge", "n_draws", 0),
+    ("banded_ridge", "seed", -1),
+    ("lasso", "n_alphas", 0),
+    ("lasso", "alpha_ratio", 1.0),
+    ("lasso", "tolerance", 0.0),
+    ("lasso", "max_sweeps", 1.5),
+    ("lasso", "early_stop", "yes"),
+    ("elastic_net", "l1_ratios", [0.0, 0.5]),
+    ("elastic_net", "l1_ratios", [1.5]),
+    ("multitask_elastic_net", "l1_ratios", []),
+    ("omp", "max_features", 0),
+    ("sparse_linear", "max_iterations", 0),
+    ("sparse_linear", "tolerance", "small"),
+    ("sparse_linear", "threshold", -1.0),
+]
+
+
+@pytest.mark.parametrize(("name", "option", "value"), BAD)
+def test_bad_values_are_refused_by_name(name, option, value):
+    with pytest.raises(InputError, match=rf"regressors\.{name}\.{option} is .*; expected "):
+        build(name, **{option: value})
+
+
+def test_all_bad_values_are_named_at_once():
+    with pytest.raises(InputError, match=r"lasso\.n_alphas is 0.*lasso\.alpha_ratio is 2"):
+        build("lasso", n_alphas=0, alpha_ratio=2)
+
+
+def test_unknown_and_missing_options_are_refused():
+    spec = plugins.load("cinevox.regressors", "ridge")
+    with pytest.raises(InputError, match="Ridge: options unknown alpha; missing alphas; expected alphas"):
+        spec.build({"alpha": 1.0})
+
+
+def test_bands_that_leave_features_out_are_refused():
+    X, Y = problem("whitened")
+    with pytest.raises(InputError, match="every feature in one band"):
+        fitted("banded_ridge", X, Y, bands=[slice(0, 5), slice(6, 12)])
+
+
+def test_threads_change_nothing():
+    import numba
+
+    X, Y = problem("correlated", n_voxels=100)
+    threads = numba.get_num_threads()
+    results = []
+    for number in {1, threads}:
+        numba.set_num_threads(number)
+        results.append(fitted("lasso", X, Y).predict(X))
+    numba.set_num_threads(threads)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
