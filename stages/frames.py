@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from _cli import Run, stage
-from cinevox import frames, plugins
+from cinevox import frames
+from cinevox.datasets import open_dataset
 from cinevox.errors import InputError
 
 
@@ -12,7 +13,7 @@ def main(run: Run) -> None:
     if run.instance not in map(str, settings.counts):
         raise InputError(f"{run.instance!r} is not in frames.counts; there are {', '.join(map(str, settings.counts))}")
     dataset = run.params.dataset
-    clips = plugins.load("cinevox.datasets", dataset.name).open(dataset.folder).clips
+    clips = open_dataset(dataset).clips
     count = int(run.instance)
     frames.write(clips, count, settings.size, settings.resize, run.paths.frames(count), run.progress)
 
