@@ -36,13 +36,16 @@ def test_file(folder, subject, roi):
     return folder / "test_responses" / ("full_track" if roi == "WB" else "mini_track") / subject / f"{roi}.pkl"
 
 
-def write_clip(path, n_frames=15, fps=5, size=32):
-    with av.open(str(path), "w") as container:
+def write_clip(path, n_frames=15, fps=5, size=32, noise=False, **options):
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width = stream.height = size
         stream.pix_fmt = "yuv420p"
         for index in range(n_frames):
             image = np.full((size, size, 3), 8 * index % 256, dtype=np.uint8)
+            if noise:
+                image = rng.integers(0, 256, image.shape, dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
 

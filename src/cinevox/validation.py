@@ -121,11 +121,11 @@ def check_plugins(dataset: str, networks: Iterable[str], regressors: Mapping[str
 
 def _option_faults(name: str, options: Mapping[str, Any]) -> list[str]:
     make = plugins.load("cinevox.regressors", name).make
-    try:
-        inspect.signature(make).bind(**options)
-    except TypeError as error:
-        takes = ", ".join(inspect.signature(make).parameters) or "none"
-        return [f"regressors.{name}: {error}; its options are {takes}"]
+    takes = inspect.signature(make).parameters
+    faults = [f"does not know {option}" for option in options if option not in takes]
+    faults += [f"needs {option}" for option, p in takes.items() if p.default is p.empty and option not in options]
+    if faults:
+        return [f"regressors.{name}: {', '.join(faults)}; its options are {', '.join(takes) or 'none'}"]
     try:
         make(**options)
     except (TypeError, ValueError) as error:

@@ -1,0 +1,396 @@
+"""What validation says of folders that are wrong in one way each, and of several ways at once."""
+
+import json
+import pickle
+import re
+import shutil
+import socket
+from importlib import resources
+
+import numpy as np
+import pytest
+
+import layout
+from cinevox import io, plugins, validation
+from cinevox.errors import InputError
+
+pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return layout.make(tmp_path_factory.mktemp("data") / "study")
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "study")
+
+
+def check(folder, docs=None, **changed):
+    return validation.check_folder(layout.wanted(folder), layout.limits(**changed), docs)
+
+
+def test_a_good_folder(whole, tmp_path):
+    found = check(whole)
+    assert found.errors == found.warnings == ()
+    found.require()
+    assert found.to_json()["n_files"] == {"clips": 17, "train_responses": 6, "masks": 2, "test_responses": 6}
+    io.write_json(tmp_path / "first.json", found.to_json())
+    io.write_json(tmp_path / "second.json", check(whole).to_json())
+    assert (tmp_path / "first.json").read_bytes() == (tmp_path / "second.json").read_bytes()
+
+
+def test_only_what_is_asked_for_is_looked_at(folder):
+    layout.train_file(folder, "sub02", "WB").write_bytes(b"broken")
+    shutil.rmtree(folder / "test_responses")
+    wanted = layout.wanted(folder, tracks=["mini"], subjects=["sub01"])
+    found = validation.check_folder(wanted, layout.limits())
+    assert found.errors == () and found.to_json()["n_files"] == {"clips": 17, "train_responses": 2}
+
+
+# Damage, one kind at a time: what is done, then suite, expectation, file, and what was found
+
+
+def clip(folder, number):
+    return next((folder / layout.CLIPS).glob(f"{number:04d}_*"))
+
+
+def changed(part, roi, change):
+    """Rewrite sub01's responses of an ROI."""
+
+    def damage(folder):
+        path = (layout.train_file if part == "train" else layout.test_file)(folder, "sub01", roi)
+        content = io.read_pickle(path)
+        io.write_pickle(path, content | {part: change(content[part])})
+
+    return damage
+
+
+def rewritten_mask(change):
+    def damage(folder):
+        path = layout.train_file(folder, "sub01", "WB")
+        content = io.read_pickle(path)
+        path.write_bytes(pickle.dumps(change(dict(content))))
+
+    return damage
+
+
+def with_value(values, value):
+    values = values.copy()
+    values[4, 1, 2] = value
+    return values
+
+
+def with_constant(values):
+    values = values.copy()
+    values[:, :, 3] = 0.5
+    return values
+
+
+def with_duplicate(values):
+    return np.concatenate([values, values[:, :, :1]], axis=2)
+
+
+def against_itself(values):
+    values = values.copy()
+    values[:, 0] = -values[:, 1:].mean(axis=1)
+    return values
+
+
+def cut(path_of, share):
+    def damage(folder):
+        path = path_of(folder)
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+    return damage
+
+
+def cut_behind_its_index(folder):
+    layout.write_clip(clip(folder, 3), movflags="faststart", noise=True)
+    cut(lambda folder: clip(folder, 3), 0.7)(folder)
+
+
+def swap_rois(folder):
+    """FFA's file gets V1's voxels."""
+    shutil.copy(layout.train_file(folder, "sub01", "V1"), layout.train_file(folder, "sub01", "FFA"))
+    shutil.copy(layout.test_file(folder, "sub01", "V1"), layout.test_file(folder, "sub01", "FFA"))
+
+
+def moved_mask(content):
+    return content | {"voxel_mask": np.moveaxis(content["voxel_mask"], 0, 2)}
+
+
+def other_values(content):
+    return content | {"voxel_mask": content["voxel_mask"] + 2 * (np.arange(78) == 3)[:, None, None]}
+
+
+V1, FFA, WB = ("participants_data_v2021/" + name for name in ("mini_track/sub01/V1.pkl", "mini_track/sub01/FFA.pkl",
+                                                              "full_track/sub01/WB.pkl"))  # fmt: skip
+V1_TEST = "test_responses/mini_track/sub01/V1.pkl"
+ERRORS = {
+    "clip cut off": (
+        cut(lambda folder: clip(folder, 3), 0.5),
+        "clips", "a clip can be opened", "AlgonautsVideos268_All_30fpsmax/0003_0-1-2-3.mp4", "Invalid data found",
+    ),
+    "clip cut off behind its index": (
+        cut_behind_its_index,
+        "clips", "as many frames as it announces", "0003_0-1-2-3.mp4", "n_frames_announced 15",
+    ),
+    "clip empty": (
+        lambda folder: clip(folder, 3).write_bytes(b""),
+        "clips", "a clip can be opened", "0003_", "Invalid data found",
+    ),
+    "clip missing": (
+        lambda folder: clip(folder, 5).unlink(),
+        "clips", "one more than that of the clip before", "0006_0-1-2-6.mp4", "step 2",
+    ),
+    "clip twice": (
+        lambda folder: shutil.copy(clip(folder, 5), folder / layout.CLIPS / "0005_again.mp4"),
+        "clips", "one more than that of the clip before", "0005_again.mp4", "step 0",
+    ),
+    "clip without number": (
+        lambda folder: clip(folder, 17).rename(folder / layout.CLIPS / "holiday.mp4"),
+        "clips", "begins with its number", "holiday.mp4", "name holiday.mp4",
+    ),
+    "clip of another size": (
+        lambda folder: layout.write_clip(clip(folder, 2), size=48),
+        "clips", "a clip is 32 pixels wide", "0002_0-1-2-2.mp4", "width 48",
+    ),
+    "clip too short": (
+        lambda folder: layout.write_clip(clip(folder, 2), n_frames=5),
+        "clips", "a clip lasts 2.5 to 3.5 seconds", "0002_0-1-2-2.mp4", "seconds 1",
+    ),
+    "clip too fast": (
+        lambda folder: layout.write_clip(clip(folder, 2), n_frames=180, fps=60),
+        "clips", "a clip has 5.0 to 30.0 frames a second", "0002_0-1-2-2.mp4", "fps 60",
+    ),
+    "ROI missing": (
+        lambda folder: layout.train_file(folder, "sub01", "V1").unlink(),
+        "train_responses", "can be read", V1, "no such file; of sub01 there is FFA",
+    ),
+    "subject missing": (
+        lambda folder: shutil.rmtree(folder / layout.RESPONSES / "mini_track" / "sub01"),
+        "train_responses", "can be read", V1, "in mini_track there is sub02",
+    ),
+    "pickle cut off": (
+        cut(lambda folder: layout.train_file(folder, "sub01", "V1"), 0.9),
+        "train_responses", "can be read", V1, "refused: it is cut off",
+    ),
+    "pickle that runs": (
+        lambda folder: layout.train_file(folder, "sub01", "V1").write_bytes(b"cos\nsystem\n(S'false'\ntR."),
+        "train_responses", "can be read", V1, "refused: it asks for os.system",
+    ),
+    "two axes": (
+        lambda folder: io.write_pickle(layout.train_file(folder, "sub01", "V1"), {"train": np.zeros((12, 7))}),
+        "train_responses", "can be read", V1, "'train' is float64 of shape (12, 7); expected numbers of shape",
+    ),
+    "integers": (
+        changed("train", "V1", lambda values: (100 * values).astype(np.int16)),
+        "train_responses", "float32 or float64", V1, "dtype int16",
+    ),
+    "NaN": (
+        changed("train", "V1", lambda values: with_value(values, np.nan)),
+        "train_responses", "every response is a finite number", V1, "n_not_finite 1",
+    ),
+    "infinity": (
+        changed("train", "V1", lambda values: with_value(values, np.inf)),
+        "train_responses", "every response is a finite number", V1, "n_not_finite 1",
+    ),
+    "no voxels": (
+        changed("train", "V1", lambda values: values[:, :, :0]),
+        "train_responses", "there is at least one voxel", V1, "n_voxels 0",
+    ),
+    "a stimulus missing": (
+        changed("train", "V1", lambda values: values[:-1]),
+        "train_responses", "as many training clips as in the other files", V1, "n_stimuli 11, n_stimuli_expected 12",
+    ),
+    "two repetitions": (
+        changed("train", "V1", lambda values: values[:, :2]),
+        "train_responses", "every clip was shown 3 times", V1, "n_repetitions 2",
+    ),
+    "a turned repetition": (
+        changed("train", "V1", against_itself),
+        "train_responses", "split-half r of the voxels is at least -0.2", V1, "split_half -1",
+    ),
+    "not of this brain": (
+        changed("train", "V1", lambda values: values + 1),
+        "train_responses", "a voxel of the subject's whole brain", V1, "n_outside 7",
+    ),
+    "one ROI for another": (
+        swap_rois, "train_responses", "no voxel is in two ROIs", FFA, "n_shared 7",
+    ),
+    "no mask": (
+        rewritten_mask(lambda content: {"train": content["train"]}),
+        "masks", "holds a voxel_mask", WB, "there is no voxel_mask in it",
+    ),
+    "axes of the mask": (
+        rewritten_mask(moved_mask), "masks", "the volume's shape, 78 x 93 x 71", WB, "shape 93 x 71 x 78",
+    ),
+    "values of the mask": (
+        rewritten_mask(other_values), "masks", "0 and 1 alone", WB, "n_other 6603",
+    ),
+    "voxels without a place": (
+        changed("train", "WB", lambda values: values[:, :, 1:]),
+        "masks", "as many ones as the file has voxels", WB, "n_ones 25, n_voxels 24",
+    ),
+    "test clips missing": (
+        changed("test", "V1", lambda values: values[1:]),
+        "test_responses", "responses to every test clip", V1_TEST, "n_stimuli 4, n_stimuli_expected 5",
+    ),
+    "test voxels missing": (
+        changed("test", "V1", lambda values: values[:, :, 1:]),
+        "test_responses", "the voxels of the training file", V1_TEST, "n_voxels 6, n_voxels_expected 7",
+    ),
+    "one test repetition": (
+        changed("test", "V1", lambda values: values[:, :1]),
+        "test_responses", "shown at least twice", V1_TEST, "n_repetitions 1",
+    ),
+    "test file missing": (
+        lambda folder: layout.test_file(folder, "sub01", "V1").unlink(),
+        "test_responses", "can be read", V1_TEST, "no such file; of sub01 there is FFA",
+    ),
+}  # fmt: skip
+WARNINGS = {
+    "a voxel that does not vary": (
+        changed("train", "V1", with_constant), "train_responses", "every voxel varies", V1, "n_constant 1",
+    ),
+    "a voxel twice": (
+        changed("train", "WB", with_duplicate), "train_responses", "the same responses", WB, "n_duplicates 1",
+    ),
+    "another order": (
+        changed("train", "V1", lambda values: values[:, :, ::-1]),
+        "train_responses", "Fortran order", V1, "n_unordered 6",
+    ),
+    "no test clips": (
+        lambda folder: [clip(folder, number).unlink() for number in range(13, 18)],
+        "train_responses", "clips beyond those of the training responses", V1, "n_clips 12, n_stimuli 12",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*ERRORS, *WARNINGS])
+def test_damage_is_found_and_named(folder, name):
+    damage, suite, expected, file, found = (ERRORS | WARNINGS)[name]
+    damage(folder)
+    summary = check(folder)
+    failed = summary.errors if name in ERRORS else summary.warnings
+    [told] = [entry for entry in failed if entry.suite == suite and expected in entry.expected]
+    assert any(file in example.file and found in str(example) for example in told.examples), str(told)
+    if name in ERRORS:
+        with pytest.raises(InputError) as caught:
+            summary.require()
+        line = next(line for line in str(caught.value).splitlines() if expected in line)
+        assert line.startswith(f"  {suite}: expected: ") and file in line and found in line
+        assert line.endswith(told.cure) and str(folder / file) not in line
+
+
+def test_too_few_clips(folder):
+    for number in range(10, 18):
+        clip(folder, number).unlink()
+    told = [entry for entry in check(folder).errors if "at least as many clips as responses" in entry.expected]
+    assert "n_clips 9, n_stimuli 12" in str(told[0])
+
+
+def test_the_odd_file_is_named_and_not_the_others(folder):
+    changed("train", "V1", lambda values: values[:-1])(folder)
+    [told] = [entry for entry in check(folder).errors if "as in the other files" in entry.expected]
+    assert told.n_unexpected == 1 and told.n_files == 6
+
+
+def test_nothing_can_be_read(folder):
+    for path in [*folder.rglob("*.pkl"), *folder.rglob("*.mp4")]:
+        path.write_bytes(b"nothing")
+    summary = check(folder)
+    assert {(entry.suite, entry.n_unexpected) for entry in summary.errors} == {
+        ("clips", 17),
+        ("train_responses", 6),
+        ("test_responses", 6),
+    }
+    clips = next(entry for entry in summary.errors if entry.suite == "clips")
+    assert len(clips.examples) == 10 and "and 7 more. Fetch the clip again." in str(clips)
+
+
+def test_every_fault_at_once(folder):
+    for name in ("clip cut off", "two repetitions", "NaN", "test voxels missing", "axes of the mask"):
+        ERRORS[name][0](folder)
+    with pytest.raises(InputError) as caught:
+        check(folder).require()
+    first, *lines = str(caught.value).splitlines()
+    assert re.fullmatch(rf"{re.escape(str(folder))}: \d+ of \d+ checks failed", first)
+    for word in ("0003_0-1-2-3.mp4", "n_repetitions 2", "n_not_finite 1", "n_voxels 6", "93 x 71 x 78"):
+        assert any(word in line for line in lines), word
+
+
+def test_limits_are_parameters(whole):
+    assert [entry.expected for entry in check(whole, clip_size=(268, 300)).errors] == [
+        "a clip is 268 pixels wide",
+        "a clip is 300 pixels high",
+    ]
+    assert any("shown 4 times" in entry.expected for entry in check(whole, n_repetitions=4).errors)
+    assert any("at least 0.99" in entry.expected for entry in check(whole, min_split_half=0.99).errors)
+
+
+def test_split_half_against_numpy(whole):
+    from cinevox import _inspection
+    from cinevox.datasets import open_dataset
+
+    wanted = layout.wanted(whole)
+    dataset = open_dataset(wanted)
+    rows = _inspection.tables(dataset, wanted)["train_responses"]
+    values = dataset.train_responses("mini", "sub02", "FFA").values
+    expected = np.mean([np.corrcoef(values[:, 0, v], values[:, 1:, v].mean(axis=1))[0, 1] for v in range(4)])
+    [row] = [row for row in rows if row["subject"] == "sub02" and row["roi"] == "FFA"]
+    assert row["split_half"] == pytest.approx(expected, abs=1e-4)
+    assert (row["n_outside"], row["n_shared"], row["n_unordered"]) == (0, 0, 0)
+
+
+def test_pages_are_written_and_nothing_is_fetched(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was used"))
+    check(whole, tmp_path / "pages")
+    names = {path.name for path in (tmp_path / "pages").rglob("*.html")}
+    assert {"index.html", *(f"files-{suite}.html" for suite in validation.SUITES)} <= names
+    page = next((tmp_path / "pages").rglob("files-clips.html")).read_text()
+    assert "one more than that of the clip before it" in page
+
+
+def test_suites_can_be_read_by_a_person():
+    known = validation.limits_of(layout.limits(), (78, 93, 71))
+    folder = resources.files("cinevox") / "expectations"
+    assert sorted(entry.name for entry in folder.iterdir()) == sorted(f"{name}.json" for name in validation.SUITES)
+    for name in validation.SUITES:
+        suite = json.loads((folder / f"{name}.json").read_text())
+        assert suite["name"] == name and set(suite["meta"]) == {"row", "about"}
+        for entry in suite["expectations"]:
+            assert set(entry) == {"type", "kwargs", "description", "severity", "meta"}
+            assert entry["severity"] in ("critical", "warning") and set(entry["meta"]) == {"cure"}
+            assert entry["description"].format_map(known) and entry["meta"]["cure"].endswith(".")
+            for value in entry["kwargs"].values():
+                assert not isinstance(value, dict) or value["$PARAMETER"] in known
+
+
+# Names of plug-ins
+
+
+def test_plugins_of_the_default_parameters(default_params):
+    validation.check_plugins(default_params.dataset.name, default_params.networks, default_params.regressors)
+
+
+def test_unknown_names_and_options_are_told_together():
+    with pytest.raises(InputError) as caught:
+        validation.check_plugins(
+            "algonauts", ["alexnett"], {"ridge": {"alpha": 1.0}, "las": {}, "lasso": {}, "linear": {}}
+        )
+    first, *lines = str(caught.value).splitlines()
+    assert first == "params.yaml: plug-ins that cannot be used"
+    assert lines[0] == "  datasets: there is no 'algonauts'; there are " + ", ".join(plugins.names("cinevox.datasets"))
+    assert lines[1].startswith("  networks: there is no 'alexnett'; there are alexnet, ")
+    assert lines[2].startswith("  regressors: there is no 'las'; there are ")
+    assert "  regressors.ridge: does not know alpha, needs alphas; its options are alphas" in lines
+    assert any(line.startswith("  regressors.lasso: needs n_alphas, alpha_ratio, tolerance") for line in lines)
+    assert len(lines) == 5
+
+
+def test_a_value_that_a_regressor_refuses():
+    with pytest.raises(InputError, match=r"regressors\.ridge: .*alpha"):
+        validation.check_plugins("insilico", [], {"ridge": {"alphas": [-1.0]}})
