@@ -386,7 +386,7 @@ def test_unknown_names_and_options_are_told_together():
     assert lines[0] == "  datasets: there is no 'algonauts'; there are " + ", ".join(plugins.names("cinevox.datasets"))
     assert lines[1].startswith("  networks: there is no 'alexnett'; there are alexnet, ")
     assert lines[2].startswith("  regressors: there is no 'las'; there are ")
-    assert "  regressors.ridge: does not know alpha, needs alphas; its options are alphas" in lines
+    assert "  regressors.ridge: does not know alpha and needs alphas; its options are alphas" in lines
     assert any(line.startswith("  regressors.lasso: needs n_alphas, alpha_ratio, tolerance") for line in lines)
     assert len(lines) == 5
 

@@ -122,10 +122,11 @@ def check_plugins(dataset: str, networks: Iterable[str], regressors: Mapping[str
 def _option_faults(name: str, options: Mapping[str, Any]) -> list[str]:
     make = plugins.load("cinevox.regressors", name).make
     takes = inspect.signature(make).parameters
-    faults = [f"does not know {option}" for option in options if option not in takes]
-    faults += [f"needs {option}" for option, p in takes.items() if p.default is p.empty and option not in options]
-    if faults:
-        return [f"regressors.{name}: {', '.join(faults)}; its options are {', '.join(takes) or 'none'}"]
+    unknown = [option for option in options if option not in takes]
+    missing = [option for option, what in takes.items() if what.default is what.empty and option not in options]
+    told = [f"{verb} {', '.join(which)}" for verb, which in (("does not know", unknown), ("needs", missing)) if which]
+    if told:
+        return [f"regressors.{name}: {' and '.join(told)}; its options are {', '.join(takes) or 'none'}"]
     try:
         make(**options)
     except (TypeError, ValueError) as error:
