@@ -1,0 +1,143 @@
+"""Everything the report is made from, read from the run's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox import identity, io, plugins, results, simulation
+from cinevox.datasets import open_dataset
+from cinevox.metrics import noise_ceiling
+from cinevox.params import Section, Track
+from cinevox.paths import Paths
+from cinevox.responses import Columns
+from cinevox.results import Result
+
+SECTIONS = (
+    "dataset", "simulation", "validation", "splits", "frames", "networks", "features", "reduction", "ceiling",
+    "regressors", "fits", "experiments", "scores", "selection", "report",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """Reliability of every voxel of a track, split -> (n_voxels,), and the highest reachable r made from it."""
+
+    columns: Columns
+    reliability: Mapping[str, NDArray[np.float64]]
+    ceiling: Mapping[str, NDArray[np.float64]]
+    n_repetitions: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the simulation knows of the same voxels.
+
+    generators: (n_voxels,), what each voxel follows, "none" for noise alone
+    reliability: split -> (n_voxels,)
+    """
+
+    generators: NDArray[np.str_]
+    reliability: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where the whole-brain voxels lie: subject -> volume of booleans; `affine` to millimetres."""
+
+    masks: Mapping[str, NDArray[np.bool_]]
+    affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All of it. `in_silico`: the data are simulated; `truth` is then known, by track."""
+
+    params: Any
+    dataset: str
+    in_silico: bool
+    results: tuple[Result, ...]
+    ceilings: Mapping[str, Ceiling]
+    truth: Mapping[str, Truth]
+    anatomy: Anatomy | None
+    validation: Mapping[str, Any] | None
+    commit: identity.Commit | None
+    params_hash: str
+    data_hash: str
+
+    def of_track(self, track: Track) -> tuple[Result, ...]:
+        """The rows of a track, the highest score first."""
+        rows = [result for result in self.results if result.row.track == track]
+        return tuple(sorted(rows, key=lambda result: -_sortable(result.scores["score"])))
+
+
+def _sortable(score: float | None) -> float:
+    return -np.inf if score is None else score
+
+
+def read(paths: Paths, params: Any) -> Sources:
+    """Read the files of every row of the parameters (never a glob: old rows' files may still lie there).
+
+    params: has the sections SECTIONS
+
+    Raises
+    ------
+    InputError
+        Something is missing or broken.
+    """
+    found = results.read(paths, params.experiments.rows)
+    tracks = tuple(dict.fromkeys(result.row.track for result in found))
+    spec = plugins.load("cinevox.datasets", params.dataset.name)
+    in_silico = params.dataset.name in params.simulation.datasets
+    ceilings = {track: _ceiling(paths, params, track) for track in tracks}
+    summary = paths.validation / "summary.json"
+    return Sources(
+        params=params,
+        dataset=spec.title,
+        in_silico=in_silico,
+        results=found,
+        ceilings=ceilings,
+        truth={track: _truth(params, ceilings[track]) for track in tracks} if in_silico else {},
+        anatomy=_anatomy(params, spec) if params.report.brain_row is not None else None,
+        validation=io.read_json(summary) if summary.is_file() else None,
+        commit=identity.commit(paths.root),
+        params_hash=identity.digest({name: _dump(getattr(params, name)) for name in SECTIONS}),
+        data_hash=identity.data_hash(identity.read_lock(paths), params.dataset.folder),
+    )
+
+
+def _ceiling(paths: Paths, params: Any, track: Track) -> Ceiling:
+    index = io.read_json(paths.ceiling(track) / "index.json")
+    reliability = io.read_arrays(paths.ceiling(track) / "reliability.npz")
+    settings = params.ceiling
+    reachable = {
+        split: noise_ceiling(values, settings.policy, settings.min_reliability)[0]
+        for split, values in reliability.items()
+    }
+    return Ceiling(Columns.from_json(index["columns"]), reliability, reachable, index["n_repetitions"])
+
+
+def _truth(params: Any, ceiling: Ceiling) -> Truth:
+    parts = [simulation.read_truth(params.dataset.folder, b.subject, b.roi) for b in ceiling.columns.blocks]
+    known = {
+        "validation": np.concatenate([part.reliability_train for part in parts]),
+        "test": np.concatenate([part.reliability_test for part in parts]),
+    }
+    return Truth(np.concatenate([part.generators for part in parts]), {s: known[s] for s in ceiling.reliability})
+
+
+def _anatomy(params: Any, spec: Any) -> Anatomy | None:
+    dataset = open_dataset(params.dataset)
+    masks = {subject: dataset.voxel_mask(subject) for subject in params.dataset.subjects}
+    known = {subject: mask for subject, mask in masks.items() if mask is not None}
+    return Anatomy(known, np.array(spec.affine)) if known else None
+
+
+def _dump(section: Any) -> Any:
+    if isinstance(section, Mapping):
+        return {name: _dump(value) for name, value in section.items()}
+    return section.model_dump(mode="json") if isinstance(section, Section) else section

@@ -1,0 +1,281 @@
+"""What the report's tables say: numbers and words, before they are set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cinevox.params import Track
+from cinevox.report.sources import Sources
+from cinevox.results import Result
+
+SHOWN_CANDIDATES = 16  # of a row's feature spaces; rows of pairs have hundreds
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One score. `space`: the feature space that stands for it; `best`: the highest of its column."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    space: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """One row of a score table. `doubts`: why it can't stand beside the paper's number; empty if it can."""
+
+    result: Result
+    score: Cell
+    cells: tuple[Cell, ...]
+    doubts: tuple[str, ...]
+
+    @property
+    def reported(self) -> float | None:
+        return self.result.row.reported
+
+    @property
+    def weights(self) -> str:
+        return str(self.result.index.provenance.get("weights", {}).get("policy", "unknown"))
+
+
+def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
+    """The rows of a track, the best first."""
+    rows = sources.of_track(track)
+    rois = sources.params.dataset.track_rois(track)
+    best = {
+        roi: max((r.scores["rois"][roi]["normalized_correlation"] or -9 for r in rows), default=None) for roi in rois
+    }
+    return [
+        ScoreLine(
+            result,
+            _cell(result.scores | {"value": result.scores["score"]}, "", None),
+            tuple(_cell(_named(result, roi), result.chosen[roi], best[roi]) for roi in rois),
+            tuple(doubts(sources, result)),
+        )
+        for result in rows
+    ]
+
+
+def _named(result: Result, roi: str) -> dict[str, Any]:
+    values = result.scores["rois"][roi]
+    return values | {"value": values["normalized_correlation"]}
+
+
+def _cell(values: Mapping[str, Any], space: str, best: float | None) -> Cell:
+    value = values["value"]
+    return Cell(value, values["low"], values["high"], space, value is not None and value == best)
+
+
+def doubts(sources: Sources, result: Result) -> Iterator[str]:
+    """Why a row's score is not comparable with the paper's."""
+    if sources.in_silico:
+        yield "in-silico data"
+    if result.index.provenance.get("weights", {}).get("policy") == "random":
+        yield "random weights"
+    if result.split != "test":
+        yield "validation clips, not the test clips"
+    if result.scores.get("chosen_here"):
+        yield "layers chosen on the same clips"
+
+
+def ceilings(sources: Sources, track: Track, split: str) -> dict[str, float]:
+    """ROI -> the highest reachable r: mean over subjects of the mean over scored voxels (and `all`, over ROIs)."""
+    known = sources.ceilings[track]
+    means: dict[str, list[float]] = {}
+    for block, where in zip(known.columns.blocks, known.columns.slices):
+        values = known.ceiling[split][where]
+        if np.isfinite(values).any():
+            means.setdefault(block.roi, []).append(float(np.nanmean(values)))
+    found = {roi: float(np.mean(values)) for roi, values in means.items()}
+    return found | {"all": float(np.mean(list(found.values()))) if found else np.nan}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Scores of a row's candidates, table (n_candidates, n_rois) for each of the splits.
+
+    left_out: how many candidates with lower scores are not shown
+    """
+
+    result: Result
+    spaces: tuple[str, ...]
+    rois: tuple[str, ...]
+    by_split: Mapping[str, pd.DataFrame]
+    left_out: int
+
+    def values(self, split: str, column: str = "normalized_correlation") -> NDArray[np.float64]:
+        wide = self.by_split[split].pivot(index="space", columns="roi", values=column)
+        return np.asarray(wide.loc[list(self.spaces), list(self.rois)], dtype=np.float64)
+
+
+def profile(result: Result) -> Profile | None:
+    """The scores of every candidate; None where there is only one. Many pairs: those with the highest mean."""
+    spaces = result.index.spaces
+    if len(spaces) < 2:
+        return None
+    by_split = {split: result.table(split) for split in result.selection["scores"]}
+    rois = tuple(dict.fromkeys(by_split[result.split]["roi"]))
+    kept = spaces
+    if len(spaces) > 2 * SHOWN_CANDIDATES:
+        means = by_split[result.split].groupby("space")["normalized_correlation"].mean()
+        first = set(means.sort_values(ascending=False).index[:SHOWN_CANDIDATES]) | set(result.chosen.values())
+        kept = tuple(space for space in spaces if space in first)
+    return Profile(result, kept, rois, by_split, len(spaces) - len(kept))
+
+
+@dataclass(frozen=True)
+class VoxelCount:
+    """How many voxels stand behind the scores of an ROI."""
+
+    roi: str
+    voxels: int
+    excluded: int
+    constant: int
+    reliability: float
+
+    @property
+    def share(self) -> float:
+        return self.excluded / self.voxels if self.voxels else 0.0
+
+
+def voxel_counts(sources: Sources, track: Track, split: str) -> list[VoxelCount]:
+    """Per ROI, over subjects; `constant` as the track's best row counts them."""
+    [best, *_] = sources.of_track(track)
+    lines = best.table(split).drop_duplicates("roi").set_index("roi")
+    known = sources.ceilings[track]
+    found = []
+    for roi in dict.fromkeys(block.roi for block in known.columns.blocks):
+        inside = [where for block, where in zip(known.columns.blocks, known.columns.slices) if block.roi == roi]
+        reliability = np.concatenate([known.reliability[split][where] for where in inside])
+        line = lines.loc[roi]
+        n, excluded, constant = (int(line[name]) for name in ("n_voxels", "n_excluded", "n_constant"))
+        found.append(VoxelCount(roi, n, excluded, constant, float(reliability.mean())))
+    return found
+
+
+@dataclass(frozen=True)
+class NetworkLine:
+    """A network of this run and the weights it had."""
+
+    name: str
+    policy: str
+    source: str
+    sha256: str
+    licence: str
+    non_commercial: bool
+    n_frames: int
+    n_spaces: int
+
+
+def network_lines(sources: Sources) -> list[NetworkLine]:
+    """Every network that a row used, in the order of the rows."""
+    found: dict[str, NetworkLine] = {}
+    for result in sources.results:
+        weights = result.index.provenance.get("weights", {})
+        name = result.row.network
+        found.setdefault(
+            name,
+            NetworkLine(
+                name,
+                *(str(weights.get(key) or "–") for key in ("policy", "source", "sha256", "licence")),
+                non_commercial=bool(weights.get("non_commercial")),
+                n_frames=sources.params.networks[name].n_frames,
+                n_spaces=len(result.index.spaces),
+            ),
+        )
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """One ROI: what drives its voxels, and what each row on the generating network chose for it."""
+
+    roi: str
+    generator: str
+    is_layer: bool
+    chosen: tuple[tuple[str, str, int | None], ...]  # row, layer, how many layers away from the true one
+
+
+def recovered(sources: Sources) -> list[Recovered]:
+    """The choice of layers against the truth, for the mini-track rows of single layers of the generating network."""
+    simulation = sources.params.simulation
+    rows = [r for r in sources.of_track("mini") if r.row.network == simulation.network and "layer" in r.row.features]
+    if not rows:
+        return []
+    layers = rows[0].index.spaces
+    lines = []
+    for roi in sources.params.dataset.rois:
+        true = simulation.generators[roi]
+        away = {name: abs(layers.index(name) - layers.index(true)) if true in layers else None for name in layers}
+        chosen = tuple((r.name, r.chosen[roi], away.get(r.chosen[roi])) for r in rows)
+        lines.append(Recovered(roi, true, true in layers, chosen))
+    return lines
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Voxels of one kind under the best row's choice: their mean score and twice its standard error over voxels."""
+
+    kind: str
+    voxels: int
+    excluded: int
+    correlation: float
+    margin: float
+    values: NDArray[np.float64]
+
+
+def silent(sources: Sources, track: Track) -> list[Silent]:
+    """Voxels that follow noise alone beside those with a signal, by plain r (a null voxel has no ceiling)."""
+    [best, *_] = sources.of_track(track)
+    values, ceiling = chosen_voxels(best, "correlation"), sources.ceilings[track].ceiling[best.split]
+    null = sources.truth[track].generators == "none"
+    lines = []
+    for kind, inside in (("noise alone", null), ("with a signal", ~null)):
+        part = values[inside].astype(np.float64)
+        if len(part) > 1:
+            margin = 2 * part.std(ddof=1) / np.sqrt(len(part))
+            excluded = int(np.isnan(ceiling[inside]).sum())
+            lines.append(Silent(kind, len(part), excluded, float(part.mean()), float(margin), part))
+    return lines
+
+
+def chosen_voxels(result: Result, kind: str) -> NDArray[np.float32]:
+    """Scores of every voxel with its ROI's chosen space, (n_voxels,); kind: correlation | normalized."""
+    table = result.voxels[f"{result.split}.{kind}"]
+    values = np.empty(table.shape[1], dtype=np.float32)
+    for block, where in zip(result.index.columns.blocks, result.index.columns.slices):
+        values[where] = table[result.index.spaces.index(result.chosen[block.roi]), where]
+    return values
+
+
+def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
+    """The tables that `dvc plots` draws: the rows' scores, and the candidates' profiles."""
+    scores = [
+        {"row": r.name, "roi": roi, "score": values["normalized_correlation"]} | {k: values[k] for k in ("low", "high")}
+        for r in results
+        for roi, values in r.scores["rois"].items()
+    ]
+    profiles = []
+    for r in results:
+        table = r.table(r.split)
+        numbers = {space: number for number, space in enumerate(r.index.spaces)}
+        profiles.append(
+            pd.DataFrame(
+                {
+                    "row": r.name,
+                    "roi": table["roi"],
+                    "layer_index": table["space"].map(numbers),
+                    "layer": table["space"],
+                    "score": table["normalized_correlation"],
+                }
+            )
+        )
+    return {"scores": pd.DataFrame(scores), "profile": pd.concat(profiles, ignore_index=True)}

@@ -1,0 +1,17 @@
+"""The report of a run: one page, and the tables for `dvc plots`."""
+
+from _cli import Run, stage
+from cinevox import io, report
+
+
+def main(run: Run) -> None:
+    sources = report.read(run.paths, run.params)
+    folder = io.folder(run.paths.report)
+    (folder / "index.html").write_text(report.page(sources))
+    for name, table in report.plots(sources.results).items():
+        table.to_csv(io.folder(folder / "plots") / f"{name}.csv", index=False)
+    run.log.info("%s: open %s", run.log.name, folder / "index.html")
+
+
+if __name__ == "__main__":
+    stage(main, *report.SECTIONS)

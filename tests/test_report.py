@@ -1,0 +1,228 @@
+"""The report: complete, self-contained, the same bytes again, and plain about what is no result."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import fabricate
+from cinevox import identity, io, report, results
+from cinevox.metrics import noise_ceiling
+from cinevox.paths import Paths
+from cinevox.report import brain, figures, svg, tables
+from cinevox.report.sources import Anatomy, Ceiling, Sources, Truth
+
+MINI, RIDGE, FULL = fabricate.ROWS
+AFFINE = np.diag([2.5, 2.5, 2.75, 1.0]) + np.outer([1, 0, 0, 0], [0, 0, 0, -96.5])
+
+
+def sources_of(root, params, in_silico=True, anatomy=None):
+    """What `report.read` would find, without a data set on disk."""
+    paths = Paths(root)
+    ceilings, truth = {}, {}
+    for track in ("mini", "full"):
+        columns = fabricate.columns_of(track)
+        reliability = io.read_arrays(paths.ceiling(track) / "reliability.npz")
+        reachable = {split: noise_ceiling(values, "exclude", 0.1)[0] for split, values in reliability.items()}
+        ceilings[track] = Ceiling(columns, reliability, reachable, {"validation": 3, "test": 10})
+        silent = np.arange(columns.n_voxels) % 7 == 0
+        names = np.where(silent, "none", "layer_1")
+        truth[track] = Truth(names, {split: np.clip(values, 0, 1) for split, values in reliability.items()})
+    summary = {"n_files": {"clips": 84}, "n_errors": 0, "n_warnings": 0, "checks": [{}] * 12}
+    return Sources(
+        params=params,
+        dataset="In-silico",
+        in_silico=in_silico,
+        results=results.read(paths, params.experiments.rows),
+        ceilings=ceilings,
+        truth=truth if in_silico else {},
+        anatomy=anatomy,
+        validation=summary,
+        commit=identity.Commit("0123456789abcdef" * 2, "2026-01-02", True),
+        params_hash="a" * 64,
+        data_hash="b" * 32,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("report")
+    return sources_of(root, fabricate.make(root))
+
+
+@pytest.fixture(scope="module")
+def page(made):
+    return report.page(made)
+
+
+class Reader(HTMLParser):
+    """Collects what a page refers to and whether its tags close."""
+
+    VOID = ("meta", "img", "br", "line", "polyline", "polygon", "path", "rect", "circle")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.references, self.ids, self.scripts = [], [], [], 0
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.references += [values[name] for name in ("src", "href") if values.get(name)]
+        self.ids += [values["id"]] if "id" in values else []
+        self.scripts += tag == "script"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+
+def test_the_page_is_well_formed_and_needs_nothing_else(page):
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    assert reader.scripts == 0
+    assert [ref for ref in reader.references if "://" in ref or ref.startswith("//")] == []
+    assert not re.search(r"@import|url\(", page)
+    anchors = [ref[1:] for ref in reader.references if ref.startswith("#")]
+    assert set(anchors) <= set(reader.ids)
+    assert {"scores", "layers", "voxels", "choice", "truth", "data", "run", "words"} <= set(anchors)
+
+
+def test_no_number_is_missing_or_not_a_number(page):
+    assert not re.search(r"\bnan\b|NaN|\bNone\b|\binf\b|Undefined", re.sub(r"<style>.*?</style>", "", page, flags=re.S))
+
+
+def test_the_same_results_give_the_same_bytes(made, page):
+    assert report.page(made) == page
+
+
+def test_scores_stand_in_the_table_as_in_the_files(made, page):
+    selected = made.results[1].selection["scores"]["test"]
+    assert f"{svg.shown(selected['score'])}<span" in page
+    assert svg.shown(selected["rois"]["LOC"]["normalized_correlation"]) in page
+    assert [line.result.name for line in tables.score_lines(made, "mini")] == [RIDGE, MINI]
+
+
+def test_what_is_no_result_says_so(page):
+    warning = re.search(r"<aside.*?</aside>", page, re.S).group()
+    assert "in-silico" in warning and "Random weights</b>: alexnet" in warning
+    assert "efficientnet_lite0" not in warning
+    assert "not comparable" in page
+
+
+def test_real_data_and_pretrained_weights_stand_beside_the_paper(made, tmp_path):
+    params = fabricate.make(tmp_path)
+    sources = sources_of(tmp_path, params, in_silico=False)
+    doubtful, clean = (next(r for r in sources.results if r.name == name) for name in (MINI, RIDGE))
+    assert list(tables.doubts(sources, doubtful)) == ["random weights"]
+    assert list(tables.doubts(sources, clean)) == []
+    text = report.page(sources)
+    assert 'id="truth"' not in text
+    assert "The data are <b>in-silico</b>" not in text
+
+
+def test_without_test_responses_the_page_says_that_scores_flatter(tmp_path):
+    params = fabricate.make(tmp_path, test=False)
+    text = report.page(sources_of(tmp_path, params))
+    assert "so they flatter" in text
+    assert 'id="choice"' not in text
+
+
+def test_the_noise_ceiling_is_the_mean_over_subjects_of_scored_voxels(made):
+    known = made.ceilings["mini"]
+    means = []
+    for block, where in zip(known.columns.blocks, known.columns.slices):
+        if block.roi == "V4":
+            values = known.reliability["test"][where]
+            means.append(np.sqrt(values[values >= 0.1]).mean())
+    assert tables.ceilings(made, "mini", "test")["V4"] == pytest.approx(np.mean(means))
+
+
+def test_voxels_are_those_of_each_rois_chosen_space(made):
+    result = made.results[1]
+    found = tables.chosen_voxels(result, "correlation")
+    for block, where in zip(result.index.columns.blocks, result.index.columns.slices):
+        number = fabricate.LAYERS.index(result.chosen[block.roi])
+        np.testing.assert_array_equal(found[where], result.voxels["test.correlation"][number, where])
+
+
+def test_a_long_list_of_candidates_is_cut_and_keeps_the_chosen(made, monkeypatch):
+    monkeypatch.setattr(tables, "SHOWN_CANDIDATES", 2)
+    result = made.results[1]
+    found = tables.profile(result)
+    assert found.left_out == len(fabricate.LAYERS) - len(found.spaces)
+    assert set(result.chosen.values()) <= set(found.spaces)
+
+
+def test_candidates_are_paired_over_splits(made):
+    pairs, chosen = figures.candidate_pairs(made.results[:1])
+    result = made.results[0]
+    assert len(pairs) == len(fabricate.LAYERS) * 9
+    assert chosen.sum() == 9
+    np.testing.assert_array_equal(pairs[:, 1], result.table("test")["normalized_correlation"])
+
+
+def test_plots_have_a_line_per_row_and_roi_and_per_candidate(made):
+    plots = report.plots(made.results)
+    assert list(plots["scores"].columns) == ["row", "roi", "score", "low", "high"]
+    assert len(plots["scores"]) == 9 + 9 + 1
+    assert list(plots["profile"].columns) == ["row", "roi", "layer_index", "layer", "score"]
+    assert len(plots["profile"]) == (9 + 9 + 1) * len(fabricate.LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.1234, ".123"), (-0.0456, "−.046"), (1.02, "1.020"), (-0.0001, ".000"), (None, "–"), (float("nan"), "–")],
+)
+def test_numbers_are_printed_as_correlations(value, expected):
+    assert svg.shown(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (-0.11, 0.52, [-0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5]),
+        (-0.02, 0.2, [0, 0.05, 0.1, 0.15, 0.2]),
+    ],
+)
+def test_ticks_are_round_and_inside(low, high, expected):
+    assert svg.ticks(low, high, 7) == pytest.approx(expected)
+
+
+def masks():
+    rng = np.random.default_rng(0)
+    found = {}
+    for subject in fabricate.SUBJECTS:
+        mask = np.zeros((78, 93, 71), dtype=bool)
+        inside = np.stack([rng.integers(20, 58, 2000), rng.integers(25, 70, 2000), rng.integers(20, 50, 2000)])
+        for x, y, z in inside.T:
+            if mask.sum() < 300:
+                mask[x, y, z] = True
+        found[subject] = mask
+    return found
+
+
+def test_the_volume_is_the_mean_over_subjects_with_a_scored_voxel_there(made):
+    columns = fabricate.columns_of("full")
+    mask = np.zeros((2, 3, 2), dtype=bool)
+    mask.ravel()[[1, 4, 7]] = True
+    anatomy = Anatomy({"a": mask, "b": mask}, np.eye(4))
+    columns = type(columns)((type(columns.blocks[0])("a", "WB", 3), type(columns.blocks[0])("b", "WB", 3)))
+    scores = np.array([0.2, np.nan, 0.4, 0.6, np.nan, np.nan])
+    found = brain.volume(anatomy, columns, scores)
+    np.testing.assert_allclose(found.ravel()[[1, 4, 7]], [0.4, np.nan, 0.4], rtol=1e-6)
+    assert np.isnan(found[~mask]).all()
+    assert brain.summary(columns, scores) == pytest.approx({"a": 0.3, "b": 0.6})
+
+
+def test_the_brain_is_drawn_inside_the_page(tmp_path):
+    params = fabricate.make(tmp_path)
+    text = report.page(sources_of(tmp_path, params, anatomy=Anatomy(masks(), AFFINE)))
+    assert 'src="data:image/png;base64,iVBOR' in text
+    assert f"Normalized correlation of {FULL}" in text
