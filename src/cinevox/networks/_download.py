@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import os
 import tempfile
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import BinaryIO
@@ -55,6 +56,8 @@ def download(source: WeightsSource, path: Path) -> None:
             path.with_name(path.name + ".sha256").write_text(sha256 + "\n")
         partial.replace(path)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise DownloadError(f"{source.url}: cannot be fetched ({error}). {cure}") from None
     finally:
         partial.unlink(missing_ok=True)

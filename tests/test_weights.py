@@ -1,0 +1,305 @@
+"""Weights: found, fetched, checked, refused. Downloads come from a server of this test, on this machine."""
+
+import functools
+import hashlib
+import http.server
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cinevox import plugins
+from cinevox.networks import WeightsSource, _loading, _weights
+from cinevox.networks._download import DownloadError
+from cinevox.params import Network
+
+SQUEEZENET = plugins.load("cinevox.networks", "squeezenet")
+
+
+def asked(policy, file=None, seed=0):
+    return Network(weights=policy, file=file, n_frames=1, seed=seed)
+
+
+def loaded(name, spec, settings, cache=None):
+    provenance = _weights.locate(name, spec, settings, cache)
+    return _loading.load(name, spec, provenance), provenance
+
+
+@pytest.fixture(scope="module")
+def state():
+    return loaded("squeezenet", SQUEEZENET, asked("random"))[0].state_dict()
+
+
+@pytest.fixture
+def checkpoint(tmp_path, state):
+    path = tmp_path / "mirror" / "net-00000000.pth"
+    path.parent.mkdir(exist_ok=True)
+    torch.save(state, path)
+    return path
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def send_header(self, keyword, value):
+        if keyword == "Content-Length" and "cut" in self.path:
+            value = str(int(value) + 1000)
+        super().send_header(keyword, value)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "mirror"
+    folder.mkdir(exist_ok=True)
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{made.server_address[1]}"
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def served(server, path, prefix=None, licence="CC0", **options):
+    prefix = sha256(path)[:8] if prefix is None else prefix
+    return replace(SQUEEZENET, source=WeightsSource(f"{server}/{path.name}", prefix, licence, **options))
+
+
+def test_download_once_then_from_the_cache(server, checkpoint, state, tmp_path, caplog):
+    spec, cache = served(server, checkpoint, licence="CC-BY-NC-4.0", non_commercial=True), tmp_path / "cache"
+    with caplog.at_level("INFO"):
+        module, provenance = loaded("squeezenet", spec, asked("pretrained"), cache)
+    assert "CC-BY-NC-4.0" in caplog.text and "may not be used commercially" in caplog.text
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+    assert provenance.to_json() == {
+        "policy": "pretrained",
+        "source": f"{server}/{checkpoint.name}",
+        "sha256": sha256(checkpoint),
+        "official": True,
+        "licence": "CC-BY-NC-4.0",
+        "non_commercial": True,
+        "seed": None,
+    }
+    assert [path.name for path in cache.iterdir()] == [checkpoint.name]
+    checkpoint.unlink()
+    caplog.clear()
+    assert loaded("squeezenet", spec, asked("pretrained"), cache)[1] == provenance
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("file", "prefix", "message"),
+    [
+        ("net-00000000.pth", "00000000", r"sha256 [0-9a-f]{16}..., expected 00000000...: not the published file"),
+        ("cut.pth", None, r"cut off after \d+ of \d+ bytes"),
+        ("elsewhere.pth", "", r"cannot be fetched \(HTTP Error 404"),
+    ],
+)
+def test_a_bad_download_leaves_nothing(server, checkpoint, tmp_path, file, prefix, message):
+    path = checkpoint.with_name(file)
+    if file == "cut.pth":
+        path.write_bytes(checkpoint.read_bytes())
+    spec, cache = served(server, path, prefix), tmp_path / "cache"
+    with pytest.raises(DownloadError, match=message) as error:
+        _weights.locate("squeezenet", spec, asked("pretrained"), cache)
+    assert f"{server}/{file}" in str(error.value) and str(cache / file) in str(error.value)
+    assert list(cache.iterdir()) == []
+
+
+def test_without_a_connection_the_error_says_where_to_put_the_file(tmp_path):
+    spec = replace(SQUEEZENET, source=WeightsSource("http://127.0.0.1:1/net.pth", "00", "CC0"))
+    with pytest.raises(DownloadError, match=r"cannot be fetched .* put it at .*net\.pth"):
+        _weights.locate("squeezenet", spec, asked("pretrained"), tmp_path)
+
+
+def test_an_interrupted_download_leaves_nothing(tmp_path, checkpoint, monkeypatch):
+    spec = replace(SQUEEZENET, source=WeightsSource(checkpoint.as_uri(), sha256(checkpoint)[:8], "CC0"))
+    monkeypatch.setattr("cinevox.networks._download._receive", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _weights.locate("squeezenet", spec, asked("pretrained"), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def interrupt(_url, out):
+    out.write(b"half")
+    raise KeyboardInterrupt
+
+
+def test_an_unpublished_checksum_is_recorded_and_checked_afterwards(server, checkpoint, tmp_path):
+    spec, cache = served(server, checkpoint, prefix=""), tmp_path / "cache"
+    provenance = _weights.locate("squeezenet", spec, asked("pretrained"), cache)
+    assert provenance.official
+    kept = cache / checkpoint.name
+    kept.write_bytes(kept.read_bytes() + b"x")
+    with pytest.raises(_weights.WeightsError, match=f"expected {provenance.sha256[:16]}.*Delete it and run again"):
+        _weights.locate("squeezenet", spec, asked("pretrained"), cache)
+
+
+def test_a_damaged_file_in_the_cache(tmp_path):
+    path = tmp_path / SQUEEZENET.source.file_name
+    path.write_bytes(b"damaged")
+    found = hashlib.sha256(b"damaged").hexdigest()[:16]
+    with pytest.raises(
+        _weights.WeightsError, match=f"{path.name} has sha256 {found}..., expected b66bff10...; .*Delete"
+    ):
+        _weights.locate("squeezenet", SQUEEZENET, asked("pretrained"), tmp_path)
+
+
+def test_a_file_or_a_folder_of_official_names(checkpoint, state, tmp_path):
+    module, provenance = loaded("squeezenet", SQUEEZENET, asked("file", checkpoint))
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+    assert (provenance.official, provenance.non_commercial) == (False, None)
+    assert provenance.licence.startswith("not known")
+    source = WeightsSource(f"https://weights.test/{checkpoint.name}", sha256(checkpoint)[:8], "MIT")
+    for given in (checkpoint, checkpoint.parent):
+        assert _weights.locate("squeezenet", replace(SQUEEZENET, source=source), asked("file", given)).official
+    renamed = checkpoint.rename(tmp_path / "mirror.pth")
+    assert _weights.locate("squeezenet", replace(SQUEEZENET, source=source), asked("file", renamed)).licence == "MIT"
+
+
+def test_missing_files_and_policies():
+    with pytest.raises(_weights.WeightsError, match=r"no weights at nowhere.pth; expected .*b66bff10.pth.*Correct net"):
+        _weights.locate("squeezenet", SQUEEZENET, asked("file", "nowhere.pth"))
+    with pytest.raises(_weights.WeightsError, match=r"networks.squeezenet.weights is package, .*expected pretrained"):
+        _weights.locate("squeezenet", SQUEEZENET, asked("package"))
+    with pytest.raises(_weights.WeightsError, match="has no published weights; use file"):
+        _weights.locate("squeezenet", replace(SQUEEZENET, source=None), asked("pretrained"))
+
+
+def test_another_architecture_lists_every_kind_of_difference(tmp_path, state):
+    wrong = dict(state) | {"fc.weight": torch.zeros(2)}
+    del wrong["features.0.bias"]
+    wrong["classifier.1.bias"] = torch.zeros(10)
+    torch.save(wrong, tmp_path / "other.pth")
+    with pytest.raises(_weights.WeightsError) as error:
+        loaded("squeezenet", SQUEEZENET, asked("file", tmp_path / "other.pth"))
+    for part in (
+        "other.pth holds weights of another architecture",
+        "missing (1): features.0.bias",
+        "unexpected (1): fc.weight",
+        "wrong shape (1): classifier.1.bias (10,), expected (1000,)",
+        "expected 52 entries, found 52; point networks.squeezenet.file",
+    ):
+        assert part in str(error.value)
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("evil.txt", "w"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", Evil()])
+def test_a_checkpoint_is_never_a_program(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "net.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save({"features.0.weight": content}, path)
+    with pytest.raises(_weights.WeightsError, match=r"net.pth cannot be read as a checkpoint .*nothing in it was run"):
+        loaded("squeezenet", SQUEEZENET, asked("file", path))
+    assert not (tmp_path / "evil.txt").exists()
+
+
+def test_a_file_without_a_state_dict(tmp_path):
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(_weights.WeightsError, match=r"list.pth holds no state dict"):
+        loaded("squeezenet", SQUEEZENET, asked("file", tmp_path / "list.pth"))
+
+
+def test_old_and_half_precision_checkpoints(tmp_path):
+    spec = plugins.load("cinevox.networks", "resnet18")
+    state = loaded("resnet18", spec, asked("random"))[0].state_dict()
+    old = {key: value.half() for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    module, _ = loaded("resnet18", spec, asked("file", tmp_path / "old.pth"))
+    assert module.conv1.weight.dtype == torch.float32
+    assert torch.equal(module.layer1[0].bn1.running_var, state["layer1.0.bn1.running_var"].half().float())
+
+
+def test_vonenet_checkpoint_with_its_training_state(tmp_path):
+    spec = plugins.load("cinevox.networks", "vonenet_resnet50")
+    state = _loading.skeleton(spec).to_empty(device="cpu").state_dict()
+    state = {key: torch.zeros_like(value) for key, value in state.items()}
+    state["bottleneck.weight"] += 7
+    wrapped = {
+        "flags": {"lr": 0.1, "image_size": np.int64(224)},
+        "epoch": np.float64(70),
+        "state_dict": {f"module.{key}": value for key, value in state.items()},
+        "optimizer": {"state": {}, "param_groups": [{"lr": np.float32(0.1)}]},
+    }
+    path = tmp_path / "voneresnet50_e70.pth.tar"
+    torch.save(wrapped, path)
+    module, provenance = loaded("vonenet_resnet50", spec, asked("file", tmp_path))
+    assert (module.bottleneck.weight == 7).all() and provenance.file == path
+
+
+def test_random_weights_depend_on_seed_and_network_and_touch_nothing_else():
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first, again = (loaded("squeezenet", SQUEEZENET, asked("random", seed=4))[0] for _ in range(2))
+    other = loaded("squeezenet", SQUEEZENET, asked("random", seed=5))[0]
+    named = loaded("squeezenet_ii", SQUEEZENET, asked("random", seed=4))[0]
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    weight = first.features[0].weight
+    assert torch.equal(weight, again.features[0].weight)
+    assert not torch.equal(weight, other.features[0].weight) and not torch.equal(weight, named.features[0].weight)
+    assert abs(float(weight.std()) / (2 / 147) ** 0.5 - 1) < 0.02  # He: sqrt(2 / (3 x 7 x 7))
+    assert (first.features[0].bias == 0).all()
+    provenance = _weights.locate("squeezenet", SQUEEZENET, asked("random", seed=4))
+    assert (provenance.policy, provenance.seed, provenance.official) == ("random", 4, False)
+
+
+def test_random_batch_norm_statistics_keep_depth_at_one_size():
+    spec = plugins.load("cinevox.networks", "resnet50_ssl")
+    module, _ = loaded("resnet50_ssl", spec, asked("random"))
+    norms = [part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert all((norm.running_var > 0).all() and not norm.training for norm in norms)
+    assert max(float(norm.running_var.max()) for norm in norms) < 100
+
+
+def test_package_weights_are_real():
+    spec = plugins.load("cinevox.networks", "efficientnet_lite0")
+    module, provenance = loaded("efficientnet_lite0", spec, asked("package"))
+    assert provenance.source == "efficientnet-lite0-57934424.pth" and provenance.sha256.startswith("57934424")
+    assert provenance.licence == "Apache-2.0" and provenance.non_commercial is False
+    packaged = torch.load(spec.package_file(), weights_only=True)
+    for ours, theirs in (
+        ("conv_stem.weight", "_conv_stem.weight"),
+        ("blocks.3.2.conv_dw.weight", "_blocks.7._depthwise_conv.weight"),
+        ("blocks.6.0.bn3.running_var", "_blocks.15._bn2.running_var"),
+        ("classifier.bias", "_fc.bias"),
+    ):
+        assert torch.equal(module.state_dict()[ours], packaged[theirs]), f"{ours} is not {theirs}"
+
+
+def test_cache_folder_is_the_users_choice(tmp_path):
+    assert _weights.cache_folder({"CINEVOX_WEIGHTS": str(tmp_path)}) == tmp_path
+    assert _weights.cache_folder({}).parts[-2:] == ("cinevox", "weights")
+
+
+def test_status_of_every_network(tmp_path):
+    (tmp_path / SQUEEZENET.source.file_name).write_bytes(b"damaged")
+    (tmp_path / "vonealexnet_e70.pth.tar").write_bytes(b"anything")
+    used = {"alexnet": asked("random"), "efficientnet_lite0": asked("package"), "vgg16": asked("file", tmp_path)}
+    found = {entry.network: entry for entry in _weights.status(used, tmp_path)}
+    assert tuple(found) == plugins.names("cinevox.networks")
+    assert {name: found[name].state for name in ("alexnet", "efficientnet_lite0", "squeezenet")} == {
+        "alexnet": "random",
+        "efficientnet_lite0": "valid",
+        "squeezenet": "checksum mismatch",
+    }
+    assert found["vonenet_alexnet"].state == "not verified"
+    assert found["vgg16"].state == "not there"
+    assert found["vgg16"].file == str(tmp_path / "vgg16-397923af.pth")
+    entry = found["resnet18_swsl"]
+    assert (entry.policy, entry.state, entry.size) == ("pretrained", "not there", "44.6 MB")
+    assert entry.licence == "CC-BY-NC-4.0 (non-commercial)" and entry.url.endswith("118f1556.pth")
+    assert entry.file == str(tmp_path / "semi_weakly_supervised_resnet18-118f1556.pth")
