@@ -20,8 +20,12 @@ def _inside(leaf, x, y):
     cosine, sine = math.cos(leaf[4]), math.sin(leaf[4])
     u = (dx * cosine + dy * sine) / leaf[2]
     v = (dy * cosine - dx * sine) / leaf[2] * leaf[3]
-    outline = 1.0 + leaf[6] * math.cos(leaf[5] * math.atan2(v, u))
-    return u, v, (outline - math.sqrt(u * u + v * v)) * leaf[2]
+    away = math.sqrt(u * u + v * v)
+    if away >= 1.0 + leaf[6]:  # surely outside or well inside: no need of the angle, which costs most
+        return u, v, (1.0 + leaf[6] - away) * leaf[2]
+    if (1.0 - leaf[6] - away) * leaf[2] >= 1.0:
+        return u, v, (1.0 - leaf[6] - away) * leaf[2]
+    return u, v, (1.0 + leaf[6] * math.cos(leaf[5] * math.atan2(v, u)) - away) * leaf[2]
 
 
 @numba.njit(cache=True)
