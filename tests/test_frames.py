@@ -15,7 +15,8 @@ from cinevox.params import Parallel
 def write_video(path, images, codec="ffv1", pixels="bgr0", rate=30, options=None):
     """Lossless by default, so that pixels can be compared."""
     with av.open(str(path), "w", options=options or {}) as out:
-        stream = out.add_stream(codec, rate=rate, options={"threads": "1"})  # x264 differs with several
+        stream = out.add_stream(codec, rate=rate)
+        stream.codec_context.thread_count = 1  # with several, x264 does not repeat its bytes
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
         for image in images:
