@@ -14,4 +14,7 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, *report.SECTIONS)
+    stage(
+        main, "dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "ceiling",
+        "regressors", "fits", "experiments", "scores", "selection", "report",
+    )  # fmt: skip

@@ -17,4 +17,7 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, *tracking.SECTIONS, "experiments", "tracking")
+    stage(
+        main, "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "scores",
+        "selection", "experiments", "tracking",
+    )  # fmt: skip

@@ -14,7 +14,7 @@ import jinja2
 from cinevox.params import Track
 from cinevox.report import brain, figures, tables
 from cinevox.report.sources import SECTIONS, Sources, read
-from cinevox.report.svg import shown
+from cinevox.report.svg import shown, signed
 from cinevox.report.tables import plots
 
 __all__ = ["SECTIONS", "Sources", "page", "plots", "read"]
@@ -31,7 +31,7 @@ def page(sources: Sources) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(r=shown, heat=_heat, percent=lambda share: f"{100 * share:.0f} %")
+    environment.filters.update(r=shown, signed=signed, heat=_heat, percent=lambda share: f"{100 * share:.0f} %")
     text: str = environment.get_template("page.html").render(_content(sources))
     return text
 
@@ -89,13 +89,13 @@ def _brain(sources: Sources) -> dict[str, object] | None:
 
 def _generalization(results: list) -> dict[str, object]:
     pairs, chosen = figures.candidate_pairs(results)
-    drop = pairs[:, 0] - pairs[:, 1]
+    change = pairs[:, 1] - pairs[:, 0]
     return {
         "figure": figures.validation_against_test(results),
         "n": len(pairs),
         "n_chosen": int(chosen.sum()),
-        "drop": float(drop.mean()),
-        "drop_chosen": float(drop[chosen].mean()),
+        "change": float(change.mean()),
+        "change_chosen": float(change[chosen].mean()),
     }
 
 

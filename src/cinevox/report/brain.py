@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cinevox.report.sources import Anatomy
 from cinevox.responses import Columns
 
+COLOURS = "cividis"
 SLICES = (-20, -8, 4, 16, 28, 44)  # mm above the anterior commissure
 
 
@@ -43,7 +44,7 @@ def picture(scores: NDArray[np.floating], affine: NDArray[np.floating]) -> bytes
 
         image = nibabel.Nifti1Image(np.nan_to_num(scores, nan=0.0), affine)
         top = float(max(np.nanquantile(scores, 0.98), 0.1))
-        style = {"cmap": "cividis", "vmin": 0.0, "vmax": top}
+        style = {"cmap": COLOURS, "vmin": 0.0, "vmax": top}
         canvas = pyplot.figure(figsize=(10, 5.6), facecolor="white")
         try:
             glass = canvas.add_axes((0.0, 0.47, 1.0, 0.53))
@@ -57,7 +58,7 @@ def picture(scores: NDArray[np.floating], affine: NDArray[np.floating]) -> bytes
                 draw_cross=False, black_bg=False, threshold=1e-6, **style,
             )  # fmt: skip
             bar = canvas.add_axes((0.36, 0.055, 0.28, 0.018))
-            scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0.0, top), style["cmap"])
+            scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0.0, top), COLOURS)
             canvas.colorbar(scale, cax=bar, orientation="horizontal").ax.tick_params(labelsize=8, length=2)
             buffer = io.BytesIO()
             canvas.savefig(buffer, format="png", dpi=130, metadata={"Software": None})

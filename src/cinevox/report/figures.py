@@ -54,7 +54,8 @@ def forest(lines: Sequence[ScoreLine]) -> str:
 def profiles(profile: Profile) -> str:
     """One small panel per ROI: score of each layer with its interval, on the split that counts and on validation."""
     columns, split = min(5, len(profile.rois)), profile.result.split
-    wide, tall, gap, left, row_height = 162.0, 92.0, 24.0, 34.0, 140.0
+    wide, tall = (162.0, 92.0) if len(profile.rois) > 1 else (500.0, 200.0)
+    gap, left, row_height = 24.0, 34.0, tall + 48
     lows, highs = profile.values(split, "low"), profile.values(split, "high")
     others = [profile.values(name) for name in profile.by_split if name != split]
     every = np.concatenate([part.ravel() for part in (lows, highs, *others)])
@@ -172,7 +173,8 @@ def candidate_pairs(results: Sequence[Result]) -> tuple[Floats, NDArray[np.bool_
 def reliability(sources: Sources, track: Track) -> str:
     """Each voxel's reliability as estimated from its repetitions, against the true one, for both kinds of clips."""
     ceiling, truth = sources.ceilings[track], sources.truth[track]
-    size, marks = 300.0, []
+    size = 300.0
+    marks: list[str] = []
     for number, split in enumerate(ceiling.reliability):
         estimated, true = ceiling.reliability[split], truth.reliability[split]
         limits = (min(-0.2, float(np.quantile(estimated, 0.002))), 1.0)

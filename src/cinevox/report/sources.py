@@ -18,7 +18,7 @@ from cinevox.responses import Columns
 from cinevox.results import Result
 
 SECTIONS = (
-    "dataset", "simulation", "validation", "splits", "frames", "networks", "features", "reduction", "ceiling",
+    "dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "ceiling",
     "regressors", "fits", "experiments", "scores", "selection", "report",
 )  # fmt: skip
 
@@ -61,8 +61,8 @@ class Sources:
     dataset: str
     in_silico: bool
     results: tuple[Result, ...]
-    ceilings: Mapping[str, Ceiling]
-    truth: Mapping[str, Truth]
+    ceilings: Mapping[Track, Ceiling]
+    truth: Mapping[Track, Truth]
     anatomy: Anatomy | None
     validation: Mapping[str, Any] | None
     commit: identity.Commit | None

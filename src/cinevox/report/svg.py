@@ -110,3 +110,8 @@ def shown(value: float | None, digits: int = 3) -> str:
     plain = f"{abs(value):.{digits}f}"
     sign = "−" if value < 0 and float(plain) else ""
     return sign + plain.removeprefix("0")
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference as it is printed: +.012, −.045."""
+    return ("+" if float(f"{value:.{digits}f}") > 0 else "") + shown(value, digits)

@@ -56,7 +56,7 @@ def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
     return [
         ScoreLine(
             result,
-            _cell(result.scores | {"value": result.scores["score"]}, "", None),
+            _cell({**result.scores, "value": result.scores["score"]}, "", None),
             tuple(_cell(_named(result, roi), result.chosen[roi], best[roi]) for roi in rois),
             tuple(doubts(sources, result)),
         )
@@ -181,11 +181,17 @@ def network_lines(sources: Sources) -> list[NetworkLine]:
     for result in sources.results:
         weights = result.index.provenance.get("weights", {})
         name = result.row.network
+        policy, source, sha256, licence = (
+            str(weights.get(key) or "–") for key in ("policy", "source", "sha256", "licence")
+        )
         found.setdefault(
             name,
             NetworkLine(
                 name,
-                *(str(weights.get(key) or "–") for key in ("policy", "source", "sha256", "licence")),
+                policy,
+                source,
+                sha256,
+                licence,
                 non_commercial=bool(weights.get("non_commercial")),
                 n_frames=sources.params.networks[name].n_frames,
                 n_spaces=len(result.index.spaces),
