@@ -308,7 +308,7 @@ def test_nothing_can_be_read(folder):
         ("test_responses", 6),
     }
     clips = next(entry for entry in summary.errors if entry.suite == "clips")
-    assert len(clips.examples) == 10 and "and 7 more. Fetch the clip again." in str(clips)
+    assert len(clips.examples) == 10 and "and 12 more. Fetch the clip again." in str(clips)
 
 
 def test_every_fault_at_once(folder):

@@ -25,7 +25,7 @@ from cinevox import params as settings
 from cinevox.errors import InputError
 
 SUITES = ("clips", "train_responses", "masks", "test_responses")
-N_EXAMPLES = 10
+N_EXAMPLES, N_TOLD = 10, 5  # files named in the summary, and in a message
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 
 
@@ -55,8 +55,8 @@ class Check:
     cure: str
 
     def __str__(self) -> str:
-        more = self.n_unexpected - len(self.examples)
-        files = ", ".join(map(str, self.examples)) + (f" and {more} more" if more else "")
+        more = self.n_unexpected - N_TOLD
+        files = ", ".join(map(str, self.examples[:N_TOLD])) + (f" and {more} more" if more > 0 else "")
         return f"expected: {self.expected}; {self.n_unexpected} of {self.n_files} files differ: {files}. {self.cure}"
 
 
