@@ -24,8 +24,8 @@ def descend(gram, norm, w, q, l1, l2, least, max_sweeps, wants):
     """Solve one problem in place; whether it converged: no coefficient wants to move by `least` or more.
 
     A sweep first looks, without a branch, at which coefficients are off their optimum, then moves those in turn.
-    gram: (n_features, m), its row j is subtracted from q (m,); norm: (n_features,) of the features
-    w: (n_features,); l1, l2: n alpha rho and n alpha (1 - rho); wants: (n_features,) workspace
+    gram: (n_features, n_features); norm: (n_features,), of the features; w, q: (n_features,)
+    l1, l2: n alpha rho and n alpha (1 - rho); wants: (n_features,) workspace
     least: the step times the feature's norm that counts as none
     """
     p = w.shape[0]
@@ -45,60 +45,63 @@ def descend(gram, norm, w, q, l1, l2, least, max_sweeps, wants):
                 new = (z - l1 if z > 0.0 else z + l1) / (d + l2) if abs(z) > l1 else 0.0
                 step = new - w[j]
                 w[j] = new
-                for i in range(q.shape[0]):
+                for i in range(p):
                     q[i] -= step * gram[j, i]
     return False
 
 
 @kernel
+def look_ahead(state, last, ratio):
+    """state <- state + ratio (state - last), last <- what state was; both (3, n_features)."""
+    for row in range(state.shape[0]):
+        for j in range(state.shape[1]):
+            now = state[row, j]
+            state[row, j] = now + ratio * (now - last[row, j])
+            last[row, j] = now
+
+
+@kernel
 def path_errors(
-    start, stop, gram, norm, cross, yy, yy_fit, n_fit, n_out, alpha_max, grid, rho, tolerance, max_sweeps, early_stop,
-    best_error, best_step, failed,
+    start, stop, gram, gram_out, norm, cross, cross_out, yy, yy_out, n, n_out, alpha_max, grid, rho, tolerance,
+    max_sweeps, early_stop, best_error, best_step, failed,
 ):  # fmt: skip
     """For voxels start..stop, the step of the grid with the smallest mean over folds of the held-out MSE.
 
-    gram: (n_folds, n_features, 2 n_features), of the clips fitted and of those held out, side by side
-    norm: (n_folds, n_features) of the features; cross: (n_folds, n_voxels, 2 n_features)
-    yy, yy_fit: (n_folds, n_voxels), held out and fitted; n_fit, n_out: (n_folds,); alpha_max: (n_voxels,)
-    grid: (n_alphas,) from 1 down
+    gram, gram_out: (n_folds, n_features, n_features), of the clips fitted and of those held out
+    norm: (n_folds, n_features), of the features; cross, cross_out: (n_folds, n_voxels, n_features)
+    yy, yy_out: (n_folds, n_voxels); n, n_out: (n_folds,); alpha_max: (n_voxels,); grid: (n_alphas,) from 1 down
     best_error, best_step, failed: (n_voxels,), written
     """
     n_folds, p = norm.shape
-    w, w_last = np.empty((n_folds, p)), np.empty((n_folds, p))
-    q, q_last = np.empty((n_folds, 2 * p)), np.empty((n_folds, 2 * p))
-    wants = np.empty(p, np.int64)
+    state, last = np.empty((n_folds, 3, p)), np.empty((n_folds, 3, p))  # w, its gradient, its gradient held out
+    before, wants = np.empty(p), np.empty(p, np.int64)
     for v in range(start, stop):
         best_error[v] = np.inf
         best_step[v] = 0
-        for k in range(n_folds):
-            w[k] = 0.0
-            w_last[k] = 0.0
-            q[k] = cross[k, v]
-            q_last[k] = cross[k, v]
+        state[:, 0] = 0.0
+        state[:, 1] = cross[:, v]
+        state[:, 2] = cross_out[:, v]
+        last[:] = state
         for a in range(grid.shape[0]):
-            ratio = 0.0
-            if a > 1:
-                ratio = (grid[a] - grid[a - 1]) / (grid[a - 1] - grid[a - 2])
+            ratio = (grid[a] - grid[a - 1]) / (grid[a - 1] - grid[a - 2]) if a > 1 else 0.0
             error = 0.0
             for k in range(n_folds):
-                for j in range(p):
-                    ahead = w[k, j] + ratio * (w[k, j] - w_last[k, j])
-                    w_last[k, j] = w[k, j]
-                    w[k, j] = ahead
-                for j in range(2 * p):
-                    ahead = q[k, j] + ratio * (q[k, j] - q_last[k, j])
-                    q_last[k, j] = q[k, j]
-                    q[k, j] = ahead
-                penalty = n_fit[k] * alpha_max[v] * grid[a]
-                least = tolerance * np.sqrt(yy_fit[k, v])
-                if not descend(
-                    gram[k], norm[k], w[k], q[k], penalty * rho, penalty * (1.0 - rho), least, max_sweeps, wants
-                ):
+                look_ahead(state[k], last[k], ratio)
+                w, q, q_out = state[k, 0], state[k, 1], state[k, 2]
+                before[:] = w
+                penalty, least = n[k] * alpha_max[v] * grid[a], tolerance * np.sqrt(yy[k, v])
+                l1, l2 = penalty * rho, penalty * (1.0 - rho)
+                if not descend(gram[k], norm[k], w, q, l1, l2, least, max_sweeps, wants):
                     failed[v] = True
+                for j in range(p):
+                    step = w[j] - before[j]
+                    if step != 0.0:
+                        for i in range(p):
+                            q_out[i] -= step * gram_out[k, j, i]
                 explained = 0.0
                 for j in range(p):
-                    explained += w[k, j] * (cross[k, v, p + j] + q[k, p + j])
-                error += (yy[k, v] - explained) / (n_out[k] * n_folds)
+                    explained += w[j] * (cross_out[k, v, j] + q_out[j])
+                error += (yy_out[k, v] - explained) / (n_out[k] * n_folds)
             if error < best_error[v]:
                 best_error[v] = error
                 best_step[v] = a

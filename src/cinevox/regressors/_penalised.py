@@ -88,12 +88,18 @@ def elastic_net_cv(
 
 def _choose(data: Problem, l1_ratios: Sequence[float], path: Path) -> tuple[Matrix, Matrix, Matrix, NDArray[np.bool_]]:
     """Smallest cross-validated error of every voxel, the ratio and alpha it has, and whether a path failed."""
-    fits, outs = [f.fit for f in data.folds], [f.held_out for f in data.folds]
-    gram = np.stack([np.hstack([a.gram, b.gram]) for a, b in zip(fits, outs)])
-    norm = np.sqrt([np.diagonal(a.gram) for a in fits])
-    cross = np.stack([np.hstack([a.cross, b.cross]) for a, b in zip(fits, outs)])
-    yy, yy_fit = np.stack([b.yy for b in outs]), np.stack([a.yy for a in fits])
-    n_fit, n_out = np.array([float(a.n) for a in fits]), np.array([float(b.n) for b in outs])
+    fits, outs = [fold.fit for fold in data.folds], [fold.held_out for fold in data.folds]
+    moments = (
+        np.stack([fit.gram for fit in fits]),
+        np.stack([out.gram for out in outs]),
+        np.sqrt([np.diagonal(fit.gram) for fit in fits]),
+        np.stack([fit.cross for fit in fits]),
+        np.stack([out.cross for out in outs]),
+        np.stack([fit.yy for fit in fits]),
+        np.stack([out.yy for out in outs]),
+        np.array([float(fit.n) for fit in fits]),
+        np.array([float(out.n) for out in outs]),
+    )
     grid = path.grid()
     n_voxels = len(data.y_mean)
     best = np.full(n_voxels, np.inf)
@@ -104,7 +110,7 @@ def _choose(data: Problem, l1_ratios: Sequence[float], path: Path) -> tuple[Matr
         error, step = np.empty(n_voxels), np.empty(n_voxels, np.int64)
 
         def chunk(start: int, stop: int, rho: float = rho, top: Matrix = alpha_max, out: Any = (error, step)) -> None:
-            path_errors(start, stop, gram, norm, cross, yy, yy_fit, n_fit, n_out, top, grid, rho,
+            path_errors(start, stop, *moments, top, grid, rho,
                         path.tolerance, path.max_sweeps, path.early_stop, *out, failed)  # fmt: skip
 
         over_voxels(chunk, n_voxels)
