@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import copy
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +42,23 @@ def columns_of(track: str) -> Columns:
     return Columns(tuple(Block(s, roi, sizes.get(roi, 25)) for s in SUBJECTS for roi in params.MINI_ROIS))
 
 
-def make(root: Path, test: bool = True, changed: dict[str, Any] | None = None) -> params.Params:
-    """Write params.yaml and the files of ceiling, scores, selection and metrics under `root`."""
-    content = copy.deepcopy(document())
-    for section, values in (changed or {}).items():
-        content[section].update(values)
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    settings = params.parse(content, "made up")
+def make(root: Path, test: bool = True) -> params.Params:
+    """Write params.yaml and the files of ceiling, scores, selection and metrics under `root`.
+
+    test: whether there are responses to the test clips
+    """
+    shutil.copytree(_made(test), root, dirs_exist_ok=True)
+    return params.load(Paths(root).params)
+
+
+@cache
+def _made(test: bool) -> Path:
+    """Made once a test process; kept only as long as it."""
+    root = Path(tempfile.mkdtemp(prefix="fabricated-"))
+    atexit.register(shutil.rmtree, root)
     paths = Paths(root)
+    paths.params.write_text(yaml.safe_dump(document(), sort_keys=False))
+    settings = params.load(paths.params)
     splits = ("validation", "test") if test else ("validation",)
     for track in dict.fromkeys(row.track for row in settings.experiments.rows.values()):
         columns = columns_of(track)
@@ -58,7 +69,7 @@ def make(root: Path, test: bool = True, changed: dict[str, Any] | None = None) -
         )
     for number, row in enumerate(settings.experiments.rows.values()):
         _row(paths, settings, row, number, splits)
-    return settings
+    return root
 
 
 def reliability(columns: Columns) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The gate: what counts as a fall, and that nothing passes because it could not be compared."""
 
 import json
-import shutil
 import subprocess
 
 import pytest
@@ -78,16 +77,9 @@ def test_the_table_says_what_changed_failures_first():
     ]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("made")
-    return root, fabricate.make(root)
-
-
 @pytest.fixture
-def run(made, tmp_path):
-    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
-    return Paths(tmp_path), made[1]
+def run(tmp_path):
+    return Paths(tmp_path), fabricate.make(tmp_path)
 
 
 def test_a_baseline_keeps_values_and_intervals(run):
