@@ -41,6 +41,11 @@ def test_far_means_lose_no_precision(rng):
     np.testing.assert_allclose(pearson_kernel(far, far), np.corrcoef(far.astype(float)), atol=1e-5)
 
 
+def test_half_precision_features_are_not_multiplied_in_it(rng):
+    half = (300 * rng.random((20, 5000))).astype(np.float16)
+    np.testing.assert_allclose(pearson_kernel(half, half), np.corrcoef(half.astype(float)), atol=1e-5)
+
+
 def test_blocks_do_not_matter(rng, monkeypatch):
     A, B = rng.standard_normal((20, 300)), rng.standard_normal((30, 300)) + 5
     whole = pearson_kernel(A, B)

@@ -16,8 +16,8 @@ def pearson_kernel(A: Floats, B: Floats) -> NDArray[np.float64]:
     """K_ij = Pearson r across features of A_i and B_j; 0 where either has one value only.
 
     A: (n_a, n_features), B: (n_b, n_features), of which no more than a block of features is in memory at once
-    Returns (n_a, n_b). Products are in the features' own precision within a block, sums over blocks in float64;
-    rows are shifted by their means over the first block, which Pearson r does not see and rounding does.
+    Returns (n_a, n_b). Products within a block are in the features' own precision (float32 at least), sums over
+    blocks in float64; rows are shifted by their means over the first block, which Pearson r does not see and rounding does.
 
     Raises
     ------
@@ -37,8 +37,10 @@ def pearson_kernel(A: Floats, B: Floats) -> NDArray[np.float64]:
 def _products(A: Floats, B: Floats) -> tuple[Matrix, tuple[Matrix, Matrix], tuple[Matrix, Matrix]]:
     """Sums of products about the rows' means; for A and B, sums of squares about the shift and about the mean."""
     n_features, same = A.shape[1], A is B
-    shift_a, shift_b = (M[:, :BLOCK_FEATURES].mean(axis=1, dtype=np.float64) for M in (A, B))
-    shift_a, shift_b = shift_a.astype(A.dtype)[:, None], shift_b.astype(B.dtype)[:, None]
+    precision = np.result_type(A, B, np.float32)
+    shift_a, shift_b = (
+        M[:, :BLOCK_FEATURES].mean(axis=1, dtype=np.float64, keepdims=True).astype(precision) for M in (A, B)
+    )
     products = np.zeros((len(A), len(B)))
     sums = [np.zeros(len(A)), np.zeros(len(B))]
     squares = [np.zeros(len(A)), np.zeros(len(B))]
@@ -57,6 +59,4 @@ def _products(A: Floats, B: Floats) -> tuple[Matrix, tuple[Matrix, Matrix], tupl
 def _inverse_root(square: Matrix, spread: Matrix) -> Matrix:
     """1 / sqrt(spread), and 0 where the spread is no more than rounding: a row that has one value only."""
     contrast = spread > np.finfo(np.float32).eps * square
-    return np.divide(
-        1.0, np.sqrt(spread, where=contrast, out=np.ones_like(spread)), where=contrast, out=np.zeros_like(spread)
-    )
+    return np.where(contrast, 1.0 / np.sqrt(np.where(contrast, spread, 1.0)), 0.0)
