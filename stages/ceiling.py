@@ -4,14 +4,18 @@ from _cli import Run, stage
 from cinevox import io
 from cinevox.ceiling import reliability
 from cinevox.datasets import open_dataset
+from cinevox.params import Track
+from cinevox.responses import Responses
 
 
 def main(run: Run) -> None:
-    track, settings = run.instance, run.params.dataset
+    track: Track = "mini" if run.instance == "mini" else "full"
+    settings = run.params.dataset
     dataset = open_dataset(settings)
 
-    def read(subject, roi):
-        return dataset.train_responses(track, subject, roi), dataset.test_responses(track, subject, roi)
+    def read(subject: str, roi: str) -> tuple[Responses, Responses | None]:
+        train = dataset.responses("train", track, subject, roi)
+        return train, dataset.responses("test", track, subject, roi) if dataset.has_test_responses(track) else None
 
     found = reliability(read, settings.subjects, settings.track_rois(track))
     io.write_arrays(run.paths.ceiling(track) / "reliability.npz", **found.by_split)

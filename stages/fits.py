@@ -17,7 +17,7 @@ def main(run: Run) -> None:
     dataset = open_dataset(settings)
     measured, columns = side_by_side(
         [
-            dataset.train_responses(row.track, subject, roi)
+            dataset.responses("train", row.track, subject, roi)
             for subject in settings.subjects
             for roi in settings.track_rois(row.track)
         ]

@@ -6,7 +6,7 @@ from joblib import Parallel, delayed
 
 from _cli import Run, stage
 from cinevox import io, metrics, predictions, scores
-from cinevox.datasets import open_dataset
+from cinevox.datasets import Part, open_dataset
 from cinevox.responses import side_by_side
 
 
@@ -16,11 +16,14 @@ def main(run: Run) -> None:
     track, settings = index.provenance["track"], run.params.scores
     reliability = io.read_arrays(run.paths.ceiling(track) / "reliability.npz")
     dataset = open_dataset(run.params.dataset)
-    tables, arrays, replicates = {"subjects": [], "rois": []}, {}, {}
+    tables: dict[str, list[pd.DataFrame]] = {"subjects": [], "rois": []}
+    arrays, replicates = {}, {}
     for name in (name for name in index.clips if name in reliability):
-        read = dataset.train_responses if name == "validation" else dataset.test_responses
-        responses, _ = side_by_side([read(track, block.subject, block.roi) for block in index.columns.blocks])
-        rows = index.clips[name] - (0 if name == "validation" else dataset.n_train_clips)
+        part: Part = "train" if name == "validation" else "test"
+        responses, _ = side_by_side(
+            [dataset.responses(part, track, block.subject, block.roi) for block in index.columns.blocks]
+        )
+        rows = index.clips[name] - (0 if part == "train" else dataset.n_train_clips)
         ceiling, _ = metrics.noise_ceiling(
             reliability[name], run.params.ceiling.policy, run.params.ceiling.min_reliability
         )

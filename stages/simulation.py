@@ -20,7 +20,7 @@ def main(run: Run) -> None:
     clips = list(run.progress(films, n_clips, "clips"))
     paths, scratch = [videos / clip.name for clip in clips], run.paths.unfinished / "simulation"
     grams, weights = simulation.layer_grams(settings, layers, paths, scratch, run.progress) if layers else ({}, {})
-    components = simulation.generators(settings, clips, grams)
+    components = simulation.driving_components(settings, clips, grams)
     for subject in run.progress(range(settings.n_subjects), settings.n_subjects, "subjects"):
         simulation.write_subject(folder, settings, subject, components)
     simulation.write_truth(folder, settings, clips, components, weights)

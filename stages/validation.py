@@ -16,4 +16,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "validation", "networks", "regressors", "experiments")
+    stage(main, "dataset", "validation", "networks", "regressors")

@@ -36,7 +36,7 @@ def test_every_reader_of_the_layout(name, whole):
     assert dataset.subjects == layout.SUBJECTS
     assert dataset.rois("mini", "sub01") == ("FFA", "V1") and dataset.rois("full", "sub01") == ("WB",)
     assert dataset.rois("mini", "sub09") == ()
-    train, test = (read("mini", "sub02", "V1") for read in (dataset.train_responses, dataset.test_responses))
+    train, test = (dataset.responses(part, "mini", "sub02", "V1") for part in ("train", "test"))
     assert (train.subject, train.roi) == ("sub02", "V1")
     with dataset.file("train", "mini", "sub02", "V1").open("rb") as stream:
         expected = pickle.load(stream, encoding="latin1")["train"]
@@ -63,7 +63,7 @@ def test_float64_becomes_float32(folder):
     io.write_pickle(path, {"train": values})
     dataset = open_dataset(layout.wanted(folder))
     assert dataset.arrays("train", "mini", "sub01", "V1")["train"].dtype == np.float64
-    found = dataset.train_responses("mini", "sub01", "V1").values
+    found = dataset.responses("train", "mini", "sub01", "V1").values
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, values.astype(np.float32))
 
@@ -71,11 +71,11 @@ def test_float64_becomes_float32(folder):
 def test_a_study_that_keeps_its_test_responses(folder):
     shutil.rmtree(folder / "test_responses" / "full_track")
     dataset = open_dataset(layout.wanted(folder))
-    assert dataset.test_responses("mini", "sub01", "V1") is not None
-    assert dataset.test_responses("full", "sub01", "WB") is None
+    assert dataset.has_test_responses("mini")
+    assert not dataset.has_test_responses("full")
     dataset.file("test", "mini", "sub01", "V1").unlink()
     assert "sub01/V1.pkl: no such file; of sub01 there is FFA;" in fails(
-        lambda: dataset.test_responses("mini", "sub01", "V1")
+        lambda: dataset.responses("test", "mini", "sub01", "V1")
     )
 
 
@@ -102,11 +102,11 @@ def test_a_folder_without_pickles(folder):
 
 def test_names_that_are_not_there(whole):
     dataset = open_dataset(layout.wanted(whole))
-    assert fails(lambda: dataset.train_responses("mini", "sub01", "V9")) == (
+    assert fails(lambda: dataset.responses("train", "mini", "sub01", "V9")) == (
         f"{whole}/{layout.RESPONSES}/mini_track/sub01/V9.pkl: no such file; of sub01 there is FFA, V1; "
         "unpack the challenge's archive there again, or set dataset.subjects and dataset.rois"
     )
-    said = fails(lambda: dataset.train_responses("mini", "sub11", "V1"))
+    said = fails(lambda: dataset.responses("train", "mini", "sub11", "V1"))
     assert "in mini_track there is sub01, sub02" in said
 
 
@@ -132,7 +132,7 @@ def test_names_that_are_not_there(whole):
 def test_pickles_of_something_else(folder, content, said):
     layout.train_file(folder, "sub01", "V1").write_bytes(pickle.dumps(content))
     dataset = open_dataset(layout.wanted(folder))
-    message = fails(lambda: dataset.train_responses("mini", "sub01", "V1"))
+    message = fails(lambda: dataset.responses("train", "mini", "sub01", "V1"))
     assert said in message and message.endswith("unpack the challenge's archive there again")
 
 
@@ -142,7 +142,7 @@ def test_pickles_of_something_else(folder, content, said):
 def test_the_mask_and_the_volume(whole):
     dataset = open_dataset(layout.wanted(whole))
     mask = dataset.voxel_mask("sub01")
-    values = dataset.train_responses("full", "sub01", "WB").mean()
+    values = dataset.responses("train", "full", "sub01", "WB").mean()
     found = volume.to_volume(values, mask)
     assert mask.dtype == bool and found.shape == (12, 78, 93, 71)
     expected = np.full((78, 93, 71), np.nan, np.float32)
@@ -172,7 +172,7 @@ def test_fortran_ranks_against_ravel():
 def test_columns_of_an_roi_among_those_of_the_whole_brain(whole):
     dataset = open_dataset(layout.wanted(whole))
     brain, roi = (
-        dataset.train_responses(*which).values for which in (("full", "sub01", "WB"), ("mini", "sub01", "V1"))
+        dataset.responses("train", *which).values for which in (("full", "sub01", "WB"), ("mini", "sub01", "V1"))
     )
     where = volume.locate(volume.fingerprints(roi), volume.fingerprints(brain))
     np.testing.assert_array_equal(brain[:, :, where], roi)

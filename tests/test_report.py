@@ -59,7 +59,7 @@ def page(made):
 class Reader(HTMLParser):
     """Collects what a page refers to and whether its tags close."""
 
-    VOID = ("meta", "img", "br", "line", "polyline", "polygon", "path", "rect", "circle")
+    VOID = ("meta", "img", "br", "input", "line", "polyline", "polygon", "path", "rect", "circle")
 
     def __init__(self):
         super().__init__()

@@ -9,13 +9,15 @@ import pytest
 from scipy import stats
 from sklearn.decomposition import PCA
 
-from cinevox import _generators, _scenes, _voxels, io, metrics, simulation
-from cinevox._anatomy import PLACES, place
+from cinevox import io, metrics, simulation, truth
 from cinevox.datasets.algonauts2021 import AFFINE, VOLUME
 from cinevox.errors import InputError
 from cinevox.params import MINI_ROIS, ParamsError, parse
+from cinevox.simulation import generators, scenes, voxels
+from cinevox.simulation.anatomy import PLACES, place
+from cinevox.truth import NO_SIGNAL, signals
 
-ONLY_CLIPS = dict(zip(MINI_ROIS, itertools.cycle(_generators.CLIP_GENERATORS)))
+ONLY_CLIPS = dict(zip(MINI_ROIS, itertools.cycle(generators.CLIP_GENERATORS)))
 
 
 def small(default_params, **changes):
@@ -25,7 +27,7 @@ def small(default_params, **changes):
 
 def white(rng, settings):
     n_clips = settings.n_train + settings.n_test
-    drawn = {name: rng.standard_normal((n_clips, settings.n_latents)) for name in _generators.CLIP_GENERATORS}
+    drawn = {name: rng.standard_normal((n_clips, settings.n_latents)) for name in generators.CLIP_GENERATORS}
     return {name: np.linalg.qr(z - z.mean(axis=0))[0] * np.sqrt(n_clips) for name, z in drawn.items()}
 
 
@@ -87,17 +89,17 @@ def test_clips_have_the_spectrum_of_natural_images(clips):
 
 
 def test_latents_cover_every_category_and_length(rng):
-    scenes = [_scenes.draw_scene(rng) for _ in range(400)]
-    assert {scene.category for scene in scenes} == set(_scenes.CATEGORIES)
-    assert {scene.fps for scene in scenes} == set(_scenes.FRAME_RATES)
-    assert all(2.96 <= scene.n_frames / scene.fps <= 3.08 for scene in scenes)
+    drawn = [scenes.draw_scene(rng) for _ in range(400)]
+    assert {scene.category for scene in drawn} == set(scenes.CATEGORIES)
+    assert {scene.fps for scene in drawn} == set(scenes.FRAME_RATES)
+    assert all(2.96 <= scene.n_frames / scene.fps <= 3.08 for scene in drawn)
 
 
 def test_the_foremost_object_is_where_its_latents_say():
-    base = _scenes.draw_scene(np.random.default_rng(0))
+    base = scenes.draw_scene(np.random.default_rng(0))
     still = {"pan_x": 0, "pan_y": 0, "zoom": 0, "fps": 15, "n_frames": 45, "n_objects": 1, "category": "ball"}
     values = vars(base) | still | {"x": 0.0, "y": 0.1, "size": 0.3, "direction": 0.0, "speed": 0.2}
-    film = [frame.astype(int) for frame in _scenes.render(_scenes.Scene(**values), np.random.default_rng(1))]
+    film = [frame.astype(int) for frame in scenes.render(scenes.Scene(**values), np.random.default_rng(1))]
     changed = np.abs(film[0] - film[-1]).sum(axis=2) > 0
     rows, columns = np.nonzero(changed)
     assert rows.mean() / 268 - 0.5 == pytest.approx(0.1, abs=0.02)
@@ -109,24 +111,24 @@ def test_the_foremost_object_is_where_its_latents_say():
 
 
 def grating(cycles, angle, phase):
-    y, x = np.mgrid[: _generators.GREY_SIDE, : _generators.GREY_SIDE] / _generators.GREY_SIDE
+    y, x = np.mgrid[: generators.GREY_SIDE, : generators.GREY_SIDE] / generators.GREY_SIDE
     return 0.5 + 0.4 * np.cos(2 * np.pi * cycles * (x * np.cos(angle) + y * np.sin(angle)) - phase)
 
 
 def energies_of(cycles, angle, advance):
     pairs = [[grating(cycles, angle, phase), grating(cycles, angle, phase + advance)] for phase in (0, 1, 2)]
-    return _generators.energies(np.array(pairs, dtype=np.float32))
+    return generators.energies(np.array(pairs, dtype=np.float32))
 
 
 @pytest.mark.parametrize(("filter_index", "cycles", "angle"), [(0, 4, 0), (6, 8, np.pi / 2), (9, 16, np.pi / 4)])
 def test_gabor_energy_peaks_at_the_grating(filter_index, cycles, angle):
-    gabor = energies_of(cycles, angle, 0)["gabor_energy"].reshape(-1, _generators.GABOR_GRID**2).mean(axis=1)
+    gabor = energies_of(cycles, angle, 0)["gabor_energy"].reshape(-1, generators.GABOR_GRID**2).mean(axis=1)
     assert gabor.argmax() == filter_index
 
 
 def test_motion_energy_tells_directions_apart():
     forth, back, still = (
-        energies_of(8, 0, advance)["motion_energy"].reshape(2, -1, _generators.MOTION_GRID**2).mean(axis=2)[:, 4]
+        energies_of(8, 0, advance)["motion_energy"].reshape(2, -1, generators.MOTION_GRID**2).mean(axis=2)[:, 4]
         for advance in (0.8, -0.8, 0)
     )
     assert forth[1] > 5 * forth[0]
@@ -136,7 +138,7 @@ def test_motion_energy_tells_directions_apart():
 
 def test_paired_frames_lie_inside_the_clip():
     for fps, n_frames in ((15, 45), (30, 92), (24, 72)):
-        pairs = _generators.paired_frames(n_frames, fps)
+        pairs = generators.paired_frames(n_frames, fps)
         assert pairs.min() == 0
         assert pairs.max() == n_frames - 1
         np.testing.assert_allclose(np.diff(pairs) / fps, 1 / 15, atol=0.02)
@@ -145,15 +147,15 @@ def test_paired_frames_lie_inside_the_clip():
 def test_grey_is_the_mean_of_blocks(rng):
     frame = rng.integers(0, 256, (268, 268, 3), dtype=np.uint8)
     expected = frame.reshape(67, 4, 67, 4, 3).mean(axis=(1, 3, 4)) / 255
-    np.testing.assert_allclose(_generators.grey(frame), expected, atol=1e-6)
+    np.testing.assert_allclose(generators.grey(frame), expected, atol=1e-6)
 
 
 def test_components_are_those_of_scikit_learn(rng, monkeypatch):
-    monkeypatch.setattr(_generators, "BLOCK_VALUES", 500)  # several blocks
+    monkeypatch.setattr(generators, "BLOCK_VALUES", 500)  # several blocks
     features = rng.standard_normal((30, 200)) @ np.diag(rng.uniform(0.1, 5, 200)) + 3
     features[:, 11] = 2.0
     z = (features - features.mean(axis=0)) / np.where(np.arange(200) == 11, 1, features.std(axis=0))
-    found = _generators.components(_generators.gram(features), 6)
+    found = generators.components(generators.gram(features), 6)
     expected = PCA(6, svd_solver="full").fit_transform(z)
     expected /= expected.std(axis=0)
     np.testing.assert_allclose(np.abs(np.corrcoef(found.T, expected.T)[:6, 6:].diagonal()), 1, atol=1e-6)
@@ -161,21 +163,21 @@ def test_components_are_those_of_scikit_learn(rng, monkeypatch):
 
 
 def test_own_components_leave_out_what_another_layer_shares(rng, monkeypatch):
-    monkeypatch.setattr(_generators, "N_COMPARED", 3)
+    monkeypatch.setattr(generators, "N_COMPARED", 3)
     basis = np.linalg.qr(rng.standard_normal((50, 9)))[0]
     basis -= basis.mean(axis=0)
     basis = np.linalg.qr(basis)[0]
     gram_a = (basis[:, :6] * np.arange(12, 6, -1)) @ basis[:, :6].T
     gram_b = (basis[:, [0, 1, 2]] * [5, 4, 3]) @ basis[:, [0, 1, 2]].T
-    own = _generators.own_components("a", {"a": gram_a, "b": gram_b}, 6, 3)
+    own = generators.own_components("a", {"a": gram_a, "b": gram_b}, 6, 3)
     assert np.abs(own.T @ basis[:, :3]).max() < 1e-8
     np.testing.assert_allclose(np.linalg.norm(own.T @ basis[:, 3:6] / np.sqrt(50), axis=1), 1)
 
 
 def test_generators_are_uncorrelated_components(default_params, clips):
     _, made = clips
-    found = simulation.generators(small(default_params), made, {})
-    assert list(found) == list(_generators.CLIP_GENERATORS)
+    found = simulation.driving_components(small(default_params), made, {})
+    assert list(found) == list(generators.CLIP_GENERATORS)
     for name, z in found.items():
         np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-6, err_msg=name)
         np.testing.assert_allclose(z.T @ z / len(made), np.eye(z.shape[1]), atol=1e-6, err_msg=name)
@@ -211,11 +213,11 @@ def test_layer_grams_come_from_the_files(default_params, clips, tmp_path):
 
 def test_real_counts(default_params):
     whole = small(default_params, voxel_fraction=1.0)
-    counts = [_voxels.voxel_counts(whole, subject) for subject in range(10)]
+    counts = [voxels.voxel_counts(whole, subject) for subject in range(10)]
     assert sum(each["WB"] for each in counts) == 161326
     assert sum(each["LOC"] for each in counts) == 13244
     assert counts[2]["PPA"] == 368
-    assert min(_voxels.voxel_counts(small(default_params), 5).values()) == 4
+    assert min(voxels.voxel_counts(small(default_params), 5).values()) == 4
 
 
 def test_rois_lie_where_they_should(rng):
@@ -242,41 +244,41 @@ def test_too_many_voxels(rng):
 # --- responses
 
 
-@pytest.mark.parametrize("roi", _voxels.RELIABILITY)
+@pytest.mark.parametrize("roi", voxels.RELIABILITY)
 def test_reliabilities_are_those_of_the_real_data(roi):
-    mean, mean_root = _voxels.RELIABILITY[roi]
-    a, b = _voxels.reliability_distribution(mean, mean_root)
+    mean, mean_root = voxels.RELIABILITY[roi]
+    a, b = voxels.reliability_distribution(mean, mean_root)
     assert stats.beta(a, b).mean() == pytest.approx(mean)
     assert stats.beta(a, b).expect(np.sqrt) == pytest.approx(mean_root, abs=1e-6)
 
 
 def test_impossible_reliabilities():
     with pytest.raises(ValueError, match=r"expected between 0\.4 and 0\.6325"):
-        _voxels.reliability_distribution(0.4, 0.64)
+        voxels.reliability_distribution(0.4, 0.64)
 
 
 def test_true_reliability_is_recovered(default_params, rng):
     """Split-half reliability of the simulated trials against the truth and against the table."""
     settings = small(default_params, n_train=600, n_test=600, voxel_fraction=0.3, generators=ONLY_CLIPS)
     components = white(rng, settings)
-    counts = _voxels.voxel_counts(settings, 0)
+    counts = voxels.voxel_counts(settings, 0)
     anatomy = place({roi: counts[roi] for roi in MINI_ROIS}, counts["WB"], rng)
-    drawn = _voxels.draw_voxels(settings, anatomy, components, rng)
+    drawn = voxels.draw_voxels(settings, anatomy, components, rng)
     loc = anatomy.columns("LOC")
     generator, noise = drawn.generator[loc], drawn.noise[loc]
-    signal = _voxels.signals(generator, drawn.weights[:, loc], components)
-    truth = _voxels.reliability(signal, noise, 10)
-    found = metrics.split_half_reliability(_voxels.trials(signal, noise, 10, rng))
-    assert np.abs(found - truth).mean() < 0.03
-    assert np.abs((found - truth).mean()) < 0.01
+    signal = signals(generator, drawn.weights[:, loc], components)
+    true = voxels.reliability(signal, noise, 10)
+    found = metrics.split_half_reliability(voxels.trials(signal, noise, 10, rng))
+    assert np.abs(found - true).mean() < 0.03
+    assert np.abs((found - true).mean()) < 0.01
     driven = generator >= 0
-    mean, mean_root = _voxels.RELIABILITY["LOC"]
-    assert truth[driven].mean() == pytest.approx(mean, abs=0.015)
-    assert np.sqrt(truth[driven]).mean() == pytest.approx(mean_root, abs=0.015)
+    mean, mean_root = voxels.RELIABILITY["LOC"]
+    assert true[driven].mean() == pytest.approx(mean, abs=0.015)
+    assert np.sqrt(true[driven]).mean() == pytest.approx(mean_root, abs=0.015)
     assert (~driven).mean() == pytest.approx(settings.null_fraction, abs=0.04)
     assert not signal[:, ~driven].any()
-    assert not truth[~driven].any()
-    np.testing.assert_allclose(signal.var(axis=0) + noise**2, _voxels.SD**2, rtol=1e-3)
+    assert not true[~driven].any()
+    np.testing.assert_allclose(signal.var(axis=0) + noise**2, voxels.SD**2, rtol=1e-3)
 
 
 def test_files_are_those_of_the_challenge(written):
@@ -289,7 +291,7 @@ def test_files_are_those_of_the_challenge(written):
     test = io.read_pickle(folder / "test_responses/full_track/sub02/WB.pkl")
     assert set(test) == {"test"}
     assert test["test"].shape == (12, 10, whole["train"].shape[2])
-    counts = _voxels.voxel_counts(settings, 1)
+    counts = voxels.voxel_counts(settings, 1)
     mini = folder / "participants_data_v2021/mini_track/sub02"
     assert {path.stem: io.read_pickle(path)["train"].shape[2] for path in mini.iterdir()} == {
         roi: counts[roi] for roi in MINI_ROIS
@@ -316,17 +318,17 @@ def test_column_orders_of_the_two_tracks(written):
 def test_truth_is_read_in_the_order_of_the_files(written):
     folder, settings, components = written
     for roi in ("LOC", "WB"):
-        truth = simulation.read_truth(folder, "sub02", roi)
+        found = truth.read_truth(folder, "sub02", roi)
         track = "full_track" if roi == "WB" else "mini_track"
         trials = io.read_pickle(folder / f"test_responses/{track}/sub02/{roi}.pkl")["test"]
-        driven = truth.generators != simulation.NO_SIGNAL
-        noise = trials - truth.signal[40:, None]
+        driven = found.generators != NO_SIGNAL
+        noise = trials - found.signal[40:, None]
         assert np.abs(noise.mean(axis=(0, 1))).max() < 0.4
-        agreement = metrics.correlation_score(trials.mean(axis=1), truth.signal[40:])
-        expected = np.sqrt(truth.reliability_test)
+        agreement = metrics.correlation_score(trials.mean(axis=1), found.signal[40:])
+        expected = np.sqrt(found.reliability_test)
         assert agreement[driven].mean() == pytest.approx(expected[driven].mean(), abs=0.06)
-        assert truth.signal.shape == (52, trials.shape[2])
-    assert set(simulation.read_truth(folder, "sub02", "V1").generators) <= {ONLY_CLIPS["V1"], simulation.NO_SIGNAL}
+        assert found.signal.shape == (52, trials.shape[2])
+    assert set(truth.read_truth(folder, "sub02", "V1").generators) <= {ONLY_CLIPS["V1"], NO_SIGNAL}
     content = io.read_json(folder / "truth/truth.json")
     assert content["generators"] == list(components)
     assert content["simulation"]["seed"] == settings.seed
@@ -335,11 +337,11 @@ def test_truth_is_read_in_the_order_of_the_files(written):
 def test_missing_truth_is_named(written, tmp_path):
     folder, _, _ = written
     with pytest.raises(InputError, match="no ROI 'OFA'; there are V1, V2"):
-        simulation.read_truth(folder, "sub02", "OFA")
+        truth.read_truth(folder, "sub02", "OFA")
     with pytest.raises(InputError, match="no such file"):
-        simulation.read_truth(folder, "sub09", "V1")
+        truth.read_truth(folder, "sub09", "V1")
     with pytest.raises(InputError, match="no such file"):
-        simulation.read_truth(tmp_path, "sub01", "V1")
+        truth.read_truth(tmp_path, "sub01", "V1")
 
 
 def test_subjects_differ_and_are_the_same_again(written, tmp_path):
@@ -357,7 +359,7 @@ def test_memory_holds_one_whole_brain(default_params, rng, tmp_path):
     settings = small(default_params, n_train=150, voxel_fraction=0.2)
     components = white(rng, settings)
     place(dict.fromkeys(PLACES, 4), 100, rng)  # the grey matter is kept from now on
-    size = 4 * 150 * 3 * _voxels.voxel_counts(settings, 0)["WB"]
+    size = 4 * 150 * 3 * voxels.voxel_counts(settings, 0)["WB"]
     tracemalloc.start()
     simulation.write_subject(tmp_path, settings, 0, components)
     peak = tracemalloc.get_traced_memory()[1]

@@ -332,13 +332,13 @@ def test_limits_are_parameters(whole):
 
 
 def test_split_half_against_numpy(whole):
-    from cinevox import _inspection
     from cinevox.datasets import open_dataset
+    from cinevox.validation import inspection
 
     wanted = layout.wanted(whole)
     dataset = open_dataset(wanted)
-    rows = _inspection.tables(dataset, wanted)["train_responses"]
-    values = dataset.train_responses("mini", "sub02", "FFA").values
+    rows = inspection.tables(dataset, wanted)["train_responses"]
+    values = dataset.responses("train", "mini", "sub02", "FFA").values
     expected = np.mean([np.corrcoef(values[:, 0, v], values[:, 1:, v].mean(axis=1))[0, 1] for v in range(4)])
     [row] = [row for row in rows if row["subject"] == "sub02" and row["roi"] == "FFA"]
     assert row["split_half"] == pytest.approx(expected, abs=1e-4)
@@ -356,7 +356,7 @@ def test_pages_are_written_and_nothing_is_fetched(whole, tmp_path, monkeypatch):
 
 def test_suites_can_be_read_by_a_person():
     known = validation.limits_of(layout.limits(), (78, 93, 71))
-    folder = resources.files("cinevox") / "expectations"
+    folder = resources.files("cinevox.validation") / "expectations"
     assert sorted(entry.name for entry in folder.iterdir()) == sorted(f"{name}.json" for name in validation.SUITES)
     for name in validation.SUITES:
         suite = json.loads((folder / f"{name}.json").read_text())

@@ -240,6 +240,8 @@ class Params(Section):
         ]
         rows = self.experiments.rows
         for name, row in rows.items():
+            if row.track not in self.dataset.tracks:
+                faults.append(f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})")
             for section, key in (("networks", row.network), ("regressors", row.regressor)):
                 known = sorted(getattr(self, section))
                 if key not in known:

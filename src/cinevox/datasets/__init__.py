@@ -57,10 +57,14 @@ class Dataset(Protocol):
 
     def has_test_responses(self, track: Track) -> bool: ...
 
-    def train_responses(self, track: Track, subject: str, roi: str) -> Responses: ...
+    def responses(self, part: Part, track: Track, subject: str, roi: str) -> Responses:
+        """Single-trial responses to the training or the test clips; see `has_test_responses`.
 
-    def test_responses(self, track: Track, subject: str, roi: str) -> Responses | None:
-        """Responses to the test clips; None where the study keeps them."""
+        Raises
+        ------
+        FileError
+            The file is missing, or is not what this data set writes.
+        """
         ...
 
     def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:

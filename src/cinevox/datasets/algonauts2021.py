@@ -75,15 +75,8 @@ class Algonauts2021:
             raise FileError(f"{path}: no such file; {there_is}; {self.cure}, or set dataset.subjects and dataset.rois")
         return self._checked(path, part)
 
-    def train_responses(self, track: Track, subject: str, roi: str) -> Responses:
-        values = self.arrays("train", track, subject, roi)["train"]
-        return Responses(values.astype(np.float32, copy=False), subject, roi)
-
-    def test_responses(self, track: Track, subject: str, roi: str) -> Responses | None:
-        if not self.has_test_responses(track):
-            return None
-        values = self.arrays("test", track, subject, roi)["test"]
-        return Responses(values.astype(np.float32, copy=False), subject, roi)
+    def responses(self, part: Part, track: Track, subject: str, roi: str) -> Responses:
+        return Responses(self.arrays(part, track, subject, roi)[part].astype(np.float32, copy=False), subject, roi)
 
     def has_test_responses(self, track: Track) -> bool:
         return self._track_folder("test", track).is_dir()

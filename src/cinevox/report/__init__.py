@@ -10,6 +10,7 @@ import base64
 from typing import get_args
 
 import jinja2
+import numpy as np
 
 from cinevox.params import Track
 from cinevox.report import brain, figures, tables
@@ -54,6 +55,7 @@ def _content(sources: Sources) -> dict[str, object]:
         "doubts": sorted({doubt for track in tracks for line in lines[track] for doubt in line.doubts}),
         "forest": {track: figures.forest(lines[track]) for track in tracks},
         "profiles": [(p, figures.profiles(p), {s: p.values(s) for s in p.by_split}) for p in found],
+        "heat_top": max((float(np.nanmax(p.values(p.result.split))) for p in found), default=0.0),
         "voxels": {track: figures.voxels(sources, sources.of_track(track)[0]) for track in tracks},
         "counts": {track: tables.voxel_counts(sources, track, split[track]) for track in tracks},
         "brain": _brain(sources),

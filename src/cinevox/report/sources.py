@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox import identity, io, plugins, results, simulation
+from cinevox import identity, io, plugins, results, truth
 from cinevox.datasets import open_dataset
 from cinevox.metrics import noise_ceiling
 from cinevox.params import Section, Track
@@ -122,7 +122,7 @@ def _ceiling(paths: Paths, params: Any, track: Track) -> Ceiling:
 
 
 def _truth(params: Any, ceiling: Ceiling) -> Truth:
-    parts = [simulation.read_truth(params.dataset.folder, b.subject, b.roi) for b in ceiling.columns.blocks]
+    parts = [truth.read_truth(params.dataset.folder, b.subject, b.roi) for b in ceiling.columns.blocks]
     known = {
         "validation": np.concatenate([part.reliability_train for part in parts]),
         "test": np.concatenate([part.reliability_test for part in parts]),

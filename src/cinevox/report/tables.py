@@ -71,7 +71,8 @@ def _named(result: Result, roi: str) -> dict[str, Any]:
 
 def _cell(values: Mapping[str, Any], space: str, best: float | None) -> Cell:
     value = values["value"]
-    return Cell(value, values["low"], values["high"], space, value is not None and value == best)
+    highest = value is not None and best is not None and round(value, 3) == round(best, 3)
+    return Cell(value, values["low"], values["high"], space, highest)
 
 
 def doubts(sources: Sources, result: Result) -> Iterator[str]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from cinevox._anatomy import PLACES, Anatomy
 from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Simulation
+from cinevox.simulation.anatomy import PLACES, Anatomy
 
 SD = 0.8  # of single-trial responses
 REAL_REPETITIONS = 10  # what the table of reliabilities refers to
@@ -132,21 +132,6 @@ def draw_voxels(
     weights *= SD * np.sqrt(ratio / (1 + ratio)) / np.linalg.norm(weights, axis=0)
     noise = SD / np.sqrt(1 + ratio)
     return Voxels(anatomy, generator, weights.astype(np.float32), noise.astype(np.float32))
-
-
-def signals(
-    generator: NDArray[np.int8], weights: NDArray[np.float32], generators: Mapping[str, NDArray[np.floating]]
-) -> NDArray[np.float32]:
-    """Noise-free responses to every clip, (n_clips, n_voxels); 0 for voxels without signal.
-
-    generator, weights: as in `Voxels`; generators: name -> (n_clips, n_components), in the order of the indices
-    """
-    n_clips = len(next(iter(generators.values())))
-    signal = np.zeros((n_clips, len(generator)), dtype=np.float32)
-    for index, components in enumerate(generators.values()):
-        driven = generator == index
-        signal[:, driven] = components.astype(np.float32) @ weights[: components.shape[1], driven]
-    return signal
 
 
 def trials(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from cinevox._scenes import CATEGORIES, SIDE, Scene
+from cinevox.simulation.scenes import CATEGORIES, SIDE, Scene
 
 GREY_SIDE = 67  # the picture in blocks of 4 x 4 pixels
 N_PAIRS = 10

@@ -16,8 +16,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox import _painting
-from cinevox._painting import CHECKER, DOTS, FLAT, GRATING, NOISE
+from cinevox.simulation import painting
+from cinevox.simulation.painting import CHECKER, DOTS, FLAT, GRATING, NOISE
 
 SIDE = 268
 MARGIN = 92  # how far the painted ground reaches beyond the picture on each side
@@ -130,7 +130,7 @@ def render(scene: Scene, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]
         moved = spots.copy()
         moved[:, :2] = (spots[:, :2] + velocity * seconds - camera) / scale
         moved[:, 2] /= scale
-        _painting.compose(frame, ground, sprites, camera[0] * SIDE, camera[1] * SIDE, scale, moved)
+        painting.compose(frame, ground, sprites, camera[0] * SIDE, camera[1] * SIDE, scale, moved)
         yield frame
 
 
@@ -191,7 +191,7 @@ def _ground(scene: Scene, noise: NDArray[np.float32], rng: np.random.Generator) 
     covered = np.zeros((extent, extent), dtype=np.bool_)
     left = extent * extent
     while left > extent:  # a pixel in 450 may keep the grey below the pile
-        left = _painting.pile(ground, covered, left, noise, _leaves(scene, 3000, extent, rng))
+        left = painting.pile(ground, covered, left, noise, _leaves(scene, 3000, extent, rng))
     return ground
 
 
@@ -206,5 +206,5 @@ def _objects(scene: Scene, noise: NDArray[np.float32], rng: np.random.Generator)
         centre, radius = SPRITE / 2, SPRITE / 2 / (1 + look.depth)
         shape = (centre, centre, radius, look.aspect, angle, look.lobes, look.depth)
         texture = (look.texture, look.frequency, 0.45, phase)
-        _painting.paint(sprite, noise, np.array([*shape, *texture, *colour]))
+        painting.paint(sprite, noise, np.array([*shape, *texture, *colour]))
     return sprites

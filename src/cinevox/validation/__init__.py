@@ -1,6 +1,6 @@
 """Validation: every file of the data set is what it should be, before any long work.
 
-`_inspection` makes tables with one row per file, Great Expectations judges them by the suites in
+`inspection` makes tables with one row per file, Great Expectations judges them by the suites in
 `expectations/*.json`. To ask for more, add an expectation there; its `kwargs` may name a limit of
 params.validation as {"$PARAMETER": ...}, see `limits_of`. Severity `critical` stops the run, `warning` is reported.
 """
@@ -20,9 +20,10 @@ from typing import Any
 
 import pandas as pd
 
-from cinevox import _inspection, plugins
 from cinevox import params as settings
+from cinevox import plugins
 from cinevox.errors import InputError
+from cinevox.validation import inspection
 
 SUITES = ("clips", "train_responses", "masks", "test_responses")
 N_EXAMPLES, N_TOLD = 10, 5  # files named in the summary, and in a message
@@ -143,7 +144,7 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
         The folder cannot be opened at all. What is wrong inside it is in the summary; see `Summary.require`.
     """
     spec = plugins.load("cinevox.datasets", wanted.name)
-    tables = _inspection.tables(spec.open(wanted), wanted)
+    tables = inspection.tables(spec.open(wanted), wanted)
     suites = [_suite(name, limits_of(limits, spec.volume)) for name in SUITES if name in tables]
     judge = _Judge(docs)
     checks = [check for suite in suites for check in judge.checks(suite, pd.DataFrame(tables[suite["name"]]))]
@@ -170,7 +171,7 @@ def limits_of(limits: settings.Validation, volume: tuple[int, int, int]) -> dict
 
 def _suite(name: str, limits: Mapping[str, Any]) -> dict[str, Any]:
     """A suite with the limits in their places."""
-    suite = json.loads((resources.files("cinevox") / "expectations" / f"{name}.json").read_text())
+    suite = json.loads((resources.files("cinevox.validation") / "expectations" / f"{name}.json").read_text())
     for expectation in suite["expectations"]:
         expectation["description"] = expectation["description"].format_map(limits)
         expectation["kwargs"] = {

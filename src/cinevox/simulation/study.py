@@ -21,18 +21,18 @@ import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import _generators, _scenes, _voxels, frames, io, plugins
-from cinevox._anatomy import place
+from cinevox import frames, io, plugins
 from cinevox.datasets.algonauts2021 import MASK, TEST_FOLDER, TRACK_FOLDERS
 from cinevox.errors import InputError
 from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Features, Network, Simulation
+from cinevox.simulation import generators, scenes, voxels
+from cinevox.simulation.anatomy import place
+from cinevox.truth import TRUTH, signals
 
 CLIP, SUBJECT = range(2)  # the first word of a spawn key
-NO_SIGNAL = "none"
 
 CLIPS = "AlgonautsVideos268_All_30fpsmax"
 RESPONSES = "participants_data_v2021"
-TRUTH = "truth"
 
 EXTRACTION = Features(
     over_frames="mean",
@@ -49,35 +49,20 @@ class Clip:
     """What is known of a clip that was written: its file's name, its latents and its pooled energies."""
 
     name: str
-    scene: _scenes.Scene
+    scene: scenes.Scene
     energies: Mapping[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What is true of the voxels of one ROI of one subject, in the order of its response file.
-
-    generators: (n_voxels,), names; "none" for a voxel without signal
-    reliability_train, reliability_test: (n_voxels,), of the mean over the repetitions of these clips
-    signal: float32, (n_clips, n_voxels), noise-free responses; the training clips come first
-    """
-
-    generators: NDArray[np.str_]
-    reliability_train: NDArray[np.float64]
-    reliability_test: NDArray[np.float64]
-    signal: NDArray[np.float32]
 
 
 def make_clip(folder: Path, seed: int, index: int) -> Clip:
     """Draw, film and write one clip as `NNNN_insilico-<category>.mp4`; index 0 is clip 0001."""
     latents, picture = _streams(seed, (CLIP, index), 2)
-    scene = _scenes.draw_scene(latents)
+    scene = scenes.draw_scene(latents)
     name = f"{index + 1:04d}_insilico-{scene.category}.mp4"
-    pairs = _generators.paired_frames(scene.n_frames, scene.fps)
+    pairs = generators.paired_frames(scene.n_frames, scene.fps)
     seen = dict.fromkeys(pairs.ravel().tolist(), np.empty(0, dtype=np.float32))
     folder.mkdir(parents=True, exist_ok=True)
-    _scenes.encode(folder / name, _watched(_scenes.render(scene, picture), seen), scene.fps)
-    return Clip(name, scene, _generators.energies(np.array([[seen[a], seen[b]] for a, b in pairs.tolist()])))
+    scenes.encode(folder / name, _watched(scenes.render(scene, picture), seen), scene.fps)
+    return Clip(name, scene, generators.energies(np.array([[seen[a], seen[b]] for a, b in pairs.tolist()])))
 
 
 def needed_layers(settings: Simulation, layers: Sequence[str]) -> tuple[str, ...]:
@@ -88,16 +73,16 @@ def needed_layers(settings: Simulation, layers: Sequence[str]) -> tuple[str, ...
     InputError
         A generator is neither a property of the clips nor a layer of the network.
     """
-    asked = set(settings.generators.values()) - set(_generators.CLIP_GENERATORS)
+    asked = set(settings.generators.values()) - set(generators.CLIP_GENERATORS)
     if unknown := sorted(asked - set(layers)):
         raise InputError(
-            f"simulation.generators: {', '.join(unknown)} is neither one of {', '.join(_generators.CLIP_GENERATORS)} "
+            f"simulation.generators: {', '.join(unknown)} is neither one of {', '.join(generators.CLIP_GENERATORS)} "
             f"nor a layer of {settings.network} ({', '.join(layers)})"
         )
     return tuple(layers) if asked else ()
 
 
-def generators(
+def driving_components(
     settings: Simulation, clips: Sequence[Clip], grams: Mapping[str, NDArray[np.floating]]
 ) -> dict[str, NDArray[np.float64]]:
     """The components of every generator in use, name -> (n_clips, at most n_latents), in order of the ROIs.
@@ -105,13 +90,13 @@ def generators(
     grams: layer -> `layer_gram`, of all layers of the network; empty where no voxel listens to a layer
     """
     found: dict[str, NDArray[np.float64]] = {}
-    features = _generators.scene_features([clip.scene for clip in clips])
+    features = generators.scene_features([clip.scene for clip in clips])
     for name in dict.fromkeys(settings.generators[roi] for roi in MINI_ROIS):
         if name in grams:
-            found[name] = _generators.own_components(name, grams, settings.n_leading, settings.n_latents)
+            found[name] = generators.own_components(name, grams, settings.n_leading, settings.n_latents)
         else:
             of_clips = features[name] if name in features else np.array([clip.energies[name] for clip in clips])
-            found[name] = _generators.components(_generators.gram(of_clips), settings.n_latents)
+            found[name] = generators.components(generators.gram(of_clips), settings.n_latents)
     return found
 
 
@@ -141,7 +126,7 @@ def layer_grams(
     with warnings.catch_warnings():  # loky renews the workers that grew when they loaded torch; nothing is lost
         warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
         features.write(extraction, images, [path.name for path in clips], scratch, scratch / "unfinished", progress)
-    found = Parallel()(delayed(_generators.gram)(io.read_array(scratch / f"{layer}.npy")) for layer in layers)
+    found = Parallel()(delayed(generators.gram)(io.read_array(scratch / f"{layer}.npy")) for layer in layers)
     shutil.rmtree(scratch)
     return dict(zip(layers, found)), extraction.weights.to_json()
 
@@ -156,10 +141,10 @@ def write_subject(
     the volume, those of the whole brain in C order.
     """
     where, what, train, test = _streams(settings.seed, (SUBJECT, subject), 4)
-    counts = _voxels.voxel_counts(settings, subject)
+    counts = voxels.voxel_counts(settings, subject)
     anatomy = place({roi: counts[roi] for roi in MINI_ROIS}, counts[WHOLE_BRAIN], where)
-    voxels = _voxels.draw_voxels(settings, anatomy, components, what)
-    signal = _voxels.signals(voxels.generator, voxels.weights, components)
+    drawn = voxels.draw_voxels(settings, anatomy, components, what)
+    signal = signals(drawn.generator, drawn.weights, components)
     name = f"sub{subject + 1:02d}"
     columns = {roi: anatomy.columns(roi) for roi in MINI_ROIS}
     reliability = {}
@@ -167,8 +152,8 @@ def write_subject(
         ("train", slice(settings.n_train), settings.n_train_repetitions, train),
         ("test", slice(settings.n_train, None), settings.n_test_repetitions, test),
     ):
-        reliability[f"reliability_{part}"] = _voxels.reliability(signal[clips], voxels.noise, n_repetitions)
-        values = _voxels.trials(signal[clips], voxels.noise, n_repetitions, noise)
+        reliability[f"reliability_{part}"] = voxels.reliability(signal[clips], drawn.noise, n_repetitions)
+        values = voxels.trials(signal[clips], drawn.noise, n_repetitions, noise)
         tree = folder / (RESPONSES if part == "train" else TEST_FOLDER)
         for roi, chosen in columns.items():
             io.write_pickle(tree / TRACK_FOLDERS["mini"] / name / f"{roi}.pkl", {part: values[:, :, chosen]})
@@ -177,9 +162,9 @@ def write_subject(
         del values  # before the next ones are drawn
     io.write_arrays(
         folder / TRUTH / f"{name}.npz",
-        generator=voxels.generator,
-        weights=voxels.weights,
-        noise=voxels.noise,
+        generator=drawn.generator,
+        weights=drawn.weights,
+        noise=drawn.noise,
         **reliability,
         **{f"columns_{roi}": chosen for roi, chosen in columns.items()},
     )
@@ -194,8 +179,8 @@ def write_truth(
 ) -> None:
     """What holds for all subjects: `truth.json`, `latents.csv` (a line per clip), `components.npz`."""
     distributions = {
-        roi: dict(zip(("mean", "mean_root", "a", "b"), (*pair, *_voxels.reliability_distribution(*pair))))
-        for roi, pair in _voxels.RELIABILITY.items()
+        roi: dict(zip(("mean", "mean_root", "a", "b"), (*pair, *voxels.reliability_distribution(*pair))))
+        for roi, pair in voxels.RELIABILITY.items()
     }
     formulas = {
         "signal": "components of the voxel's generator (components.npz) @ its weights (subXX.npz)",
@@ -217,34 +202,10 @@ def write_truth(
     pd.DataFrame(rows).to_csv(folder / TRUTH / "latents.csv", index=False)
 
 
-def read_truth(folder: Path, subject: str, roi: str) -> Truth:
-    """What is true of the voxels of one ROI (or WB) of one subject.
-
-    Raises
-    ------
-    InputError
-        The folder holds no simulated data set, not this subject, or not this ROI.
-    """
-    names = np.array([*io.read_json(folder / TRUTH / "truth.json")["generators"], NO_SIGNAL])
-    components = io.read_arrays(folder / TRUTH / "components.npz")
-    content = io.read_arrays(folder / TRUTH / f"{subject}.npz")
-    content[f"columns_{WHOLE_BRAIN}"] = np.arange(len(content["generator"]))
-    if f"columns_{roi}" not in content:
-        raise InputError(f"{folder}: no ROI {roi!r}; there are {', '.join((*MINI_ROIS, WHOLE_BRAIN))}")
-    chosen = content[f"columns_{roi}"]
-    generator, weights = content["generator"][chosen], content["weights"][:, chosen]
-    return Truth(
-        names[generator],
-        content["reliability_train"][chosen],
-        content["reliability_test"][chosen],
-        _voxels.signals(generator, weights, {name: components[name] for name in names[:-1]}),
-    )
-
-
 def _watched(film: Iterable[NDArray[np.uint8]], seen: dict[int, NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
     for index, frame in enumerate(film):
         if index in seen:
-            seen[index] = _generators.grey(frame)
+            seen[index] = generators.grey(frame)
         yield frame
 
 
