@@ -17,7 +17,8 @@ def pearson_kernel(A: Floats, B: Floats) -> NDArray[np.float64]:
 
     A: (n_a, n_features), B: (n_b, n_features), of which no more than a block of features is in memory at once
     Returns (n_a, n_b). Products within a block are in the features' own precision (float32 at least), sums over
-    blocks in float64; rows are shifted by their means over the first block, which Pearson r does not see and rounding does.
+    blocks in float64; rows are shifted by their means over the first block, which rounding sees and Pearson r
+    does not.
 
     Raises
     ------
