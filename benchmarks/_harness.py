@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -98,6 +99,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
                 start = time.perf_counter()
                 contender.run()
                 timing.seconds.append((time.perf_counter() - start) / contender.share)
+    print(f"{case.title}: {statistics.median(timings[0].seconds):.3g} s", file=sys.stderr, flush=True)
     ours, rivals = timings[0], timings[1:]
     rows = []
     for rival in rivals:
