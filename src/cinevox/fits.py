@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -61,8 +61,8 @@ def fit(
             measured[split.train, batch],
             split,
             n_folds,
-            spec.make,
-            dict(options),
+            spec,
+            options,
         )
         for space in spaces
         for batch in batches
@@ -102,11 +102,11 @@ def _fit_batch(
     Y: NDArray[np.float32],
     split: Split,
     n_folds: int,
-    make: Callable[..., Any],
-    options: dict[str, Any],
+    spec: RegressorSpec,
+    options: Mapping[str, Any],
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]]]:
     X, bands = feature_matrix(space, layers, split)
-    regressor = make(**options).fit(X[split.train], Y, folds=folds(len(split.train), n_folds), bands=bands)
+    regressor = spec.build(options).fit(X[split.train], Y, folds=folds(len(split.train), n_folds), bands=bands)
     predicted = {name: regressor.predict(X[split[name]]) for name in ("validation", "test") if len(split[name])}
     return predicted, dict(regressor.diagnostics)
 
