@@ -116,9 +116,13 @@ def _write_task(extraction: Extraction, frames: Frames, rows: slice, clips: Sequ
 
 
 def _run(extraction: Extraction, tasks: Iterable, ordered: bool) -> Iterator[Any]:
-    """Over the caller's workers on a CPU; one after another on a GPU, which parallelizes by itself."""
+    """Over as many threads as the caller has workers on a CPU; one after another on a GPU, which is parallel itself.
+
+    Threads, as a forward pass holds no lock: processes would each import torch and build the network first.
+    """
     kind = "generator" if ordered else "generator_unordered"
-    workers = Parallel(return_as=kind) if extraction.device == "cpu" else Parallel(n_jobs=1, return_as=kind)
+    n_jobs = None if extraction.device == "cpu" else 1
+    workers = Parallel(n_jobs=n_jobs, backend="threading", return_as=kind)
     results: Iterator[Any] = workers(tasks)
     return results
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from cinevox.simulation import painting
@@ -141,8 +142,9 @@ def encode(path: Path, frames: Iterator[NDArray[np.uint8]], fps: int) -> None:
         stream.width = stream.height = SIDE
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
+        converter = VideoReformatter()
         for frame in frames:
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
+            picture = converter.reformat(av.VideoFrame.from_ndarray(frame, format="rgb24"), format="yuv420p")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
 
