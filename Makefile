@@ -21,6 +21,7 @@ help:  ## this list
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r requirements.lock
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --compile-bytecode -e .
+	$(BIN)/cinevox warm
 	@test -e .git || $(BIN)/dvc config --local core.no_scm true
 	@touch $@
 

@@ -29,8 +29,8 @@ def test_every_fault_is_reported_at_once_by_dotted_name(document):
 
 def test_sections_are_checked_against_each_other(document):
     document["networks"]["alexnet"]["n_frames"] = 7
-    row = document["experiments"]["voxelwise"].pop("mini-alexnet-layer-res")
-    document["experiments"]["voxelwise"]["mini-vgg99-layer-res"] = row | {"network": "vgg99"}
+    row = document["experiments"]["voxelwise"].pop("mini-alexnet-layer-sparse_linear")
+    document["experiments"]["voxelwise"]["mini-vgg99-layer-sparse_linear"] = row | {"network": "vgg99"}
     document["report"]["brain_row"] = "nobody"
     with pytest.raises(params.ParamsError) as caught:
         params.parse(document, "p")
@@ -42,16 +42,16 @@ def test_sections_are_checked_against_each_other(document):
 
 def test_a_row_is_called_what_it_is(document):
     rows = document["experiments"]["voxelwise"]
-    rows["my-row"] = rows.pop("mini-alexnet-layer-res")
-    with pytest.raises(params.ParamsError, match="my-row is mini-alexnet-layer-res"):
+    rows["my-row"] = rows.pop("mini-alexnet-layer-sparse_linear")
+    with pytest.raises(params.ParamsError, match="my-row is mini-alexnet-layer-sparse_linear"):
         params.parse(document, "p")
 
 
 @pytest.mark.parametrize("word", ["layers", "pair_poly1", "_raw", "layer_poly2_raw"])
 def test_features_outside_the_grammar_are_refused(document, word):
     rows = document["experiments"]["voxelwise"]
-    row = rows.pop("mini-alexnet-layer-res") | {"features": word}
-    rows[f"mini-alexnet-{word}-res"] = row
+    row = rows.pop("mini-alexnet-layer-sparse_linear") | {"features": word}
+    rows[f"mini-alexnet-{word}-sparse_linear"] = row
     with pytest.raises(params.ParamsError, match="expected layer, pair or all, then _raw"):
         params.parse(document, "p")
 

@@ -71,9 +71,10 @@ def _weights(_: argparse.Namespace) -> None:
     from cinevox.networks._weights import status  # torch is imported only where networks are
 
     used = params.load(Paths().params).networks
-    table = _table("network", "policy", "state", "file", "size", "licence")
+    table = _table("network", "policy", "state", "size", "looked for", "source", "licence")
     for entry in status(used):
-        table.add_row(entry.network, entry.policy, entry.state, entry.file, entry.size, entry.licence)
+        place = (entry.file, entry.url or "–")
+        table.add_row(entry.network, entry.policy, entry.state, entry.size or "–", *place, entry.licence or "–")
     _show(table)
 
 
@@ -110,12 +111,37 @@ def _scores(_: argparse.Namespace) -> None:
     )
 
 
+def _warm(_: argparse.Namespace) -> None:
+    """compile the numeric kernels ahead of the first run, once for an installation"""
+    import tempfile
+
+    import numpy as np
+
+    from cinevox.simulation import make_clip
+    from cinevox.splits import folds
+
+    settings = params.load(Paths().params).regressors
+    rng = np.random.default_rng(0)
+    X, Y = (rng.standard_normal((24, n)).astype(np.float32) for n in (6, 20))
+    for name in plugins.names("cinevox.regressors"):
+        regressor = plugins.load("cinevox.regressors", name).build(settings[name])
+        regressor.fit(X, Y, folds=folds(24, 3), bands=(slice(0, 3), slice(3, 6))).predict(X)
+    with tempfile.TemporaryDirectory() as folder:
+        make_clip(Path(folder), 0, 0)
+
+
 def _sync(_: argparse.Namespace) -> None:
     """bring the MLflow record up to date with the score files"""
     from cinevox import tracking
 
     paths = Paths()
-    print(tracking.bring_up_to_date(paths, params.load(paths.params)))
+    settings = params.load(paths.params)
+    rows = settings.experiments.rows
+    there = {name: row for name, row in rows.items() if (paths.selection(name) / "selection.json").is_file()}
+    experiments = settings.experiments.model_copy(update={"voxelwise": there})
+    print(tracking.bring_up_to_date(paths, settings.model_copy(update={"experiments": experiments})))
+    if len(there) < len(rows):
+        print(f"Not run yet: {', '.join(name for name in rows if name not in there)}.")
 
 
 def _ui(chosen: argparse.Namespace) -> int:
@@ -156,6 +182,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str, 
     "rows": (_rows, {}),
     "weights": (_weights, {}),
     "scores": (_scores, {}),
+    "warm": (_warm, {}),
     "sync": (_sync, {}),
     "ui": (_ui, {"--port": {"type": int, "default": 5000, "help": "on 127.0.0.1 (default 5000)"}}),
     "gate": (

@@ -1,0 +1,77 @@
+"""The console command, as a user types it."""
+
+import shutil
+
+import pytest
+import yaml
+
+from cinevox import cli, io, plugins
+from conftest import ROOT
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with the parameters of this run and of the paper, and nothing run yet."""
+    for name in ("params.yaml", "params.paper.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "package"), [("networks", "networks"), ("regressors", "regressors"), ("weights", "networks")]
+)
+def test_every_plugin_has_its_line(project, capsys, command, package):
+    assert cli.main([command]) == 0
+    said = capsys.readouterr().out
+    for name in plugins.names(f"cinevox.{package}"):
+        assert f"\n{name} " in said
+
+
+def test_weights_say_policy_source_and_licence(project, capsys):
+    cli.main(["weights"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "efficientnet_lite0 package valid" in said
+    assert "alexnet random random" in said
+    assert "non-commercial" in said
+
+
+def test_rows_of_this_run_and_of_the_paper(project, capsys):
+    cli.main(["rows"])
+    said = capsys.readouterr().out
+    line = next(line for line in said.splitlines() if line.startswith("mini-resnet18-layer-res "))
+    assert line.split()[1:] == ["0.500", "yes", "yes"]
+    assert "full-vgg19-layer-res" in said
+
+
+def test_scores_show_what_was_run_and_name_what_was_not(project, capsys):
+    rows = list(yaml.safe_load((project / "params.yaml").read_text())["experiments"]["voxelwise"])
+    block = {"score": 0.4567, "low": 0.4, "high": 0.5, "V1": 0.3, "PPA": None}
+    io.write_json(project / f"metrics/{rows[0]}.json", {"test": block, "validation": {"score": 0.5}})
+    assert cli.main(["scores"]) == 0
+    said = capsys.readouterr().out
+    assert "0.457" in said and "0.400 to 0.500" in said
+    assert "Random weights, so no result: alexnet" in said
+    assert "not comparable with reported scores" in said
+    assert f"Not run yet: {rows[1]}" in said
+
+
+def test_a_faulty_parameter_ends_in_a_message(project, capsys):
+    (project / "params.yaml").write_text("seed: 1\n")
+    assert cli.main(["scores"]) == 2
+    assert "cinevox scores: params.yaml: " in capsys.readouterr().err
+
+
+def test_the_gate_needs_a_baseline_and_then_catches_a_drop(project, capsys):
+    rows = list(yaml.safe_load((project / "params.yaml").read_text())["experiments"]["voxelwise"])
+    block = {"score": 0.5, "low": 0.49, "high": 0.51, "V1": 0.5}
+    for row in rows:
+        io.write_json(project / f"metrics/{row}.json", {"test": block})
+    assert cli.main(["gate"]) == 2
+    assert "cinevox gate --update" in capsys.readouterr().err
+    assert cli.main(["gate", "--update"]) == 0
+    assert cli.main(["gate", "--markdown", "verdict.md"]) == 0
+    io.write_json(project / f"metrics/{rows[0]}.json", {"test": block | {"V1": 0.3}})
+    assert cli.main(["gate"]) == 1
+    assert "**regressed**" in capsys.readouterr().out
+    assert (project / "verdict.md").read_text().startswith("**Passed**")
