@@ -10,6 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
+unexport VIRTUAL_ENV
 
 .PHONY: help
 help:  ## this list
@@ -19,8 +20,8 @@ help:  ## this list
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cinevox needs Python 3.11 or newer: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r requirements.lock
-	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --compile-bytecode -e .
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --require-hashes --compile-bytecode -r requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --compile-bytecode -e .
 	$(BIN)/cinevox warm
 	@test -e .git || $(BIN)/dvc config --local core.no_scm true
 	@touch $@

@@ -34,7 +34,6 @@ class Run:
     params: Any
     paths: Paths
     log: logging.Logger
-    n_workers: int
 
     def progress(self, items: Iterable, total: int, label: str) -> Iterator:
         """Pass the items through, showing how many are done, the rate and the time left."""
@@ -52,8 +51,15 @@ class _Declared:
         return getattr(self._params, section)
 
 
-def stage(main: Callable[[Run], None], *sections: str) -> None:
-    """Run `main` as the stage its file is named after. User mistakes end in one message, not a traceback."""
+def stage(
+    main: Callable[[Run], None],
+    *sections: str,
+    instances: Callable[[params_module.Params], Iterable] | None = None,
+) -> None:
+    """Run `main` as the stage its file is named after. User mistakes end in one message, not a traceback.
+
+    instances: the instances that the parameters ask for, where the stage has several
+    """
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(prog=f"stages/{name}.py", description=sys.modules["__main__"].__doc__)
     parser.add_argument("instance", nargs="?", default="", help="network, row, ... where the stage has several")
@@ -64,8 +70,11 @@ def stage(main: Callable[[Run], None], *sections: str) -> None:
     try:
         paths = Paths()
         params = params_module.load(paths.params)
-        with parallel.context(params.parallel) as n_workers:
-            main(Run(name, instance, _Declared(params, sections, name), paths, log, n_workers))
+        known = [str(known) for known in instances(params)] if instances else [""]
+        if instance not in known:
+            raise InputError(f"no instance {instance!r}; expected one of {', '.join(known) or 'none'}")
+        with parallel.context(params.parallel):
+            main(Run(name, instance, _Declared(params, sections, name), paths, log))
     except InputError as error:
         log.error("%s: %s", log.name, error)
         sys.exit(1)

@@ -9,8 +9,8 @@ from cinevox.responses import Responses
 
 
 def main(run: Run) -> None:
-    track: Track = "mini" if run.instance == "mini" else "full"
     settings = run.params.dataset
+    track: Track = next(track for track in settings.tracks if track == run.instance)
     dataset = open_dataset(settings)
 
     def read(subject: str, roi: str) -> tuple[Responses, Responses | None]:
@@ -26,4 +26,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset")
+    stage(main, "dataset", instances=lambda params: params.dataset.tracks)

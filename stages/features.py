@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from _cli import Run, stage
 from cinevox import features, io
-from cinevox.errors import InputError
 
 
 def main(run: Run) -> None:
-    networks = run.params.networks
-    if run.instance not in networks:
-        raise InputError(f"{run.instance!r} is no key of networks; there are {', '.join(networks)}")
-    network = networks[run.instance]
+    network = run.params.networks[run.instance]
     folder = run.paths.frames(network.n_frames)
     clips = [clip["name"] for clip in io.read_json(folder / "clips.json")]
     frames = io.read_array(
@@ -28,4 +24,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "networks", "features")
+    stage(main, "networks", "features", instances=lambda params: params.networks)

@@ -16,11 +16,9 @@ def main(run: Run) -> None:
     layers = {layer: io.read_array(folder / f"{layer}.npy") for layer in reduced["layers"]}
     dataset = open_dataset(settings)
     measured, columns = side_by_side(
-        [
-            dataset.responses("train", row.track, subject, roi)
-            for subject in settings.subjects
-            for roi in settings.track_rois(row.track)
-        ]
+        dataset.responses("train", row.track, subject, roi)
+        for subject in settings.subjects
+        for roi in settings.track_rois(row.track)
     )
     parts = split(len(measured), len(dataset.clips) - len(measured), run.params.splits)
     fitted = fit(
@@ -33,7 +31,7 @@ def main(run: Run) -> None:
         for name, predicted in result.predicted.items():
             predictions.write(target, result.space.name, name, predicted)
         diagnostics[result.space.name] = result.diagnostics
-    provenance = row.model_dump() | {
+    provenance = row.model_dump(exclude={"reported"}) | {
         "n_components": {layer: entry["n_components"] for layer, entry in reduced["layers"].items()},
         "weights": reduced["features"]["weights"],
     }
@@ -42,4 +40,6 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "splits", "regressors", "fits", "experiments")
+    stage(
+        main, "dataset", "splits", "regressors", "fits", "experiments", instances=lambda params: params.experiments.rows
+    )

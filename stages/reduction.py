@@ -4,7 +4,6 @@ from joblib import Parallel, delayed
 
 from _cli import Run, stage
 from cinevox import io
-from cinevox.datasets import open_dataset
 from cinevox.reduction import principal_components
 from cinevox.splits import split
 
@@ -14,9 +13,8 @@ def main(run: Run) -> None:
     source, target = run.paths.features(network), run.paths.reduction(network)
     sidecar = io.read_json(source / "features.json")
     layers = [layer["name"] for layer in sidecar["layers"]]
-    dataset = open_dataset(run.params.dataset)
-    n_train = dataset.n_train_clips
-    train = split(n_train, len(dataset.clips) - n_train, run.params.splits).train
+    clips = io.read_json(run.paths.validation / "clips.json")
+    train = split(clips["n_train_clips"], clips["n_clips"] - clips["n_train_clips"], run.params.splits).train
     tasks = (
         delayed(principal_components)(
             io.read_array(source / f"{layer}.npy"),
@@ -47,4 +45,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "splits", "reduction")
+    stage(main, "splits", "reduction", instances=lambda params: params.networks)

@@ -21,7 +21,7 @@ def main(run: Run) -> None:
     for name in (name for name in index.clips if name in reliability):
         part: Part = "train" if name == "validation" else "test"
         responses, _ = side_by_side(
-            [dataset.responses(part, track, block.subject, block.roi) for block in index.columns.blocks]
+            dataset.responses(part, track, block.subject, block.roi) for block in index.columns.blocks
         )
         rows = index.clips[name] - (0 if part == "train" else dataset.n_train_clips)
         ceiling, _ = metrics.noise_ceiling(
@@ -50,4 +50,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "ceiling", "scores")
+    stage(main, "dataset", "ceiling", "scores", instances=lambda params: params.experiments.rows)

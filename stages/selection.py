@@ -33,4 +33,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "scores", "selection")
+    stage(main, "scores", "selection", instances=lambda params: params.experiments.rows)

@@ -4,13 +4,10 @@ from joblib import Parallel, delayed
 
 from _cli import Run, stage
 from cinevox import plugins, simulation
-from cinevox.errors import InputError
 
 
 def main(run: Run) -> None:
     settings, folder = run.params.simulation, run.paths.simulation(run.instance)
-    if run.instance not in settings.datasets:
-        raise InputError(f"{run.instance!r} is not in simulation.datasets ({', '.join(settings.datasets)})")
     spec = plugins.load("cinevox.networks", settings.network)
     layers = simulation.needed_layers(settings, spec.layers)
     n_clips, videos = settings.n_train + settings.n_test, folder / simulation.CLIPS
@@ -27,4 +24,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "simulation")
+    stage(main, "simulation", instances=lambda params: params.simulation.datasets)

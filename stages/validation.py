@@ -2,6 +2,7 @@
 
 from _cli import Run, stage
 from cinevox import io
+from cinevox.datasets import open_dataset
 from cinevox.validation import check_folder, check_plugins
 
 
@@ -13,6 +14,9 @@ def main(run: Run) -> None:
     for check in found.warnings:
         run.log.warning("warning: %s: %s", check.suite, check)
     found.require()
+    dataset = open_dataset(params.dataset)
+    clips = {"n_clips": len(dataset.clips), "n_train_clips": dataset.n_train_clips}
+    io.write_json(target / "clips.json", clips)
 
 
 if __name__ == "__main__":

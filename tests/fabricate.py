@@ -20,7 +20,11 @@ from cinevox.responses import Block, Columns
 LAYERS = ("layer_1", "layer_2", "layer_3", "layer_4", "layer_5")
 SUBJECTS = ("sub01", "sub02", "sub03")
 BEST = dict(zip(params.MINI_ROIS, (0, 0, 1, 1, 2, 3, 3, 2, 4)))  # the layer that drives each ROI
-ROWS = ("mini-alexnet-layer-res", "mini-efficientnet_lite0-layer-ridge", "full-efficientnet_lite0-layer-ridge")
+ROWS = (
+    "mini-alexnet-layer-sparse_linear",
+    "mini-efficientnet_lite0-layer-ridge",
+    "full-efficientnet_lite0-layer-ridge",
+)
 N_CLIPS = {"validation": 24, "test": 60}
 
 

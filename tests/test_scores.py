@@ -104,6 +104,7 @@ def test_a_row_scores_the_mean_of_its_rois_and_keeps_their_covariance(scored):
     assert result["standard_error"] == pytest.approx(drawn.std(ddof=1), rel=1e-4)
     assert result["subjects"]["sub01"]["rois"]["V1"] == pytest.approx(found.blocks["normalized_correlation"][0])
     metrics_file = selection.headline({"validation": result, "test": result})
-    assert metrics_file["test"].keys() == {"score", "low", "high", "V1", "V2"}
+    whole = {"score", "low", "high", "pooled_score", "correlation", "V1", "V2"}
+    assert metrics_file["test"].keys() == whole
     assert metrics_file["validation"] == {"score": result["score"]}
-    assert selection.headline({"validation": result})["validation"].keys() == {"score", "low", "high", "V1", "V2"}
+    assert selection.headline({"validation": result})["validation"].keys() == whole

@@ -45,7 +45,7 @@ def test_ridge_is_himalayas_and_the_closed_form(kind):
 def test_ridge_over_blocks_of_voxels(kind, monkeypatch):
     X, Y = problem(kind, n_voxels=30)
     whole = fitted("ridge", X, Y)
-    monkeypatch.setattr("cinevox.regressors._ridge.BLOCK_VOXELS", 7)
+    monkeypatch.setattr("cinevox.regressors._solvers.ridge.BLOCK_VOXELS", 7)
     np.testing.assert_allclose(fitted("ridge", X, Y).map.coef, whole.map.coef, rtol=1e-5, atol=1e-7)
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import pearsonr
 
 from cinevox.errors import InputError
-from cinevox.regressors._similarity import pearson_kernel
+from cinevox.regressors._solvers.similarity import pearson_kernel
 from regression_problems import fitted, problem
 
 
@@ -26,7 +26,7 @@ def test_res_is_its_formula(kind):
 
 
 def test_res_streams_a_memory_map(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("cinevox.regressors._similarity.BLOCK_FEATURES", 100)
+    monkeypatch.setattr("cinevox.regressors._solvers.similarity.BLOCK_FEATURES", 100)
     raw = np.abs(rng.standard_normal((50, 1234))).astype(np.float32)
     np.save(tmp_path / "raw.npy", raw)
     X, Y = np.load(tmp_path / "raw.npy", mmap_mode="r"), rng.standard_normal((50, 6))
@@ -50,7 +50,7 @@ def test_blocks_do_not_matter(rng, monkeypatch):
     A, B = rng.standard_normal((20, 300)), rng.standard_normal((30, 300)) + 5
     whole = pearson_kernel(A, B)
     np.testing.assert_allclose(whole, np.corrcoef(A, B)[:20, 20:], atol=1e-12)
-    monkeypatch.setattr("cinevox.regressors._similarity.BLOCK_FEATURES", 7)
+    monkeypatch.setattr("cinevox.regressors._solvers.similarity.BLOCK_FEATURES", 7)
     np.testing.assert_allclose(pearson_kernel(A, B), whole, atol=1e-12)
 
 

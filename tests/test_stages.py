@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from cinevox import truth
 from conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("flow")]
@@ -93,6 +94,11 @@ class Repository:
             line.split("'")[1] for line in self.run("dvc", "repro", "--dry").splitlines() if "Running stage" in line
         }
 
+    def lock(self, stage):
+        """Dependencies of a stage, as DVC noted them."""
+        entry = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"][stage]
+        return {dependency["path"] for dependency in entry["deps"]}
+
     def json(self, path):
         return json.loads((self.folder / path).read_text())
 
@@ -117,7 +123,7 @@ def test_metrics_hold_the_rows_with_their_rois(repository):
         rois = (
             ["WB"] if row.startswith("full") else yaml.safe_load((ROOT / "params.yaml").read_text())["dataset"]["rois"]
         )
-        assert list(metrics["test"]) == ["score", "low", "high", *rois]
+        assert list(metrics["test"]) == ["score", "low", "high", "pooled_score", "correlation", *rois]
         assert metrics["test"]["low"] < metrics["test"]["score"] < metrics["test"]["high"]
         assert "score" in metrics["validation"]
 
@@ -141,44 +147,89 @@ def test_the_scores_can_be_had_again_from_the_predictions(repository):
     assert line[line.roi == block["roi"]].correlation.item() == pytest.approx(np.mean(expected), abs=1e-5)
 
 
+def test_the_known_truth_is_found_again(repository):
+    """On clips that nothing was fitted to: driven voxels are predicted, silent ones are not, ceilings are right."""
+    folder, row = repository.folder / "data/insilico", "mini-efficientnet_lite0-layer-ridge"
+    index = repository.json(f"data/fits/{row}/index.json")
+    with np.load(repository.folder / f"data/scores/{row}/voxels.npz") as voxels:
+        r = voxels["test.correlation"]
+    with np.load(repository.folder / "data/ceiling/mini/reliability.npz") as found:
+        reliability = found["test"]
+    truths = [truth.read_truth(folder, block["subject"], block["roi"]) for block in index["columns"]]
+    generators = np.concatenate([part.generators for part in truths])
+    true = np.concatenate([part.reliability_test for part in truths])
+    own = np.array([index["spaces"].index(g) if g in index["spaces"] else -1 for g in generators])
+    driven, silent = own >= 0, generators == truth.NO_SIGNAL
+    at_own_layer = r[own[driven], np.flatnonzero(driven)]
+    n_clips = len(index["clips"]["test"])
+    assert at_own_layer.mean() > 0.1
+    assert at_own_layer.mean() > r[:, driven].mean(axis=1).max()  # one layer for all is worse than each its own
+    assert abs(r[:, silent].mean()) < 3 / np.sqrt(n_clips * silent.sum() / len(index["spaces"]))
+    assert reliability.mean() == pytest.approx(true.mean(), abs=0.08)
+    assert np.corrcoef(reliability, true)[0, 1] > 0.6
+
+
 def test_an_edited_row_reruns_that_row_alone(repository):
+    """Its regressor's options are edited; the rows of other regressors stay as they are."""
     document = small_params()
-    rows = document["experiments"]["voxelwise"]
-    rows[ROWS[0]]["reported"] = 0.5
+    document["regressors"]["res"] = {}
+    document["regressors"]["ridge"] = {"alphas": [3.0, 300.0]}
     repository.write(document)
-    ran = {stage for stage in repository.would_run() if "@" in stage}
+    ran, _ = repository.repro()
     repository.write(small_params())
-    assert ran == {f"fits@{ROWS[0]}"} | {f"{step}@{ROWS[0]}" for step in ("scores", "selection")}
+    repository.repro()
+    ridge = [row for row in ROWS if row.endswith("ridge")]
+    expected = {f"{step}@{row}" for row in ridge for step in ("fits", "scores", "selection")}
+    assert {stage for stage in ran if "@" in stage} <= expected
+    assert {f"fits@{row}" for row in ridge} <= set(ran)
+    assert repository.would_run() == set()
+
+
+def test_the_reported_score_of_a_row_refits_nothing(repository):
+    document = small_params()
+    document["experiments"]["voxelwise"][ROWS[0]]["reported"] = 0.5
+    repository.write(document)
+    would = repository.would_run()
+    repository.write(small_params())
+    assert would == {"report", "tracking", "gate"}
 
 
 @pytest.mark.parametrize(
     ("section", "key", "value", "first", "untouched"),
     [
-        ("splits", "seed", 1, "reduction@efficientnet_lite0", "features@efficientnet_lite0"),
-        ("reduction", "n_components", 7, "reduction@efficientnet_lite0", "ceiling@mini"),
-        ("ceiling", "min_reliability", 0.2, f"scores@{ROWS[0]}", f"fits@{ROWS[0]}"),
-        ("simulation", "seed", 5, "simulation@insilico", None),
-        ("features", "over_frames", "max", "features@efficientnet_lite0", "frames@2"),
+        ("splits", "seed", 1, {"reduction@efficientnet_lite0", f"fits@{ROWS[0]}"}, "features@efficientnet_lite0"),
+        ("reduction", "n_components", 7, {"reduction@efficientnet_lite0"}, "ceiling@mini"),
+        ("ceiling", "min_reliability", 0.2, {f"scores@{row}" for row in ROWS}, f"fits@{ROWS[0]}"),
+        ("simulation", "seed", 5, {"simulation@insilico"}, "features@efficientnet_lite0"),
+        ("features", "over_frames", "max", {"features@efficientnet_lite0"}, "frames@2"),
+        ("dataset", "subjects", ["sub01"], {"validation", f"fits@{ROWS[0]}"}, "frames@2"),
     ],
 )
-def test_a_changed_parameter_reaches_what_depends_on_it(repository, section, key, value, first, untouched):
+def test_a_changed_parameter_reaches_what_reads_it(repository, section, key, value, first, untouched):
+    """What lies further down follows when these write something new: dependencies are tested in test_pipeline."""
     document = small_params()
     document[section][key] = value
     repository.write(document)
     would = repository.would_run()
     repository.write(small_params())
-    assert first in would
-    assert f"selection@{ROWS[0]}" in would
+    assert first <= would
     assert untouched not in would
+
+
+def test_other_training_clips_reach_the_reduction(repository):
+    """The same clips, another border between training and test: what was fitted on training clips is fitted anew."""
+    assert "data/validation/clips.json" in repository.lock("reduction@efficientnet_lite0")
+    assert repository.json("data/validation/clips.json") == {"n_clips": 84, "n_train_clips": 60}
 
 
 def test_a_new_network_is_extracted_alone(repository):
     document = small_params()
     document["networks"]["alexnet"] = {"weights": "random", "file": None, "n_frames": 2, "seed": 0}
     repository.write(document)
-    would = {stage for stage in repository.would_run() if stage.startswith(("features", "reduction", "fits"))}
+    ran, _ = repository.repro("reduction@alexnet", "reduction@efficientnet_lite0")
     repository.write(small_params())
-    assert would == {"features@alexnet", "reduction@alexnet"}
+    assert ran[-2:] == ["features@alexnet", "reduction@alexnet"]
+    assert "features@efficientnet_lite0" not in ran
 
 
 def test_a_fault_in_the_parameters_is_told_before_anything_runs(repository):

@@ -41,12 +41,9 @@ def extract(extraction: Extraction, frames: Frames) -> Activations:
     _check_frames(extraction, frames)
     tasks = _tasks(extraction, range(len(frames)))
     names = [f"#{index}" for index in range(len(frames))]
-    parts = _run(
-        extraction,
-        (delayed(_activations_of)(extraction, frames[rows], names[rows]) for rows in tasks),
-        ordered=True,
-    )
-    gathered = list(parts)
+    readers = _Readers(extraction)
+    found = (delayed(_activations_of)(readers, frames[rows], names[rows]) for rows in tasks)
+    gathered = list(_run(extraction, found, ordered=True))
     return {layer: np.concatenate([part[layer] for part in gathered]) for layer in extraction.layers}
 
 
@@ -76,11 +73,9 @@ def write(
     partial = unfinished / f"{extraction.network}-{extraction.digest(frames)}"
     done = _open_partial(extraction, len(frames), partial)
     tasks = _tasks(extraction, np.flatnonzero(done == 0))
-    results = _run(
-        extraction,
-        (delayed(_write_task)(extraction, frames[rows], rows, clips[rows], partial) for rows in tasks),
-        ordered=False,
-    )
+    readers = _Readers(extraction)
+    written = (delayed(_write_task)(readers, frames[rows], rows, clips[rows], partial) for rows in tasks)
+    results = _run(extraction, written, ordered=False)
     for _ in progress(results, len(tasks), extraction.network):
         pass
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,8 +99,8 @@ def _open_partial(extraction: Extraction, n_clips: int, partial: Path) -> NDArra
     return loaded
 
 
-def _write_task(extraction: Extraction, frames: Frames, rows: slice, clips: Sequence[str], partial: Path) -> None:
-    activations = _activations_of(extraction, frames, clips)
+def _write_task(readers: _Readers, frames: Frames, rows: slice, clips: Sequence[str], partial: Path) -> None:
+    activations = _activations_of(readers, frames, clips)
     for layer, values in activations.items():
         target = np.load(partial / f"{layer}.npy", mmap_mode="r+")
         target[rows] = values
@@ -135,9 +130,9 @@ def _tasks(extraction: Extraction, clips: Iterable[int]) -> list[slice]:
     return [slice(start, start + step) for start in sorted({int(clip) // step * step for clip in clips})]
 
 
-def _activations_of(extraction: Extraction, frames: Frames, clips: Sequence[str]) -> Activations:
+def _activations_of(readers: _Readers, frames: Frames, clips: Sequence[str]) -> Activations:
     """Features of one task's clips, in the storage type; refuses what is not finite in it."""
-    reader = _reader(extraction)
+    extraction, reader = readers.extraction, readers.here()
     size = extraction.clips_per_batch
     batches = [reader(frames[start : start + size]) for start in range(0, len(frames), size)]
     found = {layer: np.concatenate([batch[layer] for batch in batches]) for layer in extraction.layers}
@@ -158,19 +153,27 @@ def _activations_of(extraction: Extraction, frames: Frames, clips: Sequence[str]
     return stored
 
 
-_built = threading.local()
+class _Readers:
+    """A reader for each thread. The network is built once, when the first one is asked for, and shared."""
 
+    def __init__(self, extraction: Extraction) -> None:
+        self.extraction = extraction
+        self._first: _activations.Reader | None = None
+        self._building = threading.Lock()
+        self._of_thread = threading.local()
 
-def _reader(extraction: Extraction) -> _activations.Reader:
-    """The network of this extraction, built once in each worker (and thread)."""
-    if getattr(_built, "key", None) != extraction:
+    def here(self) -> _activations.Reader:
+        if not hasattr(self._of_thread, "reader"):
+            with self._building:
+                self._first = self._first or self._build()
+                self._of_thread.reader = self._first.twin()
+        reader: _activations.Reader = self._of_thread.reader
+        return reader
+
+    def _build(self) -> _activations.Reader:
+        extraction = self.extraction
         module = _loading.load(extraction.network, extraction.spec, extraction.weights)
-        _built.reader = _activations.Reader(
-            module, extraction.layers, extraction.spec, extraction.settings, extraction.device
-        )
-        _built.key = extraction
-    reader: _activations.Reader = _built.reader
-    return reader
+        return _activations.Reader(module, extraction.layers, extraction.spec, extraction.settings, extraction.device)
 
 
 def _check_frames(extraction: Extraction, frames: Frames) -> None:

@@ -54,18 +54,11 @@ def fit(
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
     """
     batches = list(columns.slices) if spec.joint else _batches(columns.n_voxels, batch_voxels)
+    responses = [measured[split.train, batch] for batch in batches]  # made once: workers get each array once
     tasks = (
-        joblib.delayed(_fit_batch)(
-            space,
-            [layers[layer] for layer in space.layers],
-            measured[split.train, batch],
-            split,
-            n_folds,
-            spec,
-            options,
-        )
+        joblib.delayed(_fit_batch)(space, [layers[layer] for layer in space.layers], Y, split, n_folds, spec, options)
         for space in spaces
-        for batch in batches
+        for Y in responses
     )
     results = joblib.Parallel(return_as="generator")(tasks)
     for space in spaces:

@@ -26,6 +26,7 @@ from cinevox.paths import Paths
 Word = Literal["regressed", "missing", "same", "improved", "new"]
 
 FAILURES: tuple[Word, ...] = ("regressed", "missing")
+BESIDE = ("low", "high", "pooled_score", "correlation")  # stand beside the score; they move with it
 CURE = "write one with `cinevox gate --update` and commit it"
 
 
@@ -214,7 +215,7 @@ def _readings(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> dict[st
     return {
         f"{split}.{name}": Reading(_finite(value), widths.get(name))
         for name, value in block.items()
-        if name not in ("low", "high")
+        if name not in BESIDE
     }
 
 

@@ -9,18 +9,34 @@ import joblib
 
 from cinevox.errors import InputError
 from cinevox.params import Parallel
+from cinevox.paths import Paths
 
 
 @contextlib.contextmanager
 def context(settings: Parallel) -> Iterator[int]:
-    """Run the bare `joblib.Parallel()` calls inside with these workers, one BLAS thread each.
+    """Run the bare `joblib.Parallel()` calls inside with these workers, one BLAS thread in each process.
 
     Yields the number of workers. More than one BLAS thread inside a worker costs two to ten times the time
     of the small products that fill most steps; the numbers do not depend on the number of workers.
+    With a dask cluster, `n_jobs` is for what stays on this machine: calls that name threads themselves.
+
+    Raises
+    ------
+    InputError
+        `n_jobs` is no number of workers, or the cluster cannot be used; see docs/parallel.md.
     """
     n_jobs = joblib.cpu_count() if settings.n_jobs == -1 else settings.n_jobs
     if n_jobs < 1:
         raise InputError(f"parallel.n_jobs is {settings.n_jobs}; expected -1 (every core) or at least 1")
+    if settings.scheduler is not None:
+        from cinevox import cluster  # imports dask.distributed: a second that nobody else should wait
+
+        with (
+            cluster.workers(settings.scheduler, Paths().unfinished) as (backend, n_workers),
+            joblib.parallel_config(backend=backend, n_jobs=n_jobs),
+        ):
+            yield n_workers
+        return
     if settings.backend == "sequential" or n_jobs == 1:
         with joblib.parallel_config(backend="sequential", n_jobs=1):
             yield 1

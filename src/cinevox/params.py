@@ -22,6 +22,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Scalar = float | int | str | bool | None | list[float] | list[str]
+Options = dict[str, Scalar]
 Weights = Literal["package", "pretrained", "file", "random"]
 Track = Literal["mini", "full"]
 
@@ -205,8 +206,15 @@ class Tracking(Section):
 
 
 class Parallel(Section):
-    backend: Literal["loky", "threading", "sequential"]
+    backend: Literal["loky", "threading", "sequential", "dask"]
     n_jobs: int
+    scheduler: str | None
+
+    @model_validator(mode="after")
+    def _a_scheduler_where_it_is_used(self) -> Parallel:
+        if (self.backend == "dask") != (self.scheduler is not None):
+            raise ValueError("scheduler must be an address with backend: dask, and null otherwise")
+        return self
 
 
 class Params(Section):
@@ -221,7 +229,7 @@ class Params(Section):
     features: Features
     reduction: Reduction
     ceiling: Ceiling
-    regressors: dict[str, dict[str, Scalar]]
+    regressors: dict[str, dict[str, Scalar | dict[str, Options]]]
     fits: Fits
     experiments: Experiments
     scores: Scores

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -78,20 +78,19 @@ class Columns:
         return cls(tuple(Block(**block) for block in content))
 
 
-def side_by_side(parts: Sequence[Responses]) -> tuple[NDArray[np.float32], Columns]:
+def side_by_side(parts: Iterable[Responses]) -> tuple[NDArray[np.float32], Columns]:
     """Mean responses of many blocks as one matrix (n_stimuli, n_voxels), and whose column is whose.
+
+    One block's single trials are in memory at a time where `parts` reads them as they are asked for.
 
     Raises
     ------
     ValueError
         The parts have different numbers of stimuli.
     """
-    counts = {(part.subject, part.roi): len(part.values) for part in parts}
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{subject} {roi} {n}" for (subject, roi), n in counts.items())
+    means = [(part.subject, part.roi, part.mean()) for part in parts]
+    if len({len(mean) for _, _, mean in means}) > 1:
+        listed = ", ".join(f"{subject} {roi} {len(mean)}" for subject, roi, mean in means)
         raise ValueError(f"responses to different numbers of stimuli: {listed}")
-    columns = Columns(tuple(Block(part.subject, part.roi, part.n_voxels) for part in parts))
-    matrix = np.empty((len(parts[0].values), columns.n_voxels), dtype=np.float32)
-    for part, where in zip(parts, columns.slices):
-        matrix[:, where] = part.mean()
-    return matrix, columns
+    columns = Columns(tuple(Block(subject, roi, mean.shape[1]) for subject, roi, mean in means))
+    return np.concatenate([mean for _, _, mean in means], axis=1), columns

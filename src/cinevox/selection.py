@@ -114,4 +114,5 @@ def headline(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, flo
     full = scores[best]
     rois = {roi: entry["normalized_correlation"] for roi, entry in full["rois"].items()}
     others = {name: {"score": part["score"]} for name, part in scores.items() if name != best}
-    return {best: {"score": full["score"], "low": full["low"], "high": full["high"], **rois}} | others
+    whole = {key: full[key] for key in ("score", "low", "high", "pooled_score", "correlation")}
+    return {best: whole | rois} | others

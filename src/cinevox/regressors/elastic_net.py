@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._checks import check_options, check_problem, grid
-from cinevox.regressors._penalised import Path, elastic_net_cv
+from cinevox.regressors._solvers.checks import check_options, check_problem, grid
+from cinevox.regressors._solvers.penalised import Path, elastic_net_cv
 from cinevox.splits import Fold
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._checks import check_problem
-from cinevox.regressors._least_squares import least_squares
-from cinevox.regressors._linear import constant_columns
+from cinevox.regressors._solvers.checks import check_problem
+from cinevox.regressors._solvers.least_squares import least_squares
+from cinevox.regressors._solvers.linear import constant_columns
 from cinevox.splits import Fold
 
 

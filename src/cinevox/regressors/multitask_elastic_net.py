@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._checks import check_options, check_problem, grid
-from cinevox.regressors._multitask import multitask_elastic_net_cv
-from cinevox.regressors._penalised import Path
+from cinevox.regressors._solvers.checks import check_options, check_problem, grid
+from cinevox.regressors._solvers.multitask import multitask_elastic_net_cv
+from cinevox.regressors._solvers.penalised import Path
 from cinevox.splits import Fold
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._checks import check_options, check_problem, whole
-from cinevox.regressors._kernels import over_voxels
-from cinevox.regressors._linear import LinearMap
-from cinevox.regressors._moments import problem
-from cinevox.regressors._pursuit import pursuit_cv
+from cinevox.regressors._solvers.checks import check_options, check_problem, whole
+from cinevox.regressors._solvers.kernels import over_voxels
+from cinevox.regressors._solvers.linear import LinearMap
+from cinevox.regressors._solvers.moments import problem
+from cinevox.regressors._solvers.pursuit import pursuit_cv
 from cinevox.splits import Fold
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._checks import check_new, check_options, check_problem, grid
-from cinevox.regressors._linear import constant_columns
-from cinevox.regressors._ridge import cv_errors, kernel_ridge_duals, kernel_ridge_folds
-from cinevox.regressors._similarity import pearson_kernel
+from cinevox.regressors._solvers.checks import check_new, check_options, check_problem, grid
+from cinevox.regressors._solvers.linear import constant_columns
+from cinevox.regressors._solvers.ridge import cv_errors, kernel_ridge_duals, kernel_ridge_folds
+from cinevox.regressors._solvers.similarity import pearson_kernel
 from cinevox.splits import Fold
 
 

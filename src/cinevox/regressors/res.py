@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._checks import check_new, check_problem
-from cinevox.regressors._linear import constant_columns
-from cinevox.regressors._similarity import pearson_kernel
+from cinevox.regressors._solvers.checks import check_new, check_problem
+from cinevox.regressors._solvers.linear import constant_columns
+from cinevox.regressors._solvers.similarity import pearson_kernel
 from cinevox.splits import Fold
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._checks import check_options, check_problem, grid
-from cinevox.regressors._linear import LinearMap, centred, constant_columns
-from cinevox.regressors._ridge import cv_errors, ridge_coefficients, ridge_folds
+from cinevox.regressors._solvers.checks import check_options, check_problem, grid
+from cinevox.regressors._solvers.linear import LinearMap, centred, constant_columns
+from cinevox.regressors._solvers.ridge import cv_errors, ridge_coefficients, ridge_folds
 from cinevox.splits import Fold
 
 

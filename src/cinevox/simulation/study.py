@@ -178,23 +178,20 @@ def write_truth(
     weights: Mapping[str, Any],
 ) -> None:
     """What holds for all subjects: `truth.json`, `latents.csv` (a line per clip), `components.npz`."""
-    distributions = {
-        roi: dict(zip(("mean", "mean_root", "a", "b"), (*pair, *voxels.reliability_distribution(*pair))))
-        for roi, pair in voxels.RELIABILITY.items()
-    }
+    table = {roi: dict(zip(("mean", "mean_root"), pair)) for roi, pair in voxels.RELIABILITY.items()}
     formulas = {
         "signal": "components of the voxel's generator (components.npz) @ its weights (subXX.npz)",
         "trial": "signal + noise * N(0, 1), independent over clips, repetitions and voxels",
         "reliability": "v / (v + noise^2 / n_repetitions), v the variance of the signal over the clips",
-        "distribution": "of voxels with signal: v / (v + noise^2 / 10) over all clips ~ Beta(a, b), which has "
-        "E[R] = mean and E[sqrt R] = mean_root",
+        "distribution": "v / (v + noise^2 / 10) over all clips: 0 for a share s of voxels, else ~ Beta with "
+        "E[R] = mean / (1 - s) and Var(sqrt R) = mean - mean_root^2",
     }
     content = {
         "generators": list(components),
         "simulation": settings.model_dump(mode="json"),
         "weights": dict(weights),
         "formulas": formulas,
-        "reliability": distributions,
+        "reliability": table,
     }
     io.write_json(folder / TRUTH / "truth.json", content)
     io.write_arrays(folder / TRUTH / "components.npz", **components)

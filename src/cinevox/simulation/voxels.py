@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from cinevox.errors import InputError
 from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Simulation
 from cinevox.simulation.anatomy import PLACES, Anatomy
 
@@ -45,6 +46,9 @@ RELIABILITY = {
     "PPA": (0.349, 0.58),
     "WB": (0.321, 0.55),
 }
+
+
+MOST = 0.95
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,28 @@ def reliability_distribution(mean: float, mean_root: float) -> tuple[float, floa
     return mean * size, (1 - mean) * size
 
 
+def among_driven(roi: str, silent: float) -> tuple[float, float]:
+    """Mean of R and of sqrt(R) among the voxels with signal, where a share `silent` has none.
+
+    The mean over all voxels is the real one, m; the variance of sqrt(R) among those with signal is the real
+    one over all voxels, m - s^2, as no spread can make the mean of sqrt(R) real too beside more than a few
+    silent voxels.
+
+    Raises
+    ------
+    InputError
+        The mean would pass MOST.
+    """
+    mean, mean_root = RELIABILITY[roi]
+    wanted = mean / (1 - silent) if silent < 1 else math.inf
+    if wanted > MOST:
+        raise InputError(
+            f"{roi}: {silent:.0%} of its voxels without signal leave the others a mean reliability of {wanted:.2f}; "
+            f"expected at most {MOST}: lower simulation.null_fraction (or give it more voxels)"
+        )
+    return wanted, math.sqrt(wanted - (mean - mean_root**2))
+
+
 def draw_voxels(
     settings: Simulation, anatomy: Anatomy, generators: Mapping[str, NDArray[np.floating]], rng: np.random.Generator
 ) -> Voxels:
@@ -105,9 +131,15 @@ def draw_voxels(
     A voxel of an ROI follows the ROI's generator, a share `null_fraction` follows none. Outside the ROIs a
     voxel follows the nearest ROI's generator, sometimes another one's, and more and more often none with the
     distance. Weights are random, scaled so that over all clips signal variance t and noise variance e have
-    t + e = SD^2 and t / (t + e / 10) = the reliability drawn from its ROI's distribution.
+    t + e = SD^2 and t / (t + e / 10) = the reliability drawn from its ROI's distribution. A share s of silent
+    voxels has reliability 0, so the others are drawn with mean m / (1 - s): together they have the real mean m.
 
     generators: name -> (n_clips, n_components), uncorrelated, mean 0, variance 1
+
+    Raises
+    ------
+    InputError
+        So many voxels are silent that the others cannot make up for them.
     """
     n_voxels = len(anatomy.rois)
     names, places = list(generators), list(PLACES)
@@ -123,7 +155,9 @@ def draw_voxels(
     reliability = np.empty(n_voxels)
     for index, roi in [*enumerate(places), (-1, WHOLE_BRAIN)]:
         inside = anatomy.rois == index
-        reliability[inside] = rng.beta(*reliability_distribution(*RELIABILITY[roi]), size=int(inside.sum()))
+        if inside.any():
+            pair = among_driven(roi, float(silent[inside].mean()))
+            reliability[inside] = rng.beta(*reliability_distribution(*pair), size=int(inside.sum()))
     reliability = np.where(generator < 0, 0, reliability.clip(max=0.99))
     ratio = reliability / (REAL_REPETITIONS * (1 - reliability))  # t / e
     weights = rng.standard_normal((settings.n_latents, n_voxels))

@@ -7,7 +7,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
-from cinevox.regressors._linear import LinearMap, centred
+from cinevox.regressors._solvers.linear import LinearMap, centred
 
 
 def least_squares(X: Floats, Y: Floats) -> tuple[LinearMap, int]:

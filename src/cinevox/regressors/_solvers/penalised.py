@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
-from cinevox.regressors._checks import flag, whole, within
-from cinevox.regressors._descent import path_errors, solve
-from cinevox.regressors._kernels import over_voxels
-from cinevox.regressors._linear import LinearMap
-from cinevox.regressors._moments import Matrix, Problem, problem
+from cinevox.regressors._solvers.checks import flag, whole, within
+from cinevox.regressors._solvers.descent import path_errors, solve
+from cinevox.regressors._solvers.kernels import over_voxels
+from cinevox.regressors._solvers.linear import LinearMap
+from cinevox.regressors._solvers.moments import Matrix, Problem, problem
 from cinevox.splits import Fold
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.regressors import Floats
-from cinevox.regressors._moments import Matrix
+from cinevox.regressors._solvers.moments import Matrix
 
 BLOCK_FEATURES = 8192
 

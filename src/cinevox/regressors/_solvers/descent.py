@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cinevox.regressors._kernels import kernel
+from cinevox.regressors._solvers.kernels import kernel
 
 EARLY_STOP_RISE = 1.01
 EARLY_STOP_STEPS = 10

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cinevox.regressors._kernels import kernel
+from cinevox.regressors._solvers.kernels import kernel
 
 
 @kernel

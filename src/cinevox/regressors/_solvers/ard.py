@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cinevox.regressors._kernels import kernel, summing_kernel
+from cinevox.regressors._solvers.kernels import kernel, summing_kernel
 
 PRIOR = 1e-6
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cinevox.regressors._descent import EARLY_STOP_RISE, EARLY_STOP_STEPS
-from cinevox.regressors._kernels import summing_kernel
+from cinevox.regressors._solvers.descent import EARLY_STOP_RISE, EARLY_STOP_STEPS
+from cinevox.regressors._solvers.kernels import summing_kernel
 
 
 @summing_kernel

@@ -10,10 +10,10 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
-from cinevox.regressors._block_descent import block_path_errors, descend_blocks
-from cinevox.regressors._linear import LinearMap
-from cinevox.regressors._moments import Matrix, Moments, problem
-from cinevox.regressors._penalised import Path
+from cinevox.regressors._solvers.block_descent import block_path_errors, descend_blocks
+from cinevox.regressors._solvers.linear import LinearMap
+from cinevox.regressors._solvers.moments import Matrix, Moments, problem
+from cinevox.regressors._solvers.penalised import Path
 from cinevox.splits import Fold
 
 

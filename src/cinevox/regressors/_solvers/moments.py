@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
-from cinevox.regressors._linear import centred, constant_columns
+from cinevox.regressors._solvers.linear import centred, constant_columns
 from cinevox.splits import Fold, Indices
 
 Matrix = NDArray[np.float64]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
-from cinevox.regressors._checks import check_new
+from cinevox.regressors._solvers.checks import check_new
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
-from cinevox.regressors._moments import Matrix
+from cinevox.regressors._solvers.moments import Matrix
 from cinevox.splits import Fold
 
 BLOCK_VOXELS = 512

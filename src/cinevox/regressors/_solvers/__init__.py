@@ -1,0 +1,1 @@
+"""Solvers as plain functions on arrays; the estimators one folder up are thin."""
