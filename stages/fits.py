@@ -31,6 +31,10 @@ def main(run: Run) -> None:
         for name, predicted in result.predicted.items():
             predictions.write(target, result.space.name, name, predicted)
         diagnostics[result.space.name] = result.diagnostics
+    for flag in ("not_converged", "empty", "constant"):
+        if count := sum(found.get(flag, 0) for found in diagnostics.values()):
+            of = len(diagnostics) * columns.n_voxels
+            run.log.warning("%s: %s: %d of %d fits (voxel x feature space)", run.log.name, flag, count, of)
     provenance = row.model_dump(exclude={"reported"}) | {
         "n_components": {layer: entry["n_components"] for layer, entry in reduced["layers"].items()},
         "weights": reduced["features"]["weights"],

@@ -31,7 +31,7 @@ def frames():
 
 
 def prepared(frames, layers=LAYERS, weights="random", file=None, network=NAME, **settings):
-    asked = Network(weights=weights, file=file, n_frames=frames.shape[1], seed=1)
+    asked = Network(weights=weights, file=file, sha256=None, n_frames=frames.shape[1], seed=1)
     return features.prepare(network, asked, SETTINGS.model_copy(update=settings), frames.shape[1:], layers)
 
 

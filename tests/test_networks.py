@@ -45,7 +45,7 @@ def spec_of(name):
 
 
 def random_network(name):
-    settings = Network(weights="random", file=None, n_frames=1, seed=3)
+    settings = Network(weights="random", file=None, sha256=None, n_frames=1, seed=3)
     return _loading.load(name, spec_of(name), _weights.locate(name, spec_of(name), settings))
 
 

@@ -245,9 +245,7 @@ def test_too_many_voxels(rng):
 
 
 def test_more_silent_voxels_than_the_others_can_make_up_for():
-    with pytest.raises(
-        InputError, match=r"V1: 60% of its voxels .* 1\.08; expected at most 0\.95: lower"
-    ):
+    with pytest.raises(InputError, match=r"V1: 60% of its voxels .* 1\.08; expected at most 0\.95: lower"):
         voxels.among_driven("V1", 0.6)
 
 

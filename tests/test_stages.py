@@ -224,7 +224,7 @@ def test_other_training_clips_reach_the_reduction(repository):
 
 def test_a_new_network_is_extracted_alone(repository):
     document = small_params()
-    document["networks"]["alexnet"] = {"weights": "random", "file": None, "n_frames": 2, "seed": 0}
+    document["networks"]["alexnet"] = {"weights": "random", "file": None, "sha256": None, "n_frames": 2, "seed": 0}
     repository.write(document)
     ran, _ = repository.repro("reduction@alexnet", "reduction@efficientnet_lite0")
     repository.write(small_params())

@@ -19,7 +19,7 @@ SQUEEZENET = plugins.load("cinevox.networks", "squeezenet")
 
 
 def asked(policy, file=None, seed=0):
-    return Network(weights=policy, file=file, n_frames=1, seed=seed)
+    return Network(weights=policy, file=file, sha256=None, n_frames=1, seed=seed)
 
 
 def loaded(name, spec, settings, cache=None):
@@ -303,3 +303,18 @@ def test_status_of_every_network(tmp_path):
     assert (entry.policy, entry.state, entry.size) == ("pretrained", "not there", "44.6 MB")
     assert entry.licence == "CC-BY-NC-4.0 (non-commercial)" and entry.url.endswith("118f1556.pth")
     assert entry.file == str(tmp_path / "semi_weakly_supervised_resnet18-118f1556.pth")
+
+
+def test_a_file_of_ones_own_is_the_one_that_the_parameters_name(tmp_path, caplog):
+    spec = plugins.load("cinevox.networks", "squeezenet")
+    path = tmp_path / "mine.pth"
+    torch.save(spec.build().state_dict(), path)
+    found = _weights.locate("squeezenet", spec, settings_of(path, None))
+    assert found.sha256 in caplog.text and "would go unnoticed" in caplog.text
+    assert _weights.locate("squeezenet", spec, settings_of(path, found.sha256[:8])) == found
+    with pytest.raises(_weights.WeightsError, match=r"expected 01234567; it is another file"):
+        _weights.locate("squeezenet", spec, settings_of(path, "01234567"))
+
+
+def settings_of(path, sha256):
+    return Network(weights="file", file=path, sha256=sha256, n_frames=1, seed=0)

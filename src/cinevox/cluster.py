@@ -133,7 +133,7 @@ def _connected(scheduler: str) -> Client:
     except Exception as error:  # what is there may be no scheduler, and answer anything
         raise InputError(
             f"parallel.scheduler is {scheduler}: no dask scheduler answers there within {PATIENCE:g} s "
-            f"({error or type(error).__name__}); start one with `dask scheduler` and give the address that it prints, "
+            f"({str(error) or type(error).__name__}); start one with `dask scheduler` and give the address that it prints, "
             "or set parallel.backend to loky"
         ) from None
 

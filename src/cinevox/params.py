@@ -108,6 +108,7 @@ class Frames(Section):
 class Network(Section):
     weights: Weights
     file: Path | None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
     n_frames: Positive
     seed: Seed
 

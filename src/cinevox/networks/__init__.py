@@ -44,7 +44,8 @@ class NetworkSpec:
     layers: module names whose outputs are the feature spaces, in the order of depth
     layer_per_roi: ROI (and WB) -> the layer the paper chose, or a proposal (see `published_layers`)
     published_layers: whether `layer_per_roi` is the paper's own
-    source: the official weights; package_file: path of weights that a pip package ships, if one does
+    source: the official weights
+    package_file, package_sha256: path and checksum of weights that a pip package ships, if one does
     mean, std: of the RGB channels on the scale 0 to 1, as the weights were trained with
     input_size: height and width in pixels that the weights were trained with
     adapt: turns what a checkpoint holds into the module's state dict, where the two differ
@@ -58,6 +59,7 @@ class NetworkSpec:
     published_layers: bool
     source: WeightsSource | None
     package_file: Callable[[], Path] | None = None
+    package_sha256: str = ""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     input_size: int = 224

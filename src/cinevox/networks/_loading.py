@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,9 @@ def skeleton(spec: NetworkSpec) -> nn.Module:
     return module.eval()
 
 
+_allow_list = threading.Lock()  # torch keeps one list for all threads
+
+
 def read_state(name: str, spec: NetworkSpec, module: nn.Module, path: Path) -> dict[str, torch.Tensor]:
     """The state dict in a checkpoint, checked key by key against the module's.
 
@@ -55,7 +59,7 @@ def read_state(name: str, spec: NetworkSpec, module: nn.Module, path: Path) -> d
         Not a checkpoint, it asks for anything but tensors and plain values, or its keys or shapes differ.
     """
     try:
-        with torch.serialization.safe_globals(_harmless()):
+        with _allow_list, torch.serialization.safe_globals(_harmless()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken checkpoint raises almost anything
         first_line = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -78,7 +78,7 @@ def locate(name: str, spec: NetworkSpec, settings: Network, cache: Path | None =
         case "package":
             return _packaged(name, spec)
         case "file":
-            return _given(name, spec, settings.file)
+            return _pinned(name, _given(name, spec, settings.file), settings.sha256)
         case "pretrained":
             return _published(name, spec, cache or cache_folder())
 
@@ -90,10 +90,31 @@ def _packaged(name: str, spec: NetworkSpec) -> Provenance:
             "expected pretrained, file or random"
         )
     path = spec.package_file()
+    sha256 = sha256_of(path)
+    if sha256 != spec.package_sha256:
+        raise WeightsError(
+            f"{name}: {path} has sha256 {sha256[:16]}..., expected {spec.package_sha256[:16]}...; "
+            "install the package again as requirements.lock pins it: make install"
+        )
     licence = spec.source.licence if spec.source else "as the package states"
     return Provenance(
-        "package", path.name, path, sha256_of(path), True, licence, bool(spec.source and spec.source.non_commercial)
+        "package", path.name, path, sha256, True, licence, bool(spec.source and spec.source.non_commercial)
     )
+
+
+def _pinned(name: str, found: Provenance, sha256: str | None) -> Provenance:
+    """The user's own file is the one that the parameters name: a path alone does not say what lies there."""
+    if sha256 is None:
+        LOG.warning(
+            "%s: networks.%s.sha256 is null, so a changed file would go unnoticed; its checksum is %s",
+            name, name, found.sha256,
+        )  # fmt: skip
+    elif not found.sha256.startswith(sha256):
+        raise WeightsError(
+            f"{name}: {found.file} has sha256 {found.sha256}, expected {sha256}; it is another file. "
+            f"Correct networks.{name}.file or networks.{name}.sha256"
+        )
+    return found
 
 
 def _given(name: str, spec: NetworkSpec, given: Path | None) -> Provenance:
@@ -196,7 +217,7 @@ def _state(spec: NetworkSpec, policy: Weights, path: Path | None) -> str:
     if path is None or not path.is_file():
         return "not there"
     if policy == "package":
-        return "valid"
+        return "valid" if sha256_of(path) == spec.package_sha256 else "checksum mismatch"
     is_official = spec.source is not None and path.name == spec.source.file_name
     expected = expected_sha256(spec.source, path) if spec.source and is_official else ""
     if not expected:

@@ -71,6 +71,7 @@ SPEC = NetworkSpec(
         megabytes=18.0,
     ),
     package_file=package_file,
+    package_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
     adapt=adapt,

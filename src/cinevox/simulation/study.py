@@ -118,7 +118,7 @@ def layer_grams(
     from cinevox import features  # imports torch
 
     spec = plugins.load("cinevox.networks", settings.network)
-    weights = Network(weights=settings.weights, file=None, n_frames=settings.n_frames, seed=settings.seed)
+    weights = Network(weights=settings.weights, file=None, sha256=None, n_frames=settings.n_frames, seed=settings.seed)
     shape = (settings.n_frames, spec.input_size, spec.input_size, 3)
     extraction = features.prepare(settings.network, weights, EXTRACTION, shape, layers)
     frames.write(clips, settings.n_frames, spec.input_size, "direct", scratch, progress)
