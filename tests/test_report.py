@@ -10,7 +10,7 @@ import fabricate
 from cinevox import identity, io, report, results
 from cinevox.metrics import noise_ceiling
 from cinevox.paths import Paths
-from cinevox.report import brain, figures, svg, tables
+from cinevox.report import brain, figures, solvers, svg, tables
 from cinevox.report.sources import Anatomy, Ceiling, Sources, Truth
 
 MINI, RIDGE, FULL = fabricate.ROWS
@@ -226,3 +226,17 @@ def test_the_brain_is_drawn_inside_the_page(tmp_path):
     text = report.page(sources_of(tmp_path, params, anatomy=Anatomy(masks(), AFFINE)))
     assert 'src="data:image/png;base64,iVBOR' in text
     assert f"Normalized correlation of {FULL}" in text
+
+
+def test_what_solvers_say_of_themselves_is_counted_over_voxels_and_spaces():
+    from types import SimpleNamespace
+
+    alpha = {"min": 0.1, "median": 1.0, "max": 5.0}
+    diagnostics = {
+        "c1": {"empty": 3, "not_converged": 0, "alpha": alpha},
+        "c2": {"empty": 1, "not_converged": 2, "alpha": alpha | {"max": 9.0}},
+    }
+    index = SimpleNamespace(diagnostics=diagnostics, columns=SimpleNamespace(n_voxels=10))
+    plain = SimpleNamespace(diagnostics={"c1": {"constant": 1}}, columns=index.columns)
+    lines = solvers.solver_lines([SimpleNamespace(name="a", index=index), SimpleNamespace(name="b", index=plain)])
+    assert lines == [solvers.SolverLine("a", 20, 0.2, 0.1, (0.1, 1.0, 9.0))]

@@ -14,6 +14,7 @@ import numpy as np
 
 from cinevox.params import Track
 from cinevox.report import brain, figures, tables
+from cinevox.report.solvers import solver_lines
 from cinevox.report.sources import SECTIONS, Sources, read
 from cinevox.report.svg import shown, signed
 from cinevox.report.tables import plots
@@ -52,6 +53,7 @@ def _content(sources: Sources) -> dict[str, object]:
         "lines": lines,
         "ceilings": {track: tables.ceilings(sources, track, split[track]) for track in tracks},
         "networks": tables.network_lines(sources),
+        "solvers": solver_lines(sources.results),
         "doubts": sorted({doubt for track in tracks for line in lines[track] for doubt in line.doubts}),
         "forest": {track: figures.forest(lines[track]) for track in tracks},
         "profiles": [(p, figures.profiles(p), {s: p.values(s) for s in p.by_split}) for p in found],

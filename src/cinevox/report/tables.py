@@ -46,13 +46,16 @@ class ScoreLine:
         return str(self.result.index.provenance.get("weights", {}).get("policy", "unknown"))
 
 
+def _normalized(result: Result, roi: str) -> float | None:
+    value: float | None = result.scores["rois"][roi]["normalized_correlation"]
+    return value
+
+
 def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
     """The rows of a track, the best first."""
     rows = sources.of_track(track)
     rois = sources.params.dataset.track_rois(track)
-    best = {
-        roi: max((r.scores["rois"][roi]["normalized_correlation"] or -9 for r in rows), default=None) for roi in rois
-    }
+    best = {roi: max((v for r in rows if (v := _normalized(r, roi)) is not None), default=None) for roi in rois}
     return [
         ScoreLine(
             result,
