@@ -10,6 +10,7 @@ from cinevox.splits import folds
 TIGHT = {"n_alphas": 30, "alpha_ratio": 1e-3, "tolerance": 1e-10, "max_sweeps": 200_000, "early_stop": False}
 OPTIONS = {
     "banded_ridge": {"alphas": [0.1, 1.0, 10.0, 100.0], "n_draws": 4, "seed": 0},
+    "best": {"candidates": {"linear": {}, "ridge": {"alphas": [1.0, 100.0]}}},
     "elastic_net": {"l1_ratios": [0.3, 0.9], **TIGHT},
     "lasso": TIGHT,
     "linear": {},

@@ -16,6 +16,7 @@ import pickle
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,13 @@ class Backend(DaskDistributedBackend):
 
     def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
         func.items = [(_Task(call, self.files), (), {}) for call in func.items]
-        return super().submit(func, callback)
+        future = super().submit(func, callback)
+        if callback is not None:  # joblib 1.6 waits forever for a task that dask gave up
+            future.add_done_callback(lambda done: done.exception() and callback(done))
+        return future
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        return out.result() if isinstance(out, Future) else super().retrieve_result_callback(out)
 
 
 class _Task:
@@ -133,8 +140,8 @@ def _connected(scheduler: str) -> Client:
     except Exception as error:  # what is there may be no scheduler, and answer anything
         raise InputError(
             f"parallel.scheduler is {scheduler}: no dask scheduler answers there within {PATIENCE:g} s "
-            f"({str(error) or type(error).__name__}); start one with `dask scheduler` and give the address that it prints, "
-            "or set parallel.backend to loky"
+            f"({str(error) or type(error).__name__}); start one with `dask scheduler` and give the address that it "
+            "prints, or set parallel.backend to loky"
         ) from None
 
 
