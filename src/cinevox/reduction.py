@@ -63,23 +63,38 @@ def principal_components(
     """
     flat = features.reshape(len(features), -1)
     n_clips, n_features = flat.shape
-    gram = np.zeros((n_clips, len(train)))
+    n_train = len(train)
+    order = np.concatenate([train, np.setdiff1d(np.arange(n_clips), train)])
+    ordered = np.zeros((n_clips, n_train))
     n_constant = 0
     step = max(1, BLOCK_VALUES // n_clips)
     for start in range(0, n_features, step):
-        block = flat[:, start : start + step].astype(np.float32)
-        trained = block[train]
-        spread = trained.std(axis=0, dtype=np.float64)
-        varies = spread > 1e-7 * np.abs(trained).max(axis=0)
-        n_constant += int((~varies).sum())
-        block -= trained.mean(axis=0, dtype=np.float64).astype(np.float32)
-        block *= np.where(varies, 1 / np.where(varies, spread, 1) if standardize else 1, 0).astype(np.float32)
-        gram += block @ block[train].T
+        block = flat[order, start : start + step].astype(np.float32, copy=False)
+        n_constant += _scale(block, n_train, standardize)
+        trained = block[:n_train]
+        ordered[:n_train] += trained @ trained.T  # of a matrix with itself: BLAS computes one half
+        ordered[n_train:] += block[n_train:] @ trained.T
+    gram = np.empty_like(ordered)
+    gram[order] = ordered
     if not np.isfinite(gram).all():
         raise InputError("the features hold NaN or infinite values; run the features stage again")
     if n_constant == n_features:
         raise InputError(f"none of the {n_features} features varies over the {len(train)} training clips")
     return Components(*_decompose(gram, train, n_components, normalize), n_features, n_constant)
+
+
+def _scale(block: NDArray[np.float32], n_train: int, standardize: bool) -> int:
+    """Z of a block of features, in place, training clips first; the number of constant ones, which become 0."""
+    trained = block[:n_train]
+    largest = np.maximum(trained.max(axis=0), -trained.min(axis=0))
+    block -= trained.mean(axis=0, dtype=np.float64).astype(np.float32)
+    spread = np.sqrt(np.einsum("ij,ij->j", trained, trained) / n_train)
+    spread[np.isinf(spread)] = np.nan  # squares too large for float32 are told, not divided away
+    constant = spread <= 1e-7 * largest
+    if standardize:
+        block /= np.where(constant, 1, spread)
+    block[:, constant] = 0
+    return int(constant.sum())
 
 
 def _decompose(
