@@ -16,7 +16,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -45,14 +45,30 @@ class Contender:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a contender that runs in a process of its own (or prepares first) measured of itself, and its result."""
+
+    seconds: float
+    peak_mb: float
+    result: Any
+
+
+@dataclass(frozen=True)
 class Case:
-    """agreement: says how far the results of a rival (by its place) and ours agree, from both return values."""
+    """agreement: says how far the results of a rival (by its place) and ours agree, from both return values.
+
+    n_items, unit: what the work consists of, for a column of items per second
+    absent: rivals that can't be run here, and why
+    """
 
     title: str
     ours: Contender
     rivals: Sequence[Contender]
     agreement: Callable[[Any, Any], str] | None = None
     target: str = ""
+    n_items: int = 0
+    unit: str = ""
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,7 +84,12 @@ class Timing:
         return {"name": self.name, "share": self.share, "n": len(self.seconds), "peak_mb": self.peak_mb, **spread}
 
 
-def main(name: str, cases: Callable[[bool], Sequence[Case]], extra: Callable[[], dict[str, Any]] | None = None) -> None:
+def main(
+    name: str,
+    cases: Callable[[bool], Iterable[Case]],
+    extra: Callable[[], dict[str, Any]] | None = None,
+    note: str = "",
+) -> None:
     """Command line of a benchmark: --quick for small sizes, --only for cases whose title contains a word."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="small sizes, two repeats, nothing written")
@@ -78,7 +99,13 @@ def main(name: str, cases: Callable[[bool], Sequence[Case]], extra: Callable[[],
     repeats = 2 if arguments.quick else 5
     with threadpool_limits(1):
         measured = [measure(case, repeats) for case in cases(arguments.quick) if arguments.only in case.title]
-    document = {"machine": started, "load_after": os.getloadavg(), "extra": extra() if extra else {}, "cases": measured}
+    document = {
+        "machine": started,
+        "load_after": os.getloadavg(),
+        "note": note,
+        "extra": extra() if extra else {},
+        "cases": measured,
+    }
     table = markdown(name, document)
     print(table)
     if not (arguments.quick or arguments.only):
@@ -93,12 +120,15 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     timings = [Timing(contender.name, contender.share) for contender in contenders]
     for contender, timing in zip(contenders, timings):
         timing.peak_mb, timing.result = _peak_memory(contender.run)
+        if isinstance(timing.result, Measured):
+            timing.peak_mb, timing.result = timing.result.peak_mb, timing.result.result
     for repeat in range(repeats):
         for contender, timing in zip(contenders, timings):
             if repeat < contender.repeats:
                 start = time.perf_counter()
-                contender.run()
-                timing.seconds.append((time.perf_counter() - start) / contender.share)
+                result = contender.run()
+                seconds = result.seconds if isinstance(result, Measured) else time.perf_counter() - start
+                timing.seconds.append(seconds / contender.share)
     print(f"{case.title}: {statistics.median(timings[0].seconds):.3g} s", file=sys.stderr, flush=True)
     ours, rivals = timings[0], timings[1:]
     rows = []
@@ -107,7 +137,8 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
         ratio = {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
         agreement = case.agreement(ours.result, rival.result) if case.agreement else ""
         rows.append({**rival.summary(), "ratio": ratio, "agreement": agreement})
-    return {"title": case.title, "target": case.target, "ours": ours.summary(), "rivals": rows}
+    counted = {"n_items": case.n_items, "unit": case.unit, "absent": dict(case.absent)}
+    return {"title": case.title, "target": case.target, **counted, "ours": ours.summary(), "rivals": rows}
 
 
 def markdown(name: str, document: dict[str, Any]) -> str:
@@ -120,26 +151,33 @@ def markdown(name: str, document: dict[str, Any]) -> str:
         f"{machine['python']}; " + ", ".join(f"{key} {value}" for key, value in machine["versions"].items()) + ".",
         f"Load of the machine before and after: {machine['load'][0]:.1f}, {document['load_after'][0]:.1f}.",
         "Seconds are medians (min-max) of interleaved repeats after a warm-up; times faster is the rival's time "
-        "over ours, repeat by repeat; memory is the peak beyond the input in the calling process. Where a share "
-        "stands, the rival did that share of the voxels and its time is scaled up linearly. One BLAS thread for each "
-        "process, unless a name says otherwise.",
+        "over ours, repeat by repeat; memory is the peak beyond the input in the calling process, unless said "
+        "otherwise. Where a share stands, the rival did that share of the work and its time is scaled up linearly. "
+        "One BLAS thread for each process, unless a name says otherwise. " + document["note"],
         "",
         *(f"- {key}: {value}" for key, value in document["extra"].items()),
         "",
-        "| case | who | s | times faster | memory, MB | agreement |",
-        "|---|---|---|---|---|---|",
+        "| case | who | s | a second | times faster | memory, MB | agreement |",
+        "|---|---|---|---|---|---|---|",
     ]
     for case in document["cases"]:
         title = case["title"] + (f" (target {case['target']})" if case["target"] else "")
         ours = case["ours"]
-        lines.append(f"| {title} | **{ours['name']}** | {_spread(ours)} | | {ours['peak_mb']:.0f} | |")
+        lines.append(
+            f"| {title} | **{ours['name']}** | {_spread(ours)} | {_rate(case, ours)} | | {ours['peak_mb']:.0f} | |"
+        )
         for rival in case["rivals"]:
             share = f" (share {rival['share']:.2g})" if rival["share"] < 1 else ""
             lines.append(
-                f"| | {rival['name']}{share} | {_spread(rival)} | {_spread(rival['ratio'])} "
+                f"| | {rival['name']}{share} | {_spread(rival)} | {_rate(case, rival)} | {_spread(rival['ratio'])} "
                 f"| {rival['peak_mb']:.0f} | {rival['agreement']} |"
             )
+        lines += [f"| | {name} | {reason} | | | | |" for name, reason in case["absent"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _rate(case: dict[str, Any], timing: dict[str, Any]) -> str:
+    return f"{case['n_items'] / timing['median']:.3g} {case['unit']}" if case["n_items"] else ""
 
 
 def _spread(values: dict[str, Any]) -> str:
