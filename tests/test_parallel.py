@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -260,3 +261,18 @@ def test_workers_that_keep_dying_on_a_task(cluster, monkeypatch):
         parallel.context(settings("dask", 1, cluster.scheduler_address)),
     ):
         run([joblib.delayed(lambda: os.kill(os.getpid(), signal.SIGKILL))()])
+
+
+def test_a_scheduler_that_goes_away(monkeypatch, tmp_path):
+    from distributed import LocalCluster
+
+    monkeypatch.chdir(tmp_path)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=":0") as short,
+        pytest.raises(InputError, match="went away; start it again, then `dvc repro`"),
+        parallel.context(settings("dask", 1, short.scheduler_address)),
+    ):
+        results = joblib.Parallel(return_as="generator")(joblib.delayed(time.sleep)(0.05) for _ in range(200))
+        next(results)
+        short.close()
+        list(results)

@@ -61,8 +61,8 @@ def workers(scheduler: str, unfinished: Path) -> Iterator[tuple[Backend, int]]:
                 ) from error
             except FutureCancelledError as error:
                 raise InputError(
-                    f"parallel.scheduler {scheduler} went away ({error}); start it again, then `dvc repro`: stages "
-                    "that are done are not run again"
+                    f"parallel.scheduler {scheduler} went away; start it again, then `dvc repro`: stages that are done "
+                    "are not run again"
                 ) from error
 
 
