@@ -22,8 +22,6 @@ from cinevox import params as params_module
 from cinevox.errors import InputError
 from cinevox.paths import Paths
 
-UNTRACKED = ("parallel",)  # changes how fast a result comes, never the result
-
 
 @dataclass(frozen=True)
 class Run:

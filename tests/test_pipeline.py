@@ -22,7 +22,6 @@ PLUMBING = {
     "cluster", "datasets", "networks", "regressors",
 }  # fmt: skip
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
-ITEMS = {"key": "KEY", "item": "KEY", "item.n_frames": "KEY", "item.network": "KEY", "item.track": "KEY"}
 
 
 @cache
