@@ -11,7 +11,7 @@ from cinevox.responses import side_by_side
 
 
 def main(run: Run) -> None:
-    source, target = run.paths.fits(run.instance), run.paths.scores(run.instance)
+    source, target = run.paths.predictions(run.instance), run.paths.scores(run.instance)
     index = predictions.read_index(source)
     track, settings = index.provenance["track"], run.params.scores
     reliability = io.read_arrays(run.paths.ceiling(track) / "reliability.npz")

@@ -10,6 +10,7 @@ def main(run: Run) -> None:
     source = run.paths.scores(run.instance)
     index = predictions.read_index(source)
     policy = run.params.selection.policy
+    chosen_on = {index.provenance.get("chosen_on"), policy if len(index.spaces) > 1 else None}
     rois, subjects = (pd.read_csv(source / f"{name}.csv") for name in ("rois", "subjects"))
     replicates = io.read_arrays(source / "replicates.npz")
     network = plugins.load("cinevox.networks", index.provenance["network"])
@@ -22,7 +23,7 @@ def main(run: Run) -> None:
             dict(zip(index.spaces, drawn)),
             run.params.scores.confidence,
         )
-        | {"chosen_here": policy == "validation" == name and len(index.spaces) > 1}
+        | {"chosen_here": name in chosen_on}
         for name, drawn in replicates.items()
     }
     io.write_json(

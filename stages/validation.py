@@ -8,7 +8,7 @@ from cinevox.validation import check_folder, check_plugins
 
 def main(run: Run) -> None:
     params, target = run.params, io.folder(run.paths.validation)
-    check_plugins(params.dataset.name, params.networks, params.regressors)
+    check_plugins(params.dataset.name, params.networks, params.regressors, params.bases)
     found = check_folder(params.dataset, params.validation, docs=target / "data_docs")
     io.write_json(target / "summary.json", found.to_json())
     for check in found.warnings:
@@ -20,4 +20,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "validation", "networks", "regressors")
+    stage(main, "dataset", "validation", "networks", "regressors", "bases")

@@ -18,3 +18,8 @@ def rng():
 @pytest.fixture(scope="session")
 def default_params():
     return params.load(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def paper_params():
+    return params.load(ROOT / "params.paper.yaml")

@@ -206,7 +206,7 @@ def test_what_cannot_be_prepared(frames, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     for device in ("cuda", "mps"):
-        with pytest.raises(features.FeaturesError, match=f"features.device is {device}, and this machine has cpu"):
+        with pytest.raises(features.FeaturesError, match=f"device is {device}, and this machine has cpu"):
             prepared(frames, device=device)
     assert prepared(frames, device="auto").device == "cpu"
     with pytest.raises(

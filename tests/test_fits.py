@@ -6,6 +6,7 @@ from joblib import parallel_config
 from sklearn.linear_model import LinearRegression
 
 from cinevox import fits
+from cinevox.errors import InputError
 from cinevox.params import Splits
 from cinevox.regressors import RegressorSpec
 from cinevox.responses import Block, Columns
@@ -47,8 +48,8 @@ def measured(rng):
     return rng.standard_normal((30, 9)).astype(np.float32)
 
 
-def run(spaces, layers, measured, joint=False, batch_voxels=4, offset=0.0):
-    spec = RegressorSpec("recorder", Recorder, joint)
+def run(spaces, layers, measured, voxels="batch", batch_voxels=4, offset=0.0):
+    spec = RegressorSpec("recorder", Recorder, voxels)
     found = fits.fit(spaces, layers, measured, COLUMNS, SPLIT, 3, spec, {"offset": offset}, batch_voxels)
     return {result.space.name: result for result in found}
 
@@ -72,9 +73,9 @@ def test_held_out_responses_and_features_do_not_reach_the_fit(layers, measured):
     np.testing.assert_array_equal(run(spaces, layers, measured)["a+b"].predicted["test"], before)
 
 
-@pytest.mark.parametrize(("joint", "together"), [(False, [4, 4, 1]), (True, [3, 4, 2])])
-def test_batches_bound_the_voxels_and_joint_ones_follow_the_rois(layers, measured, joint, together):
-    (result,) = run([Space(("a",))], layers, measured, joint).values()
+@pytest.mark.parametrize(("voxels", "together"), [("batch", [4, 4, 1]), ("roi", [3, 4, 2]), ("all", [9])])
+def test_batches_bound_the_voxels_or_follow_the_rois_or_are_one(layers, measured, voxels, together):
+    (result,) = run([Space(("a",))], layers, measured, voxels).values()
     assert result.diagnostics["flag"] == len(together)
     assert result.diagnostics["n_voxels_together"]["max"] == max(together)
     assert result.predicted["test"].shape == (6, 9)
@@ -105,3 +106,10 @@ def test_layers_stand_side_by_side_one_band_each(layers):
 def test_a_single_raw_layer_is_passed_through_without_a_copy(layers):
     X, _ = fits.feature_matrix(Space(("a",), raw=True), [layers["a"]], SPLIT)
     assert np.shares_memory(X, layers["a"])
+
+
+def test_too_many_features_are_refused_before_the_first_fit(layers, measured):
+    spec = RegressorSpec("recorder", Recorder, max_features=13)
+    spaces = [Space(("b",), degree=2), Space(("a",), degree=2)]  # 9 and 14 features
+    with pytest.raises(InputError, match=r"recorder takes at most 13 features, and 1 of 2 .*: a 14\. Reduce them"):
+        fits.fit(spaces, layers, measured, COLUMNS, SPLIT, 3, spec, {}, 4)

@@ -132,7 +132,7 @@ def once_deadly(flag):
         def predict(self, X):
             return self.inner.predict(X)
 
-    return RegressorSpec("deadly", Deadly, joint=True)
+    return RegressorSpec("deadly", Deadly, voxels="roi")
 
 
 def fitted(layers, measured, spec):

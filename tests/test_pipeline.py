@@ -21,12 +21,17 @@ PLUMBING = {
     "__init__", "errors", "io", "parallel", "params", "paths", "pickles", "plugins", "predictions", "responses",
     "cluster", "datasets", "networks", "regressors",
 }  # fmt: skip
-STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
+SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
+STAGES = sorted(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])  # scores, scores-roiwise, ...
 
 
 @cache
 def flow():
     return yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def script(stage):
+    return ROOT / "stages" / f"{stage.partition('-')[0]}.py"
 
 
 def body(stage):
@@ -45,7 +50,7 @@ def outputs(stage):
 
 def declared_sections(stage):
     """Arguments of the script's `stage(main, ...)` call."""
-    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
+    tree = ast.parse(script(stage).read_text())
     (call,) = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "stage"]
     found = set()
     for argument in call.args[1:]:
@@ -84,13 +89,21 @@ def closure(path):
 
 
 def test_every_script_is_a_stage_and_every_stage_a_script():
-    assert sorted(flow()) == STAGES
+    assert sorted({script(stage).stem for stage in STAGES}) == SCRIPTS
+
+
+@pytest.mark.parametrize("step", ["scores", "selection"])
+def test_transfer_networks_are_scored_as_fits_are(step):
+    text = yaml.dump(body(f"{step}-roiwise")).replace("data/transfer", "data/fits")
+    plain, other = yaml.safe_load(text), body(step)
+    assert {**plain, "desc": ""} == {**other, "desc": ""}
+    assert flow()[f"{step}-roiwise"]["foreach"] == "${experiments.roiwise}"
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_command_runs_the_script_of_that_name(stage):
     command = body(stage)["cmd"]
-    assert re.fullmatch(rf"python stages/{stage}\.py( \$\{{(key|item)\}})?", command)
+    assert re.fullmatch(rf"python stages/{script(stage).name}( \$\{{(key|item)\}})?", command)
     assert ("foreach" in flow()[stage]) == ("${" in command)
 
 
@@ -106,15 +119,14 @@ def test_the_sections_a_script_reads_are_the_ones_dvc_watches(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_modules_that_can_change_a_number_are_dependencies(stage):
-    script = ROOT / "stages" / f"{stage}.py"
-    needed = {name for name in closure(script) if name.split(".")[0] not in PLUMBING and "." not in name}
+    needed = {name for name in closure(script(stage)) if name.split(".")[0] not in PLUMBING and "." not in name}
     listed = {
         path.removeprefix("src/cinevox/").removesuffix(".py")
         for path in names(body(stage)["deps"])
         if path.startswith("src/cinevox/") and path.count("/") == 2
     }
     assert needed <= listed
-    assert f"stages/{stage}.py" in body(stage)["deps"]
+    assert f"stages/{script(stage).name}" in body(stage)["deps"]
 
 
 @pytest.mark.parametrize(("stage", "package"), [("features", "networks"), ("fits", "regressors")])
@@ -139,12 +151,15 @@ def test_outputs_lie_where_paths_says():
         "reduction": [paths.reduction("KEY")],
         "ceiling": [paths.ceiling("KEY")],
         "fits": [paths.fits("KEY")],
+        "bases": [paths.base("KEY")],
+        "transfer": [paths.transfer("KEY")],
         "scores": [paths.scores("KEY")],
         "selection": [paths.selection("KEY"), paths.metrics("KEY")],
         "report": [paths.report],
         "tracking": [paths.tracking / "synced.json"],
         "gate": [paths.gate],
     }
+    expected |= {f"{step}-roiwise": expected[step] for step in ("scores", "selection")}
     found = {stage: [re.sub(r"\$\{(key|item)\}", "KEY", out) for out in outputs(stage)] for stage in flow()}
     assert found == {stage: [path.as_posix() for path in paths] for stage, paths in expected.items()}
 
@@ -153,7 +168,7 @@ def test_outputs_lie_where_paths_says():
 def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
     made = {re.sub(r"\$\{.*?\}", "KEY", out) for other in flow() for out in outputs(other)}
     for path in names(body(stage)["deps"]):
-        plain = re.sub(r"\$\{.*?\}", "KEY", path)
+        plain = re.sub(r"(\$\{.*?\}-?)+", "KEY", path)
         if plain.startswith("KEY") or plain in ("metrics", "data/scores", "data/selection", "data/ceiling"):
             continue  # the data set's own folder, or a folder that several instances share
         if plain.startswith("data/"):
@@ -162,7 +177,7 @@ def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
             assert (ROOT / plain).exists(), f"{stage} depends on {path}, which is not there"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", SCRIPTS)
 def test_stage_scripts_stay_thin(stage):
     assert len((ROOT / "stages" / f"{stage}.py").read_text().splitlines()) <= 60
 

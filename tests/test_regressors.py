@@ -59,7 +59,7 @@ def test_duplicated_features_predict_alike(name):
         np.testing.assert_allclose(prediction, fitted(name, X, Y).predict(X[:10]), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not plugins.load("cinevox.regressors", name).joint])
+@pytest.mark.parametrize("name", [name for name in NAMES if plugins.load("cinevox.regressors", name).voxels != "roi"])
 def test_a_voxel_does_not_depend_on_its_neighbours(name):
     X, Y = problem("correlated", n_voxels=40)
     whole = fitted(name, X, Y).predict(X[:10])

@@ -51,7 +51,12 @@ def _regressors(_: argparse.Namespace) -> None:
     for name in plugins.names("cinevox.regressors"):
         spec = plugins.load("cinevox.regressors", name)
         options = ", ".join(f"{key} {value}" for key, value in used[name].items()) if name in used else "–"
-        table.add_row(name, spec.title, "an ROI together" if spec.joint else "one by one", options or "none")
+        table.add_row(
+            name,
+            spec.title,
+            {"batch": "one by one", "roi": "an ROI together", "all": "all together"}[spec.voxels],
+            options or "none",
+        )
     _show(table)
 
 
@@ -138,8 +143,9 @@ def _sync(_: argparse.Namespace) -> None:
     settings = params.load(paths.params)
     rows = settings.experiments.rows
     there = {name: row for name, row in rows.items() if (paths.selection(name) / "selection.json").is_file()}
-    experiments = settings.experiments.model_copy(update={"voxelwise": there})
-    print(tracking.bring_up_to_date(paths, settings.model_copy(update={"experiments": experiments})))
+    print(
+        tracking.bring_up_to_date(paths, settings.model_copy(update={"experiments": settings.experiments.only(there)}))
+    )
     if len(there) < len(rows):
         print(f"Not run yet: {', '.join(name for name in rows if name not in there)}.")
 

@@ -135,12 +135,11 @@ def _activations_of(readers: _Readers, frames: Frames, clips: Sequence[str]) -> 
     extraction, reader = readers.extraction, readers.here()
     size = extraction.clips_per_batch
     batches = [reader(frames[start : start + size]) for start in range(0, len(frames), size)]
-    found = {layer: np.concatenate([batch[layer] for batch in batches]) for layer in extraction.layers}
-    with np.errstate(over="ignore"):
-        stored = {layer: values.astype(extraction.settings.storage, copy=False) for layer, values in found.items()}
-    faults = []
-    for layer, values in stored.items():
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+    stored, faults = {}, []
+    for layer in extraction.layers:
+        values, finite = ([batch[layer][part] for batch in batches] for part in (0, 1))
+        stored[layer] = values[0] if len(values) == 1 else np.concatenate(values)
+        bad = np.flatnonzero(~np.concatenate(finite))
         if len(bad):
             faults.append(f"  {layer}: {', '.join(clips[int(index)] for index in bad)}")
     if faults:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import comb
 from typing import Any
 
 import joblib
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import PolynomialFeatures
 
-from cinevox.regressors import RegressorSpec
+from cinevox.errors import InputError
+from cinevox.regressors import FEWER_FEATURES, RegressorSpec
 from cinevox.responses import Columns
 from cinevox.spaces import Space
 from cinevox.splits import Split, folds
@@ -46,14 +48,54 @@ def fit(
 ) -> Iterator[Fit]:
     """Fit every candidate on the training clips and predict the validation and test clips.
 
-    A task is one space and one batch of voxels; workers take them in turn, and a space is yielded as soon as
-    its last batch is done. Voxels don't influence each other, except within an ROI where the regressor is
-    joint: there a batch is a block, one subject's ROI. Nothing sees a clip outside `split.train` in fitting.
+    A task is one space and one batch of voxels (`RegressorSpec.voxels`: some of them, an ROI of one subject, or
+    all); workers take them in turn, and a space is yielded as soon as its last batch is done. Nothing sees a
+    clip outside `split.train` in fitting.
 
     layers: layer -> (n_clips, n_features), components or raw, of all clips
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
+
+    Raises
+    ------
+    InputError
+        A space has more features than the regressor can take; before the first fit.
     """
-    batches = list(columns.slices) if spec.joint else _batches(columns.n_voxels, batch_voxels)
+    _check_sizes(spaces, layers, spec)
+    return _fit(spaces, layers, measured, columns, split, n_folds, spec, options, batch_voxels)
+
+
+def _check_sizes(spaces: Sequence[Space], layers: Mapping[str, Floats], spec: RegressorSpec) -> None:
+    sizes = {space.name: _n_features(space, layers) for space in spaces}
+    if spec.max_features is not None and (large := {k: n for k, n in sizes.items() if n > spec.max_features}):
+        listed = ", ".join(f"{name} {n:,}" for name, n in large.items())
+        raise InputError(
+            f"{spec.title} takes at most {spec.max_features:,} features, and {len(large)} of {len(sizes)} feature "
+            f"spaces have more: {listed}. {FEWER_FEATURES.capitalize()}"
+        )
+
+
+def _n_features(space: Space, layers: Mapping[str, Floats]) -> int:
+    """All products of up to `degree` of n features: C(n + degree, degree) - 1."""
+    n = sum(int(np.prod(layers[layer].shape[1:])) for layer in space.layers)
+    return comb(n + space.degree, space.degree) - 1
+
+
+def _fit(
+    spaces: Sequence[Space],
+    layers: Mapping[str, Floats],
+    measured: NDArray[np.float32],
+    columns: Columns,
+    split: Split,
+    n_folds: int,
+    spec: RegressorSpec,
+    options: Mapping[str, Any],
+    batch_voxels: int,
+) -> Iterator[Fit]:
+    batches = {
+        "batch": lambda: _batches(columns.n_voxels, batch_voxels),
+        "roi": lambda: list(columns.slices),
+        "all": lambda: [slice(0, columns.n_voxels)],
+    }[spec.voxels]()
     responses = [measured[split.train, batch] for batch in batches]  # made once: workers get each array once
     tasks = (
         joblib.delayed(_fit_batch)(space, [layers[layer] for layer in space.layers], Y, split, n_folds, spec, options)

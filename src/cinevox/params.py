@@ -7,6 +7,7 @@ together, by its dotted name. What a parameter means is said once, in params.yam
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,11 +22,13 @@ WHOLE_BRAIN = "WB"
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Scalar = float | int | str | bool | None | list[float] | list[str]
 Options = dict[str, Scalar]
 Weights = Literal["package", "pretrained", "file", "random"]
 Track = Literal["mini", "full"]
 
+BASE_GRAMMAR = re.compile(r"frozen|tuned(?P<n_tuned>[1-9])")
 FEATURES_GRAMMAR = re.compile(r"(?P<group>layer|pair|all)(?P<raw>_raw)?(?:_poly(?P<degree>[2-9]))?")
 
 
@@ -143,6 +146,54 @@ class Fits(Section):
     batch_voxels: Positive
 
 
+class Base(Section):
+    """The part of a network under the heads: whose activations of every frame are kept."""
+
+    network: str
+    features: str
+    n_frames: Positive
+
+    @model_validator(mode="after")
+    def _known_grammar(self) -> Base:
+        _check_base(self.features)
+        return self
+
+    @property
+    def name(self) -> str:
+        return f"{self.network}-{self.features}"
+
+    @property
+    def n_tuned(self) -> int:
+        """How many of the last blocks are trained too."""
+        match = BASE_GRAMMAR.fullmatch(self.features)
+        return int(match["n_tuned"] or 0) if match else 0
+
+
+class Head(Section):
+    """What is trained on top of a base, for every ROI of every subject."""
+
+    lstm: list[Positive]
+    voxel_lstm: bool
+    fully_connected: list[Positive]
+    lstm_dropout: Share
+    dropout: Share
+    sequence: Literal["frame", "clip"]
+
+
+class Transfer(Section):
+    n_epochs: Positive
+    batch_clips: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    mse_weight: Annotated[float, Field(ge=0)]
+    voxel_weights: Literal["equal", "reliability"]
+    patience: Positive | None
+    rois_at_once: Positive
+    compute: Literal["float32", "bfloat16"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    keep_weights: bool
+    seed: Seed
+
+
 class Row(Section):
     """One line of the paper's tables: what is fitted to which responses."""
 
@@ -152,8 +203,16 @@ class Row(Section):
     regressor: str
     reported: float | None
 
+    @property
+    def name(self) -> str:
+        return f"{self.track}-{self.network}-{self.features}-{self.regressor}"
+
+
+class VoxelwiseRow(Row):
+    """A regressor on each candidate feature space of a network."""
+
     @model_validator(mode="after")
-    def _known_grammar(self) -> Row:
+    def _known_grammar(self) -> VoxelwiseRow:
         if not FEATURES_GRAMMAR.fullmatch(self.features):
             raise ValueError(
                 f"features is {self.features!r}; expected layer, pair or all, "
@@ -161,24 +220,40 @@ class Row(Section):
             )
         return self
 
+
+class RoiwiseRow(Row):
+    """A transfer network per ROI; its regressor is a head, its features a frozen or partly tuned base."""
+
+    @model_validator(mode="after")
+    def _known_grammar(self) -> RoiwiseRow:
+        _check_base(self.features)
+        return self
+
     @property
-    def name(self) -> str:
-        return f"{self.track}-{self.network}-{self.features}-{self.regressor}"
+    def base(self) -> str:
+        return f"{self.network}-{self.features}"
 
 
 class Experiments(Section):
-    voxelwise: dict[str, Row]
+    voxelwise: dict[str, VoxelwiseRow]
+    roiwise: dict[str, RoiwiseRow]
 
     @model_validator(mode="after")
     def _names_say_what_rows_are(self) -> Experiments:
-        wrong = [f"{key} is {row.name}" for key, row in self.voxelwise.items() if key != row.name]
+        wrong = [f"{key} is {row.name}" for key, row in self.rows.items() if key != row.name]
         if wrong:
             raise ValueError("a row's key is <track>-<network>-<features>-<regressor>; " + "; ".join(wrong))
         return self
 
     @property
     def rows(self) -> dict[str, Row]:
-        return self.voxelwise
+        return {**self.voxelwise, **self.roiwise}
+
+    def only(self, names: Iterable[str]) -> Experiments:
+        """The same without the rows that are not named."""
+        kept = set(names)
+        groups = {group: {k: row for k, row in rows.items() if k in kept} for group, rows in self}
+        return self.model_copy(update=groups)
 
 
 class Scores(Section):
@@ -232,6 +307,9 @@ class Params(Section):
     ceiling: Ceiling
     regressors: dict[str, dict[str, Scalar | dict[str, Options]]]
     fits: Fits
+    bases: dict[str, Base]
+    heads: dict[str, Head]
+    transfer: Transfer
     experiments: Experiments
     scores: Scores
     selection: Selection
@@ -247,11 +325,18 @@ class Params(Section):
             for name, network in self.networks.items()
             if network.n_frames not in self.frames.counts
         ]
+        faults += self._base_faults()
         rows = self.experiments.rows
         for name, row in rows.items():
             if row.track not in self.dataset.tracks:
                 faults.append(f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})")
-            for section, key in (("networks", row.network), ("regressors", row.regressor)):
+            wanted = {"networks": row.network}
+            wanted |= (
+                {"heads": row.regressor, "bases": row.base}
+                if isinstance(row, RoiwiseRow)
+                else {"regressors": row.regressor}
+            )
+            for section, key in wanted.items():
                 known = sorted(getattr(self, section))
                 if key not in known:
                     faults.append(f"row {name}: {key} is not a key of {section} ({', '.join(known)})")
@@ -260,6 +345,23 @@ class Params(Section):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _base_faults(self) -> Iterator[str]:
+        for name, base in self.bases.items():
+            if name != base.name:
+                yield f"bases.{name}: a base's key is <network>-<features>, here {base.name}"
+            if base.network not in self.networks:
+                yield f"bases.{name}: {base.network} is not a key of networks ({', '.join(sorted(self.networks))})"
+            if base.n_frames not in self.frames.counts:
+                yield f"bases.{name}.n_frames is {base.n_frames}, and frames.counts has {self.frames.counts}"
+
+
+def _check_base(features: str) -> None:
+    if not BASE_GRAMMAR.fullmatch(features):
+        raise ValueError(
+            f"features is {features!r}; expected frozen, or tuned1, tuned2, ... "
+            "where so many of the base's last blocks are trained too"
+        )
 
 
 def load(path: Path) -> Params:

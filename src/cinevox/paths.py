@@ -50,6 +50,17 @@ class Paths:
     def fits(self, row: str) -> Path:
         return self.data / "fits" / row
 
+    def base(self, name: str) -> Path:
+        return self.data / "bases" / name
+
+    def transfer(self, row: str) -> Path:
+        return self.data / "transfer" / row
+
+    def predictions(self, row: str) -> Path:
+        """What the scores of a row are of: its third word says whether it was fitted or is a transfer network."""
+        word = row.split("-")[2]
+        return self.transfer(row) if word.startswith(("frozen", "tuned")) else self.fits(row)
+
     def scores(self, row: str) -> Path:
         return self.data / "scores" / row
 

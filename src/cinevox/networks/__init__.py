@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cinevox.errors import InputError
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -49,6 +51,8 @@ class NetworkSpec:
     mean, std: of the RGB channels on the scale 0 to 1, as the weights were trained with
     input_size: height and width in pixels that the weights were trained with
     adapt: turns what a checkpoint holds into the module's state dict, where the two differ
+    base: blocks of modules that, one after another, make up the network without its classifier: what transfer
+        networks stand on; empty where it is no such chain
     randomize: draws what random weights need beyond the usual initialisation (a fixed filter bank)
     """
 
@@ -64,7 +68,27 @@ class NetworkSpec:
     std: tuple[float, float, float] = IMAGENET_STD
     input_size: int = 224
     adapt: Callable[[Any, nn.Module], Mapping[str, torch.Tensor]] | None = None
+    base: tuple[tuple[str, ...], ...] = ()
     randomize: Callable[[nn.Module, torch.Generator], None] | None = None
+
+    def divided(self, n_tuned: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Modules of `base` in the order of the forward pass: the frozen ones, and the last `n_tuned` blocks'.
+
+        Raises
+        ------
+        InputError
+            The network has no base, or no frozen block would be left.
+        """
+        if not self.base:
+            raise InputError(f"{self.title} is no chain of blocks, so it cannot be a base (NetworkSpec.base)")
+        if n_tuned >= len(self.base):
+            raise InputError(
+                f"{self.title} has {len(self.base)} blocks, and {n_tuned} are to be tuned; "
+                f"expected at most tuned{len(self.base) - 1}"
+            )
+        blocks = self.base[: len(self.base) - n_tuned], self.base[len(self.base) - n_tuned :]
+        frozen, tuned = (tuple(name for block in part for name in block) for part in blocks)
+        return frozen, tuned
 
 
 def per_roi(wb: str, v1: str, v2_v3: str, v4: str, loc_eba_ffa: str, ppa: str, sts: str) -> dict[str, str]:

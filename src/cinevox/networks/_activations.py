@@ -74,8 +74,9 @@ class Reader:
         tensors = [*self._module.parameters(), *self._module.buffers()]
         return copy.deepcopy(self, {id(tensor): tensor for tensor in tensors})
 
-    def __call__(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Frames (n_clips, n_frames, height, width, 3) to layer -> (n_clips, [n_frames,] n_features), float32.
+    def __call__(self, frames: NDArray[np.uint8]) -> dict[str, tuple[NDArray[np.floating], NDArray[np.bool_]]]:
+        """Frames (n_clips, n_frames, height, width, 3) to layer -> (n_clips, [n_frames,] n_features), and which clips
+        are finite in the storage type.
 
         At most `batch_size` frames pass the network at once; more than one clip only where they all fit.
         """
@@ -84,7 +85,12 @@ class Reader:
         with one_thread(), self._precision():
             parts = [self._forward(frames[:, start : start + step]) for start in range(0, n_frames, step)]
             reduced = {layer: self._over_frames([part[layer] for part in parts], n_frames) for layer in self._layers}
-        return {layer: values.cpu().numpy() for layer, values in reduced.items()}
+        return {layer: self._stored(values) for layer, values in reduced.items()}
+
+    def _stored(self, values: torch.Tensor) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+        storage = getattr(torch, self._settings.storage)
+        finite = values.abs().flatten(1).amax(dim=1) <= torch.finfo(storage).max  # NaN is not
+        return values.to(storage).cpu().numpy(), finite.cpu().numpy()
 
     def _forward(self, frames: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
         """One pass; layer -> (n_clips, 1 or n_frames, n_features): sum, maximum or every frame."""
@@ -119,7 +125,7 @@ class Reader:
         return values
 
     def _over_frames(self, parts: Sequence[torch.Tensor], n_frames: int) -> torch.Tensor:
-        together = torch.cat(list(parts), dim=1)
+        together = parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
         match self._settings.over_frames:
             case "mean":
                 return together.sum(dim=1).div(n_frames)

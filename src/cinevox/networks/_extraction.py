@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,8 @@ class Extraction:
         return spec
 
     @cached_property
-    def n_features(self) -> dict[str, int]:
-        """Activations of one frame in each layer, found without computing them."""
+    def frame_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each layer's output for one frame, (channels, height, width) or (n,), found without computing it."""
         module = _loading.skeleton(self.spec)
         _, height, width, _ = self.frame_shape
         frame = torch.empty(1, 3, height, width, device="meta")
@@ -57,7 +58,12 @@ class Extraction:
                 f"{self.network}: frames of {height} x {width} pixels do not fit it ({error}); "
                 f"expected frames.size {self.spec.input_size}"
             ) from None
-        return {layer: outputs[layer].numel() for layer in self.layers}
+        return {layer: tuple(outputs[layer].shape[1:]) for layer in self.layers}
+
+    @property
+    def n_features(self) -> dict[str, int]:
+        """Activations of one frame in each layer."""
+        return {layer: prod(shape) for layer, shape in self.frame_shapes.items()}
 
     def shape(self, layer: str, n_clips: int) -> tuple[int, ...]:
         """Of a layer's array: (n_clips, n_features), with n_frames in the middle where every frame is kept."""
@@ -130,19 +136,26 @@ def prepare(
             f"{network}: no layer {', '.join(unknown)}; its own are {', '.join(spec.layers)}, "
             f"and any module of it can be named ({len(known)} in all)"
         )
-    device = _device(settings.device)
+    device = find_device(settings.device)
     extraction = Extraction(
         network, _weights.locate(network, spec, weights), wanted, settings, device, tuple(frame_shape)
     )
-    _ = extraction.n_features
+    _ = extraction.frame_shapes
     return extraction
 
 
-def _device(asked: str) -> str:
+def find_device(asked: str) -> str:
+    """The torch device of a `device` parameter.
+
+    Raises
+    ------
+    FeaturesError
+        It is not there.
+    """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if asked == "auto":
         return next(device for device in ("cuda", "mps", "cpu") if there[device])
     if not there[asked]:
         found = ", ".join(device for device, is_there in there.items() if is_there)
-        raise FeaturesError(f"features.device is {asked}, and this machine has {found}; choose one of these, or auto")
+        raise FeaturesError(f"device is {asked}, and this machine has {found}; choose one of these, or auto")
     return asked

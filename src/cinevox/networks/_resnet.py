@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # The stem after its max pool, the four stages after the last block's ReLU, the class scores.
 LAYERS_18 = ("maxpool", "layer1", "layer2", "layer3", "layer4", "fc")
+# The network without its mean over positions and its class scores; ResNet-50 has the same parts.
+BASE = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 PER_ROI_18: Mapping[str, str] = per_roi(
     wb="fc", v1="layer3", v2_v3="layer3", v4="layer4", loc_eba_ffa="fc", ppa="fc", sts="fc"
 )

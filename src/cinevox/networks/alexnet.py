@@ -23,6 +23,13 @@ LAYERS = (
     "classifier.5",
     "classifier.6",
 )
+BASE = (
+    ("features.0", "features.1", "features.2"),
+    ("features.3", "features.4", "features.5"),
+    ("features.6", "features.7"),
+    ("features.8", "features.9"),
+    ("features.10", "features.11", "features.12", "avgpool"),
+)
 
 
 def build() -> nn.Module:
@@ -35,6 +42,7 @@ SPEC = NetworkSpec(
     title="AlexNet",
     build=build,
     layers=LAYERS,
+    base=BASE,
     layer_per_roi=per_roi(
         wb=LAYERS[4],
         v1=LAYERS[1],

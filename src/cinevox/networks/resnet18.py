@@ -6,12 +6,13 @@ Six layers: the stem after its max pool, the four stages after their last ReLU, 
 from __future__ import annotations
 
 from cinevox.networks import NetworkSpec, WeightsSource
-from cinevox.networks._resnet import LAYERS_18, PER_ROI_18, build_18
+from cinevox.networks._resnet import BASE, LAYERS_18, PER_ROI_18, build_18
 
 SPEC = NetworkSpec(
     title="ResNet-18",
     build=build_18,
     layers=LAYERS_18,
+    base=BASE,
     layer_per_roi=PER_ROI_18,
     published_layers=True,
     source=WeightsSource(

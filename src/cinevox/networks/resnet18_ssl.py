@@ -6,12 +6,13 @@ Yalniz et al. 2019, arXiv:1905.00546. Layers as in `resnet18`.
 from __future__ import annotations
 
 from cinevox.networks import NetworkSpec, WeightsSource
-from cinevox.networks._resnet import LAYERS_18, PER_ROI_18, build_18
+from cinevox.networks._resnet import BASE, LAYERS_18, PER_ROI_18, build_18
 
 SPEC = NetworkSpec(
     title="ResNet-18 SSL",
     build=build_18,
     layers=LAYERS_18,
+    base=BASE,
     layer_per_roi=PER_ROI_18,
     published_layers=True,
     source=WeightsSource(

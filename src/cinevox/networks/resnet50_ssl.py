@@ -8,12 +8,13 @@ Sixteen layers: the last fifteen of sixteen bottlenecks, each after its ReLU, an
 from __future__ import annotations
 
 from cinevox.networks import NetworkSpec, WeightsSource
-from cinevox.networks._resnet import build_50, layers_50, per_roi_50
+from cinevox.networks._resnet import BASE, build_50, layers_50, per_roi_50
 
 SPEC = NetworkSpec(
     title="ResNet-50 SSL",
     build=build_50,
     layers=layers_50(),
+    base=BASE,
     layer_per_roi=per_roi_50(),
     published_layers=True,
     source=WeightsSource(

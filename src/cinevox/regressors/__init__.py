@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from cinevox.errors import InputError
 from cinevox.splits import Fold
 
 Floats = NDArray[np.floating]
+
+FEWER_FEATURES = (
+    "reduce them (features: layer, not layer_raw), or take a regressor for any number: res, pearson_ridge, ridge"
+)
 
 
 class Regressor(Protocol):
@@ -47,12 +51,15 @@ class RegressorSpec:
 
     title: for tables
     make: builds it from its options in params.yaml, as keyword arguments; raises InputError on a bad value
-    joint: whether voxels of one ROI are fitted together (they share something), not one by one
+    voxels: which voxels it is given at once: a "batch" (each is fitted by itself; the batch bounds the memory), an
+        "roi" of one subject (they share something), or "all" (what it does with X outweighs any number of them)
+    max_features: how many features it can take, None for any number; for what holds matrices of their pairs
     """
 
     title: str
     make: Callable[..., Regressor]
-    joint: bool = False
+    voxels: Literal["batch", "roi", "all"] = "batch"
+    max_features: int | None = None
 
     def build(self, options: Mapping[str, Any]) -> Regressor:
         """The regressor with these options.

@@ -87,4 +87,4 @@ def _checked(candidates: Any) -> Mapping[str, Mapping[str, Any]]:
     return candidates
 
 
-SPEC = RegressorSpec(title="Best by cross-validation", make=Best, joint=True)
+SPEC = RegressorSpec(title="Best by cross-validation", make=Best, voxels="roi")

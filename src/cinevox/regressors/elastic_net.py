@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
 from cinevox.regressors._solvers.checks import check_options, check_problem, grid
+from cinevox.regressors._solvers.moments import MAX_FEATURES
 from cinevox.regressors._solvers.penalised import Path, elastic_net_cv
 from cinevox.splits import Fold
 
@@ -45,4 +46,4 @@ class ElasticNet:
         return self.map(X)
 
 
-SPEC = RegressorSpec(title="Elastic net", make=ElasticNet)
+SPEC = RegressorSpec(title="Elastic net", make=ElasticNet, max_features=MAX_FEATURES)

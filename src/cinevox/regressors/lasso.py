@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
 from cinevox.regressors._solvers.checks import check_options, check_problem
+from cinevox.regressors._solvers.moments import MAX_FEATURES
 from cinevox.regressors._solvers.penalised import Path, elastic_net_cv
 from cinevox.splits import Fold
 
@@ -33,4 +34,4 @@ class Lasso:
         return self.map(X)
 
 
-SPEC = RegressorSpec(title="Lasso", make=Lasso)
+SPEC = RegressorSpec(title="Lasso", make=Lasso, max_features=MAX_FEATURES)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
 from cinevox.regressors._solvers.checks import check_options, check_problem, grid
+from cinevox.regressors._solvers.moments import MAX_FEATURES
 from cinevox.regressors._solvers.multitask import multitask_elastic_net_cv
 from cinevox.regressors._solvers.penalised import Path
 from cinevox.splits import Fold
@@ -46,4 +47,4 @@ class MultitaskElasticNet:
         return self.map(X)
 
 
-SPEC = RegressorSpec(title="Multi-task elastic net", make=MultitaskElasticNet, joint=True)
+SPEC = RegressorSpec(title="Multi-task elastic net", make=MultitaskElasticNet, voxels="roi", max_features=MAX_FEATURES)

@@ -12,7 +12,7 @@ from cinevox.regressors import Floats, RegressorSpec
 from cinevox.regressors._solvers.checks import check_options, check_problem, whole
 from cinevox.regressors._solvers.kernels import over_voxels
 from cinevox.regressors._solvers.linear import LinearMap
-from cinevox.regressors._solvers.moments import problem
+from cinevox.regressors._solvers.moments import MAX_FEATURES, problem
 from cinevox.regressors._solvers.pursuit import pursuit_cv
 from cinevox.splits import Fold
 
@@ -60,4 +60,4 @@ class Omp:
         return self.map(X)
 
 
-SPEC = RegressorSpec(title="Orthogonal matching pursuit", make=Omp)
+SPEC = RegressorSpec(title="Orthogonal matching pursuit", make=Omp, max_features=MAX_FEATURES)

@@ -51,4 +51,4 @@ class PearsonRidge:
         return prediction
 
 
-SPEC = RegressorSpec(title="Kernel ridge on Pearson similarity", make=PearsonRidge)
+SPEC = RegressorSpec(title="Kernel ridge on Pearson similarity", make=PearsonRidge, voxels="all")

@@ -33,7 +33,7 @@ class Res:
         check_problem(X, Y, finite_X=False)
         self.X = X
         self.y_mean = Y.mean(axis=0, dtype=np.float64)
-        self.Y = (Y - self.y_mean).astype(np.float32)
+        self.Y = np.subtract(Y, self.y_mean, dtype=np.float32)
         self.diagnostics = {"constant": constant_columns(Y)}
         return self
 
@@ -47,4 +47,4 @@ class Res:
         return prediction
 
 
-SPEC = RegressorSpec(title="Representational similarity encoding", make=Res)
+SPEC = RegressorSpec(title="Representational similarity encoding", make=Res, voxels="all")

@@ -60,4 +60,4 @@ class SparseLinear:
         return self.map(X)
 
 
-SPEC = RegressorSpec(title="Sparse linear regression (ARD)", make=SparseLinear)
+SPEC = RegressorSpec(title="Sparse linear regression (ARD)", make=SparseLinear, max_features=2_000)

@@ -98,8 +98,13 @@ class Summary:
         }
 
 
-def check_plugins(dataset: str, networks: Iterable[str], regressors: Mapping[str, Mapping[str, Any]]) -> None:
-    """Every name in the parameters is a plug-in, and every regressor takes its options.
+def check_plugins(
+    dataset: str,
+    networks: Iterable[str],
+    regressors: Mapping[str, Mapping[str, Any]],
+    bases: Mapping[str, settings.Base],
+) -> None:
+    """Every name in the parameters is a plug-in, every regressor takes its options, every base can be one.
 
     Raises
     ------
@@ -116,6 +121,12 @@ def check_plugins(dataset: str, networks: Iterable[str], regressors: Mapping[str
     for name, options in regressors.items():
         if name in known:
             faults += _option_faults(name, options)
+    for name, base in bases.items():
+        if base.network in plugins.names("cinevox.networks"):
+            try:
+                plugins.load("cinevox.networks", base.network).divided(base.n_tuned)
+            except InputError as error:
+                faults.append(f"bases.{name}: {error}")
     if faults:
         raise InputError("params.yaml: " + "\n  ".join(["plug-ins that cannot be used", *faults]))
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.regressors import Floats
+from cinevox.errors import InputError
+from cinevox.regressors import FEWER_FEATURES, Floats
 from cinevox.regressors._solvers.linear import centred, constant_columns
 from cinevox.splits import Fold, Indices
 
 Matrix = NDArray[np.float64]
+
+MAX_FEATURES = 10_000  # a Gram matrix has 0.8 GB then, and there are two for each fold and two more
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,14 @@ def problem(X: Floats, Y: Floats, folds: Sequence[Fold]) -> Problem:
     """Moments of X (n_clips, n_features) and Y (n_clips, n_voxels), in float64, without a copy of Y per fold.
 
     X'Y is formed once per set of held-out clips; where a fold fits all others, theirs is the rest of the whole.
+
+    Raises
+    ------
+    InputError
+        More features than MAX_FEATURES.
     """
+    if X.shape[1] > MAX_FEATURES:
+        raise InputError(f"X has {X.shape[1]:,} features, and the products of all pairs do not fit; {FEWER_FEATURES}")
     Xc, x_mean = centred(X)
     Yc, y_mean = centred(Y)
     whole = Moments(len(X), Xc.T @ Xc, Yc.T @ Xc, np.einsum("nv,nv->v", Yc, Yc))

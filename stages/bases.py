@@ -1,0 +1,23 @@
+"""Bases: activations of a network's frozen blocks in every frame of every clip, for transfer networks."""
+
+from _cli import Run, stage
+from cinevox import bases, features, io
+
+
+def main(run: Run) -> None:
+    base = run.params.bases[run.instance]
+    folder = run.paths.frames(base.n_frames)
+    clips = [clip["name"] for clip in io.read_json(folder / "clips.json")]
+    frames = io.read_array(
+        folder / "frames.npy", (len(clips), base.n_frames, None, None, 3), "n_clips, n_frames, height, width, 3"
+    )
+    extraction = bases.prepare(base, run.params.networks[base.network], run.params.features, frames.shape[1:])
+    out = run.paths.base(run.instance)
+    features.write(extraction, frames, clips, out, run.paths.unfinished / "bases", run.progress)
+    (layer,) = extraction.layers
+    sidecar = {"layer": layer, "map_shape": extraction.frame_shapes[layer], "features": extraction.to_json()}
+    io.write_json(out / "base.json", sidecar)
+
+
+if __name__ == "__main__":
+    stage(main, "bases", "networks", "features", instances=lambda params: params.bases)

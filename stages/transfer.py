@@ -1,0 +1,54 @@
+"""Transfer: one row's networks, one per subject and ROI; writes predictions for validation and test clips."""
+
+import numpy as np
+
+from _cli import Run, stage
+from cinevox import bases, io, metrics, predictions, transfer
+from cinevox.datasets import open_dataset
+from cinevox.networks._extraction import find_device
+from cinevox.responses import side_by_side
+from cinevox.splits import split
+
+
+def main(run: Run) -> None:
+    row, settings = run.params.experiments.roiwise[run.instance], run.params.transfer
+    base, dataset = run.params.bases[row.base], open_dataset(run.params.dataset)
+    folder, target = run.paths.base(row.base), run.paths.transfer(row.name)
+    sidecar = io.read_json(folder / "base.json")
+    activations = io.read_array(folder / f"{sidecar['layer']}.npy", (len(dataset.clips), base.n_frames, None))
+    blocks = [(subject, roi) for subject in run.params.dataset.subjects
+              for roi in run.params.dataset.track_rois(row.track)]  # fmt: skip
+    measured, columns = side_by_side(dataset.responses("train", row.track, *block) for block in blocks)
+    parts = split(len(measured), len(dataset.clips) - len(measured), run.params.splits)
+    reliability = None
+    if settings.voxel_weights == "reliability":
+        trials = (dataset.responses("train", row.track, *block).values[parts.train] for block in blocks)
+        reliability = np.concatenate([metrics.split_half_reliability(values) for values in trials])
+    problem = transfer.Problem(
+        row.name, sidecar, activations, tuple(sidecar["map_shape"]),
+        bases.tuned_blocks(base, run.params.networks[base.network]),
+        parts, run.params.heads[row.regressor], settings, find_device(settings.device),
+    )  # fmt: skip
+    trained = []
+    with run.ticks(transfer.n_ticks(columns, settings), row.name) as tick:
+        for found in transfer.train(problem, measured, reliability, columns, run.paths.unfinished / "transfer", tick):
+            trained.append(found)
+            if settings.keep_weights:
+                name = f"{found.block.subject}-{found.block.roi}.pt"
+                transfer.write_checkpoint(target / "checkpoints" / name, base, problem, found)
+    clips = {name: parts[name] for name in ("validation", "test") if len(parts[name])}
+    for name in clips:
+        predictions.write(target, row.features, name, np.hstack([found.predicted[name] for found in trained]))
+    transfer.curves(trained).to_csv(target / "curves.csv", index=False)
+    provenance = row.model_dump(exclude={"reported"}) | {
+        "weights": sidecar["features"]["weights"],
+        "chosen_on": "validation",  # the best epoch is
+    }
+    best = np.repeat([found.best_epoch for found in trained], [found.block.n_voxels for found in trained])
+    diagnostics = {row.features: {"best_epoch": {"min": best.min(), "median": np.median(best), "max": best.max()}}}
+    predictions.write_index(target, predictions.Index((row.features,), clips, columns, provenance, diagnostics))
+
+
+if __name__ == "__main__":
+    stage(main, "dataset", "splits", "networks", "bases", "heads", "transfer", "experiments",
+          instances=lambda params: params.experiments.roiwise)  # fmt: skip
