@@ -16,5 +16,5 @@ def main(run: Run) -> None:
 if __name__ == "__main__":
     stage(
         main, "dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "ceiling",
-        "regressors", "fits", "experiments", "scores", "selection", "report",
+        "regressors", "fits", "bases", "heads", "transfer", "experiments", "scores", "selection", "report",
     )  # fmt: skip

@@ -18,6 +18,6 @@ def main(run: Run) -> None:
 
 if __name__ == "__main__":
     stage(
-        main, "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "scores",
-        "selection", "experiments", "tracking",
+        main, "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases", "heads",
+        "transfer", "scores", "selection", "experiments", "tracking",
     )  # fmt: skip

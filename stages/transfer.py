@@ -1,5 +1,7 @@
 """Transfer: one row's networks, one per subject and ROI; writes predictions for validation and test clips."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from _cli import Run, stage
@@ -29,13 +31,11 @@ def main(run: Run) -> None:
         bases.tuned_blocks(base, run.params.networks[base.network]),
         parts, run.params.heads[row.regressor], settings, find_device(settings.device),
     )  # fmt: skip
-    trained = []
+    trained, best = [], -np.inf
     with run.ticks(transfer.n_ticks(columns, settings), row.name) as tick:
         for found in transfer.train(problem, measured, reliability, columns, run.paths.unfinished / "transfer", tick):
-            trained.append(found)
-            if settings.keep_weights:
-                name = f"{found.block.subject}-{found.block.roi}.pt"
-                transfer.write_checkpoint(target / "checkpoints" / name, base, problem, found)
+            best = transfer.keep_weights(target / "checkpoints", base, problem, found, best)
+            trained.append(replace(found, state={}))
     clips = {name: parts[name] for name in ("validation", "test") if len(parts[name])}
     for name in clips:
         predictions.write(target, row.features, name, np.hstack([found.predicted[name] for found in trained]))
@@ -44,8 +44,7 @@ def main(run: Run) -> None:
         "weights": sidecar["features"]["weights"],
         "chosen_on": "validation",  # the best epoch is
     }
-    best = np.repeat([found.best_epoch for found in trained], [found.block.n_voxels for found in trained])
-    diagnostics = {row.features: {"best_epoch": {"min": best.min(), "median": np.median(best), "max": best.max()}}}
+    diagnostics = {row.features: transfer.diagnostics(trained)}
     predictions.write_index(target, predictions.Index((row.features,), clips, columns, provenance, diagnostics))
 
 

@@ -25,14 +25,17 @@ ROWS = (
     "mini-efficientnet_lite0-layer-ridge",
     "full-efficientnet_lite0-layer-ridge",
 )
+TRANSFER = "mini-alexnet-frozen-two_lstm"
 N_CLIPS = {"validation": 24, "test": 60}
 
 
-def document() -> dict[str, Any]:
-    """This repository's params.yaml with few rows, subjects as made up here."""
+def document(transfer: bool = False) -> dict[str, Any]:
+    """This repository's params.yaml with few rows, subjects as made up here; one row of transfer networks if asked."""
     found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
     found["experiments"]["voxelwise"] = {name: found["experiments"]["voxelwise"][name] for name in ROWS}
     found["experiments"]["voxelwise"][ROWS[0]]["reported"] = 0.42
+    kept = [TRANSFER] if transfer else []
+    found["experiments"]["roiwise"] = {name: found["experiments"]["roiwise"][name] for name in kept}
     found["dataset"]["subjects"] = list(SUBJECTS)
     found["report"]["brain_row"] = ROWS[-1]
     found["scores"]["n_bootstraps"] = 50
@@ -46,22 +49,22 @@ def columns_of(track: str) -> Columns:
     return Columns(tuple(Block(s, roi, sizes.get(roi, 25)) for s in SUBJECTS for roi in params.MINI_ROIS))
 
 
-def make(root: Path, test: bool = True) -> params.Params:
+def make(root: Path, test: bool = True, transfer: bool = False) -> params.Params:
     """Write params.yaml and the files of ceiling, scores, selection and metrics under `root`.
 
-    test: whether there are responses to the test clips
+    test: whether there are responses to the test clips; transfer: whether there is a row of transfer networks
     """
-    shutil.copytree(_made(test), root, dirs_exist_ok=True)
+    shutil.copytree(_made(test, transfer), root, dirs_exist_ok=True)
     return params.load(Paths(root).params)
 
 
 @cache
-def _made(test: bool) -> Path:
+def _made(test: bool, transfer: bool) -> Path:
     """Made once a test process; kept only as long as it."""
     root = Path(tempfile.mkdtemp(prefix="fabricated-"))
     atexit.register(shutil.rmtree, root)
     paths = Paths(root)
-    paths.params.write_text(yaml.safe_dump(document(), sort_keys=False))
+    paths.params.write_text(yaml.safe_dump(document(transfer), sort_keys=False))
     settings = params.load(paths.params)
     splits = ("validation", "test") if test else ("validation",)
     for track in dict.fromkeys(row.track for row in settings.experiments.rows.values()):
@@ -88,6 +91,7 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
     arrays: dict[str, np.ndarray] = {}
     replicates: dict[str, np.ndarray] = {}
     known = reliability(columns)
+    spaces = ("frozen",) if isinstance(row, params.RoiwiseRow) else LAYERS
     for split in splits:
         n = N_CLIPS[split]
         ceiling, _ = metrics.noise_ceiling(known, settings.ceiling.policy, settings.ceiling.min_reliability)
@@ -95,7 +99,7 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
         measured = rng.standard_normal((n, columns.n_voxels)).astype(np.float32)
         measured[:, 3] = 1.0
         found = []
-        for position, space in enumerate(LAYERS):
+        for position, space in enumerate(spaces):
             predicted = _predicted(rng, measured, columns, position, known, gain=0.8 if number == 0 else 1.0)
             found.append(scores.score(measured, predicted, ceiling, columns, resamples))
             label = {"space": space, "split": split}
@@ -117,8 +121,13 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
         "sha256": f"{number}" * 64,
         "licence": "Apache-2.0",
     }
+    diagnostics = {"frozen": training(columns)} if isinstance(row, params.RoiwiseRow) else {}
     index = predictions.Index(
-        LAYERS, {s: np.arange(N_CLIPS[s]) for s in splits}, columns, row.model_dump() | {"weights": weights}, {}
+        spaces,
+        {s: np.arange(N_CLIPS[s]) for s in splits},
+        columns,
+        row.model_dump() | {"weights": weights},
+        diagnostics,
     )
     predictions.write_index(folder, index)
     chosen = selection.choose(joined["rois"], "validation", {})
@@ -127,7 +136,7 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
             chosen,
             joined["subjects"][joined["subjects"]["split"] == split],
             joined["rois"][joined["rois"]["split"] == split],
-            dict(zip(LAYERS, replicates[split])),
+            dict(zip(spaces, replicates[split])),
             settings.scores.confidence,
         )
         | {"chosen_here": split == "validation"}
@@ -138,6 +147,13 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
         {"row": row.name, "policy": "validation", "chosen": chosen, "scores": selected},
     )
     io.write_json(paths.metrics(row.name), selection.headline(selected))
+
+
+def training(columns: Columns) -> dict[str, Any]:
+    """What transfer networks tell of their training; the best one's weights are not there."""
+    curve = {"loss": [0.9, 0.6, 0.5], "train_correlation": [0.1, 0.4, 0.5], "validation_correlation": [0.0, 0.3, 0.2]}
+    best = {"best_epoch": {"min": 2, "median": 2.0, "max": 2}, "best_network": "sub01-V1"}
+    return best | {"curves": dict.fromkeys(columns.rois, curve)}
 
 
 def _predicted(

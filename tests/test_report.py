@@ -151,6 +151,18 @@ def test_voxels_are_those_of_each_rois_chosen_space(made):
         np.testing.assert_array_equal(found[where], result.voxels["test.correlation"][number, where])
 
 
+def test_transfer_networks_have_curves_and_only_they(tmp_path, page):
+    html = report.page(sources_of(tmp_path, fabricate.make(tmp_path, transfer=True)))
+    assert "Training of transfer networks" in html and 'href="#training"' in html
+    assert "Training of transfer networks" not in page and 'href="#training"' not in page
+    read = results.read(Paths(tmp_path), fabricate.params.load(Paths(tmp_path).params).experiments.rows)
+    tables = report.plots(read)
+    assert set(tables["curves"]["row"]) == {fabricate.TRANSFER}
+    assert fabricate.TRANSFER not in set(tables["profile"]["row"])
+    trained = tables["curves"][tables["curves"]["clips"] == "validation"]
+    assert trained["correlation"].tolist() == pytest.approx([0.0, 0.3, 0.2])
+
+
 def test_a_long_list_of_candidates_is_cut_and_keeps_the_chosen(made, monkeypatch):
     monkeypatch.setattr(tables, "SHOWN_CANDIDATES", 2)
     result = made.results[1]

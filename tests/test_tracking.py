@@ -45,7 +45,7 @@ def records(run, experiment, names=None):
         paths,
         params.model_copy(
             update={
-                "experiments": params.experiments.model_copy(update={"voxelwise": rows}),
+                "experiments": params.experiments.only(rows),
                 "tracking": params.tracking.model_copy(update={"experiment": experiment}),
             }
         ),
@@ -78,6 +78,31 @@ def test_metrics_are_those_of_the_files_under_names_a_query_can_use(run, uri):
     assert metrics["V1.normalized_correlation"] == selection["test"]["rois"]["V1"]["normalized_correlation"]
     assert metrics["validation.score"] == selection["validation"]["score"]
     assert metrics["sub02.FFA.normalized_correlation"] == selection["test"]["subjects"]["sub02"]["rois"]["FFA"]
+
+
+def test_transfer_networks_bring_their_curves_and_best_weights(tmp_path, uri):
+    row = fabricate.TRANSFER
+    made = Paths(tmp_path), fabricate.make(tmp_path, transfer=True)
+    weights = made[0].transfer(row) / "checkpoints" / "sub01-V1.pt"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"tensors")
+    ours = records(made, "curves", [row])
+    assert ours[0].artifact == weights
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"  # of its own: artifacts go beside it
+    client = MlflowClient(tracking_uri=store)
+    client.create_experiment("curves-mini", artifact_location=(tmp_path / "artifacts").as_uri())
+    tracking.sync(ours, store)
+    (parent,) = [item for item in all_runs(store, "curves-mini") if item.data.tags["level"] == "row"]
+    for name, expected in (("epoch.validation_correlation", [0.0, 0.3, 0.2]), ("epoch.FFA.loss", [0.9, 0.6, 0.5])):
+        history = client.get_metric_history(parent.info.run_id, name)
+        assert [point.step for point in history] == [1, 2, 3]
+        assert [point.value for point in history] == pytest.approx(expected)
+    assert [file.path for file in client.list_artifacts(parent.info.run_id, "best_network")] == [
+        "best_network/sub01-V1.pt"
+    ]
+    params = parent.data.params
+    assert params["heads.two_lstm.sequence"] == "frame" and params["transfer.n_epochs"] == "5"
+    assert not any(name.startswith(("regressors.", "reduction.", "heads.three")) for name in params)
 
 
 def test_a_space_is_a_child_with_its_own_scores_per_roi_and_subject(run, uri):

@@ -16,7 +16,7 @@ LINEAR = Head(lstm=[], voxel_lstm=False, fully_connected=[], lstm_dropout=0.0, d
 DEEP = Head(lstm=[6], voxel_lstm=True, fully_connected=[5], lstm_dropout=0.3, dropout=0.2, sequence="frame")
 SETTINGS = Transfer(
     n_epochs=4, batch_clips=8, learning_rate=0.01, mse_weight=0.0, voxel_weights="equal", patience=None, rois_at_once=2,
-    compute="float32", device="cpu", keep_weights=True, seed=0,
+    compute="float32", device="cpu", keep_weights="best", seed=0,
 )  # fmt: skip
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 4), Block("sub01", "V3", 1), Block("sub02", "V1", 2)))
 MAP = (3, 2, 2)
@@ -267,3 +267,17 @@ def test_curves_mark_the_best_epoch(activations, measured, tmp_path):
     assert len(table) == 4 * 4 and table["best"].sum() == 4
     best = table[table["best"]].set_index(["subject", "roi"])["validation_correlation"]
     assert (best == table.groupby(["subject", "roi"])["validation_correlation"].max().loc[best.index]).all()
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("none", 0), ("best", 1), ("all", 4)])
+def test_weights_are_kept_as_asked(activations, measured, tmp_path, policy, expected):
+    made, best = problem(activations, keep_weights=policy), -np.inf
+    found = run(made, measured, tmp_path / "work")
+    for trained in found:
+        best = transfer.keep_weights(
+            tmp_path / "kept", Base(network="alexnet", features="frozen", n_frames=3), made, trained, best
+        )
+    kept = sorted(path.stem for path in tmp_path.glob("kept/*.pt"))
+    assert len(kept) == expected and best == max(t.score for t in found)
+    if policy == "best":
+        assert kept == [transfer.diagnostics(found)["best_network"]]

@@ -13,6 +13,7 @@ import pytest
 import layout
 from cinevox import io, plugins, validation
 from cinevox.errors import InputError
+from cinevox.params import Base
 
 pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
 
@@ -373,13 +374,15 @@ def test_suites_can_be_read_by_a_person():
 
 
 def test_plugins_of_the_default_parameters(default_params):
-    validation.check_plugins(default_params.dataset.name, default_params.networks, default_params.regressors)
+    validation.check_plugins(
+        default_params.dataset.name, default_params.networks, default_params.regressors, default_params.bases
+    )
 
 
 def test_unknown_names_and_options_are_told_together():
     with pytest.raises(InputError) as caught:
         validation.check_plugins(
-            "algonauts", ["alexnett"], {"ridge": {"alpha": 1.0}, "las": {}, "lasso": {}, "linear": {}}
+            "algonauts", ["alexnett"], {"ridge": {"alpha": 1.0}, "las": {}, "lasso": {}, "linear": {}}, {}
         )
     first, *lines = str(caught.value).splitlines()
     assert first == "params.yaml: plug-ins that cannot be used"
@@ -391,6 +394,19 @@ def test_unknown_names_and_options_are_told_together():
     assert len(lines) == 5
 
 
+@pytest.mark.parametrize(
+    ("network", "features", "message"),
+    [
+        ("vgg16", "frozen", r"bases\.vgg16-frozen: VGG-16 is no chain of blocks"),
+        ("alexnet", "tuned5", r"bases\.alexnet-tuned5: AlexNet has 5 blocks, and 5 are to be tuned; .* at most tuned4"),
+    ],
+)
+def test_a_network_that_cannot_be_a_base(network, features, message):
+    base = Base(network=network, features=features, n_frames=3)
+    with pytest.raises(InputError, match=message):
+        validation.check_plugins("insilico", [], {}, {base.name: base})
+
+
 def test_a_value_that_a_regressor_refuses():
     with pytest.raises(InputError, match=r"regressors\.ridge: .*alpha"):
-        validation.check_plugins("insilico", [], {"ridge": {"alphas": [-1.0]}})
+        validation.check_plugins("insilico", [], {"ridge": {"alphas": [-1.0]}}, {})

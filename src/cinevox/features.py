@@ -137,9 +137,9 @@ def _activations_of(readers: _Readers, frames: Frames, clips: Sequence[str]) -> 
     batches = [reader(frames[start : start + size]) for start in range(0, len(frames), size)]
     stored, faults = {}, []
     for layer in extraction.layers:
-        values, finite = ([batch[layer][part] for batch in batches] for part in (0, 1))
+        values = [batch[layer][0] for batch in batches]
         stored[layer] = values[0] if len(values) == 1 else np.concatenate(values)
-        bad = np.flatnonzero(~np.concatenate(finite))
+        bad = np.flatnonzero(~np.concatenate([batch[layer][1] for batch in batches]))
         if len(bad):
             faults.append(f"  {layer}: {', '.join(clips[int(index)] for index in bad)}")
     if faults:

@@ -28,7 +28,7 @@ class Dropout(nn.Module):
         return values * kept / (1 - self.share)
 
 
-def one_step(lstm: nn.LSTM, values: torch.Tensor) -> torch.Tensor:
+def one_step(lstm: nn.Module, values: torch.Tensor) -> torch.Tensor:
     """What an LSTM layer gives for sequences of one step, both directions side by side.
 
     Nothing comes from a step before, so neither the recurrent weights nor the forget gate take part:
@@ -37,7 +37,7 @@ def one_step(lstm: nn.LSTM, values: torch.Tensor) -> torch.Tensor:
     values: (..., n_features); returns (..., hidden) or (..., 2 hidden)
     """
     found = []
-    for direction in ("", "_reverse")[: 1 + lstm.bidirectional]:
+    for direction in ("", "_reverse")[: 1 + bool(lstm.bidirectional)]:
         weight, *biases = (getattr(lstm, f"{name}_l0{direction}") for name in ("weight_ih", "bias_ih", "bias_hh"))
         i, _, g, o = nn.functional.linear(values, weight, biases[0] + biases[1]).chunk(4, dim=-1)
         found.append(torch.sigmoid(o) * torch.tanh(torch.sigmoid(i) * torch.tanh(g)))
@@ -132,10 +132,14 @@ class RoiNetwork(nn.Module):
 
 
 def _draw(head: HeadModule, generator: torch.Generator) -> None:
-    """torch's own initialisation, from this generator: U(-a, a), a = 1 / sqrt(n inputs), LSTM: 1 / sqrt(hidden)."""
+    """Weights from U(-a, a), a = 1 / sqrt(n inputs of the matrix); biases are 0.
+
+    torch draws an LSTM's input weights by its hidden size instead. With thousands of inputs, as here, its gates
+    would start closed or wide open, where they hardly learn.
+    """
     with torch.no_grad():
-        for part in head.modules():
-            if isinstance(part, nn.Linear | nn.LSTM):
-                size = part.in_features if isinstance(part, nn.Linear) else part.hidden_size
-                for weights in part.parameters():
-                    weights.uniform_(-1 / sqrt(size), 1 / sqrt(size), generator=generator)
+        for weights in head.parameters():
+            if weights.ndim > 1:
+                weights.uniform_(-1 / sqrt(weights.shape[1]), 1 / sqrt(weights.shape[1]), generator=generator)
+            else:
+                weights.zero_()

@@ -190,7 +190,7 @@ class Transfer(Section):
     rois_at_once: Positive
     compute: Literal["float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda", "mps"]
-    keep_weights: bool
+    keep_weights: Literal["none", "best", "all"]
     seed: Seed
 
 

@@ -49,6 +49,21 @@ class Result:
     def chosen(self) -> Mapping[str, str]:
         return self.selection["chosen"]
 
+    @property
+    def curves(self) -> Mapping[str, Mapping[str, list[float]]]:
+        """Of transfer networks: ROI -> loss, train_correlation, validation_correlation -> mean in each epoch."""
+        found: Mapping[str, Mapping[str, list[float]]] = self._diagnostics.get("curves", {})
+        return found
+
+    @property
+    def best_network(self) -> str | None:
+        """Of transfer networks: `<subject>-<roi>` of the one with the highest validation correlation."""
+        return self._diagnostics.get("best_network")
+
+    @property
+    def _diagnostics(self) -> Mapping[str, Any]:
+        return self.index.diagnostics.get(self.index.spaces[0], {})
+
     @cached_property
     def voxels(self) -> dict[str, NDArray[np.float32]]:
         """`<split>.correlation` and `<split>.normalized`, each (n_spaces, n_voxels)."""

@@ -81,6 +81,15 @@ class Trained:
     best_epoch: int
     state: dict[str, torch.Tensor]
 
+    @property
+    def name(self) -> str:
+        return f"{self.block.subject}-{self.block.roi}"
+
+    @property
+    def score(self) -> float:
+        """Validation correlation of the best epoch."""
+        return self.curve[self.best_epoch - 1]["validation_correlation"]
+
 
 def correlation_loss(
     predicted: torch.Tensor, measured: torch.Tensor, weights: torch.Tensor | None = None
@@ -338,6 +347,35 @@ def curves(trained: Sequence[Trained]) -> pd.DataFrame:
             for epoch, entry in enumerate(t.curve, 1)
         ]
     )
+
+
+def diagnostics(trained: Sequence[Trained]) -> dict[str, Any]:
+    """What is told of a row's training.
+
+    best_epoch: its range over networks; best_network: `<subject>-<roi>` of the highest validation correlation;
+    curves: ROI -> name -> value per epoch, mean over the subjects whose network was still training
+    """
+    table = curves(trained)
+    means = table.groupby(["roi", "epoch"], sort=False)[list(trained[0].curve[0])].mean()
+    epochs = np.array([t.best_epoch for t in trained])
+    return {
+        "best_epoch": {"min": epochs.min(), "median": np.median(epochs), "max": epochs.max()},
+        "best_network": max(trained, key=lambda t: t.score).name,
+        "curves": {roi: means.loc[roi].to_dict("list") for roi in dict.fromkeys(table["roi"])},
+    }
+
+
+def keep_weights(folder: Path, base: Base, problem: Problem, found: Trained, best: float) -> float:
+    """Write a network's weights to `<subject>-<roi>.pt` if the settings ask for it; of the best one, drop the others.
+
+    best: the highest validation correlation before; returns the highest so far
+    """
+    policy = problem.settings.keep_weights
+    if policy == "all" or (policy == "best" and found.score > best):
+        for other in folder.glob("*.pt") if policy == "best" else ():
+            other.unlink()
+        write_checkpoint(folder / f"{found.name}.pt", base, problem, found)
+    return max(best, found.score)
 
 
 def write_checkpoint(path: Path, base: Base, problem: Problem, trained: Trained) -> None:

@@ -43,6 +43,7 @@ def _content(sources: Sources) -> dict[str, object]:
     split = {track: sources.of_track(track)[0].split for track in tracks}
     lines = {track: tables.score_lines(sources, track) for track in tracks}
     found = [p for track in tracks for r in sources.of_track(track) if (p := tables.profile(r)) is not None]
+    trained = [r for r in sources.results if r.curves]
     both = [r for r in sources.results if {"validation", "test"} <= set(r.selection["scores"])]
     return {
         "s": sources,
@@ -57,6 +58,7 @@ def _content(sources: Sources) -> dict[str, object]:
         "doubts": sorted({doubt for track in tracks for line in lines[track] for doubt in line.doubts}),
         "forest": {track: figures.forest(lines[track]) for track in tracks},
         "profiles": [(p, figures.profiles(p), {s: p.values(s) for s in p.by_split}) for p in found],
+        "curves": figures.curves(trained) if trained else None,
         "heat_top": max((float(np.nanmax(p.values(p.result.split))) for p in found), default=0.0),
         "voxels": {track: figures.voxels(sources, sources.of_track(track)[0]) for track in tracks},
         "counts": {track: tables.voxel_counts(sources, track, split[track]) for track in tracks},

@@ -16,6 +16,7 @@ from cinevox.results import Result
 Floats = NDArray[np.floating]
 
 WIDTH = 960.0
+CURVES = ("train_correlation", "validation_correlation")
 MOST_DOTS = 4000  # in a scatter; more are thinned, evenly
 
 
@@ -86,6 +87,34 @@ def profiles(profile: Profile) -> str:
     width = left + columns * (wide + gap) - gap + 8
     height = -(-len(profile.rois) // columns) * row_height - 4
     return figure(width, height, marks, f"Scores of the layers in every ROI, {profile.result.name}")
+
+
+def curves(results: Sequence[Result]) -> str:
+    """A panel for each row of transfer networks: correlation in every epoch, mean over ROIs, and each ROI's faintly."""
+    columns, wide, tall, gap, left = min(4, len(results)), 196.0, 130.0, 30.0, 40.0
+    row_height = tall + 56
+    every = [value for r in results for c in r.curves.values() for name in CURVES for value in c[name]]
+    limits = (min(0.0, *every) - 0.02, max(0.1, *every) + 0.02)
+    marks: list[str] = []
+    for number, result in enumerate(results):
+        at = (left + (number % columns) * (wide + gap), 26 + (number // columns) * row_height)
+        n_epochs = max(len(c["loss"]) for c in result.curves.values())
+        panel = Panel((*at, wide, tall), (0.7, n_epochs + 0.3), limits, marks)
+        for tick in ticks(*limits, 5):
+            panel.level(tick, "zero" if tick == 0 else "grid")
+        if number % columns == 0:
+            panel.y_ticks(ticks(*limits, 5))
+        epochs = list(range(1, n_epochs + 1))
+        for found in result.curves.values():
+            panel.line(epochs, found["validation_correlation"], "faint")
+        for name, kind in zip(CURVES, ("other", "main")):
+            means = [np.mean(values) for values in zip(*(c[name] for c in result.curves.values()))]
+            panel.line(epochs, [float(mean) for mean in means], kind)
+        marks.append(text(at[0], at[1] - 10, f"{result.row.network} {result.row.regressor}", "panel-name"))
+        panel.x_ticks([1, n_epochs] if n_epochs > 1 else [1])
+        marks.append(text(at[0] + wide / 2, at[1] + tall + 14, "epoch", "tick", "middle"))
+    width = left + columns * (wide + gap) - gap + 8
+    return figure(width, -(-len(results) // columns) * row_height, marks, "Correlation in every epoch of training")
 
 
 def voxels(sources: Sources, result: Result) -> str:

@@ -19,7 +19,7 @@ from cinevox.results import Result
 
 SECTIONS = (
     "dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "ceiling",
-    "regressors", "fits", "experiments", "scores", "selection", "report",
+    "regressors", "fits", "bases", "heads", "transfer", "experiments", "scores", "selection", "report",
 )  # fmt: skip
 
 

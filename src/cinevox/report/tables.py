@@ -14,6 +14,7 @@ from cinevox.params import Track
 from cinevox.report.sources import Sources
 from cinevox.results import Result
 
+PROFILE = ["row", "roi", "layer_index", "layer", "score"]
 SHOWN_CANDIDATES = 16  # of a row's feature spaces; rows of pairs have hundreds
 
 
@@ -87,7 +88,7 @@ def doubts(sources: Sources, result: Result) -> Iterator[str]:
     if result.split != "test":
         yield "validation clips, not the test clips"
     if result.scores.get("chosen_here"):
-        yield "layers chosen on the same clips"
+        yield "chosen on the same clips"
 
 
 def ceilings(sources: Sources, track: Track, split: str) -> dict[str, float]:
@@ -274,7 +275,7 @@ def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
         for roi, values in r.scores["rois"].items()
     ]
     profiles = []
-    for r in results:
+    for r in (r for r in results if len(r.index.spaces) > 1):
         table = r.table(r.split)
         numbers = {space: number for number, space in enumerate(r.index.spaces)}
         profiles.append(
@@ -288,4 +289,16 @@ def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
                 }
             )
         )
-    return {"scores": pd.DataFrame(scores), "profile": pd.concat(profiles, ignore_index=True)}
+    return {
+        "scores": pd.DataFrame(scores),
+        "profile": pd.concat(profiles, ignore_index=True) if profiles else pd.DataFrame(columns=PROFILE),
+        "curves": pd.DataFrame(_curve_lines(results), columns=["row", "epoch", "clips", "correlation"]),
+    }
+
+
+def _curve_lines(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+    for r in results:
+        for clips in ("train", "validation"):
+            values = [curves[f"{clips}_correlation"] for curves in r.curves.values()]
+            for epoch, means in enumerate(zip(*values), 1):
+                yield {"row": r.name, "epoch": epoch, "clips": clips, "correlation": float(np.mean(means))}

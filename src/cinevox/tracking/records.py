@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cinevox import identity, results
-from cinevox.params import Section
+from cinevox.params import RoiwiseRow, Section
 from cinevox.paths import Paths
 from cinevox.results import FILES, Result
 
-SECTIONS = ("dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "scores", "selection")
+SECTIONS = (
+    "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases", "heads", "transfer",
+    "scores", "selection",
+)  # fmt: skip
 STAGES = ("scores", "selection")  # whose entries in dvc.lock make a row's key
 ROI_METRICS = ("normalized_correlation", "correlation", "standard_error", "low", "high")
 
@@ -27,6 +31,8 @@ class Record:
 
     key: the same for the same results, so a record is stored once
     dataset: name and content hash of the data
+    curves: metrics with a value for every epoch of training
+    artifact: a file to keep with the run
     """
 
     name: str
@@ -37,13 +43,15 @@ class Record:
     tags: Mapping[str, str]
     dataset: tuple[str, str]
     children: tuple[Record, ...] = ()
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    artifact: Path | None = None
 
 
 def gather(paths: Paths, params: Any) -> tuple[Record, ...]:
     """One record per row of the parameters.
 
     Each track has its own experiment in the store, `<tracking.experiment>-<track>`. Every parameter that made
-    the results is stored, flattened; of `networks` and `regressors` only the row's own.
+    the results is stored, flattened; of sections that hold several things, only the row's own.
 
     params: has the sections SECTIONS, `experiments` and `tracking`
 
@@ -97,8 +105,31 @@ def _row_record(
     )
     everything = {name: _text(value) for name, value in (own | chosen | settings).items()}
     return Record(
-        row.name, key, f"{experiment}-{row.track}", everything, metrics, shared | {"level": "row"}, dataset, children
+        row.name,
+        key,
+        f"{experiment}-{row.track}",
+        everything,
+        metrics,
+        shared | {"level": "row"},
+        dataset,
+        children,
+        dict(_curves(result)),
+        _best_checkpoint(paths, result),
     )
+
+
+def _curves(result: Result) -> Iterator[tuple[str, list[float]]]:
+    """`epoch.<name>`, mean over ROIs, and `epoch.<ROI>.<name>`; a mean ends where the first ROI's does."""
+    by_roi = result.curves
+    for name in next(iter(by_roi.values()), {}):
+        yield f"epoch.{name}", [sum(values) / len(by_roi) for values in zip(*(c[name] for c in by_roi.values()))]
+        yield from ((f"epoch.{roi}.{name}", list(curves[name])) for roi, curves in by_roi.items())
+
+
+def _best_checkpoint(paths: Paths, result: Result) -> Path | None:
+    """Weights of the row's best network, where they were kept."""
+    path = paths.transfer(result.name) / "checkpoints" / f"{result.best_network}.pt"
+    return path if path.is_file() else None
 
 
 def _space_record(
@@ -173,8 +204,21 @@ def _key(paths: Paths, lock: Mapping[str, Any], result: Result) -> str:
 
 
 def _own_part(section: str, values: Any, result: Result) -> Any:
-    own = {"networks": result.row.network, "regressors": result.row.regressor}.get(section)
-    return values if own is None else {own: values[own]}
+    """What of a section made the row: nothing of another kind of row's sections."""
+    row = result.row
+    if isinstance(row, RoiwiseRow):
+        own = {
+            "networks": row.network,
+            "bases": row.base,
+            "heads": row.regressor,
+            "regressors": None,
+            "reduction": None,
+        }
+    else:
+        own = {"networks": row.network, "regressors": row.regressor, "bases": None, "heads": None, "transfer": None}
+    if section not in own:
+        return values
+    return {name: value for name, value in values.items() if name == own[section]}
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

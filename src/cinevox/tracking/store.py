@@ -153,6 +153,9 @@ def _begin(client: MlflowClient, experiment: str, record: Record, extra: dict[st
     run = client.create_run(experiment, run_name=record.name, tags=tags).info.run_id
     now = int(time.time() * 1000)
     metrics = [Metric(name, value, now, 0) for name, value in record.metrics.items()]
+    metrics += [
+        Metric(name, value, now, step) for name, values in record.curves.items() for step, value in enumerate(values, 1)
+    ]
     params = [Param(name, value) for name, value in record.params.items()]
     for start in range(0, max(len(metrics), 1), BATCH["metrics"]):
         client.log_batch(run, metrics=metrics[start : start + BATCH["metrics"]])
@@ -161,6 +164,8 @@ def _begin(client: MlflowClient, experiment: str, record: Record, extra: dict[st
     name, digest = record.dataset
     used = Dataset(name=name, digest=digest, source_type="dvc", source=json.dumps({"md5": digest}))
     client.log_inputs(run, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
+    if record.artifact is not None:
+        client.log_artifact(run, str(record.artifact), "best_network")
     return str(run)
 
 
