@@ -22,14 +22,15 @@ def main(run: Run) -> None:
               for roi in run.params.dataset.track_rois(row.track)]  # fmt: skip
     measured, columns = side_by_side(dataset.responses("train", row.track, *block) for block in blocks)
     parts = split(len(measured), len(dataset.clips) - len(measured), run.params.splits)
-    reliability = None
+    head, reliability = run.params.heads[row.regressor], None
     if settings.voxel_weights == "reliability":
         trials = (dataset.responses("train", row.track, *block).values[parts.train] for block in blocks)
         reliability = np.concatenate([metrics.split_half_reliability(values) for values in trials])
     problem = transfer.Problem(
         row.name, sidecar, activations, tuple(sidecar["map_shape"]),
         bases.tuned_blocks(base, run.params.networks[base.network]),
-        parts, run.params.heads[row.regressor], settings, find_device(settings.device),
+        transfer.scaling(activations, parts.train) if head.standardize else None,
+        parts, head, settings, find_device(settings.device),
     )  # fmt: skip
     trained, best = [], -np.inf
     with run.ticks(transfer.n_ticks(columns, settings), row.name) as tick:

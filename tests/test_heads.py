@@ -15,11 +15,12 @@ SETTINGS = {
     "lstm_dropout": 0.0,
     "dropout": 0.0,
     "sequence": "frame",
+    "standardize": False,
 }
 
 
 def head(map_shape=(2, 3, 3), n_voxels=4, seed=0, tuned=None, **changes):
-    return heads.RoiNetwork(map_shape, n_voxels, Head(**(SETTINGS | changes)), tuned, seed)
+    return heads.RoiNetwork(map_shape, n_voxels, Head(**(SETTINGS | changes)), tuned, None, seed)
 
 
 @pytest.fixture

@@ -12,8 +12,12 @@ from cinevox.params import Base, Head, Splits, Transfer
 from cinevox.responses import Block, Columns
 from cinevox.splits import split
 
-LINEAR = Head(lstm=[], voxel_lstm=False, fully_connected=[], lstm_dropout=0.0, dropout=0.0, sequence="frame")
-DEEP = Head(lstm=[6], voxel_lstm=True, fully_connected=[5], lstm_dropout=0.3, dropout=0.2, sequence="frame")
+LINEAR = Head(
+    lstm=[], voxel_lstm=False, fully_connected=[], lstm_dropout=0.0, dropout=0.0, sequence="frame", standardize=False
+)
+DEEP = Head(
+    lstm=[6], voxel_lstm=True, fully_connected=[5], lstm_dropout=0.3, dropout=0.2, sequence="frame", standardize=False
+)
 SETTINGS = Transfer(
     n_epochs=4, batch_clips=8, learning_rate=0.01, mse_weight=0.0, voxel_weights="equal", patience=None, rois_at_once=2,
     compute="float32", device="cpu", keep_weights="best", seed=0,
@@ -38,7 +42,8 @@ def measured(rng, activations):
 
 def problem(activations, head=LINEAR, tuned=None, **changes):
     settings = SETTINGS.model_copy(update=changes)
-    return transfer.Problem("row", {"layer": "x"}, activations, MAP, tuned, SPLIT, head, settings, "cpu")
+    scaling = transfer.scaling(activations, SPLIT.train) if head.standardize else None
+    return transfer.Problem("row", {"layer": "x"}, activations, MAP, tuned, scaling, SPLIT, head, settings, "cpu")
 
 
 def run(made, measured, folder, columns=COLUMNS, **options):
@@ -281,3 +286,26 @@ def test_weights_are_kept_as_asked(activations, measured, tmp_path, policy, expe
     assert len(kept) == expected and best == max(t.score for t in found)
     if policy == "best":
         assert kept == [transfer.diagnostics(found)["best_network"]]
+
+
+def test_activations_can_be_standardised_on_the_training_clips(activations, measured, tmp_path):
+    trained = activations[SPLIT.train].astype(np.float64).reshape(-1, 12)
+    mean, spread = transfer.scaling(activations, SPLIT.train)
+    np.testing.assert_allclose(mean, trained.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(spread, trained.std(axis=0), rtol=1e-6)
+    head = LINEAR.model_copy(update={"standardize": True})
+    made = problem(activations, head)
+    found = run(made, measured, tmp_path / "work")[0]
+    moved = problem((activations * np.float16(8) + np.float16(2)), head)  # the same up to scale, shift and rounding
+    again = run(moved, measured, tmp_path / "work")[0]
+    np.testing.assert_allclose(again.predicted["test"], found.predicted["test"], atol=0.05)
+    transfer.write_checkpoint(tmp_path / "x.pt", Base(network="alexnet", features="frozen", n_frames=3), made, found)
+    with torch.inference_mode():
+        predicted = transfer.read_checkpoint(tmp_path / "x.pt")(torch.from_numpy(activations[SPLIT.test]).float())
+    np.testing.assert_allclose(predicted, found.predicted["test"], rtol=1e-5, atol=1e-6)
+
+
+def test_an_activation_that_does_not_vary_is_only_shifted(activations):
+    activations[:, :, 4] = 3.0
+    mean, spread = transfer.scaling(activations, SPLIT.train)
+    assert (mean[4], spread[4]) == (3.0, 1.0)

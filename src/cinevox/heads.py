@@ -90,6 +90,7 @@ class RoiNetwork(nn.Module):
     """The tuned blocks of a base, if any, and a head; of one ROI of one subject.
 
     map_shape: (channels, height, width) of what the frozen blocks give for a frame
+    scaling: mean and standard deviation of each activation, 2 x (n_features,), by which it is z-scored; None: as it is
     tuned: blocks of its own, or None; in evaluation mode for good, so that batch norms keep their statistics
     seed: of the weights drawn, and of the dropout; device: where it will be trained
     """
@@ -100,11 +101,16 @@ class RoiNetwork(nn.Module):
         n_voxels: int,
         settings: Head,
         tuned: nn.Module | None,
+        scaling: tuple[torch.Tensor, torch.Tensor] | None,
         seed: int,
         device: str = "cpu",
     ) -> None:
         super().__init__()
         self.map_shape, self.tuned = map_shape, tuned
+        self.mean: torch.Tensor | None
+        self.spread: torch.Tensor
+        for name, values in zip(("mean", "spread"), scaling or (None, None)):
+            self.register_buffer(name, values)
         n_features = prod(map_shape)
         if tuned is not None:
             tuned.eval().requires_grad_(True)
@@ -124,6 +130,8 @@ class RoiNetwork(nn.Module):
     def forward(self, activations: torch.Tensor) -> torch.Tensor:
         """(n_clips, n_frames, n_features) of the frozen blocks to (n_clips, n_voxels)."""
         values = activations
+        if self.mean is not None:
+            values = (values - self.mean) / self.spread
         if self.tuned is not None:
             maps = self.tuned(values.reshape(-1, *self.map_shape))
             values = maps.reshape(*activations.shape[:2], -1)

@@ -178,6 +178,7 @@ class Head(Section):
     lstm_dropout: Share
     dropout: Share
     sequence: Literal["frame", "clip"]
+    standardize: bool
 
 
 class Transfer(Section):
@@ -336,6 +337,12 @@ class Params(Section):
                 if isinstance(row, RoiwiseRow)
                 else {"regressors": row.regressor}
             )
+            if isinstance(row, RoiwiseRow) and row.features != "frozen":
+                head = self.heads.get(row.regressor)
+                if head is not None and head.standardize:
+                    faults.append(
+                        f"row {name}: heads.{row.regressor}.standardize is for a frozen base; set it to false"
+                    )
             for section, key in wanted.items():
                 known = sorted(getattr(self, section))
                 if key not in known:

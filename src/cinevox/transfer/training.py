@@ -1,9 +1,4 @@
-"""Transfer networks: one for each ROI of each subject, trained to predict all its voxels from the clip's frames.
-
-The activations of the base's frozen blocks are given, so an epoch is only the heads' work. ROIs of one subject are
-trained side by side on the same batches, which are read once; each has its own weights, optimiser and randomness, so
-its numbers are those of training it alone, whatever the number of workers and however often a run was killed.
-"""
+"""Training, group by group, from wherever the last run was stopped."""
 
 from __future__ import annotations
 
@@ -19,103 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from torch import nn
 
-from cinevox import bases
-from cinevox.errors import InputError
 from cinevox.heads import RoiNetwork
 from cinevox.metrics import correlation_score
 from cinevox.networks._activations import one_thread
-from cinevox.params import Base, Head, Transfer
+from cinevox.params import Transfer
 from cinevox.responses import Block, Columns
-from cinevox.splits import Split
-
-Floats = NDArray[np.floating]
-
-
-class TransferError(InputError):
-    """Training came to numbers that are not finite, or there is too little to train or validate on."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What every network of a row shares.
-
-    row: its name; sidecar: what the base's activations are, from `bases`
-    activations: (n_clips, n_frames, n_features) of the frozen blocks, best memory-mapped
-    map_shape: (channels, height, width) that n_features are
-    tuned: the blocks of the base to train too, with their weights; None where all are frozen
-    device: a torch device that is there
-    """
-
-    row: str
-    sidecar: Mapping[str, Any]
-    activations: Floats
-    map_shape: tuple[int, ...]
-    tuned: nn.Module | None
-    split: Split
-    head: Head
-    settings: Transfer
-    device: str
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One ROI of one subject, at its best epoch.
-
-    predicted: split -> float32 (n_clips, n_voxels), for validation and test clips; in standard deviations of the
-        training responses, though correlation as the loss leaves their scale free
-    curve: one entry per epoch: `loss` and `train_correlation`, means over the epoch's batches while training, and
-        `validation_correlation`; correlations are means over voxels
-    best_epoch: from 1; the highest validation correlation, the first of equals
-    state: the network's weights
-    """
-
-    block: Block
-    predicted: dict[str, NDArray[np.float32]]
-    curve: tuple[dict[str, float], ...]
-    best_epoch: int
-    state: dict[str, torch.Tensor]
-
-    @property
-    def name(self) -> str:
-        return f"{self.block.subject}-{self.block.roi}"
-
-    @property
-    def score(self) -> float:
-        """Validation correlation of the best epoch."""
-        return self.curve[self.best_epoch - 1]["validation_correlation"]
-
-
-def correlation_loss(
-    predicted: torch.Tensor, measured: torch.Tensor, weights: torch.Tensor | None = None
-) -> torch.Tensor:
-    """1 - sum_v w_v r_v / sum_v w_v, r_v Pearson's over the clips of a batch.
-
-    A voxel whose measured or predicted responses do not vary over the batch has r = 0 and no gradient. In a batch of
-    one clip that is every voxel: the loss is 1 and nothing is learned (`batches` never makes one).
-
-    predicted, measured: (n_clips, n_voxels); weights: (n_voxels,), not negative, None for equal ones
-    """
-    p, m = predicted - predicted.mean(dim=0), measured - measured.mean(dim=0)
-    pp, mm, pm = (p * p).sum(dim=0), (m * m).sum(dim=0), (p * m).sum(dim=0)
-    still = (pp <= 1e-12 * (predicted * predicted).sum(dim=0)) | (mm <= 1e-12 * (measured * measured).sum(dim=0))
-    scale = torch.sqrt(torch.where(still, 1.0, pp)) * torch.sqrt(torch.where(still, 1.0, mm))
-    r = torch.where(still, 0.0, pm) / scale
-    return 1 - (r.mean() if weights is None else (weights * r).sum() / weights.sum())
-
-
-def batches(rows: NDArray[np.intp], size: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:
-    """The rows in random order, `size` at a time, each batch sorted; one left over joins the last batch."""
-    order = rng.permutation(rows)
-    starts = list(range(0, len(order), size))
-    if len(starts) > 1 and len(order) - starts[-1] == 1:
-        starts.pop()
-    return [np.sort(part) for part in np.split(order, starts[1:])]
+from cinevox.transfer.losses import correlation_loss
+from cinevox.transfer.problem import Floats, Problem, Trained, TransferError, batches
 
 
 def train(
@@ -227,7 +136,7 @@ def _train_group(
             if not active:
                 break
             _run_epoch(problem, active, epoch)
-            _replace(path, [member.state() for member in members])
+            replace_file(path, [member.state() for member in members])
             tick()
         return [_finish(problem, member) for member in members]
 
@@ -238,7 +147,7 @@ def _member(problem: Problem, block: Block, measured: Floats, weights: Floats | 
     target = (measured - fitted.mean(axis=0)) / np.where(spread > 0, spread, 1)
     seed = zlib.crc32(f"{block.subject} {block.roi} {problem.settings.seed}".encode())
     tuned = copy.deepcopy(problem.tuned)
-    network = RoiNetwork(problem.map_shape, block.n_voxels, problem.head, tuned, seed, problem.device)
+    network = RoiNetwork(problem.map_shape, block.n_voxels, problem.head, tuned, problem.scaling, seed, problem.device)
     usable = weights is not None and weights.any()
     return _Member(
         block,
@@ -315,7 +224,7 @@ def _finish(problem: Problem, member: _Member) -> Trained:
     return Trained(member.block, predicted, tuple(member.curve), member.best_epoch, state)
 
 
-def _replace(path: Path, content: Any) -> None:
+def replace_file(path: Path, content: Any) -> None:
     """Write a file whole or not at all."""
     torch.save(content, partial := path.with_suffix(".partial"))
     partial.replace(path)
@@ -336,82 +245,3 @@ def _digest(problem: Problem, measured: Floats, reliability: Floats | None) -> s
         for start in range(0, len(array), 64):
             checksum.update(np.ascontiguousarray(array[start : start + 64]).data)
     return checksum.hexdigest()[:16]
-
-
-def curves(trained: Sequence[Trained]) -> pd.DataFrame:
-    """One line per subject, ROI and epoch; `best` marks the epoch whose weights predict."""
-    return pd.DataFrame(
-        [
-            {"subject": t.block.subject, "roi": t.block.roi, "epoch": epoch, **entry, "best": epoch == t.best_epoch}
-            for t in trained
-            for epoch, entry in enumerate(t.curve, 1)
-        ]
-    )
-
-
-def diagnostics(trained: Sequence[Trained]) -> dict[str, Any]:
-    """What is told of a row's training.
-
-    best_epoch: its range over networks; best_network: `<subject>-<roi>` of the highest validation correlation;
-    curves: ROI -> name -> value per epoch, mean over the subjects whose network was still training
-    """
-    table = curves(trained)
-    means = table.groupby(["roi", "epoch"], sort=False)[list(trained[0].curve[0])].mean()
-    epochs = np.array([t.best_epoch for t in trained])
-    return {
-        "best_epoch": {"min": epochs.min(), "median": np.median(epochs), "max": epochs.max()},
-        "best_network": max(trained, key=lambda t: t.score).name,
-        "curves": {roi: means.loc[roi].to_dict("list") for roi in dict.fromkeys(table["roi"])},
-    }
-
-
-def keep_weights(folder: Path, base: Base, problem: Problem, found: Trained, best: float) -> float:
-    """Write a network's weights to `<subject>-<roi>.pt` if the settings ask for it; of the best one, drop the others.
-
-    best: the highest validation correlation before; returns the highest so far
-    """
-    policy = problem.settings.keep_weights
-    if policy == "all" or (policy == "best" and found.score > best):
-        for other in folder.glob("*.pt") if policy == "best" else ():
-            other.unlink()
-        write_checkpoint(folder / f"{found.name}.pt", base, problem, found)
-    return max(best, found.score)
-
-
-def write_checkpoint(path: Path, base: Base, problem: Problem, trained: Trained) -> None:
-    """A network at its best epoch, as tensors and plain values: `torch.load(path, weights_only=True)` reads it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    block = trained.block
-    content = {
-        "row": problem.row,
-        "base": base.model_dump(),
-        "head": problem.head.model_dump(),
-        "map_shape": problem.map_shape,
-        "subject": block.subject,
-        "roi": block.roi,
-        "n_voxels": block.n_voxels,
-        "best_epoch": trained.best_epoch,
-        "state": trained.state,
-    }
-    _replace(path, content)
-
-
-def read_checkpoint(path: Path) -> RoiNetwork:
-    """The network of a checkpoint, to be given the base's activations (n_clips, n_frames, n_features).
-
-    Raises
-    ------
-    TransferError
-        The file is no checkpoint of a transfer network; nothing in it was run.
-    """
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        base, head = Base.model_validate(found["base"]), Head.model_validate(found["head"])
-        network = RoiNetwork(tuple(found["map_shape"]), found["n_voxels"], head, bases.tuned_blocks(base, None), 0)
-        network.load_state_dict(found["state"])
-    except Exception as error:  # a broken file raises almost anything
-        first_line = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise TransferError(
-            f"{path} is no checkpoint of a transfer network ({first_line}); nothing in it was run"
-        ) from None
-    return network.eval()
