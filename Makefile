@@ -14,7 +14,7 @@ unexport VIRTUAL_ENV
 
 .PHONY: help
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cinevox needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -60,6 +60,11 @@ paper:  ## put the paper's parameters in place of this run's
 	cp params.paper.yaml params.yaml
 	@git diff --stat params.yaml 2>/dev/null || true
 
+.PHONY: paper-smoke
+paper-smoke: install  ## run all rows of the paper in small, on in-silico data with random weights
+	cinevox smoke tmp/paper-smoke
+	cd tmp/paper-smoke && dvc init --no-scm --quiet && dvc repro && cinevox scores
+
 .PHONY: bench
 bench: install  ## measure beside the alternatives: make bench NAME=regressors
 	@test -n "$(NAME)" || { echo "which one? make bench NAME=..., of: $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))"; exit 2; }
@@ -72,5 +77,5 @@ lock: install  ## resolve pyproject.toml anew into requirements.lock
 
 .PHONY: clean
 clean:  ## remove results and unfinished work; the DVC cache, MLflow's record and the environment stay
-	rm -rf tmp report gate tracking data/frames data/features data/reduction data/ceiling data/fits \
-	    data/scores data/selection data/validation
+	rm -rf tmp report gate tracking data/frames data/features data/reduction data/bases data/ceiling data/fits \
+	    data/transfer data/scores data/selection data/validation

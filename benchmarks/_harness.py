@@ -46,10 +46,13 @@ class Contender:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a contender that runs in a process of its own (or prepares first) measured of itself, and its result."""
+    """What a contender that runs in a process of its own (or prepares first) measured of itself, and its result.
+
+    peak_mb: None to have it measured as for everybody
+    """
 
     seconds: float
-    peak_mb: float
+    peak_mb: float | None
     result: Any
 
 
@@ -121,7 +124,8 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     for contender, timing in zip(contenders, timings):
         timing.peak_mb, timing.result = _peak_memory(contender.run)
         if isinstance(timing.result, Measured):
-            timing.peak_mb, timing.result = timing.result.peak_mb, timing.result.result
+            own = timing.result
+            timing.peak_mb, timing.result = timing.peak_mb if own.peak_mb is None else own.peak_mb, own.result
     for repeat in range(repeats):
         for contender, timing in zip(contenders, timings):
             if repeat < contender.repeats:

@@ -10,7 +10,10 @@ def main(run: Run) -> None:
     source = run.paths.scores(run.instance)
     index = predictions.read_index(source)
     policy = run.params.selection.policy
-    chosen_on = {index.provenance.get("chosen_on"), policy if len(index.spaces) > 1 else None}
+    chosen_on = {
+        index.provenance.get("chosen_on"),
+        "validation" if policy != "paper" and len(index.spaces) > 1 else None,
+    }
     rois, subjects = (pd.read_csv(source / f"{name}.csv") for name in ("rois", "subjects"))
     replicates = io.read_arrays(source / "replicates.npz")
     network = plugins.load("cinevox.networks", index.provenance["network"])

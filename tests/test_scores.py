@@ -76,6 +76,14 @@ def test_the_best_layer_on_validation_is_chosen_per_roi_the_earlier_on_a_tie():
     assert selection.choose(seen, "validation", {}) == {"V1": "c1", "PPA": "c3"}
 
 
+def test_one_standard_error_takes_the_earliest_that_is_not_clearly_worse():
+    seen = table({"c1": {"V1": 0.29, "PPA": 0.1}, "c2": {"V1": 0.36, "PPA": np.nan}, "c3": {"V1": 0.4, "PPA": 0.3}})
+    errors = {("V1", "c3"): 0.05, ("PPA", "c3"): 0.3}  # of the best ones; the others' do not count
+    seen["standard_error"] = [errors.get((roi, space), 9.0) for roi, space in zip(seen["roi"], seen["space"])]
+    assert selection.choose(seen, "one_standard_error", {}) == {"V1": "c2", "PPA": "c1"}
+    assert selection.choose(seen, "validation", {}) == {"V1": "c3", "PPA": "c3"}
+
+
 def test_the_published_layers_are_used_or_missed_with_a_cure():
     seen = table({"c1": {"V1": 0.4}, "c2": {"V1": 0.1}})
     assert selection.choose(seen, "paper", {"V1": "c2"}) == {"V1": "c2"}

@@ -38,6 +38,7 @@ ROWS = (
     "mini-efficientnet_lite0-layer-res",
     "full-efficientnet_lite0-layer-ridge",
 )
+TRANSFER = "mini-efficientnet_lite0-frozen-fully_connected_1024"
 
 
 def small_params():
@@ -45,10 +46,14 @@ def small_params():
     for section, changes in SMALL.items():
         document[section] |= changes
     document["networks"] = {"efficientnet_lite0": document["networks"]["efficientnet_lite0"] | {"n_frames": 2}}
-    document["experiments"]["voxelwise"] = {
-        name: dict(zip(("track", "network", "features", "regressor"), name.split("-"))) | {"reported": None}
-        for name in ROWS
+    document["bases"] = {
+        "efficientnet_lite0-frozen": {"network": "efficientnet_lite0", "features": "frozen", "n_frames": 2}
     }
+    rows = {
+        name: dict(zip(("track", "network", "features", "regressor"), name.split("-"))) | {"reported": None}
+        for name in (*ROWS, TRANSFER)
+    }
+    document["experiments"] = {"voxelwise": {name: rows[name] for name in ROWS}, "roiwise": {TRANSFER: rows[TRANSFER]}}
     return document
 
 
@@ -118,7 +123,7 @@ def test_every_stage_runs_once_and_then_nothing_is_left_to_do(repository):
 
 
 def test_metrics_hold_the_rows_with_their_rois(repository):
-    for row in ROWS:
+    for row in (*ROWS, TRANSFER):
         metrics = repository.json(f"metrics/{row}.json")
         rois = (
             ["WB"] if row.startswith("full") else yaml.safe_load((ROOT / "params.yaml").read_text())["dataset"]["rois"]

@@ -157,6 +157,17 @@ def _ui(chosen: argparse.Namespace) -> int:
     return tracking.ui(params.load(Paths().params).tracking, chosen.port, print)
 
 
+def _smoke(chosen: argparse.Namespace) -> None:
+    """make a folder in which all of the paper's rows can be run in small, on in-silico data
+
+    `make paper-smoke` does so and runs them.
+    """
+    from cinevox import smoke
+
+    smoke.make(chosen.folder)
+    print(f"{chosen.folder}: {len(params.load(Paths(chosen.folder).params).experiments.rows)} rows")
+
+
 def _gate(chosen: argparse.Namespace) -> int:
     """compare the scores with the committed baseline or a git revision
 
@@ -191,6 +202,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str, 
     "warm": (_warm, {}),
     "sync": (_sync, {}),
     "ui": (_ui, {"--port": {"type": int, "default": 5000, "help": "on 127.0.0.1 (default 5000)"}}),
+    "smoke": (_smoke, {"folder": {"type": Path, "help": "what lies there is replaced"}}),
     "gate": (
         _gate,
         {

@@ -14,6 +14,7 @@ from typing import Literal
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image
@@ -76,11 +77,10 @@ def read_clip(path: Path, count: int, size: int, resize: Resize) -> tuple[NDArra
     FramesError
         No such file, no video in it, damaged, cut off, or without a single frame.
     """
-    fps, announced = _announced(path)
-    frames, n_decoded = _decode(path, frame_indices(max(1, announced), count), size, resize)
-    if n_decoded != announced:
-        frames, n_decoded = _decode(path, frame_indices(n_decoded, count), size, resize)
-    return frames, Clip(path.name, fps, n_decoded, tuple(frame_indices(n_decoded, count).tolist()))
+    fps, n_decoded, indices, frames = _decode(path, count, size, resize, None)
+    if not np.array_equal(indices, frame_indices(n_decoded, count)):
+        fps, n_decoded, indices, frames = _decode(path, count, size, resize, n_decoded)
+    return frames, Clip(path.name, fps, n_decoded, tuple(indices.tolist()))
 
 
 def write(
@@ -134,12 +134,11 @@ def _write_task(clips: Sequence[Path], start: int, partial: Path, resize: Resize
     return found, faults
 
 
-def _announced(path: Path) -> tuple[float, int]:
+def _announced(container: av.container.InputContainer) -> tuple[float, int]:
     """Frames per second and number of frames, as the container has it (0 where it does not say)."""
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        rate = stream.average_rate or Fraction(0)
-        return float(rate), stream.frames or round(_announced_seconds(container) * rate)
+    stream = container.streams.video[0]
+    rate = stream.average_rate or Fraction(0)
+    return float(rate), stream.frames or round(_announced_seconds(container) * rate)
 
 
 def _announced_seconds(container: av.container.InputContainer) -> Fraction:
@@ -152,35 +151,42 @@ def _announced_seconds(container: av.container.InputContainer) -> Fraction:
     return Fraction(0)
 
 
-def _decode(path: Path, indices: NDArray[np.intp], size: int, resize: Resize) -> tuple[NDArray[np.uint8], int]:
-    """The frames at these indices (zeros behind the end), and how many there are in all."""
-    frames = np.zeros((len(indices), size, size, 3), dtype=np.uint8)
-    n_decoded, n_corrupt, end, start = 0, 0, Fraction(0), Fraction(0)
+def _decode(
+    path: Path, count: int, size: int, resize: Resize, expected: int | None
+) -> tuple[float, int, NDArray[np.intp], NDArray[np.uint8]]:
+    """Frames per second, number of frames, and the frames taken: which, and as images (zeros behind the end).
+
+    expected: number of frames to spread the taken ones over; None: as announced
+    """
+    frames = np.zeros((count, size, size, 3), dtype=np.uint8)
+    to_rgb = VideoReformatter()  # one for all frames: preparing the conversion takes longer than doing it
+    n_decoded, n_corrupt, times = 0, 0, []
     with _opened(path) as container:
-        stream = container.streams.video[0]
+        fps, announced = _announced(container)
+        indices = frame_indices(max(1, announced if expected is None else expected), count)
         try:
-            for frame in container.decode(stream):
+            for frame in container.decode(container.streams.video[0]):
                 slots = np.flatnonzero(indices == n_decoded)
                 if len(slots):
-                    frames[slots] = resized(frame.to_image(), size, resize)
+                    frames[slots] = resized(to_rgb.reformat(frame, format="rgb24").to_image(), size, resize)
                 n_decoded += 1
                 n_corrupt += frame.is_corrupt
-                if frame.pts is not None and frame.time_base is not None:
-                    time = frame.pts * frame.time_base
-                    start = time if n_decoded == 1 else start
-                    end = max(end, time - start)
+                if frame.pts is not None:
+                    times.append(frame.pts)
         except av.FFmpegError as error:
             raise FramesError(f"{path}: damaged after {n_decoded} frames ({error.strerror})") from None
-        announced = _announced_seconds(container)
+        seconds = _announced_seconds(container)
+        unit = container.streams.video[0].time_base or Fraction(0)
     if n_decoded == 0:
         raise FramesError(f"{path}: not a single frame in it")
     if n_corrupt:
         raise FramesError(f"{path}: {n_corrupt} of {n_decoded} frames are damaged")
-    if announced - end > MAX_LOST_SECONDS and end > 0:
+    end = (max(times) - times[0]) * unit if times else Fraction(0)
+    if seconds - end > MAX_LOST_SECONDS and end > 0:
         raise FramesError(
-            f"{path}: cut off: {n_decoded} frames end at {float(end):.2f} s of {float(announced):.2f} s announced"
+            f"{path}: cut off: {n_decoded} frames end at {float(end):.2f} s of {float(seconds):.2f} s announced"
         )
-    return frames, n_decoded
+    return fps, n_decoded, indices, frames
 
 
 def _opened(path: Path) -> av.container.InputContainer:

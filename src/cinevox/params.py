@@ -264,7 +264,7 @@ class Scores(Section):
 
 
 class Selection(Section):
-    policy: Literal["validation", "paper"]
+    policy: Literal["validation", "one_standard_error", "paper"]
 
 
 class Report(Section):

@@ -17,9 +17,11 @@ def choose(rois: pd.DataFrame, policy: str, published: Mapping[str, str]) -> dic
     """The feature space of each ROI.
 
     validation: the highest normalized correlation on the validation clips, mean over subjects; the earlier
-        layer on a tie. paper: the layer the network's spec names for the ROI.
+        layer on a tie. one_standard_error: the earliest whose score is no more than one standard error (over clips,
+        of the best one's score) below that. paper: the layer the network's spec names for the ROI.
 
-    rois: the score table with columns space, split, roi, aggregation, normalized_correlation; spaces in order
+    rois: the score table with columns space, split, roi, aggregation, normalized_correlation, standard_error; spaces
+        in order
     published: ROI -> layer
 
     Raises
@@ -47,7 +49,12 @@ def choose(rois: pd.DataFrame, policy: str, published: Mapping[str, str]) -> dic
             f"no voxel of {', '.join(hopeless)} reaches ceiling.min_reliability, so no layer can be chosen; "
             "lower it, or use ceiling.policy: floor"
         )
-    return {roi: str(table[roi].idxmax()) for roi in names}
+    best = {roi: str(table[roi].idxmax()) for roi in names}
+    if policy == "validation":
+        return best
+    error = seen.set_index(["roi", "space"])["standard_error"]
+    enough = {roi: table.loc[space, roi] - error.loc[roi, space] for roi, space in best.items()}
+    return {roi: str(table.index[table[roi] >= enough[roi]][0]) for roi in names}
 
 
 def selected_scores(

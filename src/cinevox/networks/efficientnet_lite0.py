@@ -27,6 +27,8 @@ LAYERS = (
     "blocks.6.0",
     "classifier",
 )
+# Without the expansion to 1280 channels that belongs to the classifier.
+BASE = (("conv_stem", "bn1"), *((f"blocks.{stage}",) for stage in range(7)))
 
 
 def build() -> nn.Module:
@@ -53,6 +55,7 @@ SPEC = NetworkSpec(
     title="EfficientNet-Lite0",
     build=build,
     layers=LAYERS,
+    base=BASE,
     layer_per_roi=per_roi(
         wb="blocks.5.3",
         v1="blocks.1.1",

@@ -38,7 +38,8 @@ def train(
     """Train every block's network on the training clips; yields them in the order of the blocks.
 
     Workers take a subject's next `rois_at_once` ROIs in turn, one CPU thread each; on a GPU one group after another.
-    After each epoch a group's state goes to a file under `unfinished`, from which a killed run goes on.
+    After each epoch a group's state goes to a file under `unfinished`, from which a killed run goes on: four times
+    the weights of its networks while it trains, the weights when it is done, nothing when the row is done.
 
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
     reliability: (n_voxels,) of the training clips' responses, with `voxel_weights: reliability`; negative counts as 0
@@ -122,23 +123,27 @@ def _train_group(
     path: Path,
     tick: Callable[[], object],
 ) -> list[Trained]:
+    kept = torch.load(path, map_location=problem.device, weights_only=True) if path.exists() else None
+    if kept is not None and "finished" in kept:
+        return [_finished(block, content) for block, content in zip(blocks, kept["finished"])]
     members, start = [], 0
     for block in blocks:
         own = slice(start, start + block.n_voxels)
         members.append(_member(problem, block, measured[:, own], None if weights is None else weights[own]))
         start = own.stop
-    if path.exists():
-        for member, state in zip(members, torch.load(path, map_location=problem.device, weights_only=True)):
-            member.take_up(state)
+    for member, state in zip(members, kept["training"] if kept is not None else ()):
+        member.take_up(state)
     with one_thread():
         for epoch in range(max(len(member.curve) for member in members), problem.settings.n_epochs):
             active = [member for member in members if not member.is_done(problem.settings)]
             if not active:
                 break
             _run_epoch(problem, active, epoch)
-            replace_file(path, [member.state() for member in members])
+            replace_file(path, {"training": [member.state() for member in members]})
             tick()
-        return [_finish(problem, member) for member in members]
+        content = [_outcome(problem, member) for member in members]
+    replace_file(path, {"finished": content})  # a fourth of the state, which is no longer needed
+    return [_finished(block, found) for block, found in zip(blocks, content)]
 
 
 def _member(problem: Problem, block: Block, measured: Floats, weights: Floats | None) -> _Member:
@@ -216,12 +221,23 @@ def _read(problem: Problem, rows: NDArray[np.intp]) -> torch.Tensor:
     return torch.from_numpy(problem.activations[rows]).to(problem.device).float()
 
 
-def _finish(problem: Problem, member: _Member) -> Trained:
+def _outcome(problem: Problem, member: _Member) -> dict[str, Any]:
+    """A network at its best epoch, as tensors and plain values."""
     member.network.load_state_dict(member.best)
     names = [name for name in ("validation", "test") if len(problem.split[name])]
     predicted = {name: _predict(problem, member.network, problem.split[name]) for name in names}
-    state = {name: value.cpu() for name, value in member.best.items()}
-    return Trained(member.block, predicted, tuple(member.curve), member.best_epoch, state)
+    return {
+        "predicted": {name: torch.from_numpy(values) for name, values in predicted.items()},
+        "curve": member.curve,
+        "best_epoch": member.best_epoch,
+        "state": {name: value.cpu() for name, value in member.best.items()},
+    }
+
+
+def _finished(block: Block, content: Mapping[str, Any]) -> Trained:
+    predicted = {name: values.cpu().numpy() for name, values in content["predicted"].items()}
+    state = {name: value.cpu() for name, value in content["state"].items()}
+    return Trained(block, predicted, tuple(content["curve"]), content["best_epoch"], state)
 
 
 def replace_file(path: Path, content: Any) -> None:

@@ -1,0 +1,55 @@
+"""The paper's run in small: all its rows and networks on little in-silico data, to show that every one of them runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cinevox.paths import Paths
+
+# What differs from the paper's parameters, besides the data set and the weights. Nothing here is a result.
+SMALLER: dict[str, dict[str, Any]] = {
+    "frames": {"counts": [2], "size": 96},
+    "reduction": {"n_components": 20},
+    "transfer": {"n_epochs": 2, "rois_at_once": 9},
+    "scores": {"n_bootstraps": 100},
+}
+SIMULATED = {
+    "n_subjects": 2, "n_train": 60, "n_test": 24, "voxel_fraction": 0.02, "min_voxels": 6, "n_frames": 2,
+}  # fmt: skip
+AS_BY_DEFAULT = ("dataset", "regressors", "heads")  # sections of the small default run
+
+
+def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """The paper's parameters with its rows, bases and networks, everything else small and offline.
+
+    paper, default: params.paper.yaml and params.yaml, parsed
+    """
+    found = {section: dict(values) for section, values in paper.items()}
+    found |= {section: dict(default[section]) for section in AS_BY_DEFAULT}
+    found["dataset"]["subjects"] = found["dataset"]["subjects"][: SIMULATED["n_subjects"]]
+    found["simulation"] = {**default["simulation"], **SIMULATED, "datasets": [found["dataset"]["name"]]}
+    for section, changes in SMALLER.items():
+        found[section] |= changes
+    untrained = {"weights": "random", "file": None, "sha256": None, "n_frames": 2}
+    found["networks"] = {name: {**network, **untrained} for name, network in paper["networks"].items()}
+    found["bases"] = {name: {**base, "n_frames": 2} for name, base in paper["bases"].items()}
+    return found
+
+
+def make(folder: Path, root: Path = Path()) -> None:
+    """A copy of the flow in a folder of its own, with these parameters; what lay there is replaced."""
+    paths = Paths(root)
+    paper, default = (yaml.safe_load(path.read_text()) for path in (paths.paper_params, paths.params))
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("stages", "src"):
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(root / "dvc.yaml", folder)
+    shutil.copy(root / ".dvcignore", folder)
+    shutil.copy(paths.paper_params, folder)
+    (folder / "data").mkdir()
+    (folder / "params.yaml").write_text(yaml.safe_dump(parameters(paper, default), sort_keys=False))

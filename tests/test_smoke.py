@@ -1,0 +1,39 @@
+"""The paper's run in small: every row and network of it, none of its size."""
+
+import yaml
+
+from cinevox import cli, params, smoke
+from conftest import ROOT
+
+
+def parsed(name):
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+def test_every_row_and_network_of_the_paper_is_there_and_nothing_is_downloaded(paper_params):
+    found = params.parse(smoke.parameters(parsed("params.paper.yaml"), parsed("params.yaml")), "smoke")
+    assert list(found.experiments.rows) == list(paper_params.experiments.rows)
+    assert list(found.networks) == list(paper_params.networks)
+    assert {network.weights for network in found.networks.values()} == {"random"}
+    assert found.dataset.name in found.simulation.datasets
+    assert found.dataset.tracks == ["mini", "full"]
+    assert found.report.brain_row in found.experiments.rows or found.report.brain_row is None
+
+
+def test_the_paper_has_nineteen_and_nine_rows(paper_params):
+    tracks = [row.track for row in paper_params.experiments.rows.values()]
+    assert (tracks.count("mini"), tracks.count("full")) == (19, 9)
+    assert all(row.reported is not None for row in paper_params.experiments.rows.values())
+
+
+def test_the_folder_holds_the_flow_and_what_lay_there_is_gone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    folder = tmp_path / "smoke"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/old").write_text("of an earlier run")
+    assert cli.main(["smoke", str(folder)]) == 0
+    assert "28 rows" in capsys.readouterr().out
+    assert {"dvc.yaml", "params.yaml", "params.paper.yaml", "stages", "src", "data"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert not list((folder / "data").iterdir())
