@@ -384,3 +384,14 @@ def test_lengths_are_little_endian(tmp_path):
     """The writer's lengths against the format's definition, beyond one byte."""
     io.write_pickle(tmp_path / "a.pkl", {"a": np.zeros(1000, np.float32)})
     assert b"T" + struct.pack("<I", 4000) in (tmp_path / "a.pkl").read_bytes()
+
+
+def test_rows_of_an_array_are_overwritten_in_place(tmp_path, rng):
+    path, values = tmp_path / "a.npy", rng.standard_normal((7, 2, 3)).astype(np.float16)
+    io.write_array(path, values)
+    io.write_rows(path, 2, new := np.ones((3, 2, 3), dtype=np.float16))
+    expected = np.concatenate([values[:2], new, values[5:]])
+    np.testing.assert_array_equal(io.read_array(path), expected)
+    for start, rows in ((5, new), (0, new.astype(np.float32)), (0, new[:, 0])):
+        with pytest.raises(ValueError, match=r"a\.npy: float.* from row . on, expected float16 \(7, 2, 3\)"):
+            io.write_rows(path, start, rows)

@@ -102,12 +102,8 @@ def _open_partial(extraction: Extraction, n_clips: int, partial: Path) -> NDArra
 def _write_task(readers: _Readers, frames: Frames, rows: slice, clips: Sequence[str], partial: Path) -> None:
     activations = _activations_of(readers, frames, clips)
     for layer, values in activations.items():
-        target = np.load(partial / f"{layer}.npy", mmap_mode="r+")
-        target[rows] = values
-        target.flush()
-    marks = np.load(partial / "done.npy", mmap_mode="r+")
-    marks[rows] = 1
-    marks.flush()
+        io.write_rows(partial / f"{layer}.npy", rows.start, values)
+    io.write_rows(partial / "done.npy", rows.start, np.ones(len(clips), dtype=np.uint8))
 
 
 def _run(extraction: Extraction, tasks: Iterable, ordered: bool) -> Iterator[Any]:

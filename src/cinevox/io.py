@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -72,6 +73,23 @@ def write_array(path: Path, array: ArrayLike) -> None:
     """Write one .npy file."""
     with _whole(path) as stream:
         np.save(stream, np.asarray(array), allow_pickle=False)
+
+
+def write_rows(path: Path, start: int, rows: NDArray[Any]) -> None:
+    """Overwrite rows of a .npy file from `start` on, and wait until they are on the disk.
+
+    Unlike `flush` of a memory map it lets other threads run meanwhile. The rows have the file's own type and shape.
+    """
+    mapped = np.load(path, mmap_mode="r")
+    if mapped.dtype != rows.dtype or mapped.shape[1:] != rows.shape[1:] or start + len(rows) > len(mapped):
+        raise ValueError(
+            f"{path}: {rows.dtype} {rows.shape} from row {start} on, expected {mapped.dtype} {mapped.shape}"
+        )
+    with path.open("r+b") as stream:
+        stream.seek(mapped.offset + start * mapped.strides[0])
+        stream.write(np.ascontiguousarray(rows).data)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def read_array(path: Path, shape: Sequence[int | None] | None = None, axes: str = "") -> NDArray[Any]:
