@@ -101,7 +101,7 @@ def test_transfer_networks_bring_their_curves_and_best_weights(tmp_path, uri):
         "best_network/sub01-V1.pt"
     ]
     params = parent.data.params
-    assert params["heads.two_lstm.sequence"] == "frame" and params["transfer.n_epochs"] == "5"
+    assert params["heads.two_lstm.sequence"] == "frame" and params["transfer.n_epochs"] == "3"
     assert not any(name.startswith(("regressors.", "reduction.", "heads.three")) for name in params)
 
 
