@@ -33,7 +33,7 @@ SETTINGS = Features(
 # Clips by what one costs, 16 where nothing is said; a real run has 1,102, over which a start is nothing.
 CHEAP = ("alexnet", "efficientnet_lite0", "resnet18", "squeezenet")
 COSTLY = ("vgg16", "vgg16_bn", "vgg19", "vonenet_alexnet", "vonenet_resnet50")
-N_CLIPS = dict.fromkeys(CHEAP, 32) | dict.fromkeys(COSTLY, 4)
+N_CLIPS = dict.fromkeys(CHEAP, 24) | dict.fromkeys(COSTLY, 4)
 QUICK = ("alexnet", "nasnet_mobile", "resnet18", "squeezenet")
 
 
@@ -104,7 +104,7 @@ def case(network: str, frames: np.ndarray, folder: Path) -> Case:
     reader = _activations.Reader(module, (), extraction.spec, SETTINGS, "cpu")
     images = torch.cat([reader._images(clip[None]) for clip in frames])
     clips = [str(number) for number in range(len(frames))]
-    out, repeats = folder / network, 3 if len(frames) > 4 else 2
+    out, repeats = folder / network, 2
 
     def run() -> Path:
         built = mock.patch.object(_loading, "load", return_value=module)
