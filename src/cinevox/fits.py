@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import comb
@@ -61,7 +61,30 @@ def fit(
         A space has more features than the regressor can take; before the first fit.
     """
     _check_sizes(spaces, layers, spec)
-    return _fit(spaces, layers, measured, columns, split, n_folds, spec, options, batch_voxels)
+    batches = {
+        "batch": _batches(columns.n_voxels, batch_voxels),
+        "roi": list(columns.slices),
+        "all": [slice(0, columns.n_voxels)],
+    }[spec.voxels]
+    responses = [measured[split.train, batch] for batch in batches]  # made once: workers get each array once
+    tasks = (
+        joblib.delayed(_fit_batch)(space, [layers[layer] for layer in space.layers], Y, split, n_folds, spec, options)
+        for space in spaces
+        for Y in responses
+    )
+    return _side_by_side(spaces, len(batches), tasks)
+
+
+def _side_by_side(spaces: Sequence[Space], n_batches: int, tasks: Iterable[Any]) -> Iterator[Fit]:
+    """Run the tasks, and put each space's batches together as they come."""
+    results = joblib.Parallel(return_as="generator")(tasks)
+    for space in spaces:
+        parts = [next(results) for _ in range(n_batches)]
+        yield Fit(
+            space,
+            {name: np.concatenate([predicted[name] for predicted, _ in parts], axis=1) for name in parts[0][0]},
+            _summary([diagnostics for _, diagnostics in parts]),
+        )
 
 
 def _check_sizes(spaces: Sequence[Space], layers: Mapping[str, Floats], spec: RegressorSpec) -> None:
@@ -78,38 +101,6 @@ def _n_features(space: Space, layers: Mapping[str, Floats]) -> int:
     """All products of up to `degree` of n features: C(n + degree, degree) - 1."""
     n = sum(int(np.prod(layers[layer].shape[1:])) for layer in space.layers)
     return comb(n + space.degree, space.degree) - 1
-
-
-def _fit(
-    spaces: Sequence[Space],
-    layers: Mapping[str, Floats],
-    measured: NDArray[np.float32],
-    columns: Columns,
-    split: Split,
-    n_folds: int,
-    spec: RegressorSpec,
-    options: Mapping[str, Any],
-    batch_voxels: int,
-) -> Iterator[Fit]:
-    batches = {
-        "batch": lambda: _batches(columns.n_voxels, batch_voxels),
-        "roi": lambda: list(columns.slices),
-        "all": lambda: [slice(0, columns.n_voxels)],
-    }[spec.voxels]()
-    responses = [measured[split.train, batch] for batch in batches]  # made once: workers get each array once
-    tasks = (
-        joblib.delayed(_fit_batch)(space, [layers[layer] for layer in space.layers], Y, split, n_folds, spec, options)
-        for space in spaces
-        for Y in responses
-    )
-    results = joblib.Parallel(return_as="generator")(tasks)
-    for space in spaces:
-        parts = [next(results) for _ in batches]
-        yield Fit(
-            space,
-            {name: np.concatenate([predicted[name] for predicted, _ in parts], axis=1) for name in parts[0][0]},
-            _summary([diagnostics for _, diagnostics in parts]),
-        )
 
 
 def feature_matrix(space: Space, layers: Sequence[Floats], split: Split) -> tuple[Floats, tuple[slice, ...]]:

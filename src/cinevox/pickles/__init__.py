@@ -1,0 +1,58 @@
+"""Pickles of arrays, read as data: a reader of the pickle language that can build arrays and nothing else.
+
+A pickle is a program, and Python's own unpickler runs it. This reader knows the opcodes of protocols 0 to 5
+that make up plain data, and eight names (numpy's arrays, dtypes and scalars) as mere symbols: nothing is
+imported, called, subclassed or changed because a file asks for it, no size is believed before the file is seen
+to be that long, and the work is bounded by `reader.MAX_OPCODES`. Array data go from the file into the array, once.
+
+Reference: the opcodes' definitions in the standard library's `pickletools`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cinevox.errors import FileError
+from cinevox.pickles.reader import Reader
+from cinevox.pickles.values import Refused
+
+_FOREIGN = {
+    b"\x1f\x8b": "it is compressed with gzip: decompress it first",
+    b"PK": "it is a zip archive: unpack it first",
+    b"\x89HDF": "it is an HDF5 file",
+    b"\x93NUMPY": "it is a .npy file",
+    b"version https://git-lfs": "it is a Git LFS pointer: run `git lfs pull`",
+    b"<": "it is a web page or XML, as a failed download leaves it",
+}
+
+
+def read_pickle(path: Path) -> Any:
+    """Open a pickle of arrays, dicts, lists, text and numbers, Python 2's too, without running anything in it.
+
+    Strings of Python 2 are latin1: text up to 255 bytes, longer ones stay a `bytearray`.
+
+    Raises
+    ------
+    FileError
+        The file is missing, cut off, no pickle, or asks for anything that is not plain data.
+    """
+    try:
+        if not path.is_file():
+            raise FileError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+        with path.open("rb") as stream:
+            return Reader(stream, path.stat().st_size).load()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+    except Refused as refusal:
+        raise FileError(
+            f"{path}: refused: {_foreign(path) or refusal}. A response pickle holds numpy arrays of numbers, dicts "
+            "and plain numbers only, and nothing in it was run. Fetch the file again from where it was published; "
+            "if it is yours, save a dict of float arrays."
+        ) from None
+
+
+def _foreign(path: Path) -> str:
+    with path.open("rb") as stream:
+        start = stream.read(32)
+    return next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), "")
