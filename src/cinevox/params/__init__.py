@@ -1,0 +1,163 @@
+"""The parameters of a run: the only reader of params.yaml.
+
+One frozen model per section, one section per step. Unknown keys are refused, and every error is reported
+together, by its dotted name. What a parameter means is said once, in params.yaml beside its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError, model_validator
+
+from cinevox.errors import InputError
+from cinevox.params.experiments import (
+    BASE_GRAMMAR,
+    FEATURES_GRAMMAR,
+    Base,
+    Experiments,
+    Head,
+    RoiwiseRow,
+    Row,
+    Transfer,
+    VoxelwiseRow,
+)
+from cinevox.params.sections import (
+    MINI_ROIS,
+    WHOLE_BRAIN,
+    Ceiling,
+    Dataset,
+    Features,
+    Fits,
+    Frames,
+    Gate,
+    Network,
+    Options,
+    Parallel,
+    Reduction,
+    Report,
+    Scalar,
+    Scores,
+    Section,
+    Selection,
+    Simulation,
+    Splits,
+    Track,
+    Tracking,
+    Validation,
+    Weights,
+)
+
+__all__ = [
+    "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Experiments",
+    "Features", "Fits", "Frames", "Gate", "Head", "Network", "Parallel", "Params", "ParamsError", "Reduction", "Report",
+    "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits", "Track", "Tracking", "Transfer",
+    "Validation", "VoxelwiseRow", "Weights", "load", "parse",
+]  # fmt: skip
+
+
+class ParamsError(InputError):
+    """The parameters are unusable; the message lists every fault."""
+
+
+class Params(Section):
+    """Every section of params.yaml, checked one by one and against each other."""
+
+    dataset: Dataset
+    simulation: Simulation
+    validation: Validation
+    splits: Splits
+    frames: Frames
+    networks: dict[str, Network]
+    features: Features
+    reduction: Reduction
+    ceiling: Ceiling
+    regressors: dict[str, dict[str, Scalar | dict[str, Options]]]
+    fits: Fits
+    bases: dict[str, Base]
+    heads: dict[str, Head]
+    transfer: Transfer
+    experiments: Experiments
+    scores: Scores
+    selection: Selection
+    report: Report
+    gate: Gate
+    tracking: Tracking
+    parallel: Parallel
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Params:
+        faults = [
+            f"networks.{name}.n_frames is {network.n_frames}, and frames.counts has {self.frames.counts}"
+            for name, network in self.networks.items()
+            if network.n_frames not in self.frames.counts
+        ]
+        faults += self._base_faults()
+        rows = self.experiments.rows
+        for name, row in rows.items():
+            if row.track not in self.dataset.tracks:
+                faults.append(f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})")
+            wanted = {"networks": row.network}
+            wanted |= (
+                {"heads": row.regressor, "bases": row.base}
+                if isinstance(row, RoiwiseRow)
+                else {"regressors": row.regressor}
+            )
+            if isinstance(row, RoiwiseRow) and row.features != "frozen":
+                head = self.heads.get(row.regressor)
+                if head is not None and head.standardize:
+                    faults.append(
+                        f"row {name}: heads.{row.regressor}.standardize is for a frozen base; set it to false"
+                    )
+            for section, key in wanted.items():
+                known = sorted(getattr(self, section))
+                if key not in known:
+                    faults.append(f"row {name}: {key} is not a key of {section} ({', '.join(known)})")
+        if self.report.brain_row is not None and self.report.brain_row not in rows:
+            faults.append(f"report.brain_row is {self.report.brain_row}, which is no row of experiments")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _base_faults(self) -> Iterator[str]:
+        for name, base in self.bases.items():
+            if name != base.name:
+                yield f"bases.{name}: a base's key is <network>-<features>, here {base.name}"
+            if base.network not in self.networks:
+                yield f"bases.{name}: {base.network} is not a key of networks ({', '.join(sorted(self.networks))})"
+            if base.n_frames not in self.frames.counts:
+                yield f"bases.{name}.n_frames is {base.n_frames}, and frames.counts has {self.frames.counts}"
+
+
+def load(path: Path) -> Params:
+    """Read and check a parameter file.
+
+    Raises
+    ------
+    ParamsError
+        The file is missing, is not YAML, or breaks a rule; the message lists every fault by dotted name.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; run from the repository's root") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not YAML: {error}") from None
+    return parse(document, source=str(path))
+
+
+def parse(document: Any, source: str) -> Params:
+    """Check a parsed document; `source` names it in the error."""
+    try:
+        return Params.model_validate(document)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, fault['loc'])) or 'params'}: {fault['msg'].removeprefix('Value error, ')}"
+            + ("" if isinstance(fault["input"], dict | Section) else f" (found {fault['input']!r})")
+            for fault in error.errors()
+        ]
+        count = len(lines)
+        raise ParamsError(f"{source}: {count} fault{'s' * (count > 1)}\n" + "\n".join(lines)) from None

@@ -1,0 +1,167 @@
+"""One frozen model for each section of params.yaml that stands by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MINI_ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
+WHOLE_BRAIN = "WB"
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Scalar = float | int | str | bool | None | list[float] | list[str]
+Options = dict[str, Scalar]
+Weights = Literal["package", "pretrained", "file", "random"]
+Track = Literal["mini", "full"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dataset(Section):
+    name: str
+    folder: Path
+    clips: str
+    responses: str
+    tracks: Annotated[list[Track], Field(min_length=1)]
+    subjects: Annotated[list[str], Field(min_length=1)]
+    rois: Annotated[list[str], Field(min_length=1)]
+
+    def track_rois(self, track: Track) -> tuple[str, ...]:
+        return tuple(self.rois) if track == "mini" else (WHOLE_BRAIN,)
+
+
+class Simulation(Section):
+    datasets: list[str]
+    seed: Seed
+    n_subjects: Annotated[int, Field(ge=1, le=10)]
+    n_train: Annotated[int, Field(ge=20)]
+    n_test: Annotated[int, Field(ge=10)]
+    n_train_repetitions: Annotated[int, Field(ge=2)]
+    n_test_repetitions: Annotated[int, Field(ge=2)]
+    voxel_fraction: Annotated[float, Field(gt=0, le=1)]
+    min_voxels: Positive
+    null_fraction: Annotated[float, Field(ge=0, lt=1)]
+    network: str
+    weights: Literal["package", "pretrained", "random"]
+    n_frames: Positive
+    n_latents: Positive
+    n_leading: Positive
+    generators: dict[str, str]
+
+    @model_validator(mode="after")
+    def _every_roi_has_a_generator(self) -> Simulation:
+        if set(self.generators) != set(MINI_ROIS):
+            raise ValueError(f"generators must name each of {', '.join(MINI_ROIS)} once")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_to_choose_from(self) -> Simulation:
+        if not self.n_latents <= self.n_leading < self.n_train:
+            raise ValueError(
+                f"n_leading is {self.n_leading}; expected at least n_latents ({self.n_latents}) "
+                f"and less than n_train ({self.n_train})"
+            )
+        return self
+
+
+class Validation(Section):
+    clip_size: tuple[Positive, Positive]
+    clip_seconds: tuple[float, float]
+    fps: tuple[float, float]
+    n_repetitions: Annotated[int, Field(ge=2)]
+    min_split_half: Annotated[float, Field(ge=-1, le=1)]
+
+
+class Splits(Section):
+    scheme: Literal["random", "last"]
+    validation_fraction: Fraction
+    n_folds: Annotated[int, Field(ge=2)]
+    seed: Seed
+
+
+class Frames(Section):
+    counts: Annotated[list[Positive], Field(min_length=1)]
+    size: Annotated[int, Field(ge=32)]
+    resize: Literal["direct", "crop"]
+
+
+class Network(Section):
+    weights: Weights
+    file: Path | None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
+    n_frames: Positive
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _a_file_where_it_is_used(self) -> Network:
+        if (self.weights == "file") != (self.file is not None):
+            raise ValueError("file must be a path with weights: file, and null otherwise")
+        return self
+
+
+class Features(Section):
+    over_frames: Literal["mean", "max", "none"]
+    batch_size: Positive
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    compute: Literal["float32", "bfloat16", "float16"]
+    storage: Literal["float32", "float16"]
+    memory_format: Literal["channels_last", "contiguous"]
+
+
+class Reduction(Section):
+    n_components: Positive
+    standardize: bool
+    normalize: bool
+
+
+class Ceiling(Section):
+    policy: Literal["exclude", "floor"]
+    min_reliability: Fraction
+
+
+class Fits(Section):
+    batch_voxels: Positive
+
+
+class Scores(Section):
+    n_bootstraps: Annotated[int, Field(ge=20)]
+    confidence: Fraction
+    seed: Seed
+
+
+class Selection(Section):
+    policy: Literal["validation", "one_standard_error", "paper"]
+
+
+class Report(Section):
+    brain_row: str | None
+
+
+class Gate(Section):
+    absolute: Annotated[float, Field(ge=0)]
+    relative: Annotated[float, Field(ge=0)]
+    use_interval: bool
+
+
+class Tracking(Section):
+    experiment: str
+    uri: str
+
+
+class Parallel(Section):
+    backend: Literal["loky", "threading", "sequential", "dask"]
+    n_jobs: int
+    scheduler: str | None
+
+    @model_validator(mode="after")
+    def _a_scheduler_where_it_is_used(self) -> Parallel:
+        if (self.backend == "dask") != (self.scheduler is not None):
+            raise ValueError("scheduler must be an address with backend: dask, and null otherwise")
+        return self
