@@ -1,14 +1,14 @@
 """Block coordinate descent for the multi-task elastic net: a feature serves all voxels or none. Compiled.
 
 Minimises (1 / 2n) |Y - XW|^2 + alpha rho sum_j |W_j| + alpha (1 - rho) / 2 |W|^2 over W (n_features, n_tasks),
-W_j its rows, with the gradient Q = X'Y - X'XW carried along and guessed along the path as in `_descent`.
+W_j its rows, with the gradient Q = X'Y - X'XW carried along and guessed along the path as in `descent`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cinevox.regressors._solvers.descent import EARLY_STOP_RISE, EARLY_STOP_STEPS
+from cinevox.regressors._solvers.descent import EARLY_STOP_RISE, EARLY_STOP_STEPS, look_ahead
 from cinevox.regressors._solvers.kernels import summing_kernel
 
 
@@ -70,16 +70,6 @@ def fold_error(gram, cross, W, yy):
 
 
 @summing_kernel
-def ahead(values, last, ratio):
-    """values <- values + ratio (values - last), last <- values, in place."""
-    for i in range(values.shape[0]):
-        for t in range(values.shape[1]):
-            now = values[i, t]
-            values[i, t] = now + ratio * (now - last[i, t])
-            last[i, t] = now
-
-
-@summing_kernel
 def block_path_errors(
     gram, norm, cross, norm_y, n_fit, gram_out, cross_out, yy_out, n_out, alphas, rho, tolerance, max_sweeps, early_stop
 ):
@@ -96,8 +86,8 @@ def block_path_errors(
         ratio = (alphas[a] - alphas[a - 1]) / (alphas[a - 1] - alphas[a - 2]) if a > 1 else 0.0
         error = 0.0
         for k in range(n_folds):
-            ahead(W[k], W_last[k], ratio)
-            ahead(Q[k], Q_last[k], ratio)
+            look_ahead(W[k], W_last[k], ratio)
+            look_ahead(Q[k], Q_last[k], ratio)
             l1, l2 = n_fit[k] * alphas[a] * rho, n_fit[k] * alphas[a] * (1.0 - rho)
             if not descend_blocks(gram[k], norm[k], W[k], Q[k], l1, l2, tolerance * norm_y[k], max_sweeps):
                 converged = False

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cinevox.regressors._solvers.kernels import kernel
+from cinevox.regressors._solvers.kernels import inlined, kernel
 
 EARLY_STOP_RISE = 1.01
 EARLY_STOP_STEPS = 10
@@ -50,14 +50,14 @@ def descend(gram, norm, w, q, l1, l2, least, max_sweeps, wants):
     return False
 
 
-@kernel
-def look_ahead(state, last, ratio):
-    """state <- state + ratio (state - last), last <- what state was; both (3, n_features)."""
-    for row in range(state.shape[0]):
-        for j in range(state.shape[1]):
-            now = state[row, j]
-            state[row, j] = now + ratio * (now - last[row, j])
-            last[row, j] = now
+@inlined
+def look_ahead(values, last, ratio):
+    """values <- values + ratio (values - last), last <- what values were; both of one shape, of two axes."""
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            now = values[i, j]
+            values[i, j] = now + ratio * (now - last[i, j])
+            last[i, j] = now
 
 
 @kernel

@@ -21,6 +21,11 @@ def summing_kernel(function: Callable[..., Any]) -> Any:
     return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})(function)
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """A part of every kernel that calls it, compiled there as that kernel is, its liberties with sums included."""
+    return numba.njit(inline="always", error_model="numpy")(function)
+
+
 def over_voxels(compiled: Callable[[int, int], None], n_voxels: int) -> None:
     """Call `compiled(start, stop)`, which frees the interpreter lock, until every voxel is done.
 
