@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cinevox import parallel
+from cinevox import io, parallel
 from cinevox import params as params_module
 from cinevox.errors import InputError
 from cinevox.paths import Paths
@@ -50,6 +52,13 @@ class Run:
         interval = 0.2 if sys.stderr.isatty() else 10.0
         with tqdm(total=total, desc=label, mininterval=interval, leave=False, file=sys.stderr) as bar:
             yield bar.update
+
+    def frames(self, count: int) -> tuple[list[str], NDArray[np.uint8]]:
+        """Names of all clips and `count` frames of each, (n_clips, count, height, width, 3), as `frames` wrote them."""
+        folder = self.paths.frames(count)
+        clips = [clip["name"] for clip in io.read_json(folder / "clips.json")]
+        shape = (len(clips), count, None, None, 3)
+        return clips, io.read_array(folder / "frames.npy", shape, "n_clips, n_frames, height, width, 3")
 
 
 class _Declared:

@@ -6,11 +6,7 @@ from cinevox import bases, features, io
 
 def main(run: Run) -> None:
     base = run.params.bases[run.instance]
-    folder = run.paths.frames(base.n_frames)
-    clips = [clip["name"] for clip in io.read_json(folder / "clips.json")]
-    frames = io.read_array(
-        folder / "frames.npy", (len(clips), base.n_frames, None, None, 3), "n_clips, n_frames, height, width, 3"
-    )
+    clips, frames = run.frames(base.n_frames)
     extraction = bases.prepare(base, run.params.networks[base.network], run.params.features, frames.shape[1:])
     out = run.paths.base(run.instance)
     features.write(extraction, frames, clips, out, run.paths.unfinished / "bases", run.progress)

@@ -8,11 +8,7 @@ from cinevox import features, io
 
 def main(run: Run) -> None:
     network = run.params.networks[run.instance]
-    folder = run.paths.frames(network.n_frames)
-    clips = [clip["name"] for clip in io.read_json(folder / "clips.json")]
-    frames = io.read_array(
-        folder / "frames.npy", (len(clips), network.n_frames, None, None, 3), "n_clips, n_frames, height, width, 3"
-    )
+    clips, frames = run.frames(network.n_frames)
     extraction = features.prepare(run.instance, network, run.params.features, frames.shape[1:])
     if extraction.weights.policy == "random":
         run.log.warning("%s: random weights: an untrained baseline, not the published network", run.log.name)
