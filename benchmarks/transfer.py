@@ -92,13 +92,13 @@ def case(name: str, row: RoiwiseRow, settings: params.Params, clips: list[Path],
         """From the beginning of the first group's epoch to the end of the last one's."""
         times: list[float] = []
 
-        def timed(*arguments: object, run_epoch: Callable[..., None] = training._run_epoch) -> None:
+        def timed(*arguments: object, run_epoch: Callable[..., None] = training.run_epoch) -> None:
             times.append(time.perf_counter())
             run_epoch(*arguments)
             times.append(time.perf_counter())
 
         epoch, state = (
-            mock.patch.object(training, "_run_epoch", timed),
+            mock.patch.object(training, "run_epoch", timed),
             mock.patch.object(training, "replace_file", lambda path, state: None),
         )
         with epoch, state, joblib.parallel_config(backend="threading", n_jobs=CORES):

@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import bases, io, metrics, predictions, transfer
+from cinevox import io, metrics, predictions, transfer
 from cinevox.datasets import open_dataset
-from cinevox.networks._extraction import find_device
 from cinevox.responses import side_by_side
 from cinevox.splits import split
 
@@ -26,12 +25,9 @@ def main(run: Run) -> None:
     if settings.voxel_weights == "reliability":
         trials = (dataset.responses("train", row.track, *block).values[parts.train] for block in blocks)
         reliability = np.concatenate([metrics.split_half_reliability(values) for values in trials])
-    problem = transfer.Problem(
-        row.name, sidecar, activations, tuple(sidecar["map_shape"]),
-        bases.tuned_blocks(base, run.params.networks[base.network]),
-        transfer.scaling(activations, parts.train) if head.standardize else None,
-        parts, head, settings, find_device(settings.device),
-    )  # fmt: skip
+    problem = transfer.prepare(
+        row.name, base, run.params.networks[base.network], sidecar, activations, parts, head, settings
+    )
     trained, best = [], -np.inf
     with run.ticks(transfer.n_ticks(columns, settings), row.name) as tick:
         for found in transfer.train(problem, measured, reliability, columns, run.paths.unfinished / "transfer", tick):

@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cinevox import bases
 from cinevox.errors import InputError
-from cinevox.params import Head, Transfer
+from cinevox.networks._extraction import find_device
+from cinevox.params import Base, Head, Network, Transfer
 from cinevox.responses import Block
 from cinevox.splits import Split
 
@@ -45,6 +47,32 @@ class Problem:
     head: Head
     settings: Transfer
     device: str
+
+
+def prepare(
+    row: str,
+    base: Base,
+    network: Network,
+    sidecar: Mapping[str, Any],
+    activations: Floats,
+    split: Split,
+    head: Head,
+    settings: Transfer,
+) -> Problem:
+    """Find the device, load the blocks that are trained too, and fit the scaling on the training clips.
+
+    sidecar: base.json of the base, whose activations are (n_clips, n_frames, n_features)
+
+    Raises
+    ------
+    InputError
+        The device is not there, or the weights are not to be had.
+    """
+    return Problem(
+        row, sidecar, activations, tuple(sidecar["map_shape"]), bases.tuned_blocks(base, network),
+        scaling(activations, split.train) if head.standardize else None,
+        split, head, settings, find_device(settings.device),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
