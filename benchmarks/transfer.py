@@ -34,7 +34,7 @@ CORES = joblib.cpu_count()
 N_FRAMES, N_VOXELS = 16, 150
 ROOT = Path(__file__).parents[1]
 WEIGHTS = Network(weights="random", file=None, sha256=None, n_frames=N_FRAMES, seed=0)
-SPLITS = Splits(scheme="random", validation_fraction=0.1, n_folds=3, seed=0)
+SPLITS = Splits(scheme="random", validation_fraction=0.1, n_folds=3, n_outer_folds=None, seed=0)
 COLUMNS = Columns(tuple(Block("sub01", roi, N_VOXELS) for roi in MINI_ROIS))
 
 

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from cinevox import io, parallel
 from cinevox import params as params_module
 from cinevox.errors import InputError
+from cinevox.metrics import noise_ceiling
 from cinevox.paths import Paths
 
 # Read by torch when it is imported. A network's activations are large and short-lived: in large pages a forward
@@ -52,6 +53,15 @@ class Run:
         interval = 0.2 if sys.stderr.isatty() else 10.0
         with tqdm(total=total, desc=label, mininterval=interval, leave=False, file=sys.stderr) as bar:
             yield bar.update
+
+    def ceilings(self, track: str) -> dict[str, NDArray[np.float64]]:
+        """Split (validation, test) -> noise ceiling of every voxel of a track, (n_voxels,), NaN where excluded."""
+        found = io.read_arrays(self.paths.ceiling(track) / "reliability.npz")
+        settings = self.params.ceiling
+        return {
+            split: noise_ceiling(reliability, settings.policy, settings.min_reliability)[0]
+            for split, reliability in found.items()
+        }
 
     def frames(self, count: int) -> tuple[list[str], NDArray[np.uint8]]:
         """Names of all clips and `count` frames of each, (n_clips, count, height, width, 3), as `frames` wrote them."""

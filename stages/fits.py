@@ -1,19 +1,17 @@
-"""Fits: one row's regressor on each of its feature spaces; writes predictions for validation and test clips."""
+"""Fits: one row's regressor on each of its feature spaces; writes predictions for the clips left out."""
 
 from _cli import Run, stage
 from cinevox import io, plugins, predictions, spaces
 from cinevox.datasets import open_dataset
 from cinevox.fits import fit
 from cinevox.responses import side_by_side
-from cinevox.splits import split
+from cinevox.splits import Indices, partitions, split
 
 
 def main(run: Run) -> None:
     row, settings = run.params.experiments.rows[run.instance], run.params.dataset
     reduced = io.read_json(run.paths.reduction(row.network) / "reduction.json")
     candidates = spaces.candidates(row.features, list(reduced["layers"]))
-    folder = run.paths.features(row.network) if candidates[0].raw else run.paths.reduction(row.network)
-    layers = {layer: io.read_array(folder / f"{layer}.npy") for layer in reduced["layers"]}
     dataset = open_dataset(settings)
     measured, columns = side_by_side(
         dataset.responses("train", row.track, subject, roi)
@@ -21,16 +19,23 @@ def main(run: Run) -> None:
         for roi in settings.track_rois(row.track)
     )
     parts = split(len(measured), len(dataset.clips) - len(measured), run.params.splits)
-    fitted = fit(
-        candidates, layers, measured, columns, parts, run.params.splits.n_folds,
-        plugins.load("cinevox.regressors", row.regressor),
-        run.params.regressors[row.regressor], run.params.fits.batch_voxels,
-    )  # fmt: skip
-    target, diagnostics = run.paths.fits(row.name), {}
-    for result in run.progress(fitted, len(candidates), row.name):
-        for name, predicted in result.predicted.items():
-            predictions.write(target, result.space.name, name, predicted)
-        diagnostics[result.space.name] = result.diagnostics
+    target = run.paths.fits(row.name)
+    clips: dict[str, Indices] = {}
+    diagnostics: dict[str, dict] = {}
+    for part in partitions(parts, run.params.splits):
+        raw = candidates[0].raw
+        folder = run.paths.features(row.network) if raw else run.paths.reduction(row.network) / part.folder
+        layers = {layer: io.read_array(folder / f"{layer}.npy") for layer in reduced["layers"]}
+        fitted = fit(
+            candidates, layers, measured, columns, part, run.params.splits.n_folds,
+            plugins.load("cinevox.regressors", row.regressor),
+            run.params.regressors[row.regressor], run.params.fits.batch_voxels,
+        )  # fmt: skip
+        for result in run.progress(fitted, len(candidates), f"{row.name} {part.folder}".strip()):
+            for name, predicted in result.predicted.items():
+                predictions.write(target, result.space.name, name, predicted)
+            diagnostics.setdefault(result.space.name, result.diagnostics)
+        clips |= part.predicted
     for flag in ("not_converged", "empty", "constant"):
         if count := sum(found.get(flag, 0) for found in diagnostics.values()):
             of = len(diagnostics) * columns.n_voxels
@@ -39,7 +44,6 @@ def main(run: Run) -> None:
         "n_components": {layer: entry["n_components"] for layer, entry in reduced["layers"].items()},
         "weights": reduced["features"]["weights"],
     }
-    clips = {name: parts[name] for name in ("validation", "test") if len(parts[name])}
     predictions.write_index(target, predictions.Index(tuple(diagnostics), clips, columns, provenance, diagnostics))
 
 

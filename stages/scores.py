@@ -2,38 +2,33 @@
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from _cli import Run, stage
-from cinevox import io, metrics, predictions, scores
-from cinevox.datasets import Part, open_dataset
-from cinevox.responses import side_by_side
+from cinevox import io, metrics, parallel, predictions, scores
+from cinevox.datasets import measured, open_dataset
+from cinevox.splits import generator
 
 
 def main(run: Run) -> None:
     source, target = run.paths.predictions(run.instance), run.paths.scores(run.instance)
-    index = predictions.read_index(source)
-    track, settings = index.provenance["track"], run.params.scores
-    reliability = io.read_arrays(run.paths.ceiling(track) / "reliability.npz")
-    dataset = open_dataset(run.params.dataset)
+    index, settings = predictions.read_index(source), run.params.scores
+    track, arrays, replicates = index.provenance["track"], {}, {}
     tables: dict[str, list[pd.DataFrame]] = {"subjects": [], "rois": []}
-    arrays, replicates = {}, {}
-    for name in (name for name in index.clips if name in reliability):
-        part: Part = "train" if name == "validation" else "test"
-        responses, _ = side_by_side(
-            dataset.responses(part, track, block.subject, block.roi) for block in index.columns.blocks
-        )
-        rows = index.clips[name] - (0 if part == "train" else dataset.n_train_clips)
-        ceiling, _ = metrics.noise_ceiling(
-            reliability[name], run.params.ceiling.policy, run.params.ceiling.min_reliability
-        )
-        resamples = metrics.resampled_clips(len(rows), settings.n_bootstraps, np.random.default_rng(settings.seed))
-        task = delayed(scores.score)
-        found = Parallel(return_as="generator")(
-            task(responses[rows], predictions.read(source, index, space, name), ceiling, index.columns, resamples)
+    ceilings = run.ceilings(track)
+    clips = {name: rows for name, rows in index.clips.items() if name != "test" or name in ceilings}
+    for name, responses in measured(open_dataset(run.params.dataset), track, index.columns, clips):
+        ceiling = ceilings["test" if name == "test" else "validation"]
+        drawn = 0 if name.startswith("inner") else settings.n_bootstraps  # inner folds choose and are not reported
+        resamples = metrics.resampled_clips(len(clips[name]), drawn, generator(settings.seed, name))
+        tasks = (
+            delayed(scores.score)(
+                responses, predictions.read(source, index, space, name), ceiling, index.columns, resamples
+            )
             for space in index.spaces
         )
-        found = list(run.progress(found, len(index.spaces), f"{run.instance} {name}"))
+        results = parallel.run(tasks, 10.0 * resamples.size * responses.shape[1] * len(index.spaces))
+        found = list(run.progress(results, len(index.spaces), f"{run.instance} {name}"))
         for space, result in zip(index.spaces, found):
             label = {"space": space, "split": name}
             tables["subjects"].append(result.blocks.assign(**label))

@@ -4,37 +4,33 @@ import pandas as pd
 
 from _cli import Run, stage
 from cinevox import io, plugins, predictions, selection
+from cinevox.datasets import measured, open_dataset
 
 
 def main(run: Run) -> None:
-    source = run.paths.scores(run.instance)
-    index = predictions.read_index(source)
-    policy = run.params.selection.policy
-    chosen_on = {
-        index.provenance.get("chosen_on"),
-        "validation" if policy != "paper" and len(index.spaces) > 1 else None,
-    }
-    rois, subjects = (pd.read_csv(source / f"{name}.csv") for name in ("rois", "subjects"))
-    replicates = io.read_arrays(source / "replicates.npz")
-    network = plugins.load("cinevox.networks", index.provenance["network"])
-    chosen = selection.choose(rois, policy, network.layer_per_roi)
-    scores = {
-        name: selection.selected_scores(
-            chosen,
-            subjects[subjects["split"] == name],
-            rois[rois["split"] == name],
-            dict(zip(index.spaces, drawn)),
-            run.params.scores.confidence,
-        )
-        | {"chosen_here": name in chosen_on}
-        for name, drawn in replicates.items()
-    }
-    io.write_json(
-        run.paths.selection(run.instance) / "selection.json",
-        {"row": run.instance, "policy": policy, "chosen": chosen, "scores": scores},
+    source, target = run.paths.scores(run.instance), run.paths.selection(run.instance)
+    index, folder = predictions.read_index(source), run.paths.predictions(run.instance)
+    track, dataset = index.provenance["track"], open_dataset(run.params.dataset)
+    candidates = selection.Candidates(
+        index,
+        pd.read_csv(source / "subjects.csv"),
+        io.read_arrays(source / "voxels.npz"),
+        io.read_arrays(source / "replicates.npz"),
     )
-    io.write_json(run.paths.metrics(run.instance), selection.headline(scores))
+    found = selection.select(
+        candidates,
+        run.params.selection.policy,
+        run.params.selection.per,
+        plugins.load("cinevox.networks", index.provenance["network"]).layer_per_roi,
+        lambda splits, columns: dict(measured(dataset, track, columns, {name: index.clips[name] for name in splits})),
+        lambda split, space: predictions.read(folder, index, space, split),
+        run.ceilings(track),
+        run.params.scores,
+    )
+    io.write_json(target / "selection.json", {"row": run.instance} | dict(found.description))
+    io.write_arrays(target / "voxels.npz", **found.arrays())
+    io.write_json(run.paths.metrics(run.instance), selection.headline(found.description["scores"]))
 
 
 if __name__ == "__main__":
-    stage(main, "scores", "selection", instances=lambda params: params.experiments.rows)
+    stage(main, "dataset", "ceiling", "scores", "selection", instances=lambda params: params.experiments.rows)

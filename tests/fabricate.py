@@ -16,6 +16,7 @@ import yaml
 from cinevox import io, metrics, params, predictions, scores, selection
 from cinevox.paths import Paths
 from cinevox.responses import Block, Columns
+from cinevox.splits import generator
 
 LAYERS = ("layer_1", "layer_2", "layer_3", "layer_4", "layer_5")
 SUBJECTS = ("sub01", "sub02", "sub03")
@@ -38,7 +39,7 @@ def document(transfer: bool = False) -> dict[str, Any]:
     found["experiments"]["roiwise"] = {name: found["experiments"]["roiwise"][name] for name in kept}
     found["dataset"]["subjects"] = list(SUBJECTS)
     found["report"]["brain_row"] = ROWS[-1]
-    found["scores"]["n_bootstraps"] = 50
+    found["scores"] |= {"n_bootstraps": 50, "n_permutations": 40}
     return found
 
 
@@ -85,68 +86,85 @@ def reliability(columns: Columns) -> np.ndarray:
 
 
 def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, splits: tuple[str, ...]) -> None:
-    columns = columns_of(row.track)
-    rng = np.random.default_rng(10 + number)
-    tables: dict[str, list[pd.DataFrame]] = {"rois": [], "subjects": []}
-    arrays: dict[str, np.ndarray] = {}
-    replicates: dict[str, np.ndarray] = {}
-    known = reliability(columns)
+    columns, known = columns_of(row.track), reliability(columns_of(row.track))
     spaces = ("frozen",) if isinstance(row, params.RoiwiseRow) else LAYERS
+    rng = np.random.default_rng(10 + number)
+    measured, predicted = {}, {}
     for split in splits:
-        n = N_CLIPS[split]
-        ceiling, _ = metrics.noise_ceiling(known, settings.ceiling.policy, settings.ceiling.min_reliability)
-        resamples = metrics.resampled_clips(n, settings.scores.n_bootstraps, np.random.default_rng(0))
-        measured = rng.standard_normal((n, columns.n_voxels)).astype(np.float32)
-        measured[:, 3] = 1.0
-        found = []
+        measured[split] = rng.standard_normal((N_CLIPS[split], columns.n_voxels)).astype(np.float32)
+        measured[split][:, 3] = 1.0
         for position, space in enumerate(spaces):
-            predicted = _predicted(rng, measured, columns, position, known, gain=0.8 if number == 0 else 1.0)
-            found.append(scores.score(measured, predicted, ceiling, columns, resamples))
-            label = {"space": space, "split": split}
-            tables["subjects"].append(found[-1].blocks.assign(**label))
-            roi_table = scores.roi_table(found[-1], columns.rois, settings.scores.confidence)
-            tables["rois"].append(roi_table.assign(**label))
-        arrays[f"{split}.correlation"] = np.stack([result.correlation for result in found])
-        arrays[f"{split}.normalized"] = np.stack([result.normalized for result in found])
-        replicates[split] = np.stack([result.replicates for result in found])
-    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
-    folder = paths.scores(row.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in joined.items():
-        table.set_index(["space", "split"]).to_csv(folder / f"{name}.csv")
-    io.write_arrays(folder / "voxels.npz", **arrays)
+            gain = 0.8 if number == 0 else 1.0
+            predicted[split, space] = _predicted(rng, measured[split], columns, position, known, gain)
+    ceiling, _ = metrics.noise_ceiling(known, settings.ceiling.policy, settings.ceiling.min_reliability)
     weights = {
         "policy": "random" if row.network == "alexnet" else "package",
         "source": "made up",
         "sha256": f"{number}" * 64,
         "licence": "Apache-2.0",
     }
-    diagnostics = {"frozen": training(columns)} if isinstance(row, params.RoiwiseRow) else {}
+    is_transfer = isinstance(row, params.RoiwiseRow)
     index = predictions.Index(
         spaces,
         {s: np.arange(N_CLIPS[s]) for s in splits},
         columns,
-        row.model_dump() | {"weights": weights},
-        diagnostics,
+        row.model_dump() | {"weights": weights} | ({"chosen_on": "validation"} if is_transfer else {}),
+        {"frozen": training(columns)} if is_transfer else {},
     )
-    predictions.write_index(folder, index)
-    chosen = selection.choose(joined["rois"], "validation", {})
-    selected = {
-        split: selection.selected_scores(
-            chosen,
-            joined["subjects"][joined["subjects"]["split"] == split],
-            joined["rois"][joined["rois"]["split"] == split],
-            dict(zip(spaces, replicates[split])),
-            settings.scores.confidence,
+    candidates = _candidates(paths, settings, row.name, index, measured, predicted, ceiling)
+    found = selection.select(
+        candidates, "validation", "roi", {},
+        lambda names, own: {name: _columns_of_subject(measured[name], columns, own) for name in names},
+        lambda split, space: predicted[split, space],
+        dict.fromkeys(splits, ceiling), settings.scores,
+    )  # fmt: skip
+    folder = paths.selection(row.name)
+    io.write_json(folder / "selection.json", {"row": row.name} | dict(found.description))
+    io.write_arrays(folder / "voxels.npz", **found.arrays())
+    io.write_json(paths.metrics(row.name), selection.headline(found.description["scores"]))
+
+
+def _columns_of_subject(values: np.ndarray, columns: Columns, own: Columns) -> np.ndarray:
+    inside = [where for b, where in zip(columns.blocks, columns.slices) if b.subject == own.blocks[0].subject]
+    return values[:, inside[0].start : inside[-1].stop]
+
+
+def _candidates(
+    paths: Paths,
+    settings: params.Params,
+    name: str,
+    index: predictions.Index,
+    measured: dict[str, np.ndarray],
+    predicted: dict[tuple[str, str], np.ndarray],
+    ceiling: np.ndarray,
+) -> selection.Candidates:
+    """Scores of every candidate, written as the stage scores does."""
+    tables: dict[str, list[pd.DataFrame]] = {"rois": [], "subjects": []}
+    arrays, replicates = {}, {}
+    for split, responses in measured.items():
+        resamples = metrics.resampled_clips(
+            len(responses), settings.scores.n_bootstraps, generator(settings.scores.seed, split)
         )
-        | {"chosen_here": split == "validation"}
-        for split in splits
-    }
-    io.write_json(
-        paths.selection(row.name) / "selection.json",
-        {"row": row.name, "policy": "validation", "chosen": chosen, "scores": selected},
-    )
-    io.write_json(paths.metrics(row.name), selection.headline(selected))
+        found = [
+            scores.score(responses, predicted[split, space], ceiling, index.columns, resamples)
+            for space in index.spaces
+        ]
+        for space, result in zip(index.spaces, found):
+            label = {"space": space, "split": split}
+            tables["subjects"].append(result.blocks.assign(**label))
+            table = scores.roi_table(result, index.columns.rois, settings.scores.confidence)
+            tables["rois"].append(table.assign(**label))
+        arrays[f"{split}.correlation"] = np.stack([result.correlation for result in found])
+        arrays[f"{split}.normalized"] = np.stack([result.normalized for result in found])
+        replicates[split] = np.stack([result.replicates for result in found])
+    joined = {kind: pd.concat(parts, ignore_index=True) for kind, parts in tables.items()}
+    folder = io.folder(paths.scores(name))
+    for kind, table in joined.items():
+        table.set_index(["space", "split"]).to_csv(folder / f"{kind}.csv")
+    io.write_arrays(folder / "voxels.npz", **arrays)
+    io.write_arrays(folder / "replicates.npz", **replicates)
+    predictions.write_index(folder, index)
+    return selection.Candidates(index, joined["subjects"], arrays, replicates)
 
 
 def training(columns: Columns) -> dict[str, Any]:

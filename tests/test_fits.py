@@ -11,11 +11,12 @@ from cinevox.params import Splits
 from cinevox.regressors import RegressorSpec
 from cinevox.responses import Block, Columns
 from cinevox.spaces import Space, candidates
-from cinevox.splits import split
+from cinevox.splits import partitions, split
 
-SETTINGS = Splits(scheme="random", validation_fraction=0.2, n_folds=3, seed=0)
+SETTINGS = Splits(scheme="random", validation_fraction=0.2, n_folds=3, n_outer_folds=None, seed=0)
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 4), Block("sub02", "V1", 2)))
 SPLIT = split(30, 6, SETTINGS)
+[PART] = partitions(SPLIT, SETTINGS)
 
 
 class Recorder:
@@ -50,7 +51,7 @@ def measured(rng):
 
 def run(spaces, layers, measured, voxels="batch", batch_voxels=4, offset=0.0):
     spec = RegressorSpec("recorder", Recorder, voxels)
-    found = fits.fit(spaces, layers, measured, COLUMNS, SPLIT, 3, spec, {"offset": offset}, batch_voxels)
+    found = fits.fit(spaces, layers, measured, COLUMNS, PART, 3, spec, {"offset": offset}, batch_voxels)
     return {result.space.name: result for result in found}
 
 
@@ -58,7 +59,7 @@ def test_every_space_is_fitted_on_training_clips_and_predicts_the_others(layers,
     found = run(candidates("layer", ["a", "b"]), layers, measured, offset=1.0)
     assert list(found) == ["a", "b"]
     for name, result in found.items():
-        model = LinearRegression().fit(layers[name][SPLIT.train], measured[SPLIT.train])
+        model = LinearRegression().fit(layers[name][PART.train], measured[PART.train])
         for part in ("validation", "test"):
             expected = model.predict(layers[name][SPLIT[part]]) + 1
             np.testing.assert_allclose(result.predicted[part], expected, atol=1e-5)
@@ -89,22 +90,22 @@ def test_workers_do_not_change_the_numbers(layers, measured):
 
 
 def test_polynomial_terms_are_products_scaled_on_training_clips(layers):
-    X, bands = fits.feature_matrix(Space(("a",), degree=2), [layers["a"]], SPLIT)
+    X, bands = fits.feature_matrix(Space(("a",), degree=2), [layers["a"]], PART)
     a = layers["a"]
     products = np.column_stack([a] + [a[:, i] * a[:, j] for i in range(4) for j in range(i, 4)])
-    trained = products[SPLIT.train]
+    trained = products[PART.train]
     np.testing.assert_allclose(X, (products - trained.mean(axis=0)) / trained.std(axis=0), atol=1e-4)
     assert bands == (slice(0, 14),)
 
 
 def test_layers_stand_side_by_side_one_band_each(layers):
-    X, bands = fits.feature_matrix(Space(("a", "b")), [layers["a"], layers["b"]], SPLIT)
+    X, bands = fits.feature_matrix(Space(("a", "b")), [layers["a"], layers["b"]], PART)
     np.testing.assert_array_equal(X[:, bands[0]], layers["a"])
     np.testing.assert_array_equal(X[:, bands[1]], layers["b"])
 
 
 def test_a_single_raw_layer_is_passed_through_without_a_copy(layers):
-    X, _ = fits.feature_matrix(Space(("a",), raw=True), [layers["a"]], SPLIT)
+    X, _ = fits.feature_matrix(Space(("a",), raw=True), [layers["a"]], PART)
     assert np.shares_memory(X, layers["a"])
 
 
@@ -112,4 +113,4 @@ def test_too_many_features_are_refused_before_the_first_fit(layers, measured):
     spec = RegressorSpec("recorder", Recorder, max_features=13)
     spaces = [Space(("b",), degree=2), Space(("a",), degree=2)]  # 9 and 14 features
     with pytest.raises(InputError, match=r"recorder takes at most 13 features, and 1 of 2 .*: a 14\. Reduce them"):
-        fits.fit(spaces, layers, measured, COLUMNS, SPLIT, 3, spec, {}, 4)
+        fits.fit(spaces, layers, measured, COLUMNS, PART, 3, spec, {}, 4)

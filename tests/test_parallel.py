@@ -19,11 +19,12 @@ from cinevox.params import Parallel, Splits
 from cinevox.regressors import RegressorSpec
 from cinevox.responses import Block, Columns
 from cinevox.spaces import candidates
-from cinevox.splits import split
+from cinevox.splits import partitions, split
 
 pytestmark = pytest.mark.xdist_group("dask")
 
-SPLIT = split(400, 20, Splits(scheme="random", validation_fraction=0.1, n_folds=3, seed=0))
+SETTINGS = Splits(scheme="random", validation_fraction=0.1, n_folds=3, n_outer_folds=None, seed=0)
+[PART] = partitions(split(400, 20, SETTINGS), SETTINGS)
 COLUMNS = Columns(tuple(Block(subject, roi, 800) for subject in ("sub01", "sub02") for roi in ("V1", "V2", "V3")))
 
 
@@ -136,7 +137,7 @@ def once_deadly(flag):
 
 
 def fitted(layers, measured, spec):
-    found = fits.fit(candidates("layer", list(layers)), layers, measured, COLUMNS, SPLIT, 3, spec, OPTIONS, 10**6)
+    found = fits.fit(candidates("layer", list(layers)), layers, measured, COLUMNS, PART, 3, spec, OPTIONS, 10**6)
     return {result.space.name: result for result in found}
 
 
@@ -147,7 +148,7 @@ OPTIONS = {"alphas": [1.0, 100.0]}
 def problem(rng):
     layers = {name: rng.standard_normal((420, 700)).astype(np.float32) for name in ("a", "b")}
     measured = rng.standard_normal((400, COLUMNS.n_voxels)).astype(np.float32)
-    measured[SPLIT.train[0], [block.start for block in COLUMNS.slices]] = np.arange(1.0, 7.0)
+    measured[PART.train[0], [block.start for block in COLUMNS.slices]] = np.arange(1.0, 7.0)
     return layers, measured
 
 

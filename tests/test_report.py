@@ -146,9 +146,10 @@ def test_the_noise_ceiling_is_the_mean_over_subjects_of_scored_voxels(made):
 def test_voxels_are_those_of_each_rois_chosen_space(made):
     result = made.results[1]
     found = tables.chosen_voxels(result, "correlation")
+    candidates = io.read_arrays(result.folder / "voxels.npz")
     for block, where in zip(result.index.columns.blocks, result.index.columns.slices):
         number = fabricate.LAYERS.index(result.chosen[block.roi])
-        np.testing.assert_array_equal(found[where], result.voxels["test.correlation"][number, where])
+        np.testing.assert_array_equal(found[where], candidates["test.correlation"][number, where])
 
 
 def test_transfer_networks_have_curves_and_only_they(tmp_path, page):

@@ -1,11 +1,9 @@
-"""Scores and selection on small tables computed by hand, and their uncertainty."""
+"""Scores on small tables computed by hand, and their uncertainty."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from cinevox import aggregation, metrics, scores, selection
-from cinevox.errors import InputError
+from cinevox import aggregation, metrics, scores
 from cinevox.responses import Block, Columns
 
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 2), Block("sub02", "V1", 1), Block("sub02", "V2", 2)))
@@ -58,61 +56,3 @@ def test_the_interval_over_clips_covers_the_true_score():
         spread = aggregation.interval(found.replicates[:, 0], 0.9)
         covered += spread["low"] <= true <= spread["high"]
     assert 0.84 <= covered / 300 <= 0.95
-
-
-def table(values):
-    """Validation scores of spaces (rows) per ROI (columns)."""
-    return pd.DataFrame(
-        [
-            {"space": space, "split": "validation", "roi": roi, "aggregation": "subjects", "normalized_correlation": v}
-            for space, line in values.items()
-            for roi, v in line.items()
-        ]
-    )
-
-
-def test_the_best_layer_on_validation_is_chosen_per_roi_the_earlier_on_a_tie():
-    seen = table({"c1": {"V1": 0.4, "PPA": 0.1}, "c2": {"V1": 0.4, "PPA": np.nan}, "c3": {"V1": 0.2, "PPA": 0.3}})
-    assert selection.choose(seen, "validation", {}) == {"V1": "c1", "PPA": "c3"}
-
-
-def test_one_standard_error_takes_the_earliest_that_is_not_clearly_worse():
-    seen = table({"c1": {"V1": 0.29, "PPA": 0.1}, "c2": {"V1": 0.36, "PPA": np.nan}, "c3": {"V1": 0.4, "PPA": 0.3}})
-    errors = {("V1", "c3"): 0.05, ("PPA", "c3"): 0.3}  # of the best ones; the others' do not count
-    seen["standard_error"] = [errors.get((roi, space), 9.0) for roi, space in zip(seen["roi"], seen["space"])]
-    assert selection.choose(seen, "one_standard_error", {}) == {"V1": "c2", "PPA": "c1"}
-    assert selection.choose(seen, "validation", {}) == {"V1": "c3", "PPA": "c3"}
-
-
-def test_the_published_layers_are_used_or_missed_with_a_cure():
-    seen = table({"c1": {"V1": 0.4}, "c2": {"V1": 0.1}})
-    assert selection.choose(seen, "paper", {"V1": "c2"}) == {"V1": "c2"}
-    with pytest.raises(InputError, match=r"V1 wants c9, and the candidates are c1, c2; use the policy validation"):
-        selection.choose(seen, "paper", {"V1": "c9"})
-    alone = table({"c1+c2": {"V1": 0.4}})
-    assert selection.choose(alone, "paper", {"V1": "c9"}) == {"V1": "c1+c2"}
-
-
-def test_an_roi_without_a_reliable_voxel_is_named():
-    with pytest.raises(InputError, match="no voxel of V1 reaches ceiling.min_reliability"):
-        selection.choose(table({"c1": {"V1": np.nan}, "c2": {"V1": np.nan}}), "validation", {})
-
-
-def test_a_row_scores_the_mean_of_its_rois_and_keeps_their_covariance(scored):
-    *_, found = scored
-    label = {"space": "c1", "split": "test"}
-    rois = scores.roi_table(found, COLUMNS.rois, 0.95).assign(**label)
-    blocks = found.blocks.assign(**label)
-    chosen = {"V1": "c1", "V2": "c1"}
-    result = selection.selected_scores(chosen, blocks, rois, {"c1": found.replicates}, 0.95)
-    value = rois.set_index(["roi", "aggregation"])["normalized_correlation"]
-    assert result["score"] == pytest.approx((value["V1", "subjects"] + value["V2", "subjects"]) / 2)
-    assert result["pooled_score"] == pytest.approx((value["V1", "voxels"] + value["V2", "voxels"]) / 2)
-    drawn = (found.replicates[:, [0, 2]].mean(axis=1) + found.replicates[:, 1]) / 2
-    assert result["standard_error"] == pytest.approx(drawn.std(ddof=1), rel=1e-4)
-    assert result["subjects"]["sub01"]["rois"]["V1"] == pytest.approx(found.blocks["normalized_correlation"][0])
-    metrics_file = selection.headline({"validation": result, "test": result})
-    whole = {"score", "low", "high", "pooled_score", "correlation", "V1", "V2"}
-    assert metrics_file["test"].keys() == whole
-    assert metrics_file["validation"] == {"score": result["score"]}
-    assert selection.headline({"validation": result})["validation"].keys() == whole

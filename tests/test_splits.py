@@ -10,7 +10,9 @@ from cinevox.splits import folds, split
 
 
 def settings(**changes):
-    return Splits(**({"scheme": "random", "validation_fraction": 0.1, "n_folds": 3, "seed": 0} | changes))
+    return Splits(
+        **({"scheme": "random", "validation_fraction": 0.1, "n_folds": 3, "n_outer_folds": None, "seed": 0} | changes)
+    )
 
 
 @pytest.mark.parametrize("scheme", ["random", "last"])

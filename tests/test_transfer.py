@@ -25,7 +25,7 @@ SETTINGS = Transfer(
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 4), Block("sub01", "V3", 1), Block("sub02", "V1", 2)))
 MAP = (3, 2, 2)
 N_CLIPS, N_TEST = 50, 10
-SPLIT = split(N_CLIPS, N_TEST, Splits(scheme="random", validation_fraction=0.2, n_folds=3, seed=0))
+SPLIT = split(N_CLIPS, N_TEST, Splits(scheme="random", validation_fraction=0.2, n_folds=3, n_outer_folds=None, seed=0))
 
 
 @pytest.fixture

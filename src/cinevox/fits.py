@@ -17,7 +17,7 @@ from cinevox.errors import InputError
 from cinevox.regressors import FEWER_FEATURES, RegressorSpec
 from cinevox.responses import Columns
 from cinevox.spaces import Space
-from cinevox.splits import Split, folds
+from cinevox.splits import Partition, folds
 
 Floats = NDArray[np.floating]
 
@@ -26,7 +26,7 @@ Floats = NDArray[np.floating]
 class Fit:
     """What one feature space gives.
 
-    predicted: split name -> float32 (n_clips, n_voxels), for the validation and the test clips
+    predicted: split name -> float32 (n_clips, n_voxels), for the clips that the partition predicts
     diagnostics: name -> what the solver says of its voxels: a count of flags, or the range of a number
     """
 
@@ -40,17 +40,17 @@ def fit(
     layers: Mapping[str, Floats],
     measured: NDArray[np.float32],
     columns: Columns,
-    split: Split,
+    partition: Partition,
     n_folds: int,
     spec: RegressorSpec,
     options: Mapping[str, Any],
     batch_voxels: int,
 ) -> Iterator[Fit]:
-    """Fit every candidate on the training clips and predict the validation and test clips.
+    """Fit every candidate on a partition's training clips and predict those it leaves out.
 
     A task is one space and one batch of voxels (`RegressorSpec.voxels`: some of them, an ROI of one subject, or
     all); workers take them in turn, and a space is yielded as soon as its last batch is done. Nothing sees a
-    clip outside `split.train` in fitting.
+    clip outside `partition.train` in fitting.
 
     layers: layer -> (n_clips, n_features), components or raw, of all clips
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
@@ -66,9 +66,11 @@ def fit(
         "roi": list(columns.slices),
         "all": [slice(0, columns.n_voxels)],
     }[spec.voxels]
-    responses = [measured[split.train, batch] for batch in batches]  # made once: workers get each array once
+    responses = [measured[partition.train, batch] for batch in batches]  # made once: workers get each array once
     tasks = (
-        joblib.delayed(_fit_batch)(space, [layers[layer] for layer in space.layers], Y, split, n_folds, spec, options)
+        joblib.delayed(_fit_batch)(
+            space, [layers[layer] for layer in space.layers], Y, partition, n_folds, spec, options
+        )
         for space in spaces
         for Y in responses
     )
@@ -103,7 +105,7 @@ def _n_features(space: Space, layers: Mapping[str, Floats]) -> int:
     return comb(n + space.degree, space.degree) - 1
 
 
-def feature_matrix(space: Space, layers: Sequence[Floats], split: Split) -> tuple[Floats, tuple[slice, ...]]:
+def feature_matrix(space: Space, layers: Sequence[Floats], partition: Partition) -> tuple[Floats, tuple[slice, ...]]:
     """The regressors of one space: its layers side by side, polynomial terms added where asked.
 
     Polynomial terms are all products of up to `degree` features, z-scored on the training clips.
@@ -117,8 +119,8 @@ def feature_matrix(space: Space, layers: Sequence[Floats], split: Split) -> tupl
     if space.degree == 1:
         return X, bands
     X = PolynomialFeatures(space.degree, include_bias=False).fit_transform(X)
-    spread = X[split.train].std(axis=0)
-    X = (X - X[split.train].mean(axis=0)) / np.where(spread > 0, spread, 1)
+    spread = X[partition.train].std(axis=0)
+    X = (X - X[partition.train].mean(axis=0)) / np.where(spread > 0, spread, 1)
     return X.astype(np.float32), (slice(0, X.shape[1]),)
 
 
@@ -126,14 +128,14 @@ def _fit_batch(
     space: Space,
     layers: Sequence[Floats],
     Y: NDArray[np.float32],
-    split: Split,
+    partition: Partition,
     n_folds: int,
     spec: RegressorSpec,
     options: Mapping[str, Any],
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]]]:
-    X, bands = feature_matrix(space, layers, split)
-    regressor = spec.build(options).fit(X[split.train], Y, folds=folds(len(split.train), n_folds), bands=bands)
-    predicted = {name: regressor.predict(X[split[name]]) for name in ("validation", "test") if len(split[name])}
+    X, bands = feature_matrix(space, layers, partition)
+    regressor = spec.build(options).fit(X[partition.train], Y, folds=folds(len(partition.train), n_folds), bands=bands)
+    predicted = {name: regressor.predict(X[rows]) for name, rows in partition.predicted.items()}
     return predicted, dict(regressor.diagnostics)
 
 

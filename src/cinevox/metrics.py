@@ -36,7 +36,7 @@ def correlation_score(measured: Floats, predicted: Floats) -> NDArray[np.float64
         raise ValueError(f"a correlation needs at least 2 stimuli; there are {len(measured)}")
     return np.concatenate(
         [
-            np.einsum("nv,nv->v", _unit(measured[:, part]), _unit(predicted[:, part]))
+            np.einsum("nv,nv->v", unit(measured[:, part]), unit(predicted[:, part]))
             for part in _batches(measured.shape[1])
         ]
         or [np.empty(0)]
@@ -132,7 +132,7 @@ def bootstrap_means(measured: Floats, predicted: Floats, weights: Floats, resamp
     total = np.zeros((len(resamples), weights.shape[1]))
     share = resamples / resamples.sum(axis=1, keepdims=True)
     for part in _batches(measured.shape[1], BATCH // 4):
-        x, y = _unit(measured[:, part]), _unit(predicted[:, part])
+        x, y = unit(measured[:, part]), unit(predicted[:, part])
         mean_x, mean_y = share @ x, share @ y
         variance = (share @ (x * x) - mean_x**2) * (share @ (y * y) - mean_y**2)
         covariance = share @ (x * y) - mean_x * mean_y
@@ -142,7 +142,7 @@ def bootstrap_means(measured: Floats, predicted: Floats, weights: Floats, resamp
     return total
 
 
-def _unit(values: Floats) -> NDArray[np.float64]:
+def unit(values: Floats) -> NDArray[np.float64]:
     """Columns centred and of length one; 0 where they do not vary."""
     centred = values.astype(np.float64)
     centred -= centred.mean(axis=0)

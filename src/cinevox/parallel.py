@@ -1,15 +1,33 @@
-"""One place that says how parallel work runs. Steps call joblib's `Parallel()` bare; the caller opens this."""
+"""How parallel work runs, said once: steps call joblib's `Parallel()` bare, or `run`; the caller opens the context."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import joblib
+from threadpoolctl import threadpool_limits
 
 from cinevox.errors import InputError
 from cinevox.params import Parallel
 from cinevox.paths import Paths
+
+FEW = 3e10  # multiply-adds that take one core less time than worker processes take to start
+
+
+def run(tasks: Iterable[Any], n_operations: float) -> Iterator[Any]:
+    """Results of `joblib.delayed` tasks in order; from here where they are too few operations to be worth workers.
+
+    Either way one BLAS thread, so the same bits.
+    """
+    if n_operations >= FEW:
+        yield from joblib.Parallel(return_as="generator")(tasks)
+        return
+    for function, arguments, named in tasks:
+        with threadpool_limits(1):
+            result = function(*arguments, **named)
+        yield result
 
 
 @contextlib.contextmanager

@@ -13,8 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cinevox import io, predictions
+from cinevox.aggregation import block_weights, weighted
 from cinevox.params import Row
 from cinevox.paths import Paths
+from cinevox.splits import best_split, outer_names
 
 FILES = ("index.json", "rois.csv", "subjects.csv")
 
@@ -25,7 +27,7 @@ class Result:
 
     index: feature spaces, columns, provenance, diagnostics
     rois, subjects: the score tables, one line per space, split, ROI (and aggregation, or subject)
-    selection: the chosen space per ROI and the scores with that choice, per split
+    selection: what stands for each ROI, how surely, and the scores with that choice, per split
     """
 
     name: str
@@ -35,18 +37,25 @@ class Result:
     subjects: pd.DataFrame
     selection: Mapping[str, Any]
     folder: Path
+    selection_folder: Path
 
     @property
     def split(self) -> str:
-        """The split that counts: test where there are test responses, else validation."""
-        return "test" if "test" in self.selection["scores"] else "validation"
+        """The split that counts: test where there are test responses, else nested, else validation."""
+        return best_split(self.selection["scores"])
 
     @property
     def scores(self) -> Mapping[str, Any]:
         return self.selection["scores"][self.split]
 
     @property
-    def chosen(self) -> Mapping[str, str]:
+    def chosen(self) -> dict[str, str]:
+        """ROI -> its feature space; where subjects or voxels have their own, the commonest."""
+        return {roi: next(iter(shares)) for roi, shares in self.shares.items()}
+
+    @property
+    def shares(self) -> Mapping[str, Mapping[str, float]]:
+        """ROI -> feature space -> share of the ROI's voxels it stands for, the largest first."""
         return self.selection["chosen"]
 
     @property
@@ -65,14 +74,26 @@ class Result:
         return self.index.diagnostics.get(self.index.spaces[0], {})
 
     @cached_property
-    def voxels(self) -> dict[str, NDArray[np.float32]]:
-        """`<split>.correlation` and `<split>.normalized`, each (n_spaces, n_voxels)."""
-        return io.read_arrays(self.folder / "voxels.npz")
+    def voxels(self) -> dict[str, NDArray[Any]]:
+        """Of the chosen spaces: `<split>.correlation`, `.normalized`, `.p`, `.p_familywise`, each (n_voxels,); and
+        `<split>.replicates`, (n_resamples, n_blocks)."""
+        return io.read_arrays(self.selection_folder / "voxels.npz")
+
+    def replicates(self, split: str) -> NDArray[np.float64]:
+        """Bootstrap replicates of each ROI's mean over subjects, (n_resamples, n_rois), ROIs in the columns' order."""
+        blocks = self.subjects.iloc[: len(self.index.columns.blocks)]
+        drawn = self.voxels[f"{split}.replicates"]
+        rois = self.index.columns.rois
+        return np.stack([weighted(drawn, block_weights(blocks, roi, "subjects")) for roi in rois], axis=-1)
 
     def table(self, split: str, aggregation: str = "subjects") -> pd.DataFrame:
-        """The ROI table of one split and aggregation, one line per space and ROI."""
-        chosen = (self.rois["split"] == split) & (self.rois["aggregation"] == aggregation)
-        return self.rois[chosen].reset_index(drop=True)
+        """The ROI table of one split and aggregation, one line per space and ROI; nested: means over outer folds."""
+        rows = self.rois[self.rois["aggregation"] == aggregation]
+        if split != "nested":
+            return rows[rows["split"] == split].reset_index(drop=True)
+        folds = rows[rows["split"].isin(outer_names(dict.fromkeys(rows["split"])))]
+        means = folds.groupby(["space", "roi"], sort=False).mean(numeric_only=True).reset_index()
+        return means.assign(split="nested", low=np.nan, high=np.nan, standard_error=np.nan)
 
 
 def read(paths: Paths, rows: Mapping[str, Row]) -> tuple[Result, ...]:
@@ -94,4 +115,4 @@ def _read(paths: Paths, name: str, row: Row) -> Result:
     except (OSError, ValueError) as error:
         raise io.FileError(f"{folder}: {error}; `dvc repro scores@{name}` makes its tables") from None
     selection = io.read_json(paths.selection(name) / "selection.json")
-    return Result(name, row, index, rois, subjects, selection, folder)
+    return Result(name, row, index, rois, subjects, selection, folder, paths.selection(name))

@@ -46,27 +46,34 @@ def score(
     r = metrics.correlation_score(measured, predicted)
     normalized = r / ceiling
     constant = metrics.is_constant(measured) | metrics.is_constant(predicted)
-    weights = np.zeros((columns.n_voxels, len(columns.blocks)))
     lines = []
-    for number, (block, where) in enumerate(zip(columns.blocks, columns.slices)):
+    for block, where in zip(columns.blocks, columns.slices):
         scored = np.isfinite(ceiling[where])
-        n_scored = int(scored.sum())
-        weights[where, number] = np.where(scored, 1 / np.where(scored, ceiling[where], 1), 0) / max(n_scored, 1)
         lines.append(
             {
                 "subject": block.subject,
                 "roi": block.roi,
                 "correlation": r[where].mean(),
-                "normalized_correlation": normalized[where][scored].mean() if n_scored else np.nan,
+                "normalized_correlation": normalized[where][scored].mean() if scored.any() else np.nan,
                 "n_voxels": block.n_voxels,
-                "n_excluded": block.n_voxels - n_scored,
+                "n_excluded": block.n_voxels - int(scored.sum()),
                 "n_constant": int(constant[where].sum()),
             }
         )
+    weights = block_means(ceiling, columns)
     replicates = metrics.bootstrap_means(measured, predicted, weights, resamples)
     blocks = pd.DataFrame(lines)
     replicates[:, blocks["normalized_correlation"].isna()] = np.nan
     return SpaceScore(r.astype(np.float32), normalized.astype(np.float32), blocks, replicates.astype(np.float32))
+
+
+def block_means(ceiling: NDArray[np.float64], columns: Columns) -> NDArray[np.float64]:
+    """Weights that turn the voxels' r into each block's mean of r / ceiling, (n_voxels, n_blocks)."""
+    weights = np.zeros((columns.n_voxels, len(columns.blocks)))
+    for number, where in enumerate(columns.slices):
+        scored = np.isfinite(ceiling[where])
+        weights[where, number] = np.where(scored, 1 / np.where(scored, ceiling[where], 1), 0) / max(scored.sum(), 1)
+    return weights
 
 
 def roi_table(space_score: SpaceScore, rois: Sequence[str], confidence: float) -> pd.DataFrame:

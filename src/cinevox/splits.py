@@ -1,9 +1,10 @@
-"""Which clips train, validate and test, and the folds inside the training clips."""
+"""Which clips train, validate and test, the folds inside the training clips, and the folds outside of everything."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,82 @@ def split(n_train_clips: int, n_test_clips: int, settings: Splits) -> Split:
         validation=np.sort(order[n_fitted:]),
         test=np.arange(n_train_clips, n_train_clips + n_test_clips),
     )
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What one fit is made on, and which clips are predicted from it.
+
+    name: "train", or "without-1", "without-1-2" for those outer folds left out
+    predicted: split name -> positions
+    """
+
+    name: str
+    train: Indices
+    predicted: Mapping[str, Indices]
+
+    @property
+    def folder(self) -> str:
+        """Where its files are within an output; those of the first lie there directly."""
+        return "" if self.name == "train" else self.name
+
+
+def partitions(parts: Split, settings: Splits) -> tuple[Partition, ...]:
+    """Every fit that the splits ask for: on the training clips, then, with outer folds, without each and each two.
+
+    Nested cross-validation over K outer folds of the training set's clips (training and validation). To score fold k
+    a candidate is chosen among fits without it: `inner-k-j` are the predictions for fold j of a fit without k and
+    j; `outer-k` those for fold k of a fit without k alone. A fit without k and j serves both, so there are
+    K + K (K - 1) / 2 fits.
+
+    Raises
+    ------
+    InputError
+        Too few clips would remain for the folds inside.
+    """
+    named = {name: parts[name] for name in ("validation", "test") if len(parts[name])}
+    found = [Partition("train", parts.train, named)]
+    if settings.n_outer_folds is None:
+        return tuple(found)
+    every = np.union1d(parts.train, parts.validation)
+    order = np.random.default_rng(settings.seed).permutation(every) if settings.scheme == "random" else every
+    held_out = {k: np.sort(fold) for k, fold in enumerate(np.array_split(order, settings.n_outer_folds), 1)}
+    for k, fold in held_out.items():
+        found.append(Partition(f"without-{k}", np.setdiff1d(every, fold), {f"outer-{k}": fold}))
+    for k, j in combinations(held_out, 2):
+        rest = np.setdiff1d(every, np.union1d(held_out[k], held_out[j]))
+        found.append(
+            Partition(f"without-{k}-{j}", rest, {f"inner-{k}-{j}": held_out[j], f"inner-{j}-{k}": held_out[k]})
+        )
+    fewest = min(len(partition.train) for partition in found)
+    if fewest < 2 * settings.n_folds:
+        raise InputError(
+            f"{len(every)} training clips leave {fewest} without two of {settings.n_outer_folds} outer folds, and "
+            f"{settings.n_folds} folds need {2 * settings.n_folds}; raise splits.n_outer_folds or lower splits.n_folds"
+        )
+    return tuple(found)
+
+
+def outer_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the splits that are outer folds."""
+    return tuple(name for name in names if name.startswith("outer-"))
+
+
+def inner_of(outer: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The splits on which a candidate is chosen for an outer fold."""
+    number = outer.removeprefix("outer-")
+    return tuple(name for name in names if name.startswith(f"inner-{number}-"))
+
+
+def best_split(names: Iterable[str]) -> str:
+    """The split whose scores count: test where there are test responses, else nested, else validation."""
+    there = set(names)
+    return next(name for name in ("test", "nested", "validation") if name in there)
+
+
+def generator(seed: int, *names: str) -> np.random.Generator:
+    """The randomness that belongs to splits: the same for every row that has them, independent between splits."""
+    return np.random.default_rng([seed, *"/".join(names).encode()])
 
 
 def folds(n_rows: int, n_folds: int) -> tuple[Fold, ...]:

@@ -96,6 +96,11 @@ class Params(Section):
             if network.n_frames not in self.frames.counts
         ]
         faults += self._base_faults()
+        if (self.selection.policy == "nested") != (self.splits.n_outer_folds is not None):
+            faults.append(
+                f"selection.policy is {self.selection.policy} and splits.n_outer_folds is {self.splits.n_outer_folds}; "
+                "expected a number of folds with nested, and null otherwise"
+            )
         rows = self.experiments.rows
         for name, row in rows.items():
             if row.track not in self.dataset.tracks:

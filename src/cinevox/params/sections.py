@@ -83,6 +83,7 @@ class Splits(Section):
     scheme: Literal["random", "last"]
     validation_fraction: Fraction
     n_folds: Annotated[int, Field(ge=2)]
+    n_outer_folds: Annotated[int, Field(ge=3)] | None
     seed: Seed
 
 
@@ -132,12 +133,26 @@ class Fits(Section):
 
 class Scores(Section):
     n_bootstraps: Annotated[int, Field(ge=20)]
+    n_permutations: Annotated[int, Field(ge=20)]
     confidence: Fraction
     seed: Seed
 
 
 class Selection(Section):
-    policy: Literal["validation", "one_standard_error", "paper"]
+    policy: Literal["validation", "nested", "one_standard_error", "paper"]
+    per: Literal["roi", "subject", "voxel"]
+
+    @model_validator(mode="after")
+    def _a_policy_that_can(self) -> Selection:
+        able = {
+            "roi": None,
+            "subject": ("validation", "nested", "one_standard_error"),
+            "voxel": ("validation", "nested"),
+        }
+        allowed = able[self.per]
+        if allowed is not None and self.policy not in allowed:
+            raise ValueError(f"per: {self.per} goes with the policies {', '.join(allowed)}; policy is {self.policy}")
+        return self
 
 
 class Report(Section):

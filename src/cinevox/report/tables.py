@@ -259,12 +259,8 @@ def silent(sources: Sources, track: Track) -> list[Silent]:
 
 
 def chosen_voxels(result: Result, kind: str) -> NDArray[np.float32]:
-    """Scores of every voxel with its ROI's chosen space, (n_voxels,); kind: correlation | normalized."""
-    table = result.voxels[f"{result.split}.{kind}"]
-    values = np.empty(table.shape[1], dtype=np.float32)
-    for block, where in zip(result.index.columns.blocks, result.index.columns.slices):
-        values[where] = table[result.index.spaces.index(result.chosen[block.roi]), where]
-    return values
+    """Scores of every voxel with its chosen space, (n_voxels,); kind: correlation | normalized."""
+    return np.asarray(result.voxels[f"{result.split}.{kind}"])
 
 
 def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
