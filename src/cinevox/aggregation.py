@@ -31,8 +31,8 @@ def weighted(values: Floats, weights: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def interval(replicates: Floats, confidence: float) -> dict[str, float]:
-    """Standard error and percentile interval of bootstrap replicates, (n_resamples,); NaN if they are."""
-    if not np.isfinite(replicates).all():
+    """Standard error and percentile interval of bootstrap replicates, (n_resamples,); NaN if they are, or there is none."""
+    if not (np.size(replicates) and np.isfinite(replicates).all()):
         return {"standard_error": np.nan, "low": np.nan, "high": np.nan}
     low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
     return {"standard_error": float(np.std(replicates, ddof=1)), "low": float(low), "high": float(high)}

@@ -43,7 +43,8 @@ def compare(
     """Compare two scores of the same clips.
 
     replicates, other_replicates: (n_resamples,), of the same resamples of the clips; the interval is the percentile
-        interval of their differences, and p = 2 (1 + least number on one side of 0) / (1 + n_resamples), at most 1
+        interval of their differences, and p = 2 (1 + least number on one side of 0) / (1 + n_resamples), at most 1;
+        NaN where a row has no score
     subjects, other_subjects: subject -> score; those in both are compared
 
     Raises
@@ -55,15 +56,16 @@ def compare(
         raise ValueError(f"replicates {replicates.shape} and {other_replicates.shape} are of different resamples")
     drawn = np.asarray(replicates, dtype=np.float64) - other_replicates
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    fewest = min(int(np.sum(drawn <= 0)), int(np.sum(drawn >= 0)))
+    fewest = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
+    p = min(1.0, 2 * (1 + fewest) / (1 + len(drawn))) if np.isfinite(drawn).all() else np.nan
     both = [name for name in subjects if name in other_subjects]
-    differences = np.array([[subjects[name] - other_subjects[name]] for name in both], dtype=np.float64)
-    differences = differences[np.isfinite(differences).all(axis=1)].reshape(-1, 1)
+    differences = np.array([subjects[name] - other_subjects[name] for name in both], dtype=np.float64)
+    differences = differences[np.isfinite(differences)]
     return Comparison(
         float(score - other),
         float(low),
         float(high),
-        min(1.0, 2 * (1 + fewest) / (1 + len(drawn))),
+        float(p),
         len(differences),
         int((differences > 0).sum()),
         _two_sided(differences, rng),
@@ -73,5 +75,7 @@ def compare(
 def _two_sided(differences: NDArray[np.float64], rng: np.random.Generator) -> float:
     if len(differences) < 2:
         return float("nan")
-    sides = [float(sign_flip_test(sign * differences, rng).p[0]) for sign in (1, -1)]
+    if not differences.any():
+        return 1.0
+    sides = [float(sign_flip_test(sign * differences[:, None], rng).p[0]) for sign in (1, -1)]
     return min(1.0, 2 * min(sides))
