@@ -31,7 +31,7 @@ def weighted(values: Floats, weights: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def interval(replicates: Floats, confidence: float) -> dict[str, float]:
-    """Standard error and percentile interval of bootstrap replicates, (n_resamples,); NaN if they are, or there is none."""
+    """Standard error and percentile interval of bootstrap replicates, (n_resamples,); NaN without, or if they are."""
     if not (np.size(replicates) and np.isfinite(replicates).all()):
         return {"standard_error": np.nan, "low": np.nan, "high": np.nan}
     low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
