@@ -75,6 +75,30 @@ def test_processes_have_one_blas_thread():
         assert run([joblib.delayed(blas_threads)()] * 4) == [{1}] * 4
 
 
+def product_and_threads(x):
+    return x @ x.T, threadpool_info(), os.getpid()
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_few_operations_run_here_and_many_in_workers_with_the_same_bits(rng, few):
+    inputs = [rng.standard_normal((150, 80)).astype(np.float32) for _ in range(6)]
+    with parallel.context(settings("loky", 2)):
+        tasks = (joblib.delayed(product_and_threads)(x=x) for x in inputs)
+        found = list(parallel.run(tasks, 1e3 if few else parallel.FEW))
+    assert {process == os.getpid() for _, _, process in found} == {few}
+    for (values, pools, _), x in zip(found, inputs, strict=True):
+        assert {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"} == {1}
+        with threadpool_limits(1):
+            np.testing.assert_array_equal(values, x @ x.T)
+
+
+def test_results_come_as_they_are_asked_for_and_leave_the_threads_as_they_were():
+    begun, before = [], threadpool_info()
+    results = parallel.run((joblib.delayed(begun.append)(i) for i in range(3)), 0)
+    next(results)
+    assert begun == [0] and threadpool_info() == before
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Two worker processes that run where the tests then do."""

@@ -1,12 +1,14 @@
 """Splits and folds: disjoint, complete, seeded; folds against scikit-learn."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
 from cinevox.errors import InputError
 from cinevox.params import Splits
-from cinevox.splits import folds, split
+from cinevox.splits import best_split, folds, generator, inner_of, outer_names, partitions, split
 
 
 def settings(**changes):
@@ -45,3 +47,73 @@ def test_folds_are_scikit_learns(n_rows, n_folds):
     for fold, (fit, held_out) in zip(folds(n_rows, n_folds), expected, strict=True):
         assert np.array_equal(fold.fit, fit)
         assert np.array_equal(fold.held_out, held_out)
+
+
+def partitioned(n_train_clips=40, n_test_clips=5, **changes):
+    wanted = settings(**changes)
+    parts = split(n_train_clips, n_test_clips, wanted)
+    return parts, partitions(parts, wanted)
+
+
+def test_without_outer_folds_there_is_one_fit():
+    parts, (only,) = partitioned()
+    assert (only.name, only.folder, list(only.predicted)) == ("train", "", ["validation", "test"])
+    assert only.train is parts.train and only.predicted["test"] is parts.test
+    _, (hidden,) = partitioned(n_test_clips=0)
+    assert list(hidden.predicted) == ["validation"]
+
+
+@pytest.mark.parametrize("scheme", ["random", "last"])
+@pytest.mark.parametrize("n_outer", [3, 4, 11])
+def test_outer_folds_are_disjoint_and_cover_the_training_set(scheme, n_outer):
+    _, (first, *others) = partitioned(scheme=scheme, n_outer_folds=n_outer)
+    assert first.name == "train" and len(others) == n_outer + n_outer * (n_outer - 1) // 2
+    clips = {name: rows for part in others for name, rows in part.predicted.items()}
+    outer = outer_names(clips)
+    assert outer == tuple(f"outer-{k}" for k in range(1, n_outer + 1))
+    together = np.concatenate([clips[name] for name in outer])
+    assert np.array_equal(np.sort(together), np.arange(40))
+    assert {len(clips[name]) for name in outer} <= {40 // n_outer, 40 // n_outer + 1}
+    assert np.array_equal(clips["outer-1"], np.arange(len(clips["outer-1"]))) == (scheme == "last")
+
+
+@pytest.mark.parametrize("n_outer", [3, 11])
+def test_a_fit_never_sees_the_folds_that_it_predicts_or_that_a_choice_is_scored_on(n_outer):
+    _, (_, *others) = partitioned(n_outer_folds=n_outer)
+    source = {name: part for part in others for name in part.predicted}
+    clips = {name: part.predicted[name] for name, part in source.items()}
+    for k in range(1, n_outer + 1):
+        assert np.array_equal(np.union1d(source[f"outer-{k}"].train, clips[f"outer-{k}"]), np.arange(40))
+        assert not np.isin(source[f"outer-{k}"].train, clips[f"outer-{k}"]).any()
+    for k, j in permutations(range(1, n_outer + 1), 2):
+        inner = f"inner-{k}-{j}"
+        assert np.array_equal(clips[inner], clips[f"outer-{j}"])
+        left_out = np.union1d(clips[f"outer-{k}"], clips[f"outer-{j}"])
+        assert np.array_equal(source[inner].train, np.setdiff1d(np.arange(40), left_out))
+        assert source[inner].name == source[inner].folder == f"without-{min(k, j)}-{max(k, j)}"
+
+
+def test_a_choice_for_a_fold_reads_that_folds_inner_splits_alone():
+    names = [f"inner-{k}-{j}" for k, j in permutations((1, 2, 11), 2)] + ["outer-1", "outer-11", "test"]
+    assert inner_of("outer-1", names) == ("inner-1-2", "inner-1-11")
+    assert inner_of("outer-11", names) == ("inner-11-1", "inner-11-2")
+
+
+def test_too_few_clips_for_outer_folds_are_refused_with_the_cure():
+    with pytest.raises(InputError, match=r"12 training clips leave 4 without two of 3 outer folds, and 3 folds need 6"):
+        partitioned(12, n_outer_folds=3)
+    assert len(partitioned(12, n_outer_folds=4)[1]) == 11
+
+
+@pytest.mark.parametrize(
+    ("names", "best"),
+    [(["validation", "test", "nested"], "test"), (["nested", "validation"], "nested"), (["validation"], "validation")],
+)
+def test_the_split_whose_scores_count(names, best):
+    assert best_split(names) == best
+
+
+def test_randomness_belongs_to_splits():
+    drawn = [generator(*names).random() for names in ((0, "a"), (0, "a"), (1, "a"), (0, "b"), (0, "a", "b"))]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 4

@@ -1,0 +1,387 @@
+"""Choices on tables made by hand; their honesty on data where it is known which candidate is best, or that none is."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from cinevox import metrics, predictions, scores, selection
+from cinevox.errors import InputError
+from cinevox.responses import Block, Columns
+from cinevox.selection import Choice, Seen, choose, frequencies
+from cinevox.selection.evidence import Stratum, gather, summary
+from cinevox.selection.optimism import mean_rank_correlation, rank_correlation
+
+COLUMNS = Columns(
+    (Block("sub01", "V1", 3), Block("sub01", "PPA", 2), Block("sub02", "V1", 1), Block("sub02", "PPA", 2))
+)
+LAYERS = ("c1", "c2", "c3")
+
+
+def made(normalized, correlation=None, replicates=None, excluded=(0, 0, 0, 0), spaces=LAYERS):
+    """Seen by hand. normalized: (n_spaces, 4 blocks)."""
+    normalized = np.array(normalized, dtype=float)
+    blocks = pd.DataFrame([vars(block) for block in COLUMNS.blocks]).assign(n_excluded=excluded)
+    if correlation is None:
+        correlation = np.zeros((len(spaces), COLUMNS.n_voxels))
+    if replicates is None:
+        replicates = np.repeat(normalized[:, None], 4, axis=1)
+    return Seen(spaces, COLUMNS, blocks, normalized, np.array(correlation), np.array(replicates))
+
+
+def of_blocks(choice):
+    """The candidate of each block, where it has one."""
+    found = [set(choice.index[where]) for where in COLUMNS.slices]
+    assert all(len(each) == 1 for each in found)
+    return [choice.spaces[number] for (number,) in found]
+
+
+# the means over subjects are c1 .4 .1, c2 .4 -, c3 .2 .3
+TABLE = [[0.5, 0.1, 0.3, 0.1], [0.2, np.nan, 0.6, np.nan], [0.1, 0.3, 0.3, 0.3]]
+
+
+def test_the_best_layer_of_an_roi_is_chosen_by_the_mean_over_subjects_the_earlier_on_a_tie():
+    for policy in ("validation", "nested"):
+        assert of_blocks(choose(made(TABLE), policy, "roi", {})) == ["c1", "c3", "c1", "c3"]
+
+
+def test_each_subject_has_its_own_layer_where_asked():
+    assert of_blocks(choose(made(TABLE), "validation", "subject", {})) == ["c1", "c3", "c2", "c3"]
+
+
+def test_a_subject_without_a_scored_voxel_takes_the_rois_layer():
+    table = np.array(TABLE)
+    table[:, 3] = np.nan
+    found = made(table, excluded=(0, 0, 0, 2))
+    assert of_blocks(choose(found, "validation", "subject", {})) == ["c1", "c3", "c2", "c3"]
+    assert of_blocks(choose(found, "validation", "roi", {})) == ["c1", "c3", "c1", "c3"]
+
+
+def test_each_voxel_has_its_own_layer_where_asked(rng):
+    r = rng.standard_normal((3, COLUMNS.n_voxels))
+    r[:, 2] = 0.5
+    found = choose(made(TABLE, r), "validation", "voxel", {})
+    assert found.index.tolist() == r.argmax(axis=0).tolist()
+    assert found.index[2] == 0
+
+
+def test_one_standard_error_takes_the_earliest_that_is_not_clearly_worse():
+    """The error of the best one counts, over clips, of its mean over subjects."""
+    table = np.array([[0.29, 0.1], [0.36, 0.0], [0.4, 0.3]])[:, [0, 1, 0, 1]]
+    spread = np.array([-1, 1, -1, 1]) * np.sqrt(3) / 2  # standard deviation 1
+    errors = np.full((3, 4), 9.0)
+    errors[2] = [0.05, 0.3, 0.05, 0.3]
+    drawn = table[:, None] + errors[:, None] * spread[:, None]
+    found = made(table, replicates=drawn)
+    assert of_blocks(choose(found, "one_standard_error", "roi", {})) == ["c2", "c1", "c2", "c1"]
+    assert of_blocks(choose(found, "validation", "roi", {})) == ["c3", "c3", "c3", "c3"]
+    drawn[2, :, 2] = table[2, 2] - errors[2, 2] * spread  # the subjects' errors cancel in the mean
+    assert of_blocks(choose(made(table, replicates=drawn), "one_standard_error", "roi", {}))[0] == "c3"
+    assert of_blocks(choose(made(table, replicates=drawn), "one_standard_error", "subject", {}))[0] == "c2"
+
+
+@pytest.mark.parametrize("per", ["roi", "subject"])
+def test_the_published_layers_are_used_or_missed_with_a_cure(per):
+    found = made(TABLE)
+    assert of_blocks(choose(found, "paper", per, {"V1": "c2", "PPA": "c1"})) == ["c2", "c1", "c2", "c1"]
+    with pytest.raises(InputError, match=r"V1 wants c9, and the candidates are c1, c2, c3; use the policy validation"):
+        choose(found, "paper", per, {"V1": "c9", "PPA": "c1"})
+
+
+@pytest.mark.parametrize("policy", ["validation", "one_standard_error", "paper"])
+def test_one_candidate_is_no_choice(policy):
+    alone = made([TABLE[0]], np.zeros((1, 8)), spaces=("c1+c2",))
+    assert of_blocks(choose(alone, policy, "roi", {"V1": "c9"})) == ["c1+c2"] * 4
+
+
+@pytest.mark.parametrize("per", ["roi", "subject"])
+def test_an_roi_without_a_reliable_voxel_is_named(per):
+    table = np.array(TABLE)
+    table[:, [0, 2]] = np.nan
+    with pytest.raises(InputError, match="no voxel of V1 reaches ceiling.min_reliability"):
+        choose(made(table, excluded=(3, 0, 1, 0)), "validation", per, {})
+
+
+def test_frequencies_count_the_best_in_each_resample():
+    drawn = np.zeros((3, 4, 4))
+    drawn[0, :3, [0, 2]] = 1.0  # V1: c1 in three resamples, c3 in one
+    drawn[2, 3, [0, 2]] = 1.0
+    drawn[1, :, 1], drawn[2, :, 3] = 0.2, 0.3  # PPA: c3 by the mean over subjects
+    found = frequencies(made(TABLE, replicates=drawn))
+    assert found == {"V1": {"c1": 0.75, "c3": 0.25}, "PPA": {"c3": 1.0}}
+
+
+def test_shares_and_predictions_of_a_choice(rng):
+    every = {name: rng.standard_normal((5, 8)).astype(np.float32) for name in LAYERS}
+    choice = Choice(LAYERS, np.array([2, 2, 0, 1, 1, 2, 1, 0], dtype=np.int16))
+    assert choice.shares(COLUMNS) == {"V1": {"c3": 0.75, "c1": 0.25}, "PPA": {"c2": 0.75, "c1": 0.25}}
+    assert list(choice.shares(COLUMNS)["V1"]) == ["c3", "c1"]
+    for where in (slice(0, 8), slice(2, 5), slice(3, 5)):
+        expected = np.stack([every[LAYERS[choice.index[v]]][:, v] for v in range(where.start, where.stop)], axis=1)
+        np.testing.assert_array_equal(choice.predicted(every.__getitem__, where), expected)
+
+
+def test_candidates_are_ranked_as_scipy_does(rng):
+    spaces = tuple("abcdef")
+    first, second = rng.standard_normal((2, 6, 4))
+    first[:, 1] = first[:, 3] = 0.2  # PPA: all the same
+    pair = tuple(made(table, np.zeros((6, 8)), spaces=spaces) for table in (first, second))
+    found = rank_correlation(pair)
+    means = [table[:, [0, 2]].mean(axis=1) for table in (first, second)]
+    assert found["V1"] == pytest.approx(stats.spearmanr(*means).statistic)
+    assert np.isnan(found["PPA"])
+    said = mean_rank_correlation({"V1": 0.5, "V2": 0.1, "PPA": np.nan})
+    assert said["mean"] == pytest.approx(0.3) and said["error"] == pytest.approx(0.2)
+    assert np.isnan(mean_rank_correlation({"V1": np.nan})["mean"])
+
+
+SETTINGS = SimpleNamespace(n_bootstraps=40, n_permutations=9, confidence=0.95, seed=0)
+
+
+class World:
+    """Responses of some ROIs, and candidates that know part of them.
+
+    quality: (n_spaces, n_rois), how much of a response a candidate knows; what a candidate gets wrong is shared by
+        the voxels of an ROI, so that its errors do not cancel in their mean
+    n_clips: validation, test, ... -> number; n_outer: folds of `fold` clips each, with inner ones
+    """
+
+    def __init__(self, rng, quality, n_clips, columns, n_outer=0, fold=24):
+        self.columns, self.spaces = columns, tuple(f"c{number}" for number in range(1, len(quality) + 1))
+        self.measured, self.predicted, self.ceiling = {}, {}, np.full(columns.n_voxels, 0.8)
+        for name, n in (n_clips | {f"outer-{k}": fold for k in range(1, n_outer + 1)}).items():
+            self._split(rng, name, n, np.array(quality))
+        for k in range(1, n_outer + 1):
+            for j in set(range(1, n_outer + 1)) - {k}:
+                self.measured[f"inner-{k}-{j}"] = self.measured[f"outer-{j}"]
+                for space in self.spaces:  # of another fit: nearly the same predictions
+                    outer = self.predicted[f"outer-{j}", space]
+                    self.predicted[f"inner-{k}-{j}", space] = outer + 0.1 * rng.standard_normal(outer.shape)
+
+    def _split(self, rng, name, n, quality):
+        rois, blocks = self.columns.rois, self.columns.blocks
+        number = np.repeat([rois.index(b.roi) for b in blocks], [b.n_voxels for b in blocks])
+
+        def together():  # a part of each voxel's own, a part of its ROI's
+            own = rng.standard_normal((n, self.columns.n_voxels))
+            return np.sqrt(0.5) * own + np.sqrt(0.5) * rng.standard_normal((n, len(rois)))[:, number]
+
+        known = together()
+        self.measured[name] = np.sqrt(0.5) * (known + together())
+        for space, part in zip(self.spaces, quality):
+            part = part[number]
+            self.predicted[name, space] = part * known + np.sqrt(1 - part**2) * together()
+
+    def candidates(self, n_bootstraps=SETTINGS.n_bootstraps):
+        """As the stages fits and scores write them."""
+        tables, voxels, replicates = [], {}, {}
+        for name, responses in self.measured.items():
+            drawn = 0 if name.startswith("inner") else n_bootstraps
+            resamples = metrics.resampled_clips(len(responses), drawn, np.random.default_rng(1))
+            found = [
+                scores.score(responses, self.predicted[name, space], self.ceiling, self.columns, resamples)
+                for space in self.spaces
+            ]
+            tables += [one.blocks.assign(space=space, split=name) for space, one in zip(self.spaces, found)]
+            voxels[f"{name}.correlation"] = np.stack([one.correlation for one in found])
+            replicates[name] = np.stack([one.replicates for one in found])
+        clips = {name: np.arange(len(responses)) for name, responses in self.measured.items()}
+        index = predictions.Index(self.spaces, clips, self.columns, {}, {})
+        return selection.Candidates(index, pd.concat(tables, ignore_index=True), voxels, replicates)
+
+    def of(self, names, own):
+        first = self.columns.blocks.index(own.blocks[0])
+        where = slice(self.columns.slices[first].start, self.columns.slices[first].start + own.n_voxels)
+        return {name: self.measured[name][:, where] for name in names}
+
+    def read(self, split, space):
+        return self.predicted[split, space]
+
+    def select(self, policy="validation", per="roi", candidates=None, read=None):
+        ceilings = {name: self.ceiling for name in ("validation", "test") if name in self.measured}
+        return selection.select(
+            candidates or self.candidates(), policy, per, {}, self.of, read or self.read, ceilings, SETTINGS
+        )  # fmt: skip
+
+
+TWO = Columns(tuple(Block(subject, roi, 6) for subject in ("sub01", "sub02") for roi in ("V1", "PPA")))
+
+
+def test_where_no_layer_is_better_optimism_is_found():
+    """Eight layers, equally good: what choosing adds on the clips that chose, test clips do not show."""
+    rng, found = np.random.default_rng(31), []
+    for _ in range(12):
+        world = World(rng, np.full((8, 2), 0.6), {"validation": 40, "test": 400}, TWO)
+        said = world.select().description
+        found.append([said["optimism"]["test"]["difference"], said["optimism"]["test"]["choice"]["difference"]])
+        assert said["chosen_on"] == "validation" and said["scores"]["validation"]["chosen_here"]
+        assert not said["scores"]["test"]["chosen_here"]
+    difference, choice = np.array(found).T
+    assert difference.mean() > 0.04 and choice.mean() > 0.04
+    assert stats.ttest_1samp(choice, 0, alternative="greater").pvalue < 1e-4
+    assert (choice > 0).mean() > 0.9
+
+
+def test_where_no_layer_is_better_nested_folds_are_right_and_flat_ones_flatter():
+    rng, flat, nested = np.random.default_rng(32), [], []
+    for _ in range(10):
+        world = World(rng, np.full((8, 2), 0.6), {"validation": 10, "test": 1000}, TWO, n_outer=3)
+        said = world.select("nested").description
+        truth, honest = said["scores"]["test"]["score"], said["scores"]["nested"]["score"]
+        nested.append(honest - truth)
+        flat.append(honest + said["optimism"]["nested"]["difference"] - truth)
+        assert said["chosen_on"] == "nested"
+    assert stats.ttest_1samp(nested, 0).pvalue > 0.01 and abs(np.mean(nested)) < 0.02
+    assert np.mean(flat) > 0.04
+    assert stats.ttest_1samp(flat, 0, alternative="greater").pvalue < 1e-4
+
+
+BEST = np.array([[0.1, 0.1], [0.9, 0.1], [0.1, 0.1], [0.1, 0.9]])
+
+
+@pytest.mark.parametrize("policy", ["validation", "nested", "one_standard_error"])
+def test_where_one_layer_is_best_it_is_chosen_and_nothing_flatters(policy):
+    world = World(
+        np.random.default_rng(33), BEST, {"validation": 60, "test": 200}, TWO, n_outer=3 if policy == "nested" else 0
+    )
+    said = world.select(policy).description
+    assert said["chosen"] == {"V1": {"c2": 1.0}, "PPA": {"c4": 1.0}}
+    assert all(said["frequencies"][roi][layer] > 0.99 for roi, layer in (("V1", "c2"), ("PPA", "c4")))
+    for split, entry in said["optimism"].items():
+        assert entry["low"] <= 0 <= entry["high"], split
+    assert said["optimism"]["test"]["rank_correlation"]["mean"] > 0
+    if policy == "nested":
+        assert abs(said["optimism"]["nested"]["difference"]) < 1e-6  # every fold chose the same
+    assert said["scores"]["test"]["p"] == 0.1
+
+
+def test_a_subjects_own_layers_and_a_voxels_own_are_found():
+    """sub01's V1 listens to c1 and sub02's to c2; in PPA every other voxel does."""
+    rng = np.random.default_rng(34)
+    world = World(rng, np.full((2, 2), 0.1), {"validation": 150, "test": 50}, TWO)
+    own = np.array([0] * 6 + [0, 1] * 3 + [1] * 6 + [0, 1] * 3)
+    for name, responses in world.measured.items():
+        for number, space in enumerate(world.spaces):
+            mine = own == number
+            world.predicted[name, space][:, mine] += 3 * responses[:, mine]
+    assert (world.select(per="voxel").choice.index == own).all()
+    by_subject = world.select(per="subject").choice.index
+    assert (by_subject[:6] == 0).all() and (by_subject[12:18] == 1).all()
+    assert len(set(by_subject[6:12])) == len(set(by_subject[18:])) == 1
+    by_roi = world.select(per="roi").choice.index
+    assert (by_roi[:6] == by_roi[12:18]).all()
+    r = world.select(per="voxel").evidence["test"].scores.correlation
+    assert r.min() > 0.8 > by_roi.mean()
+
+
+def fold_choices(world, candidates):
+    """The layer that each outer fold is scored with: the first that is read for it, the flat choice comes later."""
+    reads = []
+
+    def read(split, space):
+        reads.append((split, space))
+        return world.predicted[split, space]
+
+    found = world.select("nested", candidates=candidates, read=read)
+    outer = [(split, space) for split, space in reads if split.startswith("outer")]
+    return dict(reversed(outer)), found
+
+
+def test_an_outer_folds_layer_is_chosen_without_its_clips():
+    one = Columns((Block("sub01", "V1", 5),))
+    world = World(np.random.default_rng(35), [[0.7], [0.1], [0.1]], {"validation": 20}, one, n_outer=4)
+    candidates = world.candidates()
+    before, _ = fold_choices(world, candidates)
+    assert before == {f"outer-{k}": "c1" for k in range(1, 5)}
+
+    def poisoned(where):
+        table = candidates.subjects.copy()
+        table.loc[table["split"].map(where) & (table["space"] == "c3"), "normalized_correlation"] = 50.0
+        changed = selection.Candidates(candidates.index, table, candidates.voxels, candidates.replicates)
+        choices, found = fold_choices(world, changed)
+        return choices, set(found.choice.shares(one)["V1"])
+
+    # whatever is scored on the clips of fold 2 speaks for c3
+    after, flat = poisoned(lambda split: split == "outer-2" or split.endswith("-2"))
+    assert after == {"outer-1": "c3", "outer-2": "c1", "outer-3": "c3", "outer-4": "c3"}
+    assert flat == {"c3"}
+    # only its own inner folds decide for it, and nothing decided for a fold decides for all
+    after, flat = poisoned(lambda split: split.startswith("inner-2-"))
+    assert after == {"outer-1": "c1", "outer-2": "c3", "outer-3": "c1", "outer-4": "c1"}
+    assert flat == {"c1"}
+
+
+def test_a_row_scores_the_mean_of_its_rois_and_keeps_their_covariance(rng):
+    world = World(rng, BEST, {"validation": 40, "test": 50}, COLUMNS)
+    world.ceiling = np.array([0.5, 0.8, np.nan, 1.0, 0.9, 0.4, np.nan, np.nan])
+    found = world.select()
+    part, result = found.evidence["test"], found.description["scores"]["test"]
+    blocks, drawn = part.scores.blocks["normalized_correlation"], part.scores.replicates
+    v1, ppa = (blocks[0] + blocks[2]) / 2, blocks[1]  # sub02 has no voxel left in PPA
+    assert np.isnan(blocks[3])
+    assert result["score"] == pytest.approx((v1 + ppa) / 2)
+    assert result["pooled_score"] == pytest.approx(((2 * blocks[0] + blocks[2]) / 3 + ppa) / 2)
+    track = (drawn[:, [0, 2]].mean(axis=1) + drawn[:, 1]) / 2
+    assert result["standard_error"] == pytest.approx(track.std(ddof=1), rel=1e-4)
+    null = (part.null[:, [0, 2]].mean(axis=1) + part.null[:, 1]) / 2
+    assert result["p"] == (1 + (null >= result["score"]).sum()) / 10
+    assert result["subjects"]["sub01"]["rois"]["V1"] == pytest.approx(blocks[0])
+    assert result["rois"]["V1"]["subject_error"] == pytest.approx(stats.sem(blocks[[0, 2]]))
+    assert np.isnan(result["rois"]["PPA"]["p_subjects"])
+    metrics_file = selection.headline({"validation": result, "test": result})
+    whole = {"score", "low", "high", "pooled_score", "correlation", "V1", "PPA"}
+    assert metrics_file["test"].keys() == whole
+    assert metrics_file["validation"] == {"score": result["score"]}
+    assert selection.headline({"validation": result, "nested": result})["nested"].keys() == whole
+    assert selection.headline({"validation": result})["validation"].keys() == whole
+    arrays = found.arrays()
+    np.testing.assert_array_equal(arrays["space"], found.choice.index)
+    expected = metrics.correlation_score(world.measured["test"], found.choice.predicted(
+        lambda space: world.predicted["test", space], slice(0, COLUMNS.n_voxels)
+    ))  # fmt: skip
+    np.testing.assert_allclose(arrays["test.correlation"], expected, atol=1e-6)
+
+
+def test_an_roi_without_a_scored_voxel_has_no_score_and_no_p(rng):
+    world = World(rng, [[0.8, 0.8]], {"validation": 30}, COLUMNS)  # one candidate: nothing is chosen
+    world.ceiling[[3, 4, 6, 7]] = np.nan
+    said = world.select().description["scores"]["validation"]
+    for key in ("normalized_correlation", "low", "high", "p", "p_subjects"):
+        assert np.isnan(said["rois"]["PPA"][key])
+        assert np.isfinite(said["rois"]["V1"][key])
+    assert np.isnan([said["score"], said["low"], said["p"]]).all()
+    assert said["subjects"]["sub01"]["score"] == said["subjects"]["sub01"]["rois"]["V1"]
+
+
+def test_the_same_seed_draws_the_same_clips_for_every_row(rng):
+    world = World(rng, BEST, {"validation": 40}, TWO)
+    first, second = (
+        gather(
+            [Stratum("validation", 40, Choice(world.spaces, np.full(24, number, dtype=np.int16)))],
+            world.of, world.read, world.ceiling, TWO, 30, 20, 7,
+        )
+        for number in (1, 1)
+    )  # fmt: skip
+    np.testing.assert_array_equal(first.scores.replicates, second.scores.replicates)
+    np.testing.assert_array_equal(first.null, second.null)
+    alone = Columns(TWO.blocks[:2])  # whoever else is there
+    part = gather(
+        [Stratum("validation", 40, Choice(world.spaces, np.full(12, 1, dtype=np.int16)))],
+        world.of, lambda split, space: world.predicted[split, space][:, :12], world.ceiling[:12], alone, 30, 20, 7,
+    )  # fmt: skip
+    np.testing.assert_array_equal(part.p_familywise, first.p_familywise[:12])
+    np.testing.assert_array_equal(part.scores.replicates, first.scores.replicates[:, :2])
+
+
+def test_on_null_data_five_of_a_hundred_rows_pass():
+    """The track's p of one candidate, so that nothing was chosen; 19 permutations, so p <= 1 / 20."""
+    rng, passed = np.random.default_rng(36), 0
+    choice, narrow = Choice(("c1",), np.zeros(4, dtype=np.int16)), Columns((Block("s", "V1", 2), Block("s", "PPA", 2)))
+    for seed in range(100):
+        world = World(rng, [[0.0, 0.0]], {"test": 15}, narrow)
+        strata, read = [Stratum("test", 15, choice)], world.read
+        found = gather(strata, world.of, read, world.ceiling, narrow, 2, 19, seed)
+        passed += summary(found, 0.95, rng)["p"] <= 0.05
+    assert stats.binomtest(passed, 100, 0.05).pvalue > 1e-3
