@@ -137,6 +137,12 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise FileError(f"{path}: not an .npz file ({error}); delete it and run `dvc repro`") from None
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that something else has made."""
+    with _whole(path) as stream:
+        stream.write(content)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write strict JSON (NaN and infinity become null), in the order given, ending in a newline."""
     text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"

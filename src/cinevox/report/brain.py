@@ -1,75 +1,91 @@
-"""The brain picture: the only place that draws with matplotlib and nilearn."""
+"""The brain section: one row of the full track in pictures, and where every such row's maps lie."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Mapping
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cinevox.report.sources import Anatomy
-from cinevox.responses import Columns
+from cinevox.report import glass, maps, surface
+from cinevox.report.sources import Anatomy, Sources
+from cinevox.results import Result
 
-COLOURS = "cividis"
-SLICES = (-20, -8, 4, 16, 28, 44)  # mm above the anterior commissure
-
-
-def volume(anatomy: Anatomy, columns: Columns, scores: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Mean over the subjects that have a scored voxel there, (x, y, z); NaN elsewhere.
-
-    scores: (n_voxels,), whole-brain columns in C order of each subject's mask
-    """
-    shape = next(iter(anatomy.masks.values())).shape
-    total, count = np.zeros(shape), np.zeros(shape)
-    for block, where in zip(columns.blocks, columns.slices):
-        mask, values = anatomy.masks[block.subject], scores[where]
-        known = np.isfinite(values)
-        total[mask] += np.where(known, values, 0)
-        count[mask] += known
-    return np.divide(total, count, out=np.full(shape, np.nan), where=count > 0).astype(np.float32)
+FOLDER = "maps"  # beside the page
+LARGE, SMALL = 130, 60  # dots per inch
 
 
-def picture(scores: NDArray[np.floating], affine: NDArray[np.floating]) -> bytes:
-    """A PNG: glass brain above, axial slices on the MNI152 template below; the same bytes for the same scores."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # both libraries announce their own plans
-        import matplotlib
+@dataclass(frozen=True)
+class MapLine:
+    """One row of the table of maps. picture: a small one, of the rows that are not drawn large; who -> file -> word."""
 
-        matplotlib.use("agg")
-        import nibabel
-        from matplotlib import pyplot
-        from nilearn import plotting
-
-        image = nibabel.Nifti1Image(np.nan_to_num(scores, nan=0.0), affine)
-        top = float(max(np.nanquantile(scores, 0.98), 0.1))
-        style = {"cmap": COLOURS, "vmin": 0.0, "vmax": top}
-        canvas = pyplot.figure(figsize=(10, 5.6), facecolor="white")
-        try:
-            glass = canvas.add_axes((0.0, 0.47, 1.0, 0.53))
-            plotting.plot_glass_brain(
-                image, display_mode="lyrz", axes=glass, colorbar=False, annotate=True, black_bg=False,
-                plot_abs=False, threshold=1e-6, **style,
-            )  # fmt: skip
-            slices = canvas.add_axes((0.0, 0.08, 1.0, 0.38))
-            plotting.plot_stat_map(
-                image, display_mode="z", cut_coords=list(SLICES), axes=slices, colorbar=False, annotate=True,
-                draw_cross=False, black_bg=False, threshold=1e-6, **style,
-            )  # fmt: skip
-            bar = canvas.add_axes((0.36, 0.055, 0.28, 0.018))
-            scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0.0, top), COLOURS)
-            canvas.colorbar(scale, cax=bar, orientation="horizontal").ax.tick_params(labelsize=8, length=2)
-            buffer = io.BytesIO()
-            canvas.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-        finally:
-            pyplot.close(canvas)
-    return buffer.getvalue()
+    result: Result
+    picture: str | None
+    files: list[tuple[str, dict[str, str]]]
 
 
-def summary(columns: Columns, scores: NDArray[np.floating]) -> Mapping[str, float]:
-    """Subject -> mean over its scored voxels."""
+def map_files(sources: Sources) -> Iterator[tuple[str, bytes]]:
+    """Every map of every row of the full track: its path in the report's folder, and the file."""
+    if sources.anatomy is None:
+        return
+    for result in sources.of_track("full"):
+        provenance = _provenance(sources, result)
+        for found in maps.of_row(result, sources.anatomy, sources.params.scores.seed):
+            content = maps.nifti(found, sources.anatomy.affine, provenance)
+            yield f"{FOLDER}/{result.name}/{found.name}.nii.gz", content
+
+
+def section(sources: Sources) -> dict[str, object] | None:
+    """What the page says of the brain; None without the full track, or if params.report.brain_row draws none of it."""
+    rows, anatomy = sources.of_track("full"), sources.anatomy
+    row = next((result for result in rows if result.name == sources.params.report.brain_row), None)
+    if row is None or anatomy is None:
+        return None
+    means = {result.name: _mean(anatomy, result) for result in rows}
+    top = glass.top_of(list(means.values()))
+    n_subjects = len(row.index.columns.subjects)
     return {
-        block.subject: float(np.nanmean(scores[where])) if np.isfinite(scores[where]).any() else float("nan")
-        for block, where in zip(columns.blocks, columns.slices)
+        "row": row,
+        "picture": _inline(glass.picture(means[row.name], anatomy.affine, top)),
+        "surface": _inline(surface.picture(means[row.name], anatomy.affine, top, LARGE)),
+        "subjects": _by_subject(row),
+        "folder": FOLDER,
+        "maps": [
+            MapLine(
+                result,
+                None if result is row else _inline(surface.picture(means[result.name], anatomy.affine, top, SMALL)),
+                maps.names(result.index.columns.subjects),
+            )
+            for result in rows
+        ],
+        "n_subjects": n_subjects,
+        "least_subjects": maps.least_subjects(n_subjects),
+        "smallest_p": maps.smallest_p(n_subjects),
     }
+
+
+def _mean(anatomy: Anatomy, result: Result) -> maps.Volume:
+    scores = result.voxels[f"{result.split}.normalized"]
+    return maps.mean(maps.stacked(anatomy, result.index.columns, scores))
+
+
+def _by_subject(result: Result) -> dict[str, float]:
+    """Subject -> mean over its scored voxels."""
+    scores = result.voxels[f"{result.split}.normalized"]
+    return {
+        own.subjects[0]: float(np.nanmean(scores[where])) if np.isfinite(scores[where]).any() else float("nan")
+        for own, where in result.index.columns.by_subject
+    }
+
+
+def _provenance(sources: Sources, result: Result) -> dict[str, str]:
+    """A map that lies about alone still says what it is of, and whether it is a result."""
+    weights = result.index.provenance.get("weights", {}).get("policy")
+    data = f"{sources.dataset}, in-silico: no finding about the brain" if sources.in_silico else sources.dataset
+    untrained = f"{weights}: an untrained baseline" if weights == "random" else str(weights)
+    return {"row": result.name, "data": data, "weights": untrained, "params": sources.params_hash}
+
+
+def _inline(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()
