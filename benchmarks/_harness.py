@@ -92,8 +92,12 @@ def main(
     cases: Callable[[bool], Iterable[Case]],
     extra: Callable[[], dict[str, Any]] | None = None,
     note: str = "",
+    below: Callable[[bool], str] | None = None,
 ) -> None:
-    """Command line of a benchmark: --quick for small sizes, --only for cases whose title contains a word."""
+    """Command line of a benchmark: --quick for small sizes, --only for cases whose title contains a word.
+
+    below: makes what stands under the table, told whether sizes are small
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="small sizes, two repeats, nothing written")
     parser.add_argument("--only", default="", help="cases whose title contains this; nothing written")
@@ -110,6 +114,8 @@ def main(
         "cases": measured,
     }
     table = markdown(name, document)
+    if below and not arguments.only:
+        table += "\n" + below(arguments.quick)
     print(table)
     if not (arguments.quick or arguments.only):
         RESULTS.mkdir(exist_ok=True)

@@ -8,6 +8,10 @@ def main(run: Run) -> None:
     sources = report.read(run.paths, run.params)
     folder = io.folder(run.paths.report)
     (folder / "index.html").write_text(report.page(sources))
+    for name, drawing in report.drawings(sources).items():
+        (io.folder(folder / "figures") / f"{name}.svg").write_text(drawing)
+    for file, content in report.map_files(sources):
+        io.write_bytes(folder / file, content)
     for name, table in report.plots(sources.results).items():
         table.to_csv(io.folder(folder / "plots") / f"{name}.csv", index=False)
     run.log.info("%s: open %s", run.log.name, folder / "index.html")

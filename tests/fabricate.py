@@ -39,6 +39,7 @@ def document(transfer: bool = False) -> dict[str, Any]:
     found["experiments"]["roiwise"] = {name: found["experiments"]["roiwise"][name] for name in kept}
     found["dataset"]["subjects"] = list(SUBJECTS)
     found["report"]["brain_row"] = ROWS[-1]
+    found["submission"]["rows"] = {"mini": ROWS[1], "full": ROWS[-1]}
     found["scores"] |= {"n_bootstraps": 50, "n_permutations": 40}
     return found
 

@@ -156,6 +156,7 @@ def test_outputs_lie_where_paths_says():
         "scores": [paths.scores("KEY")],
         "selection": [paths.selection("KEY"), paths.metrics("KEY")],
         "report": [paths.report],
+        "submission": [paths.submission("KEY"), paths.submission("KEY").with_suffix(".json")],
         "tracking": [paths.tracking / "synced.json"],
         "gate": [paths.gate],
     }

@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ import pytest
 import fabricate
 from cinevox import identity, io, report, results
 from cinevox.metrics import noise_ceiling
+from cinevox.params import load
 from cinevox.paths import Paths
-from cinevox.report import brain, figures, solvers, svg, tables
-from cinevox.report.sources import Anatomy, Ceiling, Sources, Truth
+from cinevox.report import figures, solvers, svg, tables
+from cinevox.report.sources import Ceiling, Sources, Truth
 
 MINI, RIDGE, FULL = fabricate.ROWS
-AFFINE = np.diag([2.5, 2.5, 2.75, 1.0]) + np.outer([1, 0, 0, 0], [0, 0, 0, -96.5])
+
+PAPER_ROWS = tuple(load(Path(__file__).parents[1] / "params.paper.yaml").experiments.rows.values())
 
 
 def sources_of(root, params, in_silico=True, anatomy=None):
@@ -35,6 +38,7 @@ def sources_of(root, params, in_silico=True, anatomy=None):
         dataset="In-silico",
         in_silico=in_silico,
         results=results.read(paths, params.experiments.rows),
+        paper_rows=PAPER_ROWS,
         ceilings=ceilings,
         truth=truth if in_silico else {},
         anatomy=anatomy,
@@ -130,15 +134,15 @@ def test_without_test_responses_the_page_says_that_scores_flatter(tmp_path):
     params = fabricate.make(tmp_path, test=False)
     text = report.page(sources_of(tmp_path, params))
     assert "so they flatter" in text
-    assert 'id="choice"' not in text
+    assert "This run has no clips that chose nothing" in text and "selection.policy: nested" in text
 
 
 def test_the_noise_ceiling_is_the_mean_over_subjects_of_scored_voxels(made):
-    known = made.ceilings["mini"]
+    ceiling = made.ceilings["mini"]
     means = []
-    for block, where in zip(known.columns.blocks, known.columns.slices):
+    for block, where in zip(ceiling.columns.blocks, ceiling.columns.slices):
         if block.roi == "V4":
-            values = known.reliability["test"][where]
+            values = ceiling.reliability["test"][where]
             means.append(np.sqrt(values[values >= 0.1]).mean())
     assert tables.ceilings(made, "mini", "test")["V4"] == pytest.approx(np.mean(means))
 
@@ -206,39 +210,6 @@ def test_numbers_are_printed_as_correlations(value, expected):
 )
 def test_ticks_are_round_and_inside(low, high, expected):
     assert svg.ticks(low, high, 7) == pytest.approx(expected)
-
-
-def masks():
-    rng = np.random.default_rng(0)
-    found = {}
-    for subject in fabricate.SUBJECTS:
-        mask = np.zeros((78, 93, 71), dtype=bool)
-        inside = np.stack([rng.integers(20, 58, 2000), rng.integers(25, 70, 2000), rng.integers(20, 50, 2000)])
-        for x, y, z in inside.T:
-            if mask.sum() < 300:
-                mask[x, y, z] = True
-        found[subject] = mask
-    return found
-
-
-def test_the_volume_is_the_mean_over_subjects_with_a_scored_voxel_there(made):
-    columns = fabricate.columns_of("full")
-    mask = np.zeros((2, 3, 2), dtype=bool)
-    mask.ravel()[[1, 4, 7]] = True
-    anatomy = Anatomy({"a": mask, "b": mask}, np.eye(4))
-    columns = type(columns)((type(columns.blocks[0])("a", "WB", 3), type(columns.blocks[0])("b", "WB", 3)))
-    scores = np.array([0.2, np.nan, 0.4, 0.6, np.nan, np.nan])
-    found = brain.volume(anatomy, columns, scores)
-    np.testing.assert_allclose(found.ravel()[[1, 4, 7]], [0.4, np.nan, 0.4], rtol=1e-6)
-    assert np.isnan(found[~mask]).all()
-    assert brain.summary(columns, scores) == pytest.approx({"a": 0.3, "b": 0.6})
-
-
-def test_the_brain_is_drawn_inside_the_page(tmp_path):
-    params = fabricate.make(tmp_path)
-    text = report.page(sources_of(tmp_path, params, anatomy=Anatomy(masks(), AFFINE)))
-    assert 'src="data:image/png;base64,iVBOR' in text
-    assert f"Normalized correlation of {FULL}" in text
 
 
 def test_what_solvers_say_of_themselves_is_counted_over_voxels_and_spaces():

@@ -54,6 +54,7 @@ def small_params():
         for name in (*ROWS, TRANSFER)
     }
     document["experiments"] = {"voxelwise": {name: rows[name] for name in ROWS}, "roiwise": {TRANSFER: rows[TRANSFER]}}
+    document["submission"]["rows"] = {"mini": ROWS[0], "full": ROWS[2]}
     return document
 
 
@@ -172,6 +173,37 @@ def test_the_known_truth_is_found_again(repository):
     assert abs(r[:, silent].mean()) < 3 / np.sqrt(n_clips * silent.sum() / len(index["spaces"]))
     assert reliability.mean() == pytest.approx(true.mean(), abs=0.08)
     assert np.corrcoef(reliability, true)[0, 1] > 0.6
+
+
+def test_the_submission_has_no_fault_and_is_the_refit_of_its_row(repository):
+    """By scikit-learn, from the layer's features to the first voxels, on training and validation clips together."""
+    import io
+    import pickle
+    import zipfile
+
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import KFold
+    from sklearn.preprocessing import StandardScaler
+
+    for track in ("mini", "full"):
+        assert f"{track} track" in repository.run("cinevox", "check-submission", f"submission/{track}_track.zip")
+        assert "126 splits" in repository.run("cinevox", "score", f"submission/{track}_track.zip")
+        about = repository.json(f"submission/{track}_track.json")
+        assert about["fitted_on"]["n_clips"] == 60 and about["not_for_the_challenge"] == ["in-silico responses"]
+    with zipfile.ZipFile(repository.folder / "submission/full_track.zip") as archive:
+        predicted = pickle.load(io.BytesIO(archive.read("full_track.pkl")))["WB"]["sub01"]
+    (space,) = about["spaces"]["chosen"]["WB"]
+    features = np.load(repository.folder / f"data/features/efficientnet_lite0/{space}.npy").astype(np.float64)
+    responses = repository.folder / "data/insilico/participants_data_v2021/full_track/sub01/WB.pkl"
+    measured = pickle.loads(responses.read_bytes(), encoding="latin1")["train"].mean(axis=1)
+    Z = StandardScaler().fit(features[:60]).transform(features)
+    X = PCA(20).fit(Z[:60]).transform(Z)
+    X /= X[:60].std(axis=0)
+    alphas = small_params()["regressors"]["ridge"]["alphas"]
+    for voxel in range(5):
+        model = RidgeCV(alphas, cv=KFold(3), scoring="neg_mean_squared_error").fit(X[:60], measured[:, voxel])
+        np.testing.assert_allclose(predicted[:, voxel], model.predict(X[60:]), atol=1e-4)
 
 
 def test_an_edited_row_reruns_that_row_alone(repository):

@@ -193,6 +193,41 @@ def _gate(chosen: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
+def _check_submission(chosen: argparse.Namespace) -> None:
+    """look for all that is wrong with a submission's zip, this project's or somebody else's
+
+    Nothing in it is run, nothing is unpacked to the disk. Exit code 0: it can be handed in; 2: it would be refused.
+    """
+    from cinevox.datasets import open_dataset
+    from cinevox.submission import faults
+
+    settings = params.load(Paths().params).dataset
+    content, wanted = faults.read(chosen.file, open_dataset(settings), settings, chosen.track)
+    print(f"{chosen.file}: no fault: {wanted.title}, {sum(map(len, content.values()))} arrays")
+
+
+def _score(chosen: argparse.Namespace) -> None:
+    """score a submission's zip offline, as the challenge does, where there are responses to the test clips"""
+    from cinevox.datasets import open_dataset
+    from cinevox.submission import faults, offline
+
+    settings = params.load(Paths().params)
+    dataset = open_dataset(settings.dataset)
+    content, wanted = faults.read(chosen.file, dataset, settings.dataset, chosen.track)
+    found = offline.score_offline(content, wanted, dataset, settings.ceiling, settings.scores)
+    table = _table(*offline.HEADERS)
+    for cells in found.cells():
+        table.add_row(*(cell if isinstance(cell, str) else _number(cell) for cell in cells))
+    _show(table)
+    print(found.legend)
+    if settings.dataset.name in settings.simulation.datasets:
+        print("In-silico responses, so not comparable with reported scores.")
+
+
+SUBMITTED: dict[str, dict] = {
+    "file": {"type": Path, "help": "mini_track.zip or full_track.zip"},
+    "--track": {"choices": ("mini", "full"), "help": "where neither the file's name nor what is in it says so"},
+}
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str, dict]]] = {
     "networks": (_networks, {}),
     "regressors": (_regressors, {}),
@@ -203,6 +238,8 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str, 
     "sync": (_sync, {}),
     "ui": (_ui, {"--port": {"type": int, "default": 5000, "help": "on 127.0.0.1 (default 5000)"}}),
     "smoke": (_smoke, {"folder": {"type": Path, "help": "what lies there is replaced"}}),
+    "check-submission": (_check_submission, SUBMITTED),
+    "score": (_score, SUBMITTED),
     "gate": (
         _gate,
         {
@@ -217,6 +254,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str, 
 def _table(*headers: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     numeric = {"layers", "score", "reported", "size", *params.MINI_ROIS, params.WHOLE_BRAIN}
+    numeric |= {"subjects", "pooled", "correlation", "n_voxels", "n_excluded", "n_constant"}
     for header in headers:
         table.add_column(header, justify="right" if header in numeric else "left", overflow="fold")
     return table

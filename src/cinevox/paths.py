@@ -78,6 +78,9 @@ class Paths:
     def report(self) -> Path:
         return self.root / "report"
 
+    def submission(self, track: str) -> Path:
+        return self.root / "submission" / f"{track}_track.zip"
+
     @property
     def gate(self) -> Path:
         return self.root / "gate"

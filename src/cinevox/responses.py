@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,15 @@ class Columns:
     @property
     def rois(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(block.roi for block in self.blocks))
+
+    @property
+    def by_subject(self) -> list[tuple[Columns, slice]]:
+        """Each subject's own columns, which stand together, and where they do."""
+        found = []
+        for _, group in groupby(zip(self.blocks, self.slices), key=lambda pair: pair[0].subject):
+            blocks, slices = zip(*group)
+            found.append((Columns(blocks), slice(slices[0].start, slices[-1].stop)))
+        return found
 
     def to_json(self) -> list[dict[str, str | int]]:
         return [vars(block) for block in self.blocks]

@@ -1,4 +1,4 @@
-"""The paper's run in small: all its rows and networks on little in-silico data, to show that every one of them runs."""
+"""The paper's run in small: its rows, and every network there is, on little in-silico data, to show that all run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from cinevox import plugins
 from cinevox.paths import Paths
 
 # What differs from the paper's parameters, besides the data set and the weights. Nothing here is a result.
@@ -25,18 +26,19 @@ AS_BY_DEFAULT = ("dataset", "regressors", "heads")  # sections of the small defa
 
 
 def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """The paper's parameters with its rows, bases and networks, everything else small and offline.
+    """The paper's parameters with its rows and bases, every network there is, everything else small and offline.
 
     paper, default: params.paper.yaml and params.yaml, parsed
     """
     found = {section: dict(values) for section, values in paper.items()}
     found |= {section: dict(default[section]) for section in AS_BY_DEFAULT}
     found["dataset"]["subjects"] = found["dataset"]["subjects"][: SIMULATED["n_subjects"]]
+    found["report"]["subject"] = found["dataset"]["subjects"][-1]
     found["simulation"] = {**default["simulation"], **SIMULATED, "datasets": [found["dataset"]["name"]]}
     for section, changes in SMALLER.items():
         found[section] |= changes
-    untrained = {"weights": "random", "file": None, "sha256": None, "n_frames": 2}
-    found["networks"] = {name: {**network, **untrained} for name, network in paper["networks"].items()}
+    untrained = {"weights": "random", "file": None, "sha256": None, "n_frames": 2, "seed": 0}
+    found["networks"] = {name: dict(untrained) for name in plugins.names("cinevox.networks")}
     found["bases"] = {name: {**base, "n_frames": 2} for name, base in paper["bases"].items()}
     return found
 

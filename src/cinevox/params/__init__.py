@@ -45,6 +45,7 @@ from cinevox.params.sections import (
     Selection,
     Simulation,
     Splits,
+    Submission,
     Track,
     Tracking,
     Validation,
@@ -54,8 +55,8 @@ from cinevox.params.sections import (
 __all__ = [
     "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Experiments",
     "Features", "Fits", "Frames", "Gate", "Head", "Network", "Parallel", "Params", "ParamsError", "Reduction", "Report",
-    "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits", "Track", "Tracking", "Transfer",
-    "Validation", "VoxelwiseRow", "Weights", "load", "parse",
+    "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits", "Submission", "Track", "Tracking",
+    "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
 ]  # fmt: skip
 
 
@@ -84,6 +85,7 @@ class Params(Section):
     scores: Scores
     selection: Selection
     report: Report
+    submission: Submission
     gate: Gate
     tracking: Tracking
     parallel: Parallel
@@ -121,8 +123,19 @@ class Params(Section):
                 known = sorted(getattr(self, section))
                 if key not in known:
                     faults.append(f"row {name}: {key} is not a key of {section} ({', '.join(known)})")
+        if self.report.subject not in self.dataset.subjects:
+            faults.append(
+                f"report.subject is {self.report.subject}; expected one of {', '.join(self.dataset.subjects)}"
+            )
         if self.report.brain_row is not None and self.report.brain_row not in rows:
             faults.append(f"report.brain_row is {self.report.brain_row}, which is no row of experiments")
+        for track, name in self.submission.rows.items():
+            fitting = [known for known, row in rows.items() if row.track == track]
+            if name not in fitting:
+                faults.append(
+                    f"submission.rows.{track} is {name}, which is no row of the {track} track in experiments "
+                    f"({', '.join(fitting) or 'there is none'})"
+                )
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -157,6 +157,12 @@ class Selection(Section):
 
 class Report(Section):
     brain_row: str | None
+    subject: str
+
+
+class Submission(Section):
+    rows: dict[Track, str]
+    constant: Literal["roi_mean", "refuse"]
 
 
 class Gate(Section):

@@ -6,22 +6,22 @@ and the same commit.
 
 from __future__ import annotations
 
-import base64
+from importlib import resources
 from typing import get_args
 
 import jinja2
 import numpy as np
 
-from cinevox.params import Track
-from cinevox.report import brain, figures, tables
+from cinevox.params import MINI_ROIS, Track
+from cinevox.report import brain, figures, known, optimism, paper, regions, tables
+from cinevox.report.brain import map_files
+from cinevox.report.dvcplots import plots
+from cinevox.report.pairs import pairs
 from cinevox.report.solvers import solver_lines
 from cinevox.report.sources import SECTIONS, Sources, read
-from cinevox.report.svg import shown, signed
-from cinevox.report.tables import plots
+from cinevox.report.svg import shown, signed, standalone
 
-__all__ = ["SECTIONS", "Sources", "page", "plots", "read"]
-
-LIGHT, DARK = (247, 250, 250), (11, 94, 122)  # the ends of the heat scale: 0 and the highest score
+__all__ = ["SECTIONS", "Sources", "drawings", "map_files", "page", "plots", "read"]
 
 
 def page(sources: Sources) -> str:
@@ -33,7 +33,9 @@ def page(sources: Sources) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(r=shown, signed=signed, heat=_heat, percent=lambda share: f"{100 * share:.0f} %")
+    environment.filters.update(
+        r=shown, p=_chance, signed=signed, heat=_heat, percent=lambda share: f"{100 * share:.0f} %"
+    )
     text: str = environment.get_template("page.html").render(_content(sources))
     return text
 
@@ -43,6 +45,7 @@ def _content(sources: Sources) -> dict[str, object]:
     split = {track: sources.of_track(track)[0].split for track in tracks}
     lines = {track: tables.score_lines(sources, track) for track in tracks}
     found = [p for track in tracks for r in sources.of_track(track) if (p := tables.profile(r)) is not None]
+    written = {track: paper.paper_lines(sources, track) for track in tracks}
     trained = [r for r in sources.results if r.curves]
     both = [r for r in sources.results if {"validation", "test"} <= set(r.selection["scores"])]
     return {
@@ -62,12 +65,35 @@ def _content(sources: Sources) -> dict[str, object]:
         "heat_top": max((float(np.nanmax(p.values(p.result.split))) for p in found), default=0.0),
         "voxels": {track: figures.voxels(sources, sources.of_track(track)[0]) for track in tracks},
         "counts": {track: tables.voxel_counts(sources, track, split[track]) for track in tracks},
-        "brain": _brain(sources),
+        "brain": brain.section(sources),
         "generalization": _generalization(both) if both else None,
         "truth": _truth(sources, tracks) if sources.truth else None,
         "rois_of": sources.params.dataset.track_rois,
+        "paper": written,
+        "paper_titles": paper.TABLES,
+        "n_judged": sum(line.reproduced is not None for track in tracks for line in written[track]),
+        "figures": regions.figures(sources),
+        "leaderboard": paper.leaderboard(),
+        "leaderboard_rois": MINI_ROIS,
+        "pairs": {track: cells for track in tracks if (cells := pairs(sources, track)) is not None},
+        "optimism": optimism.optimism_lines(sources),
         "validation_words": _validation_words(sources),
     }
+
+
+def drawings(sources: Sources) -> dict[str, str]:
+    """Name -> vector graphic as a file of its own: the paper's figures, layer profiles, validation against test."""
+    css = resources.files("cinevox.report").joinpath("page.css").read_text()
+    found = {figure.name: figure.drawing for figure in regions.figures(sources)}
+    for result in sources.results:
+        profile = tables.profile(result)
+        if profile is not None:
+            found[f"layers-{result.name}"] = figures.profiles(profile)
+            found[f"heat-{result.name}"] = figures.heat(profile)
+    both = [r for r in sources.results if {"validation", "test"} <= set(r.selection["scores"])]
+    if both:
+        found["validation-test"] = figures.validation_against_test(both)
+    return {name: standalone(drawing, css) for name, drawing in found.items()}
 
 
 def _validation_words(sources: Sources) -> str:
@@ -81,16 +107,6 @@ def _validation_words(sources: Sources) -> str:
         else "all as expected"
     )
     return f"{len(summary['checks'])} checks of every file ({files}): {found}"
-
-
-def _brain(sources: Sources) -> dict[str, object] | None:
-    row = next((r for r in sources.results if r.name == sources.params.report.brain_row), None)
-    if row is None or sources.anatomy is None or row.row.track != "full":
-        return None
-    scores = tables.chosen_voxels(row, "normalized")
-    volume = brain.volume(sources.anatomy, row.index.columns, scores)
-    picture = base64.b64encode(brain.picture(volume, sources.anatomy.affine)).decode()
-    return {"row": row, "picture": picture, "subjects": brain.summary(row.index.columns, scores)}
 
 
 def _generalization(results: list) -> dict[str, object]:
@@ -107,21 +123,29 @@ def _generalization(results: list) -> dict[str, object]:
 
 def _truth(sources: Sources, tracks: list[Track]) -> dict[str, object]:
     track: Track = "mini" if "mini" in tracks else "full"
-    silent = tables.silent(sources, track)
+    silent = known.silent(sources, track)
     return {
         "track": track,
         "best": sources.of_track(track)[0],
-        "recovered": tables.recovered(sources) if track == "mini" else [],
+        "recovered": known.recovered(sources) if track == "mini" else [],
         "reliability": figures.reliability(sources, track),
         "silent": silent,
         "null_voxels": figures.null_voxels(silent),
     }
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _chance(p: float | None) -> str:
+    """A p as it is printed: .012, < .001 where it is smaller than can be shown, – for none."""
+    if p is None or p != p:
+        return "–"
+    return shown(p) if p >= 0.0015 else "≤ .001"
+
+
 def _heat(value: float | None, top: float) -> str:
-    """The style of a cell of the heat table: its colour, and ink that can be read on it."""
-    if value is None or value != value:
-        return "color:#8a8f94"
-    share = min(max(value / top, 0.0), 1.0) if top > 0 else 0.0
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(LIGHT, DARK))
-    return f"background:rgb({red},{green},{blue});color:{'#fff' if share > 0.55 else '#1d2327'}"
+    """The style of a cell of the heat table."""
+    ground, ink = figures.heat_colours(value, top)
+    return f"background:{ground};color:{ink}"

@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.params import Track
+from cinevox.report.known import Silent
 from cinevox.report.sources import Sources
 from cinevox.report.svg import Panel, figure, shown, text, ticks
-from cinevox.report.tables import Profile, ScoreLine, Silent, chosen_voxels
+from cinevox.report.tables import Profile, ScoreLine, chosen_voxels
 from cinevox.results import Result
 
 Floats = NDArray[np.floating]
 
 WIDTH = 960.0
+LIGHT, DARK = (247, 250, 250), (11, 94, 122)  # the ends of the heat scale: 0 and the highest score
 CURVES = ("train_correlation", "validation_correlation")
 MOST_DOTS = 4000  # in a scatter; more are thinned, evenly
 
@@ -87,6 +89,43 @@ def profiles(profile: Profile) -> str:
     width = left + columns * (wide + gap) - gap + 8
     height = -(-len(profile.rois) // columns) * row_height - 4
     return figure(width, height, marks, f"Scores of the layers in every ROI, {profile.result.name}")
+
+
+def heat(profile: Profile) -> str:
+    """The same as a map: a line for each layer, a column for each ROI, darker is higher, the chosen ones framed."""
+    wide, tall, left, top = 62.0, 24.0, 150.0, 30.0
+    values = profile.values(profile.result.split)
+    highest = max(float(np.nanmax(values, initial=0.0)), 1e-9)
+    marks: list[str] = []
+    for column, roi in enumerate(profile.rois):
+        marks.append(text(left + (column + 0.5) * wide, top - 10, roi, "panel-name", "middle"))
+        for line, space in enumerate(profile.spaces):
+            at = (left + column * wide, top + line * tall, wide, tall)
+            marks.append(_cell(*at, values[line, column], highest, profile.result.chosen[roi] == space))
+    marks.extend(
+        text(left - 10, top + line * tall + 16, space, "name", "end") for line, space in enumerate(profile.spaces)
+    )
+    size = (left + wide * len(profile.rois) + 10, top + tall * len(profile.spaces) + 6)
+    return figure(*size, marks, f"Scores of the layers in every ROI, {profile.result.name}")
+
+
+def _cell(x: float, y: float, wide: float, tall: float, value: float, top: float, framed: bool) -> str:
+    ground, ink = heat_colours(value, top)
+    size = f'width="{wide - 2:g}" height="{tall - 2:g}"'
+    frame = ' class="frame"' if framed else ""
+    return (
+        f'<rect x="{x + 1:g}" y="{y + 1:g}" {size} fill="{ground}"{frame}/>'
+        f'<text x="{x + wide / 2:g}" y="{y + 16:g}" text-anchor="middle" style="fill:{ink}">{shown(value)}</text>'
+    )
+
+
+def heat_colours(value: float | None, top: float) -> tuple[str, str]:
+    """Colour of a cell of a heat map, from 0 to the highest score, and of ink that can be read on it."""
+    if value is None or value != value:
+        return "#ffffff", "#8a8f94"
+    share = min(max(value / top, 0.0), 1.0) if top > 0 else 0.0
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(LIGHT, DARK))
+    return f"rgb({red},{green},{blue})", "#ffffff" if share > 0.55 else "#1d2327"
 
 
 def curves(results: Sequence[Result]) -> str:

@@ -60,8 +60,8 @@ def mean(volumes: Volume) -> Volume:
 
 
 def least_subjects(n_subjects: int) -> int:
-    """A place is tested over subjects where all but a third of them have a voxel, and two at least."""
-    return max(n_subjects - n_subjects // 3, 2)
+    """A place is tested over subjects where all but a third of them have a voxel, and three at least if there are."""
+    return max(min(3, n_subjects), n_subjects - n_subjects // 3)
 
 
 def smallest_p(n_subjects: int) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cinevox import identity, io, plugins, results, truth
 from cinevox.datasets import open_dataset
 from cinevox.metrics import noise_ceiling
-from cinevox.params import Section, Track
+from cinevox.params import Row, Section, Track, load
 from cinevox.paths import Paths
 from cinevox.responses import Columns
 from cinevox.results import Result
@@ -55,12 +55,17 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Sources:
-    """All of it. `in_silico`: the data are simulated; `truth` is then known, by track."""
+    """All of it.
+
+    in_silico: the data are simulated; `truth` is then known, by track
+    paper_rows: those that the paper reports, in this run or not
+    """
 
     params: Any
     dataset: str
     in_silico: bool
     results: tuple[Result, ...]
+    paper_rows: tuple[Row, ...]
     ceilings: Mapping[Track, Ceiling]
     truth: Mapping[Track, Truth]
     anatomy: Anatomy | None
@@ -100,14 +105,21 @@ def read(paths: Paths, params: Any) -> Sources:
         dataset=spec.title,
         in_silico=in_silico,
         results=found,
+        paper_rows=_paper_rows(paths, params),
         ceilings=ceilings,
         truth={track: _truth(params, ceilings[track]) for track in tracks} if in_silico else {},
-        anatomy=_anatomy(params, spec) if params.report.brain_row is not None else None,
+        anatomy=_anatomy(params, spec) if "full" in tracks else None,
         validation=io.read_json(summary) if summary.is_file() else None,
         commit=identity.commit(paths.root),
         params_hash=identity.digest({name: _dump(getattr(params, name)) for name in SECTIONS}),
         data_hash=identity.data_hash(identity.read_lock(paths), params.dataset.folder),
     )
+
+
+def _paper_rows(paths: Paths, params: Any) -> tuple[Row, ...]:
+    """The rows that params.paper.yaml reports scores of; without that file those of this run."""
+    experiments = load(paths.paper_params).experiments if paths.paper_params.is_file() else params.experiments
+    return tuple(experiments.rows.values())
 
 
 def _ceiling(paths: Paths, params: Any, track: Track) -> Ceiling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -16,6 +17,18 @@ def figure(width: float, height: float, marks: Iterable[str], label: str) -> str
         f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}" '
         f'style="max-width:{width:g}px">{"".join(marks)}</svg>'
     )
+
+
+def standalone(drawing: str, css: str) -> str:
+    """The same drawing as a file of its own: with the page's styles for drawings, its colours spelled out."""
+    colours = dict(re.findall(r"--([a-z-]+):\s*([^;]+);", css))
+    rules = re.findall(r"^svg [^{]+\{[^}]*\}", css, flags=re.MULTILINE)
+    style = re.sub(r"var\(--([a-z-]+)\)", lambda found: colours[found[1]], "".join(rules)).replace("svg ", "")
+    head, _, body = drawing.partition(">")
+    _, _, width, height = head.partition('viewBox="')[2].partition('"')[0].split()
+    size = f' xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
+    background = '<rect width="100%" height="100%" fill="#fff"/>'
+    return f"{head.replace('<svg', '<svg' + size)}><style>{style}</style>{background}{body}\n"
 
 
 def text(x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from cinevox.params import Track
 from cinevox.report.sources import Sources
 from cinevox.results import Result
 
-PROFILE = ["row", "roi", "layer_index", "layer", "score"]
 SHOWN_CANDIDATES = 16  # of a row's feature spaces; rows of pairs have hundreds
 
 
@@ -37,6 +36,12 @@ class ScoreLine:
     score: Cell
     cells: tuple[Cell, ...]
     doubts: tuple[str, ...]
+
+    @property
+    def subject_error(self) -> float | None:
+        """Standard error of the score over subjects."""
+        error: float | None = self.result.scores["subject_error"]
+        return error
 
     @property
     def reported(self) -> float | None:
@@ -116,6 +121,10 @@ class Profile:
     by_split: Mapping[str, pd.DataFrame]
     left_out: int
 
+    def frequency(self, roi: str, space: str) -> float:
+        """Share of the resamples of clips in which this candidate is the best of its ROI."""
+        return float(self.result.selection["frequencies"].get(roi, {}).get(space, 0.0))
+
     def values(self, split: str, column: str = "normalized_correlation") -> NDArray[np.float64]:
         wide = self.by_split[split].pivot(index="space", columns="roi", values=column)
         return np.asarray(wide.loc[list(self.spaces), list(self.rois)], dtype=np.float64)
@@ -145,6 +154,9 @@ class VoxelCount:
     excluded: int
     constant: int
     reliability: float
+    significant_fdr: float
+    significant_fwe: float
+    p: float | None
 
     @property
     def share(self) -> float:
@@ -152,17 +164,17 @@ class VoxelCount:
 
 
 def voxel_counts(sources: Sources, track: Track, split: str) -> list[VoxelCount]:
-    """Per ROI, over subjects; `constant` as the track's best row counts them."""
+    """Per ROI, over subjects; `constant` and what is above chance as of the track's best row."""
     [best, *_] = sources.of_track(track)
-    lines = best.table(split).drop_duplicates("roi").set_index("roi")
     known = sources.ceilings[track]
     found = []
     for roi in dict.fromkeys(block.roi for block in known.columns.blocks):
         inside = [where for block, where in zip(known.columns.blocks, known.columns.slices) if block.roi == roi]
         reliability = np.concatenate([known.reliability[split][where] for where in inside])
-        line = lines.loc[roi]
+        line = best.scores["rois"][roi]
         n, excluded, constant = (int(line[name]) for name in ("n_voxels", "n_excluded", "n_constant"))
-        found.append(VoxelCount(roi, n, excluded, constant, float(reliability.mean())))
+        tested = (best.scores["rois"][roi][name] for name in ("significant_fdr", "significant_fwe", "p"))
+        found.append(VoxelCount(roi, n, excluded, constant, float(reliability.mean()), *tested))
     return found
 
 
@@ -205,96 +217,6 @@ def network_lines(sources: Sources) -> list[NetworkLine]:
     return list(found.values())
 
 
-@dataclass(frozen=True)
-class Recovered:
-    """One ROI: what drives its voxels, and what each row on the generating network chose for it."""
-
-    roi: str
-    generator: str
-    is_layer: bool
-    chosen: tuple[tuple[str, str, int | None], ...]  # row, layer, how many layers away from the true one
-
-
-def recovered(sources: Sources) -> list[Recovered]:
-    """The choice of layers against the truth, for the mini-track rows of single layers of the generating network."""
-    simulation = sources.params.simulation
-    rows = [r for r in sources.of_track("mini") if r.row.network == simulation.network and "layer" in r.row.features]
-    if not rows:
-        return []
-    layers = rows[0].index.spaces
-    lines = []
-    for roi in sources.params.dataset.rois:
-        true = simulation.generators[roi]
-        away = {name: abs(layers.index(name) - layers.index(true)) if true in layers else None for name in layers}
-        chosen = tuple((r.name, r.chosen[roi], away.get(r.chosen[roi])) for r in rows)
-        lines.append(Recovered(roi, true, true in layers, chosen))
-    return lines
-
-
-@dataclass(frozen=True)
-class Silent:
-    """Voxels of one kind under the best row's choice: their mean score and twice its standard error over voxels."""
-
-    kind: str
-    voxels: int
-    excluded: int
-    correlation: float
-    margin: float
-    values: NDArray[np.float64]
-
-
-def silent(sources: Sources, track: Track) -> list[Silent]:
-    """Voxels that follow noise alone beside those with a signal, by plain r (a null voxel has no ceiling)."""
-    [best, *_] = sources.of_track(track)
-    values, ceiling = chosen_voxels(best, "correlation"), sources.ceilings[track].ceiling[best.split]
-    null = sources.truth[track].generators == "none"
-    lines = []
-    for kind, inside in (("noise alone", null), ("with a signal", ~null)):
-        part = values[inside].astype(np.float64)
-        if len(part) > 1:
-            margin = 2 * part.std(ddof=1) / np.sqrt(len(part))
-            excluded = int(np.isnan(ceiling[inside]).sum())
-            lines.append(Silent(kind, len(part), excluded, float(part.mean()), float(margin), part))
-    return lines
-
-
 def chosen_voxels(result: Result, kind: str) -> NDArray[np.float32]:
     """Scores of every voxel with its chosen space, (n_voxels,); kind: correlation | normalized."""
     return np.asarray(result.voxels[f"{result.split}.{kind}"])
-
-
-def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
-    """The tables that `dvc plots` draws: the rows' scores, and the candidates' profiles."""
-    scores = [
-        {"row": r.name, "roi": roi, "score": values["normalized_correlation"]} | {k: values[k] for k in ("low", "high")}
-        for r in results
-        for roi, values in r.scores["rois"].items()
-    ]
-    profiles = []
-    for r in (r for r in results if len(r.index.spaces) > 1):
-        table = r.table(r.split)
-        numbers = {space: number for number, space in enumerate(r.index.spaces)}
-        profiles.append(
-            pd.DataFrame(
-                {
-                    "row": r.name,
-                    "roi": table["roi"],
-                    "layer_index": table["space"].map(numbers),
-                    "layer": table["space"],
-                    "score": table["normalized_correlation"],
-                }
-            )
-        )
-    return {
-        "scores": pd.DataFrame(scores),
-        "profile": pd.concat(profiles, ignore_index=True) if profiles else pd.DataFrame(columns=PROFILE),
-        "curves": pd.DataFrame(_curve_lines(results), columns=["row", "epoch", "clips", "correlation"]),
-    }
-
-
-def _curve_lines(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
-    for r in results:
-        for clips in ("train", "validation"):
-            values = [curves[f"{clips}_correlation"] for curves in r.curves.values()]
-            for epoch, means in enumerate(zip(*values), 1):
-                yield {"row": r.name, "epoch": epoch, "clips": clips, "correlation": float(np.mean(means))}

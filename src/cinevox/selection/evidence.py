@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import joblib
@@ -80,7 +79,7 @@ def gather(
     orders = permuted_clips([stratum.n_clips for stratum in strata], n_permutations, rng)
     tasks = (
         joblib.delayed(_of_subject)(strata, measured, predicted, ceiling[where], own, where, resamples, orders)
-        for own, where in subjects(columns)
+        for own, where in columns.by_subject
     )
     n_drawn = 10 * n_bootstraps + n_permutations  # multiply-adds for each clip and voxel
     parts: list[Evidence] = list(run(tasks, n_drawn * sum(s.n_clips for s in strata) * columns.n_voxels))
@@ -95,15 +94,6 @@ def gather(
         SpaceScore(correlation, normalized, blocks, replicates),
         *(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("p", "p_familywise", "null")),
     )
-
-
-def subjects(columns: Columns) -> list[tuple[Columns, slice]]:
-    """Each subject's columns, which stand together, and where."""
-    found = []
-    for _, group in groupby(zip(columns.blocks, columns.slices), key=lambda pair: pair[0].subject):
-        blocks, slices = zip(*group)
-        found.append((Columns(tuple(blocks)), slice(slices[0].start, slices[-1].stop)))
-    return found
 
 
 def _of_subject(
@@ -197,7 +187,7 @@ def over_subjects(values: Floats, rng: np.random.Generator) -> dict[str, float]:
 def _significant_voxels(found: Evidence, alpha: float) -> dict[str, dict[str, float]]:
     """ROI -> shares of its voxels that pass at alpha: by false discovery rate, and by family-wise error."""
     passed = np.empty((2, found.columns.n_voxels), dtype=bool)
-    for _, where in subjects(found.columns):
+    for _, where in found.columns.by_subject:
         passed[0, where] = false_discovery_rate(found.p[where]) <= alpha
         passed[1, where] = found.p_familywise[where] <= alpha
     shares = {}

@@ -22,6 +22,8 @@ SECTIONS = (
     "scores", "selection",
 )  # fmt: skip
 STAGES = ("scores", "selection")  # whose entries in dvc.lock make a row's key
+ROW_METRICS = ("score", "low", "high", "standard_error", "pooled_score", "p", "subject_error", "p_subjects")
+CHANCE_METRICS = ("p", "subject_error", "p_subjects", "significant_fdr", "significant_fwe")
 ROI_METRICS = ("normalized_correlation", "correlation", "standard_error", "low", "high")
 
 
@@ -157,14 +159,19 @@ def _selected_metrics(result: Result) -> Iterator[tuple[str, float]]:
     """The row's scores: plain names for the split that counts, `validation.` before those of the other."""
     for split, scores in result.selection["scores"].items():
         prefix = "" if split == result.split else f"{split}."
-        named = {name: scores[name] for name in ("score", "low", "high", "standard_error", "pooled_score")}
+        named = {name: scores[name] for name in ROW_METRICS}
         for roi, values in scores["rois"].items():
             named |= {f"{roi}.{name}": values[name] for name in ROI_METRICS}
+            named |= {f"{roi}.{name}": values[name] for name in CHANCE_METRICS}
             named |= {f"{roi}.{name}": values[name] for name in ("n_voxels", "n_excluded")}
         for subject, values in scores["subjects"].items():
             named[f"{subject}.score"] = values["score"]
             named |= {f"{subject}.{roi}.normalized_correlation": value for roi, value in values["rois"].items()}
         yield from _known(prefix, named)
+    for split, found in result.selection["optimism"].items():
+        named = {f"optimism.{name}": found[name] for name in ("difference", "low", "high")}
+        named |= {f"optimism.choice.{name}": value for name, value in found.get("choice", {}).items()}
+        yield from _known("" if split == result.split else f"{split}.", named)
 
 
 def _space_metrics(result: Result, space: str) -> Iterator[tuple[str, float]]:

@@ -1,0 +1,111 @@
+"""The paper's two tables beside this run, and the challenge's leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+import pandas as pd
+
+from cinevox import plugins
+from cinevox.params import FEATURES_GRAMMAR, RoiwiseRow, Row, Track
+from cinevox.report.sources import Sources
+from cinevox.report.tables import doubts
+from cinevox.results import Result
+
+TABLES: dict[Track, str] = {"mini": "Table 1", "full": "Table 2"}
+CANDIDATES = {"layer": "one layer per ROI", "pair": "two layers per ROI", "all": "all layers together"}
+
+
+@dataclass(frozen=True)
+class PaperLine:
+    """One row of the paper's table.
+
+    place: of its score in the paper, 1 the highest; here: of ours among the rows that ran, None where it did not
+    score, low, high: ours with its interval over clips; difference: ours minus the paper's
+    verdict: in words; reproduced: whether it is, None where that can't be said
+    """
+
+    row: Row
+    words: str
+    place: int
+    reported: float
+    here: int | None = None
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    difference: float | None = None
+    verdict: str = "not in this run"
+    reproduced: bool | None = None
+
+
+def paper_lines(sources: Sources, track: Track) -> list[PaperLine]:
+    """Every row that the paper reports for a track, the best reported score first."""
+    rows = [row for row in sources.paper_rows if row.track == track and row.reported is not None]
+    rows.sort(key=lambda row: -(row.reported or 0.0))
+    ours = {result.name: result for result in sources.of_track(track)}
+    order = [name for name in ours if name in {row.name for row in rows}]
+    lines = []
+    for place, row in enumerate(rows, 1):
+        line = PaperLine(row, in_words(row), place, row.reported or 0.0)
+        result = ours.get(row.name)
+        lines.append(line if result is None else _with_ours(sources, line, result, order.index(row.name) + 1))
+    return lines
+
+
+def _with_ours(sources: Sources, line: PaperLine, result: Result, here: int) -> PaperLine:
+    score, low, high = (result.scores[name] for name in ("score", "low", "high"))
+    verdict, reproduced = judge(line.reported, score, low, high, tuple(doubts(sources, result)))
+    difference = None if score is None else score - line.reported
+    return PaperLine(
+        line.row, line.words, line.place, line.reported, here, score, low, high, difference, verdict, reproduced
+    )
+
+
+def judge(
+    reported: float, score: float | None, low: float | None, high: float | None, why_not: tuple[str, ...]
+) -> tuple[str, bool | None]:
+    """The verdict on a row: reproduced if the reported score lies in our interval, where the two can be compared."""
+    if score is None or low is None or high is None:
+        return "no score", None
+    if why_not:
+        return "not comparable: " + ", ".join(why_not), None
+    if low <= reported <= high:
+        return "reproduced", True
+    return f"not reproduced: {'higher' if score > reported else 'lower'} here", False
+
+
+def in_words(row: Row) -> str:
+    """What a row is, in plain words: network, feature spaces, regressor."""
+    network = plugins.load("cinevox.networks", row.network).title
+    if isinstance(row, RoiwiseRow):
+        return f"{network}, {row.features} base, transfer network with {row.regressor.replace('_', ' ')}"
+    regressor = plugins.load("cinevox.regressors", row.regressor).title
+    match = FEATURES_GRAMMAR.fullmatch(row.features)
+    parts = [CANDIDATES[match["group"]]] if match else [row.features]
+    if match and match["raw"]:
+        parts.append("no PCA")
+    if match and match["degree"]:
+        parts.append(f"products up to degree {match['degree']}")
+    return f"{network}, {', '.join(parts)}, {regressor}"
+
+
+@dataclass(frozen=True)
+class Team:
+    """One line of the challenge's leaderboard, test set. scores: mini, full and every ROI."""
+
+    place: int
+    name: str
+    scores: Mapping[str, float]
+
+
+def leaderboard() -> list[Team]:
+    """The best teams, the paper's, and the baseline of the challenge's devkit."""
+    with resources.files("cinevox.report").joinpath("leaderboard.csv").open() as file:
+        table = pd.read_csv(file)
+    names = [name for name in table.columns if name not in ("place", "team")]
+    return [
+        Team(int(line["place"]), str(line["team"]), {name: float(line[name]) for name in names})
+        for line in table.to_dict("records")
+    ]
