@@ -1,4 +1,4 @@
-"""Permutations, resamples and flipped signs of a whole brain, beside the loops that one would write; and their truth."""
+"""Permutations, resamples and flipped signs of a whole brain beside the usual loops; and how often they are wrong."""
 
 from __future__ import annotations
 

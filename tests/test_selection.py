@@ -11,8 +11,9 @@ from cinevox import metrics, predictions, scores, selection
 from cinevox.errors import InputError
 from cinevox.responses import Block, Columns
 from cinevox.selection import Choice, Seen, choose, frequencies
-from cinevox.selection.evidence import Stratum, gather, summary
+from cinevox.selection.evidence import Stratum, gather, mean_scores, summary
 from cinevox.selection.optimism import mean_rank_correlation, rank_correlation
+from crossed import cross_predicted
 
 COLUMNS = Columns(
     (Block("sub01", "V1", 3), Block("sub01", "PPA", 2), Block("sub02", "V1", 1), Block("sub02", "PPA", 2))
@@ -233,7 +234,7 @@ def test_where_no_layer_is_better_nested_folds_are_right_and_flat_ones_flatter()
         nested.append(honest - truth)
         flat.append(honest + said["optimism"]["nested"]["difference"] - truth)
         assert said["chosen_on"] == "nested"
-    assert stats.ttest_1samp(nested, 0).pvalue > 0.01 and abs(np.mean(nested)) < 0.02
+    assert stats.ttest_1samp(nested, 0).pvalue > 0.01 and abs(np.mean(nested)) < 0.03
     assert np.mean(flat) > 0.04
     assert stats.ttest_1samp(flat, 0, alternative="greater").pvalue < 1e-4
 
@@ -373,6 +374,27 @@ def test_the_same_seed_draws_the_same_clips_for_every_row(rng):
     )  # fmt: skip
     np.testing.assert_array_equal(part.p_familywise, first.p_familywise[:12])
     np.testing.assert_array_equal(part.scores.replicates, first.scores.replicates[:, :2])
+
+
+def test_the_interval_of_folds_that_predict_each_other_holds_the_true_score():
+    """95 of 100 times; the clips resampled with the fits as they are would make it 85."""
+    rng, columns, weights = np.random.default_rng(37), Columns((Block("s", "V1", 12),)), np.full((8, 12), 0.25)
+    found = []
+    for _ in range(150):
+        x = rng.standard_normal((120, 8))
+        noise = rng.standard_normal((120, 1)) + rng.standard_normal((120, 12))
+        parts = [
+            scores.score(a, b, np.ones(12), columns, metrics.resampled_clips(40, 100, rng))
+            for a, b in zip(*cross_predicted(x, x @ weights + noise, 3))
+        ]
+        one = mean_scores(parts)
+        naive = np.mean([part.replicates[:, 0] for part in parts], axis=0)
+        value = one.blocks["normalized_correlation"][0]
+        found.append([value, *np.quantile(one.replicates[:, 0], [0.025, 0.975]), *np.quantile(naive, [0.025, 0.975])])
+    value, low, high, least, most = np.array(found).T
+    true = value.mean()
+    assert 0.9 < ((low <= true) & (true <= high)).mean() < 0.985
+    assert ((least <= true) & (true <= most)).mean() < 0.9
 
 
 def test_on_null_data_five_of_a_hundred_rows_pass():

@@ -14,6 +14,7 @@ from cinevox.significance import (
     permuted_clips,
     sign_flip_test,
 )
+from crossed import cross_predicted
 
 
 def plausible(count, n, rate):
@@ -202,18 +203,6 @@ def test_signal_passes_among_silent_voxels_and_few_silent_ones_do():
         wrong += (test.p_familywise[10:] <= 0.05).any()
     assert np.mean(found) > 0.9
     assert wrong <= stats.binom.ppf(0.999, 60, 0.05)
-
-
-def cross_predicted(x, y, n_folds):
-    """Each fold as ridge regression on the others predicts it; lists of (n_clips, n_voxels)."""
-    measured, predicted = [], []
-    for fold in np.array_split(np.arange(len(x)), n_folds):
-        rest = np.setdiff1d(np.arange(len(x)), fold)
-        centred, target = x[rest] - x[rest].mean(axis=0), y[rest] - y[rest].mean(axis=0)
-        weights = np.linalg.solve(centred.T @ centred + len(x) * np.eye(x.shape[1]), centred.T @ target)
-        measured.append(y[fold])
-        predicted.append((x[fold] - x[rest].mean(axis=0)) @ weights)
-    return measured, predicted
 
 
 @pytest.mark.parametrize("n_folds", [3, 5])

@@ -26,7 +26,7 @@ WIDTH = 64  # voxels of one pass: both blocks of 100 clips stay in the first cac
 FLIPS_AT_ONCE = 64
 MOST_FLIPS = 4096  # all 2^n signs are tried up to 12 subjects, so many random ones beyond
 TIE = 1e-5  # r of float32 that differ by less are equal: orders that exchange equal values differ in their last bits
-CROSSED = np.sqrt(2)  # how much wider the null of a mean r over crossed strata is than that of independent ones
+CROSSED = np.sqrt(2)  # standard error of a mean r over folds that predict each other, of that over independent ones
 
 
 @dataclass(frozen=True)
