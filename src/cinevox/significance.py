@@ -22,8 +22,7 @@ from cinevox.metrics import unit
 
 Floats = NDArray[np.floating]
 
-WIDTH = 64  # voxels of one pass: both blocks of 100 clips stay in the first cache
-FLIPS_AT_ONCE = 64
+WIDTH = 64  # voxels of one pass: what is made of them stays in the cache
 MOST_FLIPS = 4096  # all 2^n signs are tried up to 12 subjects, so many random ones beyond
 TIE = 1e-5  # r of float32 that differ by less are equal: orders that exchange equal values differ in their last bits
 CROSSED = np.sqrt(2)  # standard error of a mean r over folds that predict each other, of that over independent ones
@@ -164,7 +163,7 @@ def sign_flip_test(values: Floats, rng: np.random.Generator) -> SignFlipTest:
     """Test mean > 0 over subjects by flipping each subject's sign for all places at once.
 
     The statistic is Student's t over the subjects that have a value. Flipping changes only the sum, sum = flips @
-    values, as squares keep theirs, so all flips of all places are one matrix product. All 2^n_subjects flips are
+    values, as squares keep theirs, so all flips of some places are one matrix product. All 2^n_subjects flips are
     tried where they are at most 4,096 (the p is then exact, and never under 2^-n_subjects), else so many random
     ones. Family-wise by the largest t of all places (Nichols and Holmes 2002).
 
@@ -178,12 +177,13 @@ def sign_flip_test(values: Floats, rng: np.random.Generator) -> SignFlipTest:
     flips, n_unseen = _signs(len(values), rng)
     observed = _t(filled.sum(axis=0), squares, n)
     reached = observed - 1e-6 * np.abs(observed)  # equal sums may differ in their last bits
-    counts, maxima = np.zeros(len(observed), dtype=np.int64), []
-    for signs in np.array_split(flips, -(-len(flips) // FLIPS_AT_ONCE)):
-        drawn = _t(signs @ filled, squares, n)
-        counts += (drawn >= reached).sum(axis=0)
-        maxima.append(drawn.max(axis=1, initial=-np.inf))
-    above = len(flips) - np.searchsorted(np.sort(np.concatenate(maxima)), reached, side="left")
+    counts, maxima = np.zeros(len(observed), dtype=np.int64), np.full(len(flips), -np.inf)
+    for start in range(0, len(observed), WIDTH):
+        part = slice(start, start + WIDTH)
+        drawn = _t(flips @ filled[:, part], squares[part], n[part])
+        counts[part] = (drawn >= reached[part]).sum(axis=0)
+        np.maximum(maxima, drawn.max(axis=1), out=maxima)
+    above = len(flips) - np.searchsorted(np.sort(maxima), reached, side="left")
     found = np.full((3, len(usable)), np.nan)
     found[0, usable] = observed
     found[1, usable], found[2, usable] = ((n_unseen + c) / (n_unseen + len(flips)) for c in (counts, above))
