@@ -1,0 +1,390 @@
+"""What the paper's run costs: time, disk and memory of every stage at full size, from measured pieces.
+
+Writes docs/paper-run.md. Pieces are measured here (a few seconds each, at the paper's shapes but for few clips or few
+voxels) or taken from the other benchmarks' results; totals are the formulas in the text. Nothing is typed in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import _harness
+from cinevox import features, fits, io, metrics, params, plugins, scores, spaces
+from cinevox.params import Params, RoiwiseRow, Row
+from cinevox.responses import Block, Columns
+from cinevox.significance import permutation_test, permuted_clips
+from cinevox.splits import partitions, split
+
+ROOT = Path(__file__).parents[1]
+RESULTS, PLAN = ROOT / "benchmarks/results", ROOT / "docs/paper-run.md"
+N_TRAIN, N_TEST = 1000, 102
+N_CLIPS = N_TRAIN + N_TEST
+# Voxels of the ten subjects, as the challenge's files have them.
+VOXELS = {"mini": 29_622, "full": 161_326}
+N_BLOCKS = {"mini": 90, "full": 10}
+CORES = 2
+GIB, HOUR = 2**30, 3600.0
+
+
+def layer_sizes(settings: Params) -> dict[str, list[int]]:
+    """Features of every layer of every network, from the networks themselves (their weights do not matter)."""
+    shape = (16, settings.frames.size, settings.frames.size, 3)
+    found = {}
+    for name, network in settings.networks.items():
+        untrained = network.model_copy(update={"weights": "random", "file": None})
+        extraction = features.prepare(name, untrained, settings.features, shape)
+        found[name] = [int(np.prod(extraction.shape(layer, 1)[1:])) for layer in extraction.layers]
+    return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds on one core of a piece of work."""
+
+    seconds: float
+    spread: tuple[float, float]
+
+
+def timed(run: Callable[[], Any], repeats: int = 3) -> Measured:
+    """Median of repeats after a warm-up; what takes over ten seconds is run once."""
+    start = time.perf_counter()
+    run()
+    seconds = [time.perf_counter() - start]
+    if seconds[0] < 10:
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+    print(f"{seconds[-1]:.2f} s", file=sys.stderr, flush=True)
+    return Measured(float(np.median(seconds)), (min(seconds), max(seconds)))
+
+
+def from_results(name: str, title: str) -> float:
+    """Median seconds of this project's side of a case of another benchmark."""
+    for case in json.loads((RESULTS / f"{name}.json").read_text())["cases"]:
+        if case["title"].startswith(title):
+            return float(case["ours"]["median"])
+    raise KeyError(f"{name}: no case {title}")
+
+
+def n_items(name: str, title: str) -> int:
+    cases = json.loads((RESULTS / f"{name}.json").read_text())["cases"]
+    return int(next(case["n_items"] for case in cases if case["title"].startswith(title)))
+
+
+def fit_seconds(settings: Params, row: Row, n_features: int, n_layers: int, n_voxels: int) -> Measured:
+    """One candidate on so many voxels: the row's regressor with the paper's options, 900 training clips."""
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((N_CLIPS, 40)).astype(np.float32)
+    [candidate, *_] = spaces.candidates(row.features, [f"layer{k}" for k in range(n_layers)])
+    layers = {
+        name: (latents @ rng.standard_normal((40, n_features)) + rng.standard_normal((N_CLIPS, n_features))).astype(
+            np.float32
+        )
+        for name in candidate.layers
+    }
+    signal = latents[:, :8] @ rng.standard_normal((8, n_voxels))
+    measured = (signal + 3 * rng.standard_normal((N_CLIPS, n_voxels)) * signal.std()).astype(np.float32)[:N_TRAIN]
+    size = round(VOXELS["mini"] / N_BLOCKS["mini"])
+    columns = Columns(
+        tuple(
+            Block("sub01", f"ROI{k}", min(size, n_voxels - start)) for k, start in enumerate(range(0, n_voxels, size))
+        )
+    )
+    [partition] = partitions(split(N_TRAIN, N_TEST, settings.splits), settings.splits)
+    spec = plugins.load("cinevox.regressors", row.regressor)
+    options = settings.regressors[row.regressor]
+
+    def run() -> None:
+        list(fits.fit([candidate], layers, measured, columns, partition, 3, spec, options, settings.fits.batch_voxels))
+
+    print(f"{row.name}, {n_features} features: ", end="", file=sys.stderr, flush=True)
+    return timed(run, repeats=2)
+
+
+def score_seconds(n_clips: int, n_bootstraps: int, n_voxels: int = 4000) -> Measured:
+    rng = np.random.default_rng(0)
+    measured, predicted = (rng.standard_normal((n_clips, n_voxels)).astype(np.float32) for _ in range(2))
+    columns = Columns(tuple(Block("sub01", f"ROI{k}", n_voxels // 10) for k in range(10)))
+    resamples = metrics.resampled_clips(n_clips, n_bootstraps, rng)
+    return timed(lambda: scores.score(measured, predicted, np.full(n_voxels, 0.6), columns, resamples))
+
+
+def permute_seconds(n_clips: int, n_permutations: int, n_voxels: int = 4000) -> Measured:
+    rng = np.random.default_rng(0)
+    measured, predicted = (rng.standard_normal((n_clips, n_voxels)).astype(np.float32) for _ in range(2))
+    orders = permuted_clips([n_clips], n_permutations, rng)
+    weights = np.full((n_voxels, 1), 1 / n_voxels)
+    return timed(lambda: permutation_test([measured], [predicted], weights, orders))
+
+
+def read_seconds_per_byte() -> float:
+    """Reading a response pickle as data, seconds a byte."""
+    import pickle
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "WB.pkl"
+        path.write_bytes(pickle.dumps({"train": np.zeros((1000, 3, 4000), np.float32)}, protocol=2))
+        size = path.stat().st_size
+        return timed(lambda: io.read_pickle(path)).seconds / size
+
+
+def peak_of_fit(track: str) -> float:
+    """Highest memory, in bytes, of a process that holds a track's responses and fits RES on one candidate of it."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import paper_run; paper_run.hold({track!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def hold(track: str) -> None:
+    settings = params.load(ROOT / "params.paper.yaml")
+    rng = np.random.default_rng(0)
+    n_voxels = VOXELS[track]
+    measured = np.empty((N_TRAIN, n_voxels), dtype=np.float32)
+    for start in range(0, n_voxels, 10_000):
+        part = measured[:, start : start + 10_000]
+        part[...] = rng.standard_normal(part.shape, dtype=np.float32)
+    layers = {"layer": rng.standard_normal((N_CLIPS, 100)).astype(np.float32)}
+    columns = Columns((Block("sub01", "WB", n_voxels),))
+    [partition] = partitions(split(N_TRAIN, N_TEST, settings.splits), settings.splits)
+    spec = plugins.load("cinevox.regressors", "res")
+    with threadpool_limits(1):
+        list(fits.fit(spaces.candidates("layer", ["layer"]), layers, measured, columns, partition, 3, spec, {}, 4000))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One stage (of one instance): seconds on one core, bytes written; where a GPU or workers help."""
+
+    stage: str
+    instance: str
+    core_seconds: float
+    disk: float
+    on_gpu: bool = False
+    spreads: bool = False
+
+
+def costs(settings: Params, sizes: Mapping[str, list[int]], pieces: dict[str, float]) -> list[Cost]:
+    size = settings.frames.size
+    found = [
+        Cost("frames", "16", N_CLIPS * pieces["clip, decoded"], N_CLIPS * 16 * size**2 * 3, spreads=True),
+    ]
+    for name in settings.networks:
+        total = sum(sizes[name])
+        found.append(Cost("features", name, N_CLIPS * pieces[f"clip, {name}"], N_CLIPS * total * 4, on_gpu=True))
+        n_layers = len(sizes[name])
+        seconds = pieces["PCA, a feature"] * total * N_CLIPS / N_TRAIN
+        found.append(Cost("reduction", name, seconds, N_CLIPS * 100 * 4 * n_layers, spreads=True))
+    for name, base in settings.bases.items():
+        kept = sizes[base.network][-3] if base.network == "alexnet" else 512
+        found.append(
+            Cost("bases", name, N_CLIPS * pieces[f"clip, {base.network}"], N_CLIPS * 16 * kept * 2, on_gpu=True)
+        )
+    for row in settings.experiments.rows.values():
+        found += list(row_costs(settings, row, sizes, pieces))
+    return found
+
+
+def row_costs(settings: Params, row: Row, sizes: Mapping[str, list[int]], pieces: dict[str, float]) -> list[Cost]:
+    n_voxels = VOXELS[row.track]
+    n_layers = len(sizes[row.network])
+    reading = pieces["pickle, a byte"] * N_TRAIN * 3 * n_voxels * 4
+    predictions = 202 * n_voxels * 4
+    if isinstance(row, RoiwiseRow):
+        n_spaces = 1
+        epochs = settings.transfer.n_epochs * 10 * N_TRAIN / 36
+        found = [Cost("transfer", row.name, pieces[f"epoch, {row.name}"] * CORES * epochs, predictions, on_gpu=True)]
+    else:
+        n_spaces = len(spaces.candidates(row.features, [str(k) for k in range(n_layers)]))
+        seconds = pieces[f"voxel, {row.name}"] * n_voxels * n_spaces + reading
+        found = [Cost("fits", row.name, seconds, predictions * n_spaces, spreads=True)]
+    scored = pieces["voxel, scored"] * n_voxels * n_spaces * 2 + reading * (1 + 0.34)
+    chosen = (pieces["voxel, scored"] + pieces["voxel, permuted"]) * n_voxels * 2 + reading * (1 + 0.34)
+    drawn = settings.scores.n_bootstraps * N_BLOCKS[row.track] * 4 * 2
+    found.append(Cost("scores", row.name, scored, n_spaces * (n_voxels * 4 * 4 + drawn), spreads=True))
+    found.append(Cost("selection", row.name, chosen, n_voxels * 4 * 8 + drawn, spreads=True))
+    return found
+
+
+def measure(settings: Params, sizes: Mapping[str, list[int]], quick: bool) -> tuple[dict[str, float], list[str]]:
+    """Core seconds of every piece, and a line about each that was measured here."""
+    pieces = {"clip, decoded": from_results("decoding", "40 clips, 16 frames of each, one process") / 40}
+    for name in settings.networks:
+        pieces[f"clip, {name}"] = CORES * from_results("features", name + ",") / n_items("features", name + ",")
+    pieces["PCA, a feature"] = from_results("reduction", "100 components") / 290_400
+    for row in settings.experiments.roiwise.values():
+        pieces[f"epoch, {row.name}"] = from_results("transfer", row.name)
+    log = []
+    known: dict[tuple, Measured] = {}
+    for row in settings.experiments.voxelwise.values():
+        raw, n_layers = "_raw" in row.features, len(sizes[row.network])
+        mean = int(np.mean(sizes[row.network]))
+        n_features = min(mean, 20_000) if raw else settings.reduction.n_components
+        used = n_layers if row.features.startswith("all") else 2
+        slow = row.regressor in ("multitask_elastic_net", "sparse_linear")
+        n_voxels = 32 if used > 2 else 329 if slow or quick else 2000
+        key = (row.features, row.regressor, n_features, used)
+        if key not in known:
+            known[key] = fit_seconds(settings, row, n_features, used, n_voxels)
+            low, high = known[key].spread
+            shape = f"{n_features:,} features a layer" + (", all layers" if row.features.startswith("all") else "")
+            log.append(
+                f"| {row.regressor}, {row.features}, {shape} | {n_voxels:,} voxels | "
+                f"{known[key].seconds:.2f} ({low:.2f}-{high:.2f}) |"
+            )
+        scale = mean / n_features if raw else 1.0
+        pieces[f"voxel, {row.name}"] = known[key].seconds / n_voxels * scale
+    for name, one in (
+        ("scored", score_seconds(102, settings.scores.n_bootstraps)),
+        ("permuted", permute_seconds(102, settings.scores.n_permutations)),
+    ):
+        pieces[f"voxel, {name}"] = one.seconds / 4000
+        log.append(
+            f"| {name}: 102 clips, 1,000 draws | 4,000 voxels | {one.seconds:.2f} ({one.spread[0]:.2f}-{one.spread[1]:.2f}) |"
+        )
+    pieces["pickle, a byte"] = read_seconds_per_byte()
+    log.append(f"| reading a response pickle | 1 GB | {pieces['pickle, a byte'] * 1e9:.2f} |")
+    return pieces, log
+
+
+GPU_TIMES, WORKERS = 30.0, 16  # what is assumed of a GPU, against two cores, and the size of the cluster reckoned with
+
+TEXT = """# What the paper's run costs
+
+Written by `python benchmarks/paper_run.py` ({date}, {cpu}, {cores} cores, {memory} GB; load before {load:.1f}); run it
+on your machine for your numbers. {n_rows} rows, {n_networks} networks, 10 subjects, 16 frames, as in `params.paper.yaml`.
+
+**In short**: {hours:.0f} hours on two cores, of which {transfer:.0f} are the four rows of transfer networks and
+{features:.0f} the features; {disk:.0f} GB of disk; {memory_full:.1f} GB of memory for a row of the whole brain. Runs can
+be stopped at any time: `dvc repro` goes on with the stage, and features and transfer networks within it.
+
+## By stage
+
+| stage | instances | core hours | 2 cores, h | 2 cores and a GPU, h | cluster of {workers} workers with 2 cores, h | disk, GB |
+|-|-|-|-|-|-|-|
+{stages}
+
+DVC runs one stage after another, so the hours add up. The formulas:
+
+- two cores: core seconds / 2;
+- a GPU: features, bases and transfer networks {gpu:.0f} times faster than two cores. **This is an assumption**, no GPU was
+  at hand; a modern one is faster still on the forward pass, and writing the activations ({activations:.0f} GB) then sets the time;
+- a cluster (`parallel.backend: dask`, [parallel.md](parallel.md)): frames, reduction, fits, scores and selection spread over
+  the workers, core seconds / (2 x {workers}); features, bases and transfer stay on the machine that runs `dvc repro`.
+
+Core seconds of an instance, n = 1,102 clips:
+
+- frames: n x clip decoded; features and bases: n x clip of the network; reduction: its features x PCA of a feature x n / 1,000;
+- fits: spaces x voxels x voxel of the row + reading the responses; raw layers in proportion to their mean size;
+- transfer: epochs x 1,000 / 36 x 10 subjects x epoch of 36 clips and nine ROIs;
+- scores: 2 splits x spaces x voxels x voxel scored + reading; selection: 2 splits x voxels x (scored + permuted) + reading.
+
+Disk: activations n x features x 4 bytes; predictions of 202 clips x voxels x 4 bytes for each space. Not counted: the clips
+and responses themselves (about {responses:.0f} GB), weights (2 GB), and old versions in DVC's cache (`dvc gc`).
+With `selection.policy: nested` and K outer folds, fits and reduction cost 1 + K + K (K - 1) / 2 times as much.
+
+## Memory
+
+| what | GB |
+|-|-|
+| a process that holds the mini track's responses ({mini_voxels:,} voxels) and fits one space | {memory_mini:.1f} |
+| the same for the whole brain ({full_voxels:,} voxels, ten subjects) | {memory_full:.1f} |
+| transfer networks: three ROIs at once with the heads of 4,096 | {memory_transfer:.1f} |
+
+## The costliest instances
+
+| stage | instance | core hours | disk, GB |
+|-|-|-|-|
+{costliest}
+
+## The pieces
+
+Measured here, on one core; each row's regressor with the paper's options on 900 training clips.
+
+| piece | of | s (min-max) |
+|-|-|-|
+{pieces}
+
+From the other benchmarks (`benchmarks/results/`), core seconds: {others}.
+"""
+
+
+def table(found: list[Cost]) -> tuple[str, dict[str, float]]:
+    lines, totals = [], {"core": 0.0, "gpu": 0.0, "cluster": 0.0, "disk": 0.0}
+    for stage in dict.fromkeys(cost.stage for cost in found):
+        own = [cost for cost in found if cost.stage == stage]
+        seconds, disk = sum(cost.core_seconds for cost in own), sum(cost.disk for cost in own)
+        gpu = seconds / CORES / (GPU_TIMES if own[0].on_gpu else 1)
+        cluster = seconds / CORES / (WORKERS if own[0].spreads else 1)
+        for name, value in zip(totals, (seconds, gpu, cluster, disk)):
+            totals[name] += value
+        hours = " | ".join(f"{value / HOUR:.1f}" for value in (seconds, seconds / CORES, gpu, cluster))
+        lines.append(f"| {stage} | {len(own)} | {hours} | {disk / 1e9:.1f} |")
+    hours = " | ".join(
+        f"**{value / HOUR:.0f}**"
+        for value in (totals["core"], totals["core"] / CORES, totals["gpu"], totals["cluster"])
+    )
+    lines.append(f"| **all** | {len(found)} | {hours} | **{totals['disk'] / 1e9:.0f}** |")
+    return "\n".join(lines), totals
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer voxels, nothing written")
+    quick = parser.parse_args().quick
+    machine = _harness._machine()
+    settings = params.load(ROOT / "params.paper.yaml")
+    sizes = layer_sizes(settings)
+    with threadpool_limits(1):
+        pieces, log = measure(settings, sizes, quick)
+    found = costs(settings, sizes, pieces)
+    stages, totals = table(found)
+
+    def hours(*names: str) -> float:
+        return sum(cost.core_seconds for cost in found if cost.stage in names) / CORES / HOUR
+
+    costliest = sorted(found, key=lambda cost: -cost.core_seconds)[:8]
+    here = [name for name in pieces if name.startswith(("clip", "PCA", "epoch"))]
+    transfer = json.loads((RESULTS / "transfer.json").read_text())["cases"]
+    text = TEXT.format(
+        date=machine["date"], cpu=machine["cpu"], cores=machine["cores"], memory=machine["memory_gb"],
+        load=machine["load"][0], n_rows=len(settings.experiments.rows), n_networks=len(settings.networks),
+        hours=totals["core"] / CORES / HOUR, transfer=hours("transfer"), features=hours("features", "bases"),
+        disk=totals["disk"] / 1e9, stages=stages, workers=WORKERS, gpu=GPU_TIMES,
+        activations=sum(cost.disk for cost in found if cost.stage in ("features", "bases")) / 1e9,
+        responses=sum(VOXELS.values()) * N_TRAIN * 3 * 4 / 1e9,
+        mini_voxels=VOXELS["mini"], full_voxels=VOXELS["full"],
+        memory_mini=peak_of_fit("mini") / GIB, memory_full=peak_of_fit("full") / GIB,
+        memory_transfer=max(case["ours"]["peak_mb"] for case in transfer) / 1e3,
+        costliest="\n".join(
+            f"| {cost.stage} | {cost.instance} | {cost.core_seconds / HOUR:.1f} | {cost.disk / 1e9:.1f} |" for cost in costliest
+        ),
+        pieces="\n".join(log), others=", ".join(f"{name} {pieces[name]:.3g}" for name in here),
+    )  # fmt: skip
+    print(text)
+    if not quick:
+        PLAN.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
