@@ -33,6 +33,7 @@ from cinevox.splits import partitions, split
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PLAN = ROOT / "benchmarks/results", ROOT / "docs/paper-run.md"
+TEMPLATE = ROOT / "benchmarks/paper_run.template.md"
 N_TRAIN, N_TEST = 1000, 102
 N_CLIPS = N_TRAIN + N_TEST
 # Voxels of the ten subjects, as the challenge's files have them.
@@ -141,7 +142,7 @@ def read_seconds_per_byte() -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "WB.pkl"
-        path.write_bytes(pickle.dumps({"train": np.zeros((1000, 3, 4000), np.float32)}, protocol=2))
+        path.write_bytes(pickle.dumps({"train": np.ones((1000, 3, 4000), np.float32)}, protocol=4))
         size = path.stat().st_size
         return timed(lambda: io.read_pickle(path)).seconds / size
 
@@ -216,7 +217,7 @@ def row_costs(settings: Params, row: Row, sizes: Mapping[str, list[int]], pieces
         found = [Cost("transfer", row.name, pieces[f"epoch, {row.name}"] * CORES * epochs, predictions, on_gpu=True)]
     else:
         n_spaces = len(spaces.candidates(row.features, [str(k) for k in range(n_layers)]))
-        seconds = pieces[f"voxel, {row.name}"] * n_voxels * n_spaces + reading
+        seconds = n_spaces * (pieces[f"space, {row.name}"] + pieces[f"voxel, {row.name}"] * n_voxels) + reading
         found = [Cost("fits", row.name, seconds, predictions * n_spaces, spreads=True)]
     scored = pieces["voxel, scored"] * n_voxels * n_spaces * 2 + reading * (1 + 0.34)
     chosen = (pieces["voxel, scored"] + pieces["voxel, permuted"]) * n_voxels * 2 + reading * (1 + 0.34)
@@ -224,6 +225,27 @@ def row_costs(settings: Params, row: Row, sizes: Mapping[str, list[int]], pieces
     found.append(Cost("scores", row.name, scored, n_spaces * (n_voxels * 4 * 4 + drawn), spreads=True))
     found.append(Cost("selection", row.name, chosen, n_voxels * 4 * 8 + drawn, spreads=True))
     return found
+
+
+def line(what: str, n_voxels: int, found: Measured) -> str:
+    low, high = found.spread
+    return f"| {what} | {n_voxels:,} voxels | {found.seconds:.2f} ({low:.2f}-{high:.2f}) |"
+
+
+def fit_pieces(
+    settings: Params, row: Row, n_features: int, n_layers: int, quick: bool, log: list[str]
+) -> tuple[float, float]:
+    """Seconds of a feature space and of a voxel on it, of one row; similarities of all voxels are made once a space."""
+    what = f"{row.regressor}, {row.features}, {n_features:,} features" + (" x all layers" if n_layers > 2 else "")
+    together = plugins.load("cinevox.regressors", row.regressor).voxels == "all"
+    slow = row.regressor in ("multitask_elastic_net", "sparse_linear")
+    sizes = (500, 4000) if together else (32 if n_layers > 2 else 329 if slow or quick else 2000,)
+    found = [fit_seconds(settings, row, n_features, n_layers, n_voxels) for n_voxels in sizes]
+    log.extend(line(what, n_voxels, one) for n_voxels, one in zip(sizes, found))
+    if not together:
+        return 0.0, found[0].seconds / sizes[0]
+    slope = max(0.0, (found[1].seconds - found[0].seconds) / (sizes[1] - sizes[0]))
+    return max(0.0, found[0].seconds - slope * sizes[0]), slope
 
 
 def measure(settings: Params, sizes: Mapping[str, list[int]], quick: bool) -> tuple[dict[str, float], list[str]]:
@@ -234,99 +256,30 @@ def measure(settings: Params, sizes: Mapping[str, list[int]], quick: bool) -> tu
     pieces["PCA, a feature"] = from_results("reduction", "100 components") / 290_400
     for row in settings.experiments.roiwise.values():
         pieces[f"epoch, {row.name}"] = from_results("transfer", row.name)
-    log = []
-    known: dict[tuple, Measured] = {}
+    log: list[str] = []
+    known: dict[tuple, tuple[float, float]] = {}
     for row in settings.experiments.voxelwise.values():
         raw, n_layers = "_raw" in row.features, len(sizes[row.network])
         mean = int(np.mean(sizes[row.network]))
         n_features = min(mean, 20_000) if raw else settings.reduction.n_components
         used = n_layers if row.features.startswith("all") else 2
-        slow = row.regressor in ("multitask_elastic_net", "sparse_linear")
-        n_voxels = 32 if used > 2 else 329 if slow or quick else 2000
         key = (row.features, row.regressor, n_features, used)
         if key not in known:
-            known[key] = fit_seconds(settings, row, n_features, used, n_voxels)
-            low, high = known[key].spread
-            shape = f"{n_features:,} features a layer" + (", all layers" if row.features.startswith("all") else "")
-            log.append(
-                f"| {row.regressor}, {row.features}, {shape} | {n_voxels:,} voxels | "
-                f"{known[key].seconds:.2f} ({low:.2f}-{high:.2f}) |"
-            )
-        scale = mean / n_features if raw else 1.0
-        pieces[f"voxel, {row.name}"] = known[key].seconds / n_voxels * scale
+            known[key] = fit_pieces(settings, row, n_features, used, quick, log)
+        pieces[f"space, {row.name}"] = known[key][0] * (mean / n_features if raw else 1)
+        pieces[f"voxel, {row.name}"] = known[key][1]
     for name, one in (
         ("scored", score_seconds(102, settings.scores.n_bootstraps)),
         ("permuted", permute_seconds(102, settings.scores.n_permutations)),
     ):
         pieces[f"voxel, {name}"] = one.seconds / 4000
-        log.append(
-            f"| {name}: 102 clips, 1,000 draws | 4,000 voxels | {one.seconds:.2f} ({one.spread[0]:.2f}-{one.spread[1]:.2f}) |"
-        )
+        log.append(line(f"{name}: 102 clips, 1,000 draws", 4000, one))
     pieces["pickle, a byte"] = read_seconds_per_byte()
     log.append(f"| reading a response pickle | 1 GB | {pieces['pickle, a byte'] * 1e9:.2f} |")
     return pieces, log
 
 
 GPU_TIMES, WORKERS = 30.0, 16  # what is assumed of a GPU, against two cores, and the size of the cluster reckoned with
-
-TEXT = """# What the paper's run costs
-
-Written by `python benchmarks/paper_run.py` ({date}, {cpu}, {cores} cores, {memory} GB; load before {load:.1f}); run it
-on your machine for your numbers. {n_rows} rows, {n_networks} networks, 10 subjects, 16 frames, as in `params.paper.yaml`.
-
-**In short**: {hours:.0f} hours on two cores, of which {transfer:.0f} are the four rows of transfer networks and
-{features:.0f} the features; {disk:.0f} GB of disk; {memory_full:.1f} GB of memory for a row of the whole brain. Runs can
-be stopped at any time: `dvc repro` goes on with the stage, and features and transfer networks within it.
-
-## By stage
-
-| stage | instances | core hours | 2 cores, h | 2 cores and a GPU, h | cluster of {workers} workers with 2 cores, h | disk, GB |
-|-|-|-|-|-|-|-|
-{stages}
-
-DVC runs one stage after another, so the hours add up. The formulas:
-
-- two cores: core seconds / 2;
-- a GPU: features, bases and transfer networks {gpu:.0f} times faster than two cores. **This is an assumption**, no GPU was
-  at hand; a modern one is faster still on the forward pass, and writing the activations ({activations:.0f} GB) then sets the time;
-- a cluster (`parallel.backend: dask`, [parallel.md](parallel.md)): frames, reduction, fits, scores and selection spread over
-  the workers, core seconds / (2 x {workers}); features, bases and transfer stay on the machine that runs `dvc repro`.
-
-Core seconds of an instance, n = 1,102 clips:
-
-- frames: n x clip decoded; features and bases: n x clip of the network; reduction: its features x PCA of a feature x n / 1,000;
-- fits: spaces x voxels x voxel of the row + reading the responses; raw layers in proportion to their mean size;
-- transfer: epochs x 1,000 / 36 x 10 subjects x epoch of 36 clips and nine ROIs;
-- scores: 2 splits x spaces x voxels x voxel scored + reading; selection: 2 splits x voxels x (scored + permuted) + reading.
-
-Disk: activations n x features x 4 bytes; predictions of 202 clips x voxels x 4 bytes for each space. Not counted: the clips
-and responses themselves (about {responses:.0f} GB), weights (2 GB), and old versions in DVC's cache (`dvc gc`).
-With `selection.policy: nested` and K outer folds, fits and reduction cost 1 + K + K (K - 1) / 2 times as much.
-
-## Memory
-
-| what | GB |
-|-|-|
-| a process that holds the mini track's responses ({mini_voxels:,} voxels) and fits one space | {memory_mini:.1f} |
-| the same for the whole brain ({full_voxels:,} voxels, ten subjects) | {memory_full:.1f} |
-| transfer networks: three ROIs at once with the heads of 4,096 | {memory_transfer:.1f} |
-
-## The costliest instances
-
-| stage | instance | core hours | disk, GB |
-|-|-|-|-|
-{costliest}
-
-## The pieces
-
-Measured here, on one core; each row's regressor with the paper's options on 900 training clips.
-
-| piece | of | s (min-max) |
-|-|-|-|
-{pieces}
-
-From the other benchmarks (`benchmarks/results/`), core seconds: {others}.
-"""
 
 
 def table(found: list[Cost]) -> tuple[str, dict[str, float]]:
@@ -366,7 +319,7 @@ def main() -> None:
     costliest = sorted(found, key=lambda cost: -cost.core_seconds)[:8]
     here = [name for name in pieces if name.startswith(("clip", "PCA", "epoch"))]
     transfer = json.loads((RESULTS / "transfer.json").read_text())["cases"]
-    text = TEXT.format(
+    text = TEMPLATE.read_text().format(
         date=machine["date"], cpu=machine["cpu"], cores=machine["cores"], memory=machine["memory_gb"],
         load=machine["load"][0], n_rows=len(settings.experiments.rows), n_networks=len(settings.networks),
         hours=totals["core"] / CORES / HOUR, transfer=hours("transfer"), features=hours("features", "bases"),
@@ -377,7 +330,7 @@ def main() -> None:
         memory_mini=peak_of_fit("mini") / GIB, memory_full=peak_of_fit("full") / GIB,
         memory_transfer=max(case["ours"]["peak_mb"] for case in transfer) / 1e3,
         costliest="\n".join(
-            f"| {cost.stage} | {cost.instance} | {cost.core_seconds / HOUR:.1f} | {cost.disk / 1e9:.1f} |" for cost in costliest
+            f"| {c.stage} | {c.instance} | {c.core_seconds / HOUR:.1f} | {c.disk / 1e9:.1f} |" for c in costliest
         ),
         pieces="\n".join(log), others=", ".join(f"{name} {pieces[name]:.3g}" for name in here),
     )  # fmt: skip
