@@ -16,7 +16,7 @@ from cinevox.params import MINI_ROIS, Track
 from cinevox.report import brain, figures, known, optimism, paper, regions, tables
 from cinevox.report.brain import map_files
 from cinevox.report.dvcplots import plots
-from cinevox.report.pairs import pairs
+from cinevox.report.pairs import in_pairs
 from cinevox.report.solvers import solver_lines
 from cinevox.report.sources import SECTIONS, Sources, read
 from cinevox.report.svg import shown, signed, standalone
@@ -75,7 +75,7 @@ def _content(sources: Sources) -> dict[str, object]:
         "figures": regions.figures(sources),
         "leaderboard": paper.leaderboard(),
         "leaderboard_rois": MINI_ROIS,
-        "pairs": {track: cells for track in tracks if (cells := pairs(sources, track)) is not None},
+        "pairs": {track: cells for track in tracks if (cells := in_pairs(sources, track)) is not None},
         "optimism": optimism.optimism_lines(sources),
         "validation_words": _validation_words(sources),
     }

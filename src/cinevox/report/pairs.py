@@ -33,7 +33,7 @@ class Pairs:
         return int((self.q <= 0.05).sum())
 
 
-def pairs(sources: Sources, track: Track) -> Pairs | None:
+def in_pairs(sources: Sources, track: Track) -> Pairs | None:
     """Compare all rows of a track that have the split that counts; None with fewer than two of them."""
     rows = _comparable(sources.of_track(track))
     if len(rows) < 2:
