@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import layout
-from cinevox import io, plugins, volume
+from cinevox import io, volume
 from cinevox.datasets import open_dataset
 from cinevox.errors import FileError
 
@@ -42,9 +42,8 @@ def test_every_reader_of_the_layout(name, whole):
         expected = pickle.load(stream, encoding="latin1")["train"]
     np.testing.assert_array_equal(train.values, expected)
     assert train.values.shape == (12, 3, 7) and test.values.shape == (5, 10, 7)
-    spec = plugins.load("cinevox.datasets", name)
-    assert spec.volume == (78, 93, 71)
-    np.testing.assert_allclose(np.array(spec.affine) @ [39, 46, 35, 1], [1.0, -17.5, 17.75, 1])
+    assert dataset.grid.shape == (78, 93, 71)
+    np.testing.assert_allclose(np.array(dataset.grid.affine) @ [39, 46, 35, 1], [1.0, -17.5, 17.75, 1])
 
 
 def test_truth_of_in_silico_data(whole):

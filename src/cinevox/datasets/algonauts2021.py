@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cinevox import io
 from cinevox import params as settings
-from cinevox.datasets import DatasetSpec, Part
+from cinevox.datasets import DatasetSpec, Grid, Part
 from cinevox.errors import FileError
 from cinevox.params import WHOLE_BRAIN, Track
 from cinevox.responses import Responses
@@ -43,6 +43,14 @@ class Algonauts2021:
     clips_folder: str
     responses_folder: str
     cure: str
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(VOLUME, AFFINE)
+
+    @property
+    def places_rois(self) -> bool:
+        return True
 
     @cached_property
     def clips(self) -> tuple[Path, ...]:
@@ -149,4 +157,4 @@ def _folders(folder: Path) -> list[str]:
     return sorted(path.name for path in entries if path.is_dir() and not path.name.startswith("."))
 
 
-SPEC = DatasetSpec(title="Algonauts 2021", open=open_folder, volume=VOLUME, affine=AFFINE)
+SPEC = DatasetSpec(title="Algonauts 2021", open=open_folder)

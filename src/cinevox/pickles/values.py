@@ -15,6 +15,7 @@ SHORT = 256  # bytes; longer ones are array data: never decoded, kept as a buffe
 
 SYMBOLS = {
     ("numpy", "ndarray"): "ndarray",
+    ("numpy", "memmap"): "ndarray",
     ("numpy", "dtype"): "dtype",
     ("_codecs", "encode"): "encode",
     ("__builtin__", "bytes"): "bytes",
@@ -27,6 +28,14 @@ SYMBOLS = {
         ("multiarray", "scalar", "scalar"),
         ("numeric", "_frombuffer", "frombuffer"),
     )
+} | {
+    (f"nibabel.{module}", name): f"nibabel.{name}"
+    for module, names in {
+        "nifti1": ("Nifti1Image", "Nifti1Pair", "Nifti1Header", "Nifti1PairHeader", "Nifti1Extensions"),
+        "arrayproxy": ("ArrayProxy",),
+        "fileholders": ("FileHolder",),
+    }.items()
+    for name in names
 }
 
 
