@@ -15,7 +15,6 @@ SIZES = {"V1v": 4, "V1d": 3, "hV4": 5, "FFA": 6}
 N_WB = 30
 VOLUMES = {"A": (78, 93, 71), "B": (62, 77, 61)}
 AFFINE_B = np.array([[2.5, 0, 0, -76], [0, 2.5, 0, -112], [0, 0, 2.75, -78], [0, 0, 0, 1.0]])
-LIMITS = {"min_split_half": -0.2}
 
 
 def wanted(folder, version, **changed):
@@ -33,10 +32,8 @@ def make(folder, version, n_train=12, n_test=5, protocol=4, videos=True, masks=T
         path = folder / "stimuli" / f"{number:04d}.mp4"
         if not videos:
             path.touch()
-        elif number == 1:
-            layout.write_clip(path)
         else:
-            path.write_bytes((folder / "stimuli" / "0001.mp4").read_bytes())
+            layout.write_clip(path, noise=True, seed=number)
     truth = {}
     for seed, subject in enumerate(SUBJECTS):
         rng = np.random.default_rng(seed)

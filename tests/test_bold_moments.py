@@ -311,3 +311,45 @@ def test_images_however_nibabel_holds_them(tmp_path, protocol):
 def test_what_is_no_image_is_refused(tmp_path, raw, said):
     (tmp_path / "a.pkl").write_bytes(raw)
     assert said in fails(lambda: io.read_pickle(tmp_path / "a.pkl"))
+
+
+# The flow
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("flow")
+def test_the_flow_from_clips_to_the_report(tmp_path):
+    """As the user runs it: the parameters point at the folder, DVC does the rest (version B, whose grid differs)."""
+    from test_stages import Repository, small_params
+
+    version = "B"
+
+    def real_params():
+        document = small_params()
+        wanted = record.wanted("data/bold_moments", version).model_dump(mode="json")
+        document["dataset"] = wanted
+        document["simulation"]["datasets"] = []
+        document["validation"] |= {"clip_size": [32, 32], "fps": [5, 30]}
+        rows = ("mini-efficientnet_lite0-layer-ridge", "full-efficientnet_lite0-layer-ridge")
+        document["experiments"] = {
+            "voxelwise": {row: document["experiments"]["voxelwise"][row] for row in rows},
+            "roiwise": {},
+        }
+        document["bases"], document["submission"]["rows"] = {}, {"mini": rows[0]}
+        document["reduction"]["n_components"] = 5
+        document["report"] |= {"subject": "sub-02", "brain_row": rows[1]}
+        return document
+
+    repository = Repository(tmp_path)
+    record.make(tmp_path / "data" / "bold_moments", version, n_train=24, n_test=10)
+    repository.write(real_params())
+    repository.run("dvc", "repro", "report", "submission")
+    for track, rois in (("mini", ["V1", "V4", "FFA"]), ("full", ["WB"])):
+        metrics = repository.json(f"metrics/{track}-efficientnet_lite0-layer-ridge.json")
+        assert [name for name in metrics["test"] if name in ("V1", "V4", "FFA", "WB")] == rois
+        with np.load(tmp_path / "data" / "ceiling" / track / "reliability.npz") as found:
+            assert found["test"].mean() > 0.9  # ten repetitions of noise half as large as the signal
+    maps = list((tmp_path / "report" / "maps").rglob("sub-01*.nii*"))
+    assert maps and nibabel.load(maps[0]).shape[:3] == record.VOLUMES[version]
+    np.testing.assert_allclose(nibabel.load(maps[0]).affine, record.AFFINE_B)
+    assert "no fault" in repository.run("cinevox", "check-submission", "submission/mini_track.zip")
