@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import layout
-from cinevox import io, plugins, volume
+from cinevox import io, volume
 from cinevox.datasets import open_dataset
 from cinevox.errors import FileError
 
@@ -42,9 +42,8 @@ def test_every_reader_of_the_layout(name, whole):
         expected = pickle.load(stream, encoding="latin1")["train"]
     np.testing.assert_array_equal(train.values, expected)
     assert train.values.shape == (12, 3, 7) and test.values.shape == (5, 10, 7)
-    spec = plugins.load("cinevox.datasets", name)
-    assert spec.volume == (78, 93, 71)
-    np.testing.assert_allclose(np.array(spec.affine) @ [39, 46, 35, 1], [1.0, -17.5, 17.75, 1])
+    assert dataset.grid.shape == (78, 93, 71)
+    np.testing.assert_allclose(np.array(dataset.grid.affine) @ [39, 46, 35, 1], [1.0, -17.5, 17.75, 1])
 
 
 def test_truth_of_in_silico_data(whole):
@@ -167,6 +166,37 @@ def test_fortran_ranks_against_ravel():
     numbered[mask] = np.arange(mask.sum())
     in_fortran_order = numbered.ravel(order="F")[mask.ravel(order="F")]
     np.testing.assert_array_equal(np.argsort(volume.fortran_ranks(mask)), in_fortran_order)
+
+
+def test_the_same_maps_by_either_order(whole):
+    """The trap: an ROI of the mini track goes through the volume in Fortran order, the whole brain in C order."""
+    dataset = open_dataset(layout.wanted(whole))
+    brain, roi = (
+        dataset.responses("train", *which).values for which in (("full", "sub02", "WB"), ("mini", "sub02", "V1"))
+    )
+    mask = dataset.voxel_mask("sub02")
+    where = volume.locate(volume.fingerprints(roi), volume.fingerprints(brain))
+    mine = volume.roi_mask(mask, where)
+    assert mine.sum() == 7 and not np.any(mine & ~mask)
+    expected = volume.to_volume(brain.mean(axis=1), mask)
+    found = volume.to_volume(roi.mean(axis=1), mine, order="F")
+    np.testing.assert_array_equal(found[:, mine], expected[:, mine])
+    assert np.all(np.isnan(found[:, ~mine]))
+    trapped = volume.to_volume(roi.mean(axis=1), mine)  # as if it were in C order
+    assert not np.array_equal(trapped[:, mine], expected[:, mine])
+    by_hand = np.full(mask.shape, np.nan, np.float32).ravel(order="F")  # MATLAB's linear indices
+    by_hand[np.flatnonzero(mine.ravel(order="F"))] = roi.mean(axis=1)[4]
+    np.testing.assert_array_equal(found[4], by_hand.reshape(mask.shape, order="F"))
+
+
+def test_one_track_alone(folder):
+    shutil.rmtree(folder / layout.RESPONSES / "full_track")
+    shutil.rmtree(folder / "test_responses")
+    dataset = open_dataset(layout.wanted(folder))
+    assert dataset.subjects == layout.SUBJECTS and dataset.n_train_clips == layout.N_TRAIN
+    assert dataset.rois("full", "sub01") == () and dataset.voxel_mask("sub01") is None
+    said = fails(lambda: dataset.responses("train", "full", "sub01", "WB"))
+    assert "full_track/sub01/WB.pkl: no such file; there is no full_track; " in said and "dataset.tracks" in said
 
 
 def test_columns_of_an_roi_among_those_of_the_whole_brain(whole):

@@ -224,6 +224,20 @@ def _score(chosen: argparse.Namespace) -> None:
         print("In-silico responses, so not comparable with reported scores.")
 
 
+def _unpack(chosen: argparse.Namespace) -> None:
+    """unpack the zip archives of a data set's folder, as downloaded, where they lie
+
+    All or nothing: archives that would write outside of the folder, hold links, are encrypted, cut off or larger than
+    --max-gigabytes are refused.
+    """
+    from cinevox import archives
+
+    for found in archives.unpack(chosen.folder, int(chosen.max_gigabytes * 1e9)):
+        made = ", ".join(map(str, found.made))
+        print(f"{found.archive}: {found.n_files} files, {found.n_bytes:,} bytes, in {made}")
+    print("The archives are not needed any more: remove them before `dvc add`, which would keep them too.")
+
+
 SUBMITTED: dict[str, dict] = {
     "file": {"type": Path, "help": "mini_track.zip or full_track.zip"},
     "--track": {"choices": ("mini", "full"), "help": "where neither the file's name nor what is in it says so"},
@@ -238,6 +252,13 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str, 
     "sync": (_sync, {}),
     "ui": (_ui, {"--port": {"type": int, "default": 5000, "help": "on 127.0.0.1 (default 5000)"}}),
     "smoke": (_smoke, {"folder": {"type": Path, "help": "what lies there is replaced"}}),
+    "unpack": (
+        _unpack,
+        {
+            "folder": {"type": Path, "help": "data/algonauts2021, with the challenge's zips in it"},
+            "--max-gigabytes": {"type": float, "default": 50.0, "help": "that an archive may unpack to (default 50)"},
+        },
+    ),
     "check-submission": (_check_submission, SUBMITTED),
     "score": (_score, SUBMITTED),
     "gate": (

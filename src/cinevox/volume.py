@@ -1,10 +1,13 @@
 """Where voxels lie: whole-brain columns in the volume, and an ROI's columns among them.
 
 The whole brain's columns go through its mask in C order (the last axis fastest), the mini track's columns in
-Fortran order of the same volume (the first axis fastest).
+Fortran order of the same volume (the first axis fastest): `to_volume(values, mask)` and
+`to_volume(values, roi_mask(mask, where), order="F")` put them in the same places.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +15,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 
 
-def to_volume(values: Floats, mask: NDArray[np.bool_], outside: float = np.nan) -> Floats:
-    """Whole-brain values (..., n_voxels) as a volume (..., *mask.shape).
+def to_volume(
+    values: Floats, mask: NDArray[np.bool_], outside: float = np.nan, order: Literal["C", "F"] = "C"
+) -> Floats:
+    """Values (..., n_voxels) as a volume (..., *mask.shape).
+
+    order: of the columns through the mask; C of the whole brain, F of an ROI of the mini track
 
     Raises
     ------
@@ -24,8 +31,17 @@ def to_volume(values: Floats, mask: NDArray[np.bool_], outside: float = np.nan) 
     if values.shape[-1] != n_voxels:
         raise ValueError(f"{values.shape[-1]} values (n_voxels) for a mask of {n_voxels} voxels")
     volume = np.full((*values.shape[:-1], *mask.shape), outside, dtype=values.dtype)
-    volume[..., mask] = values
+    volume[..., mask] = values if order == "C" else values[..., fortran_ranks(mask)]
     return volume
+
+
+def roi_mask(mask: NDArray[np.bool_], where: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """The volume of an ROI, given where its columns stand among those of the whole brain (see `locate`)."""
+    inside = np.zeros(np.count_nonzero(mask), dtype=bool)
+    inside[where] = True
+    found = np.zeros_like(mask)
+    found[mask] = inside
+    return found
 
 
 def fortran_ranks(mask: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -18,6 +18,18 @@ from cinevox.responses import Columns, Responses, side_by_side
 Part = Literal["train", "test"]
 
 
+@dataclass(frozen=True)
+class Grid:
+    """A volume.
+
+    shape: of its voxel masks
+    affine: maps voxel indices of the masks to MNI152 millimetres, (4, 4)
+    """
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, float, float, float], ...]
+
+
 class Dataset(Protocol):
     """Clips and responses of one study. Opening reads names only; responses are read when asked for."""
 
@@ -71,19 +83,29 @@ class Dataset(Protocol):
         """Volume: where the whole-brain columns lie, in C order; None without the full track."""
         ...
 
+    @property
+    def grid(self) -> Grid | None:
+        """The volume of the voxel masks; None where nothing in the folder says where voxels lie.
+
+        Raises
+        ------
+        FileError
+            The file that should say so is broken.
+        """
+        ...
+
+    @property
+    def places_rois(self) -> bool:
+        """Whether ROIs hold voxels of the whole-brain file, each one in one ROI at most, in Fortran order."""
+        ...
+
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set as a plug-in.
-
-    volume: shape of its voxel masks
-    affine: maps voxel indices of the masks to MNI152 millimetres, (4, 4)
-    """
+    """A data set as a plug-in."""
 
     title: str
     open: Callable[[settings.Dataset], Dataset]
-    volume: tuple[int, int, int]
-    affine: tuple[tuple[float, float, float, float], ...]
 
 
 def open_dataset(wanted: settings.Dataset) -> Dataset:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cinevox import io
 from cinevox import params as settings
-from cinevox.datasets import DatasetSpec, Part
+from cinevox.datasets import DatasetSpec, Grid, Part
 from cinevox.errors import FileError
 from cinevox.params import WHOLE_BRAIN, Track
 from cinevox.responses import Responses
@@ -43,6 +43,14 @@ class Algonauts2021:
     clips_folder: str
     responses_folder: str
     cure: str
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(VOLUME, AFFINE)
+
+    @property
+    def places_rois(self) -> bool:
+        return True
 
     @cached_property
     def clips(self) -> tuple[Path, ...]:
@@ -72,7 +80,9 @@ class Algonauts2021:
         path = self.file(part, track, subject, roi)
         if not path.is_file():
             there_is = self._there_is(part, track, subject)
-            raise FileError(f"{path}: no such file; {there_is}; {self.cure}, or set dataset.subjects and dataset.rois")
+            is_there = self._track_folder(part, track).is_dir()
+            wanted = "dataset.subjects and dataset.rois" if is_there else "dataset.tracks"
+            raise FileError(f"{path}: no such file; {there_is}; {self.cure}, or set {wanted}")
         return self._checked(path, part)
 
     def responses(self, part: Part, track: Track, subject: str, roi: str) -> Responses:
@@ -99,6 +109,8 @@ class Algonauts2021:
         rois = sorted(path.stem for path in (folder / subject).glob("*.pkl"))
         if rois:
             return f"of {subject} there is {', '.join(rois)}"
+        if not folder.is_dir():
+            return f"there is no {folder.name}"
         return f"in {folder.name} there is {', '.join(_folders(folder)) or 'nothing'}"
 
     def _checked(self, path: Path, part: Part) -> dict[str, NDArray]:
@@ -140,6 +152,9 @@ def open_as(kind: type[Kind], wanted: settings.Dataset, cure: str) -> Kind:
         faults.append(f"no {wanted.responses}/mini_track or full_track (dataset.responses)")
     if faults:
         found = ", ".join(_folders(folder)) or "no folder"
+        zips = sorted(path.name for path in folder.glob("*.zip"))
+        if zips:
+            cure = f"`cinevox unpack {folder}` unpacks {', '.join(zips)} there"
         raise FileError(f"{folder}: {' and '.join(faults)} in it; found {found}; {cure}")
     return kind(folder, wanted.clips, wanted.responses, cure)
 
@@ -149,4 +164,4 @@ def _folders(folder: Path) -> list[str]:
     return sorted(path.name for path in entries if path.is_dir() and not path.name.startswith("."))
 
 
-SPEC = DatasetSpec(title="Algonauts 2021", open=open_folder, volume=VOLUME, affine=AFFINE)
+SPEC = DatasetSpec(title="Algonauts 2021", open=open_folder)

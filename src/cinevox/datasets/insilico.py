@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cinevox import params as settings
 from cinevox.datasets import DatasetSpec
-from cinevox.datasets.algonauts2021 import AFFINE, VOLUME, Algonauts2021, open_as
+from cinevox.datasets.algonauts2021 import Algonauts2021, open_as
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ def open_folder(wanted: settings.Dataset) -> InSilico:
     return open_as(InSilico, wanted, "`dvc repro simulation` makes it")
 
 
-SPEC = DatasetSpec(title="In-silico", open=open_folder, volume=VOLUME, affine=AFFINE)
+SPEC = DatasetSpec(title="In-silico", open=open_folder)

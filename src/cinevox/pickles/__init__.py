@@ -1,9 +1,9 @@
 """Pickles of arrays, read as data: a reader of the pickle language that can build arrays and nothing else.
 
 A pickle is a program, and Python's own unpickler runs it. This reader knows the opcodes of protocols 0 to 5
-that make up plain data, and eight names (numpy's arrays, dtypes and scalars) as mere symbols: nothing is
-imported, called, subclassed or changed because a file asks for it, no size is believed before the file is seen
-to be that long, and the work is bounded by `reader.MAX_OPCODES`. Array data go from the file into the array, once.
+that make up plain data, and a few names (numpy's arrays, dtypes and scalars, nibabel's images) as mere symbols:
+nothing is imported, called, subclassed or changed because a file asks for it, no size is believed before the file is
+seen to be that long, and the work is bounded by `reader.MAX_OPCODES`. Array data go from the file into the array, once.
 
 Reference: the opcodes' definitions in the standard library's `pickletools`.
 """
@@ -29,6 +29,8 @@ _FOREIGN = {
 
 def read_pickle(path: Path) -> Any:
     """Open a pickle of arrays, dicts, lists, text and numbers, Python 2's too, without running anything in it.
+
+    An image of nibabel becomes an `images.Image`, the array and the affine.
 
     Strings of Python 2 are latin1: text up to 255 bytes, longer ones stay a `bytearray`.
 

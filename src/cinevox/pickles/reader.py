@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from cinevox.pickles.images import Opaque, Record, inside_record, record_of
 from cinevox.pickles.values import Refused, Unfinished, _Symbol, array_of, decoded, dtype_of, parsed, symbol_of
 
 MAX_OPCODES = 200_000  # a response pickle has some dozens
@@ -56,6 +57,8 @@ class Reader:
             item = pending.pop()
             if isinstance(item, _Symbol | Unfinished):
                 raise Refused("it holds a function or an unfinished array")
+            if isinstance(item, Opaque):
+                raise Refused(f"it holds a {item.what} that is no part of an image")
             if isinstance(item, dict | list | tuple) and id(item) not in seen:
                 seen.add(id(item))
                 pending.extend(item.values() if isinstance(item, dict) else item)
@@ -152,6 +155,8 @@ class Reader:
                 push(self.reduced(*self.popped(2)))
             case b"b":
                 self.build(*self.popped(2))
+            case b"\x81" if (record := record_of(*self.popped(2))) is not None:
+                push(record)
             case _:
                 raise Refused(_unknown(opcode, self.stream.tell() - 1))
 
@@ -192,6 +197,10 @@ class Reader:
         match function.name, arguments:
             case "array", (_Symbol("ndarray"), _, _):
                 return Unfinished(None)
+            case "dtype", (str(spec), *_) if spec.startswith("V") and inside_record(self.stack):
+                return Record("dtype")
+            case "frombuffer" | "scalar", (_, Opaque(), *_) | (Opaque(), *_):
+                return Opaque("record")
             case "dtype", (str(spec), *_):
                 return Unfinished(dtype_of(spec))
             case "scalar", (np.dtype() as dtype, data):
@@ -212,6 +221,10 @@ class Reader:
     def build(self, target: Any, state: Any) -> None:
         finished: Any
         match target, state:
+            case Record(), _:
+                finished = target.finished(state)
+            case Unfinished(dtype=None), (1, tuple(), Opaque(), _, _):
+                finished = Opaque("record")
             case Unfinished(dtype=None), (1, tuple(shape), np.dtype() as dtype, fortran, data):
                 finished = array_of(shape, dtype, data, "F" if fortran else "C")
             case Unfinished(dtype=np.dtype() as dtype), (_, "<" | ">" | "|" | "=" as order, None, None, None, *_):

@@ -13,21 +13,34 @@ from numpy.typing import NDArray
 
 SHORT = 256  # bytes; longer ones are array data: never decoded, kept as a buffer
 
-SYMBOLS = {
-    ("numpy", "ndarray"): "ndarray",
-    ("numpy", "dtype"): "dtype",
-    ("_codecs", "encode"): "encode",
-    ("__builtin__", "bytes"): "bytes",
-    ("collections", "OrderedDict"): "dict",
-} | {
-    (f"numpy.{core}.{module}", name): symbol
-    for core in ("core", "_core")
-    for module, name, symbol in (
-        ("multiarray", "_reconstruct", "array"),
-        ("multiarray", "scalar", "scalar"),
-        ("numeric", "_frombuffer", "frombuffer"),
-    )
-}
+SYMBOLS = (
+    {
+        ("numpy", "ndarray"): "ndarray",
+        ("numpy", "memmap"): "ndarray",
+        ("numpy", "dtype"): "dtype",
+        ("_codecs", "encode"): "encode",
+        ("__builtin__", "bytes"): "bytes",
+        ("collections", "OrderedDict"): "dict",
+    }
+    | {
+        (f"numpy.{core}.{module}", name): symbol
+        for core in ("core", "_core")
+        for module, name, symbol in (
+            ("multiarray", "_reconstruct", "array"),
+            ("multiarray", "scalar", "scalar"),
+            ("numeric", "_frombuffer", "frombuffer"),
+        )
+    }
+    | {
+        (f"nibabel.{module}", name): f"nibabel.{name}"
+        for module, names in {
+            "nifti1": ("Nifti1Image", "Nifti1Pair", "Nifti1Header", "Nifti1PairHeader", "Nifti1Extensions"),
+            "arrayproxy": ("ArrayProxy",),
+            "fileholders": ("FileHolder",),
+        }.items()
+        for name in names
+    }
+)
 
 
 class Refused(Exception):

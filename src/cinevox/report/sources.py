@@ -108,7 +108,7 @@ def read(paths: Paths, params: Any) -> Sources:
         paper_rows=_paper_rows(paths, params),
         ceilings=ceilings,
         truth={track: _truth(params, ceilings[track]) for track in tracks} if in_silico else {},
-        anatomy=_anatomy(params, spec) if "full" in tracks else None,
+        anatomy=_anatomy(params) if "full" in tracks else None,
         validation=io.read_json(summary) if summary.is_file() else None,
         commit=identity.commit(paths.root),
         params_hash=identity.digest({name: _dump(getattr(params, name)) for name in SECTIONS}),
@@ -142,11 +142,14 @@ def _truth(params: Any, ceiling: Ceiling) -> Truth:
     return Truth(np.concatenate([part.generators for part in parts]), {s: known[s] for s in ceiling.reliability})
 
 
-def _anatomy(params: Any, spec: Any) -> Anatomy | None:
+def _anatomy(params: Any) -> Anatomy | None:
     dataset = open_dataset(params.dataset)
+    grid = dataset.grid
+    if grid is None:
+        return None
     masks = {subject: dataset.voxel_mask(subject) for subject in params.dataset.subjects}
     known = {subject: mask for subject, mask in masks.items() if mask is not None}
-    return Anatomy(known, np.array(spec.affine)) if known else None
+    return Anatomy(known, np.array(grid.affine)) if known.keys() == masks.keys() else None
 
 
 def _dump(section: Any) -> Any:

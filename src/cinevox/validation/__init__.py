@@ -22,6 +22,7 @@ import pandas as pd
 
 from cinevox import params as settings
 from cinevox import plugins
+from cinevox.datasets import open_dataset
 from cinevox.errors import InputError
 from cinevox.validation import inspection
 
@@ -154,9 +155,10 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
     InputError
         The folder cannot be opened at all. What is wrong inside it is in the summary; see `Summary.require`.
     """
-    spec = plugins.load("cinevox.datasets", wanted.name)
-    tables = inspection.tables(spec.open(wanted), wanted)
-    suites = [_suite(name, limits_of(limits, spec.volume)) for name in SUITES if name in tables]
+    dataset = open_dataset(wanted)
+    tables = inspection.tables(dataset, wanted)
+    shape = dataset.grid.shape if "masks" in tables and dataset.grid else (0, 0, 0)
+    suites = [_suite(name, limits_of(limits, shape)) for name in SUITES if name in tables]
     judge = _Judge(docs)
     checks = [check for suite in suites for check in judge.checks(suite, pd.DataFrame(tables[suite["name"]]))]
     judge.publish()

@@ -50,7 +50,7 @@ def tables(dataset: Dataset, wanted: settings.Dataset) -> dict[str, list[Row]]:
     )
     clips = _clip_rows(dataset.clips, wanted.folder)
     train = {key: found for key, found in inspected.items() if key[0] == "train"}
-    for subject in wanted.subjects:
+    for subject in wanted.subjects if dataset.places_rois else ():
         _place(train, subject, wanted.rois)
     _count(inspected, len(clips))
     found = {
@@ -109,6 +109,8 @@ def _inspect(dataset: Dataset, part: Part, track: Track, subject: str, roi: str,
     if roi != WHOLE_BRAIN or part == "test":
         return Inspected(row, prints=prints)
     stored = arrays.get("voxel_mask")
+    if stored is None and not dataset.places_rois:
+        return Inspected(row, prints=prints)
     mask = _mask(row["file"], stored, len(prints))
     if stored is None or mask["n_ones"] != len(prints):
         return Inspected(row, mask, prints)
