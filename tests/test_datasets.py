@@ -52,7 +52,7 @@ def test_truth_of_in_silico_data(whole):
 
 
 def test_opening_reads_nothing(whole, monkeypatch):
-    monkeypatch.setattr(io, "read_pickle", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(io, "read_pickle", lambda path, mapped: pytest.fail(f"{path} was read"))
     dataset = open_dataset(layout.wanted(whole))
     assert len(dataset.clips) == 17 and dataset.subjects and dataset.has_test_responses("mini")
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from cinevox import io
 from cinevox import params as settings
-from cinevox.datasets import DatasetSpec, Part
+from cinevox.datasets import DatasetSpec
 from cinevox.errors import FileError
 from cinevox.params import WHOLE_BRAIN, Track
-from cinevox.responses import Responses
+from cinevox.responses import Part, Responses
 
 TRACK_FOLDERS: dict[Track, str] = {"mini": "mini_track", "full": "full_track"}
 TEST_FOLDER = "test_responses"
@@ -102,7 +102,7 @@ class Algonauts2021:
         return f"in {folder.name} there is {', '.join(_folders(folder)) or 'nothing'}"
 
     def _checked(self, path: Path, part: Part) -> dict[str, NDArray]:
-        content = io.read_pickle(path)
+        content = io.read_pickle(path, mapped=True)
         if not isinstance(content, dict):
             raise FileError(f"{path}: holds a {type(content).__name__}; expected a dict with {part!r}; {self.cure}")
         if part not in content:
