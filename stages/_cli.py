@@ -21,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cinevox import io, parallel
+from cinevox import converted, io, parallel
 from cinevox import params as params_module
 from cinevox.errors import InputError
 from cinevox.metrics import noise_ceiling
 from cinevox.paths import Paths
+from cinevox.responses import Part
 
 # Read by torch when it is imported. A network's activations are large and short-lived: in large pages a forward
 # pass on a CPU is up to 1.7 times faster (benchmarks/results/features.md). Linux only, harmless elsewhere.
@@ -62,6 +63,15 @@ class Run:
             split: noise_ceiling(reliability, settings.policy, settings.min_reliability)[0]
             for split, reliability in found.items()
         }
+
+    def responses(self, part: Part) -> converted.Converted:
+        """The training or the test responses, as `conversion` wrote them."""
+        return converted.read(self.paths.conversion(part))
+
+    def n_clips(self) -> tuple[int, int]:
+        """How many clips train, and how many test, as `validation` found them."""
+        clips = io.read_json(self.paths.validation / "clips.json")
+        return clips["n_train_clips"], clips["n_clips"] - clips["n_train_clips"]
 
     def frames(self, count: int) -> tuple[list[str], NDArray[np.uint8]]:
         """Names of all clips and `count` frames of each, (n_clips, count, height, width, 3), as `frames` wrote them."""

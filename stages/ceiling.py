@@ -3,7 +3,6 @@
 from _cli import Run, stage
 from cinevox import io
 from cinevox.ceiling import reliability
-from cinevox.datasets import open_dataset
 from cinevox.params import Track
 from cinevox.responses import Responses
 
@@ -11,13 +10,12 @@ from cinevox.responses import Responses
 def main(run: Run) -> None:
     settings = run.params.dataset
     track: Track = next(track for track in settings.tracks if track == run.instance)
-    dataset = open_dataset(settings)
+    train, test = run.responses("train"), run.responses("test")
 
     def read(subject: str, roi: str) -> tuple[Responses, Responses | None]:
-        train = dataset.responses("train", track, subject, roi)
-        return train, dataset.responses("test", track, subject, roi) if dataset.has_test_responses(track) else None
+        return train.trials(track, subject, roi), test.trials(track, subject, roi) if test.has(track) else None
 
-    found = reliability(read, settings.subjects, settings.track_rois(track))
+    found = reliability(read, settings.blocks(track))
     io.write_arrays(run.paths.ceiling(track) / "reliability.npz", **found.by_split)
     io.write_json(
         run.paths.ceiling(track) / "index.json",

@@ -2,9 +2,7 @@
 
 from _cli import Run, stage
 from cinevox import io, plugins, predictions, spaces
-from cinevox.datasets import open_dataset
 from cinevox.fits import fit
-from cinevox.responses import side_by_side
 from cinevox.splits import Indices, partitions, split
 
 
@@ -12,13 +10,8 @@ def main(run: Run) -> None:
     row, settings = run.params.experiments.rows[run.instance], run.params.dataset
     reduced = io.read_json(run.paths.reduction(row.network) / "reduction.json")
     candidates = spaces.candidates(row.features, list(reduced["layers"]))
-    dataset = open_dataset(settings)
-    measured, columns = side_by_side(
-        dataset.responses("train", row.track, subject, roi)
-        for subject in settings.subjects
-        for roi in settings.track_rois(row.track)
-    )
-    parts = split(len(measured), len(dataset.clips) - len(measured), run.params.splits)
+    measured, columns = run.responses("train").means(row.track, settings.blocks(row.track))
+    parts = split(*run.n_clips(), run.params.splits)
     target = run.paths.fits(row.name)
     clips: dict[str, Indices] = {}
     diagnostics: dict[str, dict] = {}

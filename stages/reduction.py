@@ -13,8 +13,7 @@ def main(run: Run) -> None:
     source, target = run.paths.features(network), run.paths.reduction(network)
     sidecar = io.read_json(source / "features.json")
     layers = [layer["name"] for layer in sidecar["layers"]]
-    clips = io.read_json(run.paths.validation / "clips.json")
-    parts = split(clips["n_train_clips"], clips["n_clips"] - clips["n_train_clips"], run.params.splits)
+    parts = split(*run.n_clips(), run.params.splits)
     wanted = [(layer, part) for part in partitions(parts, run.params.splits) for layer in layers]
     tasks = (
         delayed(principal_components)(

@@ -6,7 +6,7 @@ from joblib import delayed
 
 from _cli import Run, stage
 from cinevox import io, metrics, parallel, predictions, scores
-from cinevox.datasets import measured, open_dataset
+from cinevox.converted import measured
 from cinevox.splits import generator
 
 
@@ -16,8 +16,9 @@ def main(run: Run) -> None:
     track, arrays, replicates = index.provenance["track"], {}, {}
     tables: dict[str, list[pd.DataFrame]] = {"subjects": [], "rois": []}
     ceilings = run.ceilings(track)
+    recorded = run.responses("train"), run.responses("test")
     clips = {name: rows for name, rows in index.clips.items() if name != "test" or name in ceilings}
-    for name, responses in measured(open_dataset(run.params.dataset), track, index.columns, clips):
+    for name, responses in measured(*recorded, track, index.columns, clips):
         ceiling = ceilings["test" if name == "test" else "validation"]
         drawn = 0 if name.startswith("inner") else settings.n_bootstraps  # inner folds choose and are not reported
         resamples = metrics.resampled_clips(len(clips[name]), drawn, generator(settings.seed, name))
@@ -45,4 +46,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "ceiling", "scores", instances=lambda params: params.experiments.rows)
+    stage(main, "ceiling", "scores", instances=lambda params: params.experiments.rows)

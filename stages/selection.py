@@ -4,13 +4,13 @@ import pandas as pd
 
 from _cli import Run, stage
 from cinevox import io, plugins, predictions, selection
-from cinevox.datasets import measured, open_dataset
+from cinevox.converted import measured
 
 
 def main(run: Run) -> None:
     source, target = run.paths.scores(run.instance), run.paths.selection(run.instance)
     index, folder = predictions.read_index(source), run.paths.predictions(run.instance)
-    track, dataset = index.provenance["track"], open_dataset(run.params.dataset)
+    track, recorded = index.provenance["track"], (run.responses("train"), run.responses("test"))
     candidates = selection.Candidates(
         index,
         pd.read_csv(source / "subjects.csv"),
@@ -22,7 +22,7 @@ def main(run: Run) -> None:
         run.params.selection.policy,
         run.params.selection.per,
         plugins.load("cinevox.networks", index.provenance["network"]).layer_per_roi,
-        lambda splits, columns: dict(measured(dataset, track, columns, {name: index.clips[name] for name in splits})),
+        lambda splits, columns: dict(measured(*recorded, track, columns, {name: index.clips[name] for name in splits})),
         lambda split, space: predictions.read(folder, index, space, split),
         run.ceilings(track),
         run.params.scores,
@@ -33,4 +33,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "ceiling", "scores", "selection", instances=lambda params: params.experiments.rows)
+    stage(main, "ceiling", "scores", "selection", instances=lambda params: params.experiments.rows)

@@ -4,34 +4,32 @@ import numpy as np
 
 from _cli import Run, stage
 from cinevox import io, plugins, predictions, spaces
-from cinevox.datasets import Dataset, open_dataset
 from cinevox.params import Track
-from cinevox.responses import side_by_side
 from cinevox.submission import archive, faults, refit, sidecar
 
 
 def main(run: Run) -> None:
     track: Track = next(track for track in run.params.submission.rows if track == run.instance)
-    settings, path, dataset = run.params.submission, run.paths.submission(track), open_dataset(run.params.dataset)
+    settings, path, (n_train, n_test) = run.params.submission, run.paths.submission(track), run.n_clips()
     row = settings.rows[track]
     index, selected = predictions.read_index(run.paths.scores(row)), run.paths.selection(row)
-    wanted = faults.Expected(track, len(dataset.clips) - dataset.n_train_clips, index.columns)
+    wanted = faults.Expected(track, n_test, index.columns)
     if sidecar.is_refitted(index):
-        predicted = _refitted(run, row, index, dataset)
+        predicted = _refitted(run, row, index)
     else:
         predicted = np.array(predictions.read(run.paths.predictions(row), index, index.spaces[0], "test"))
     filled = refit.fill_constant(predicted, index.columns) if settings.constant == "roi_mean" else {}
     content = archive.content(predicted, index.columns)
     faults.refuse(f"{row}, refitted", faults.content_faults(content, wanted), wanted)
     in_silico = run.params.dataset.name in run.params.simulation.datasets
-    about = sidecar.describe(row, index, io.read_json(selected / "selection.json"), dataset.n_train_clips, in_silico)
+    about = sidecar.describe(row, index, io.read_json(selected / "selection.json"), n_train, in_silico)
     about |= {"constant_filled": filled, "sha256": archive.pack(path, track, content)}
     io.write_json(path.with_suffix(".json"), about)
     for reason in about["not_for_the_challenge"]:
         run.log.warning("%s: not for the challenge: %s", run.log.name, reason)
 
 
-def _refitted(run: Run, row: str, index: predictions.Index, dataset: Dataset) -> np.ndarray:
+def _refitted(run: Run, row: str, index: predictions.Index) -> np.ndarray:
     made, folder = index.provenance, run.paths.features(index.provenance["network"])
     layers = [layer["name"] for layer in io.read_json(folder / "features.json")["layers"]]
     blocks = [(block.subject, block.roi) for block in index.columns.blocks]
@@ -39,7 +37,7 @@ def _refitted(run: Run, row: str, index: predictions.Index, dataset: Dataset) ->
         spaces.candidates(made["features"], layers),
         io.read_arrays(run.paths.selection(row) / "voxels.npz")["space"],
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
-        *side_by_side(dataset.responses("train", made["track"], *block) for block in blocks),
+        *run.responses("train").means(made["track"], blocks),
         run.params.reduction, run.params.splits.n_folds, plugins.load("cinevox.regressors", made["regressor"]),
         run.params.regressors[made["regressor"]], run.params.fits.batch_voxels, run.progress,
     )  # fmt: skip

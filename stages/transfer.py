@@ -6,24 +6,21 @@ import numpy as np
 
 from _cli import Run, stage
 from cinevox import io, metrics, predictions, transfer
-from cinevox.datasets import open_dataset
-from cinevox.responses import side_by_side
 from cinevox.splits import split
 
 
 def main(run: Run) -> None:
     row, settings = run.params.experiments.roiwise[run.instance], run.params.transfer
-    base, dataset = run.params.bases[row.base], open_dataset(run.params.dataset)
+    base, responses = run.params.bases[row.base], run.responses("train")
     folder, target = run.paths.base(row.base), run.paths.transfer(row.name)
     sidecar = io.read_json(folder / "base.json")
-    activations = io.read_array(folder / f"{sidecar['layer']}.npy", (len(dataset.clips), base.n_frames, None))
-    blocks = [(subject, roi) for subject in run.params.dataset.subjects
-              for roi in run.params.dataset.track_rois(row.track)]  # fmt: skip
-    measured, columns = side_by_side(dataset.responses("train", row.track, *block) for block in blocks)
-    parts = split(len(measured), len(dataset.clips) - len(measured), run.params.splits)
+    activations = io.read_array(folder / f"{sidecar['layer']}.npy", (sum(run.n_clips()), base.n_frames, None))
+    blocks = run.params.dataset.blocks(row.track)
+    measured, columns = responses.means(row.track, blocks)
+    parts = split(*run.n_clips(), run.params.splits)
     head, reliability = run.params.heads[row.regressor], None
     if settings.voxel_weights == "reliability":
-        trials = (dataset.responses("train", row.track, *block).values[parts.train] for block in blocks)
+        trials = (responses.trials(row.track, *block).values[parts.train] for block in blocks)
         reliability = np.concatenate([metrics.split_half_reliability(values) for values in trials])
     problem = transfer.prepare(
         row.name, base, run.params.networks[base.network], sidecar, activations, parts, head, settings

@@ -14,7 +14,7 @@ def test_validation_uses_training_repetitions_and_test_its_own(rng):
     def read(subject, roi):
         return Responses(train[subject], subject, roi), Responses(test[subject], subject, roi)
 
-    found = reliability(read, list(train), ["V1"])
+    found = reliability(read, [(subject, "V1") for subject in train])
     assert [(block.subject, block.n_voxels) for block in found.columns.blocks] == [("sub01", 2), ("sub02", 2)]
     assert found.n_repetitions == {"validation": 3, "test": 10}
     for name, values in (("validation", train), ("test", test)):
@@ -23,5 +23,5 @@ def test_validation_uses_training_repetitions_and_test_its_own(rng):
 
 
 def test_without_test_responses_there_is_no_test_ceiling(rng):
-    found = reliability(lambda s, r: (Responses(rng.standard_normal((9, 3, 1)), s, r), None), ["sub01"], ["V1"])
+    found = reliability(lambda s, r: (Responses(rng.standard_normal((9, 3, 1)), s, r), None), [("sub01", "V1")])
     assert list(found.by_split) == ["validation"]

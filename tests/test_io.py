@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -395,3 +396,74 @@ def test_rows_of_an_array_are_overwritten_in_place(tmp_path, rng):
     for start, rows in ((5, new), (0, new.astype(np.float32)), (0, new[:, 0])):
         with pytest.raises(ValueError, match=r"a\.npy: float.* from row . on, expected float16 \(7, 2, 3\)"):
             io.write_rows(path, start, rows)
+
+
+# Large arrays in pickles, and arrays written as they come
+
+LARGE = RNG.normal(size=(1000, 3, 400))  # 9.6 MB
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("protocol", ["python2", *range(6)])
+def test_mapped_arrays_are_the_same_and_take_no_memory(tmp_path, protocol, order):
+    path, content = tmp_path / "a.pkl", {"train": np.asarray(LARGE, order=order), "mask": CONTENT["mask"]}
+    if protocol == "python2":
+        io.write_pickle(path, content)
+    else:
+        path.write_bytes(pickle.dumps(content, protocol))
+    tracemalloc.start()
+    found = io.read_pickle(path, mapped=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert all(same(content[key], found[key]) for key in content)
+    if protocol != 0:
+        assert peak < (6 * 2**20 if protocol in (1, 2) else 2**17)  # where it is text, pieces of 1 MB
+        assert not found["train"].flags.writeable
+    io.forget(found["train"])  # and the pages come back
+    assert all(same(content[key], found[key]) for key in content)
+    assert names(tmp_path) == ["a.pkl"]
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_long_text_that_is_no_latin1_is_refused(tmp_path, mapped):
+    text = ("a" * (2**20 - 1) + "é€").encode()
+    for ending in (text, text[:-4], text[:-1]):
+        raw = b"\x80\x02c_codecs\nencode\nX" + struct.pack("<I", len(ending)) + ending + b"U\x06latin1\x86R."
+        (tmp_path / "a.pkl").write_bytes(raw)
+        if ending == text[:-4]:  # not long any more
+            continue
+        with pytest.raises(FileError, match=r"damaged near byte .* \(Unicode"):
+            io.read_pickle(tmp_path / "a.pkl", mapped=mapped)
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_long_text_on_its_way_to_an_array_is_no_content(tmp_path, mapped):
+    text = b"X" + struct.pack("<I", 2**20) + b"a" * 2**20
+    for raw, said in (
+        (b"\x80\x02c_codecs\nencode\n" + text + b"q\x010" + b"0h\x01.", "unfinished array"),
+        (b"\x80\x02}c_codecs\nencode\n" + text + b"q\x010" + b"0h\x01K\x01s.", "text or integer keys"),
+        (b"\x80\x02c_codecs\nencode\nq\x00" + text + b"q\x01U\x06latin1q\x020" + b"00(" + b"h\x00h\x01h\x02\x86R" * 2
+         + b"t.", "repeats the same data"),
+    ):  # fmt: skip
+        (tmp_path / "a.pkl").write_bytes(raw)
+        with pytest.raises(FileError, match=said):
+            io.read_pickle(tmp_path / "a.pkl", mapped=mapped)
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02" + text + b".")
+    assert io.read_pickle(tmp_path / "a.pkl", mapped=mapped) == "a" * 2**20
+
+
+def test_an_array_that_is_written_as_it_comes(tmp_path):
+    values = np.asarray(LARGE, dtype="<f4", order="F")
+    path = tmp_path / "new" / "a.npy"
+    with io.streamed(path, values.shape, values.dtype) as stream:
+        for start in range(0, 400, 150):
+            stream.write(values[:, :, start : start + 150].T.tobytes())
+        assert names(path.parent) == ["a.npy.part"]
+    found = io.read_array(path, values.shape)
+    assert same(found, values) and found.flags.f_contiguous
+    with (
+        pytest.raises(ValueError, match=r"b\.npy: 132 bytes written, expected 140"),
+        io.streamed(tmp_path / "b.npy", (3,), values.dtype) as stream,
+    ):
+        stream.write(b"1234")
+    assert not list(tmp_path.glob("b.npy*"))

@@ -61,6 +61,8 @@ def paths(tmp_path_factory):
     io.write_json(source / "features.json", {"layers": [{"name": n} for n in LAYERS], "weights": {"policy": "random"}})
     io.write_json(found.validation / "clips.json", {"n_clips": N_TRAIN + N_TEST, "n_train_clips": N_TRAIN})
     for stage, instance in (
+        ("conversion", "train"),
+        ("conversion", "test"),
         ("reduction", NETWORK),
         ("ceiling", "mini"),
         ("fits", ROW),

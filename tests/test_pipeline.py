@@ -19,7 +19,7 @@ from conftest import ROOT
 # Modules whose change cannot change a number: they carry things, name things, or check things.
 PLUMBING = {
     "__init__", "errors", "io", "parallel", "params", "paths", "pickles", "plugins", "predictions", "responses",
-    "cluster", "datasets", "networks", "regressors",
+    "cluster", "converted", "datasets", "networks", "regressors",
 }  # fmt: skip
 SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 STAGES = sorted(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])  # scores, scores-roiwise, ...
@@ -146,6 +146,7 @@ def test_outputs_lie_where_paths_says():
     expected = {
         "simulation": [paths.simulation("KEY")],
         "validation": [paths.validation / name for name in ("clips.json", "summary.json", "data_docs")],
+        "conversion": [paths.conversion("KEY")],
         "frames": [paths.frames("KEY")],
         "features": [paths.features("KEY")],
         "reduction": [paths.reduction("KEY")],
@@ -169,13 +170,26 @@ def test_outputs_lie_where_paths_says():
 def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
     made = {re.sub(r"\$\{.*?\}", "KEY", out) for other in flow() for out in outputs(other)}
     for path in names(body(stage)["deps"]):
-        plain = re.sub(r"(\$\{.*?\}-?)+", "KEY", path)
+        plain = re.sub(r"(\$\{.*?\}-?)+", "KEY", path).replace("data/conversion/train", "data/conversion/KEY")
+        plain = plain.replace("data/conversion/test", "data/conversion/KEY")
         if plain.startswith("KEY") or plain in ("metrics", "data/scores", "data/selection", "data/ceiling"):
             continue  # the data set's own folder, or a folder that several instances share
         if plain.startswith("data/"):
             assert plain in made, f"{stage} depends on {path}, which no stage makes"
         elif "KEY" not in plain:
             assert (ROOT / plain).exists(), f"{stage} depends on {path}, which is not there"
+
+
+def test_test_responses_are_read_where_scores_are_made_and_nowhere_else():
+    """The ceiling is half of a normalized score. The data set itself is read by what looks at it first."""
+    readers = {stage for stage in STAGES if "data/conversion/test" in names(body(stage)["deps"])}
+    assert readers == {"ceiling", "scores", "scores-roiwise", "selection", "selection-roiwise"}
+    whole = {stage for stage in STAGES if "${dataset.folder}" in names(body(stage)["deps"])}
+    assert whole == {"validation"}
+    folder = "${dataset.folder}"
+    assert flow()["conversion"]["foreach"] == {"train": f"{folder}/${{dataset.responses}}", "test": folder}
+    opens = {path.stem for path in (ROOT / "stages").glob("[a-z]*.py") if "open_dataset" in path.read_text()}
+    assert opens == {"validation", "conversion", "frames"}
 
 
 @pytest.mark.parametrize("stage", SCRIPTS)

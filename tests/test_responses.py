@@ -11,7 +11,7 @@ def test_blocks_stand_side_by_side(rng):
     parts = [
         Responses(rng.standard_normal((5, 3, n)).astype(np.float32), "sub01", roi) for roi, n in (("V1", 2), ("V2", 3))
     ]
-    matrix, columns = side_by_side(parts)
+    matrix, columns = side_by_side((part.subject, part.roi, part.mean()) for part in parts)
     assert columns.slices == (slice(0, 2), slice(2, 5))
     assert (columns.n_voxels, columns.rois, columns.subjects) == (5, ("V1", "V2"), ("sub01",))
     np.testing.assert_allclose(matrix[:, 2:], parts[1].values.mean(axis=1), atol=1e-6)
@@ -22,7 +22,7 @@ def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"sub01 V1: responses of shape \(5, 2\), expected \(n_stimuli, n_rep"):
         Responses(np.zeros((5, 2)), "sub01", "V1")
     with pytest.raises(ValueError, match="sub01 V1 5, sub02 V1 6"):
-        side_by_side([Responses(np.zeros((n, 2, 1)), s, "V1") for s, n in (("sub01", 5), ("sub02", 6))])
+        side_by_side([(s, "V1", np.zeros((n, 1), np.float32)) for s, n in (("sub01", 5), ("sub02", 6))])
 
 
 def test_predictions_come_back_as_they_were_written(tmp_path, rng):

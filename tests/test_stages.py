@@ -240,7 +240,7 @@ def test_the_reported_score_of_a_row_refits_nothing(repository):
         ("ceiling", "min_reliability", 0.2, {f"scores@{row}" for row in ROWS}, f"fits@{ROWS[0]}"),
         ("simulation", "seed", 5, {"simulation@insilico"}, "features@efficientnet_lite0"),
         ("features", "over_frames", "max", {"features@efficientnet_lite0"}, "frames@2"),
-        ("dataset", "subjects", ["sub01"], {"validation", f"fits@{ROWS[0]}"}, "frames@2"),
+        ("dataset", "subjects", ["sub01"], {"validation", "conversion@train", f"fits@{ROWS[0]}"}, "frames@2"),
     ],
 )
 def test_a_changed_parameter_reaches_what_reads_it(repository, section, key, value, first, untouched):
@@ -252,6 +252,42 @@ def test_a_changed_parameter_reaches_what_reads_it(repository, section, key, val
     repository.write(small_params())
     assert first <= would
     assert untouched not in would
+
+
+@pytest.mark.parametrize(
+    ("file", "noticed"),
+    [
+        ("participants_data_v2021/mini_track/sub01/V1.pkl", {"validation", "conversion@train", "conversion@test"}),
+        ("test_responses/mini_track/sub01/V1.pkl", {"validation", "conversion@test"}),
+    ],
+)
+def test_a_changed_response_file_is_converted_again(repository, file, noticed):
+    """As with real data: a folder that no stage makes."""
+    document, path = small_params(), repository.folder / "data/insilico" / file
+    document["simulation"]["datasets"] = []
+    repository.write(document)
+    whole = path.read_bytes()
+    assert not repository.would_run() & {"validation", "conversion@train", "conversion@test"}
+    path.chmod(0o644)
+    path.unlink()
+    path.write_bytes(whole[:-4] + b"0000")
+    try:
+        would = repository.would_run()
+    finally:
+        path.unlink()
+        path.write_bytes(whole)
+        repository.write(small_params())
+    assert noticed <= would and ("conversion@train" in would) == ("conversion@train" in noticed)
+    assert repository.would_run() == set()
+
+
+def test_test_responses_reach_no_stage_before_the_scores(repository):
+    """By what DVC noted: neither fits nor transfer networks nor the submission's refit depend on them."""
+    stages = yaml.safe_load((repository.folder / "dvc.lock").read_text())["stages"]
+    readers = {name for name in stages if "data/conversion/test" in repository.lock(name)}
+    assert {name.split("@")[0].partition("-")[0] for name in readers} == {"ceiling", "scores", "selection"}
+    whole = {name for name in stages if "data/insilico" in repository.lock(name)}
+    assert whole == {"validation", "conversion@test"}
 
 
 def test_other_training_clips_reach_the_reduction(repository):

@@ -30,13 +30,13 @@ class Reliability:
     n_repetitions: dict[str, int]
 
 
-def reliability(read: Read, subjects: Sequence[str], rois: Sequence[str]) -> Reliability:
+def reliability(read: Read, blocks: Sequence[tuple[str, str]]) -> Reliability:
     """Split-half reliability of every subject's ROIs, worker by worker.
 
+    blocks: subject, ROI
     read: (subject, roi) -> training responses, and test responses or None
     """
-    wanted = [(subject, roi) for subject in subjects for roi in rois]
-    parts = joblib.Parallel()(joblib.delayed(_of_block)(read, subject, roi) for subject, roi in wanted)
+    parts = joblib.Parallel()(joblib.delayed(_of_block)(read, subject, roi) for subject, roi in blocks)
     columns = Columns(tuple(block for block, _, _ in parts))
     splits = [name for name in ("validation", "test") if all(name in found for _, found, _ in parts)]
     return Reliability(

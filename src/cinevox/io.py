@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import mmap
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -75,6 +77,24 @@ def write_array(path: Path, array: ArrayLike) -> None:
         np.save(stream, np.asarray(array), allow_pickle=False)
 
 
+@contextmanager
+def streamed(path: Path, shape: Sequence[int], dtype: np.dtype) -> Iterator[BinaryIO]:
+    """A .npy file in Fortran order (the last axis slowest) whose values the caller writes, in that order.
+
+    Raises
+    ------
+    ValueError
+        More or fewer were written.
+    """
+    with _whole(path) as stream:
+        header = {"descr": dtype.str, "fortran_order": True, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        needed = stream.tell() + math.prod(shape) * dtype.itemsize
+        yield stream
+        if stream.tell() != needed:
+            raise ValueError(f"{path}: {stream.tell()} bytes written, expected {needed}")
+
+
 def write_rows(path: Path, start: int, rows: NDArray[Any]) -> None:
     """Overwrite rows of a .npy file from `start` on, and wait until they are on the disk.
 
@@ -112,6 +132,21 @@ def read_array(path: Path, shape: Sequence[int | None] | None = None, axes: str 
         wanted = tuple("any" if size is None else size for size in shape)
         raise FileError(f"{path}: shape {array.shape}, expected {wanted} ({axes or 'axes'}); run `dvc repro`")
     return array
+
+
+def forget(array: NDArray[Any]) -> None:
+    """Give back the memory that the pages of a read-only memory map take; they are read again when needed."""
+    below: Any = array
+    while below is not None and not isinstance(below, mmap.mmap):
+        below = below.obj if isinstance(below, memoryview) else getattr(below, "base", None)
+    if below is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        below.madvise(mmap.MADV_DONTNEED)
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_arrays(path: Path, **arrays: ArrayLike) -> None:

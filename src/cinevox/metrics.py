@@ -78,7 +78,8 @@ def split_half_reliability(values: Floats) -> NDArray[np.float64]:
     share = halves[0].mean()
     reliability = np.empty(n_voxels)
     for part in _batches(n_voxels):
-        trials = np.moveaxis(values[:, :, part], 2, 0).astype(np.float64)  # (voxels, stimuli, repetitions)
+        # (voxels, stimuli, repetitions); one order in memory whatever it was, so the same bits
+        trials = np.moveaxis(values[:, :, part].astype(np.float64, order="C"), 2, 0)
         trials -= trials.mean(axis=1, keepdims=True)
         covariance = np.matmul(trials.transpose(0, 2, 1), trials)
         between = np.einsum("sr,vrq,sq->vs", first, covariance, second, optimize=True)

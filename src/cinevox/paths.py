@@ -35,6 +35,9 @@ class Paths:
     def validation(self) -> Path:
         return self.data / "validation"
 
+    def conversion(self, part: str) -> Path:
+        return self.data / "conversion" / part
+
     def frames(self, count: int) -> Path:
         return self.data / "frames" / str(count)
 

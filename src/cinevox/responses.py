@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, groupby
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Part = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -87,19 +90,22 @@ class Columns:
         return cls(tuple(Block(**block) for block in content))
 
 
-def side_by_side(parts: Iterable[Responses]) -> tuple[NDArray[np.float32], Columns]:
+def side_by_side(means: Iterable[tuple[str, str, NDArray[np.float32]]]) -> tuple[NDArray[np.float32], Columns]:
     """Mean responses of many blocks as one matrix (n_stimuli, n_voxels), and whose column is whose.
 
-    One block's single trials are in memory at a time where `parts` reads them as they are asked for.
+    means: subject, ROI, (n_stimuli, n_voxels)
 
     Raises
     ------
     ValueError
-        The parts have different numbers of stimuli.
+        They have different numbers of stimuli.
     """
-    means = [(part.subject, part.roi, part.mean()) for part in parts]
-    if len({len(mean) for _, _, mean in means}) > 1:
-        listed = ", ".join(f"{subject} {roi} {len(mean)}" for subject, roi, mean in means)
+    parts = list(means)
+    if len({len(mean) for _, _, mean in parts}) > 1:
+        listed = ", ".join(f"{subject} {roi} {len(mean)}" for subject, roi, mean in parts)
         raise ValueError(f"responses to different numbers of stimuli: {listed}")
-    columns = Columns(tuple(Block(subject, roi, mean.shape[1]) for subject, roi, mean in means))
-    return np.concatenate([mean for _, _, mean in means], axis=1), columns
+    columns = Columns(tuple(Block(subject, roi, mean.shape[1]) for subject, roi, mean in parts))
+    matrix = np.empty((len(parts[0][2]), columns.n_voxels), dtype=np.float32)
+    for (_, _, mean), where in zip(parts, columns.slices):
+        matrix[:, where] = mean
+    return matrix, columns

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cinevox import params as settings
 from cinevox import plugins
 from cinevox.params import Track
-from cinevox.responses import Columns, Responses, side_by_side
-
-Part = Literal["train", "test"]
+from cinevox.responses import Part as Part
+from cinevox.responses import Responses
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,10 @@ class Dataset(Protocol):
         ...
 
     def arrays(self, part: Part, track: Track, subject: str, roi: str) -> Mapping[str, NDArray]:
-        """The arrays of that file as they are stored.
+        """The arrays of that file as they are stored, read-only; larger ones over the file, taking no memory.
 
         train or test, as `part` says: any type of number, (n_stimuli, n_repetitions, n_voxels)
-        voxel_mask: with the whole brain, where its columns lie
+        voxel_mask: with the training responses of the whole brain, 1 where its columns lie, in C order
 
         Raises
         ------
@@ -77,10 +75,6 @@ class Dataset(Protocol):
         FileError
             The file is missing, or is not what this data set writes.
         """
-        ...
-
-    def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:
-        """Volume: where the whole-brain columns lie, in C order; None without the full track."""
         ...
 
     @property
@@ -118,25 +112,3 @@ def open_dataset(wanted: settings.Dataset) -> Dataset:
     """
     dataset: Dataset = plugins.load("cinevox.datasets", wanted.name).open(wanted)
     return dataset
-
-
-def measured(
-    dataset: Dataset, track: Track, columns: Columns, clips: Mapping[str, NDArray[np.intp]]
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Mean responses of these blocks to the clips of each split, (n_clips, n_voxels); a file is read once.
-
-    clips: split -> positions among all clips; `test` is read from the test responses, the others from training
-
-    Raises
-    ------
-    FileError
-        A file is missing, or is not what this data set writes.
-    """
-    parts: tuple[Part, ...] = ("train", "test")
-    for part in parts:
-        names = [name for name in clips if (name == "test") == (part == "test")]
-        if names:
-            blocks = (dataset.responses(part, track, block.subject, block.roi) for block in columns.blocks)
-            responses, _ = side_by_side(blocks)
-            first = 0 if part == "train" else dataset.n_train_clips
-            yield from ((name, responses[clips[name] - first]) for name in names)

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from cinevox import io
 from cinevox import params as settings
-from cinevox.datasets import DatasetSpec, Grid, Part
+from cinevox.datasets import DatasetSpec, Grid
 from cinevox.errors import FileError
-from cinevox.params import WHOLE_BRAIN, Track
-from cinevox.responses import Responses
+from cinevox.params import Track
+from cinevox.responses import Part, Responses
 
 TRACK_FOLDERS: dict[Track, str] = {"mini": "mini_track", "full": "full_track"}
 TEST_FOLDER = "test_responses"
@@ -91,16 +91,6 @@ class Algonauts2021:
     def has_test_responses(self, track: Track) -> bool:
         return self._track_folder("test", track).is_dir()
 
-    def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:
-        if not self.file("train", "full", subject, WHOLE_BRAIN).is_file():
-            return None
-        arrays = self.arrays("train", "full", subject, WHOLE_BRAIN)
-        if MASK not in arrays:
-            path = self.file("train", "full", subject, WHOLE_BRAIN)
-            raise FileError(f"{path}: no {MASK} in it, which says where the voxels lie; {self.cure}")
-        mask: NDArray[np.bool_] = arrays[MASK] == 1
-        return mask
-
     def _track_folder(self, part: Part, track: Track) -> Path:
         return self.folder / (TEST_FOLDER if part == "test" else self.responses_folder) / TRACK_FOLDERS[track]
 
@@ -114,7 +104,7 @@ class Algonauts2021:
         return f"in {folder.name} there is {', '.join(_folders(folder)) or 'nothing'}"
 
     def _checked(self, path: Path, part: Part) -> dict[str, NDArray]:
-        content = io.read_pickle(path)
+        content = io.read_pickle(path, mapped=True)
         if not isinstance(content, dict):
             raise FileError(f"{path}: holds a {type(content).__name__}; expected a dict with {part!r}; {self.cure}")
         if part not in content:

@@ -36,6 +36,10 @@ class Dataset(Section):
     def track_rois(self, track: Track) -> tuple[str, ...]:
         return tuple(self.rois) if track == "mini" else (WHOLE_BRAIN,)
 
+    def blocks(self, track: Track) -> list[tuple[str, str]]:
+        """Every subject and ROI of a track."""
+        return [(subject, roi) for subject in self.subjects for roi in self.track_rois(track)]
+
 
 class Simulation(Section):
     datasets: list[str]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from cinevox.pickles.buffers import LARGE, Latin1, latin1_of, mapped
 from cinevox.pickles.images import Opaque, Record, inside_record, record_of
 from cinevox.pickles.values import Refused, Unfinished, _Symbol, array_of, decoded, dtype_of, parsed, symbol_of
 
@@ -30,8 +32,8 @@ _TUPLES = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
 class Reader:
     """One pass over one file: a stack, the marks in it, and the memo."""
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
-        self.stream, self.size = stream, size
+    def __init__(self, stream: BinaryIO, size: int, mapped: bool = False) -> None:
+        self.stream, self.size, self.mapped = stream, size, mapped
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -55,7 +57,7 @@ class Reader:
         pending, seen = list(self.stack), set()
         while pending:
             item = pending.pop()
-            if isinstance(item, _Symbol | Unfinished):
+            if isinstance(item, _Symbol | Unfinished | Latin1):
                 raise Refused("it holds a function or an unfinished array")
             if isinstance(item, Opaque):
                 raise Refused(f"it holds a {item.what} that is no part of an image")
@@ -64,7 +66,8 @@ class Reader:
                 pending.extend(item.values() if isinstance(item, dict) else item)
         return self.stack[0]
 
-    def take(self, count: int) -> bytearray:
+    def expect(self, count: int) -> int:
+        """Where the next so many bytes begin, after it is seen that they are there."""
         here = self.stream.tell()
         if not 0 <= count <= self.size - here:
             raise Refused(
@@ -72,10 +75,30 @@ class Reader:
                 if self.size
                 else "it is empty"
             )
+        return here
+
+    def take(self, count: int) -> bytearray:
+        self.expect(count)
         buffer = bytearray(count)
         if self.stream.readinto(buffer) != count:  # type: ignore[attr-defined]
             raise Refused("it changed while it was read")
         return buffer
+
+    def payload(self, count: int, kind: str) -> Any:
+        """Text, an integer, or bytes: array data, if they are many."""
+        if count >= LARGE and kind == "text" and self.stack and self.stack[-1] == _Symbol("encode"):
+            self.expect(count)
+            pieces = (self.take(min(LARGE, count - start)) for start in range(0, count, LARGE))
+            return latin1_of(pieces, to_file=self.mapped)
+        if count >= LARGE and kind in ("bytes", "python2") and self.mapped:
+            start = self.expect(count)
+            self.stream.seek(count, 1)
+            return self.whole[start : start + count]
+        return decoded(self.take(count), kind)
+
+    @cached_property
+    def whole(self) -> memoryview:
+        return mapped(self.stream)
 
     def number(self, code: str) -> Any:
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
@@ -104,7 +127,7 @@ class Reader:
             push(self.number(_NUMBERS[opcode]))
         elif opcode in _PAYLOADS:
             length, kind = _PAYLOADS[opcode]
-            push(decoded(self.take(self.number(length)), kind))
+            push(self.payload(self.number(length), kind))
         elif opcode in _LINES:
             push(parsed(self.line(), opcode))
         elif opcode in _EMPTIES:
@@ -209,11 +232,11 @@ class Reader:
                 if order == "K" and axes and axes[0] is not None:
                     return array_of(shape, dtype, data).transpose(axes[0])
                 return array_of(shape, dtype, data, "F" if order == "F" else "C")
-            case "encode", (str(text), "latin1" | "latin-1"):
+            case "encode", (str() | Latin1() as text, "latin1" | "latin-1"):
                 self.encodable -= len(text)
                 if self.encodable < 0:
                     raise Refused("it repeats the same data over and over")
-                return bytearray(text.encode("latin1"))
+                return text.data if isinstance(text, Latin1) else bytearray(text.encode("latin1"))
             case ("bytes", ()) | ("dict", ()):
                 return {} if function.name == "dict" else b""
         raise Refused(f"it calls {function.name} with unusual arguments")

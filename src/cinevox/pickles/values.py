@@ -103,9 +103,9 @@ def array_of(shape: tuple[Any, ...], dtype: np.dtype, data: Any, order: Any = "C
     """The array over the bytes read, after its shape is seen to fit them."""
     if isinstance(data, str):
         data = data.encode("latin1")
-    if not isinstance(data, bytes | bytearray) or any(type(size) is not int or size < 0 for size in shape):
+    if not isinstance(data, bytes | bytearray | memoryview) or any(type(size) is not int or size < 0 for size in shape):
         raise Refused("it holds an array without a shape or without data")
     needed = math.prod(shape) * dtype.itemsize
     if needed != len(data) or len(shape) > 32:
         raise Refused(f"an array of shape {shape[:32]} needs {needed} bytes, and there are {len(data)}")
-    return np.ndarray(shape, dtype, data if isinstance(data, bytearray) else bytearray(data), order=order)
+    return np.ndarray(shape, dtype, bytearray(data) if isinstance(data, bytes) else data, order=order)

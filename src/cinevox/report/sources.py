@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox import identity, io, plugins, results, truth
+from cinevox import converted, identity, io, plugins, results, truth
 from cinevox.datasets import open_dataset
 from cinevox.metrics import noise_ceiling
 from cinevox.params import Row, Section, Track, load
@@ -108,7 +108,7 @@ def read(paths: Paths, params: Any) -> Sources:
         paper_rows=_paper_rows(paths, params),
         ceilings=ceilings,
         truth={track: _truth(params, ceilings[track]) for track in tracks} if in_silico else {},
-        anatomy=_anatomy(params) if "full" in tracks else None,
+        anatomy=_anatomy(paths, params) if "full" in tracks else None,
         validation=io.read_json(summary) if summary.is_file() else None,
         commit=identity.commit(paths.root),
         params_hash=identity.digest({name: _dump(getattr(params, name)) for name in SECTIONS}),
@@ -142,12 +142,12 @@ def _truth(params: Any, ceiling: Ceiling) -> Truth:
     return Truth(np.concatenate([part.generators for part in parts]), {s: known[s] for s in ceiling.reliability})
 
 
-def _anatomy(params: Any) -> Anatomy | None:
-    dataset = open_dataset(params.dataset)
-    grid = dataset.grid
+def _anatomy(paths: Paths, params: Any) -> Anatomy | None:
+    grid = open_dataset(params.dataset).grid
     if grid is None:
         return None
-    masks = {subject: dataset.voxel_mask(subject) for subject in params.dataset.subjects}
+    responses = converted.read(paths.conversion("train"))
+    masks = {subject: responses.voxel_mask(subject) for subject in params.dataset.subjects}
     known = {subject: mask for subject, mask in masks.items() if mask is not None}
     return Anatomy(known, np.array(grid.affine)) if known.keys() == masks.keys() else None
 

@@ -1,0 +1,180 @@
+"""Conversion: the responses' files, once, into float32 arrays that are read by the voxel; see `cinevox.converted`.
+
+Values pass through in blocks of voxels: however large a file is, its conversion takes the memory of some blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from cinevox import io
+from cinevox import params as settings
+from cinevox.converted import MANIFEST, MASK, MEAN, TRIALS
+from cinevox.datasets import Dataset
+from cinevox.errors import InputError
+from cinevox.params import Track
+from cinevox.responses import Part, Responses
+
+Progress = Callable[[Iterable, int, str], Iterable]
+Key = tuple[Track, str, str]
+
+BLOCK = 2**26  # bytes of single trials in memory at a time, in float32; the work takes about four times that
+FLOAT32 = np.dtype("<f4")
+
+
+def convert(
+    dataset: Dataset,
+    wanted: settings.Dataset,
+    part: Part,
+    folder: Path,
+    unfinished: Path,
+    progress: Progress = lambda items, _total, _label: items,
+) -> None:
+    """Write the responses that `wanted` asks for, of one part of the data set, into `folder`, whole or not at all.
+
+    Work in progress lies under `unfinished`; after a kill the same call goes on with the files that are not done,
+    or have changed. Without test responses the manifest of that part is empty. Numbers are rounded to the nearest
+    float32, and the mean over repetitions is of those.
+
+    progress: passes tasks through, given their number and a label
+
+    Raises
+    ------
+    InputError
+        Responses are not finite, or not in float32: every file with such, and how many. What was finished stays.
+    FileError
+        A file is missing, or is not what this data set writes.
+    """
+    keys: list[Key] = [
+        (track, *block)
+        for track in wanted.tracks
+        if part == "train" or dataset.has_test_responses(track)
+        for block in wanted.blocks(track)
+    ]
+    asked = hashlib.sha256(json.dumps([wanted.folder.as_posix(), part, keys]).encode()).hexdigest()[:16]
+    partial = unfinished / f"{part}-{asked}"
+    tasks = (delayed(_convert)(dataset, part, key, wanted.folder, partial) for key in keys)
+    entries = list(progress(Parallel(return_as="generator")(tasks), len(keys), f"{part} responses"))
+    faults = [entry for entry in entries if isinstance(entry, str)]
+    if faults:
+        raise InputError(
+            f"{wanted.folder}: {len(faults)} of {len(keys)} {part} response files cannot be float32\n"
+            + "\n".join(f"  {fault}" for fault in faults)
+            + "\n  Expected finite numbers between -3.4e38 and 3.4e38: fetch or correct the files, or leave them out "
+            "(dataset.subjects, dataset.rois)"
+        )
+    io.write_json(partial / "arrays" / MANIFEST, {"part": part, "dataset": wanted.name, "responses": entries})
+    if folder.exists():
+        shutil.rmtree(folder)
+    io.folder(folder.parent)
+    shutil.move(partial / "arrays", folder)
+    for leftover in unfinished.glob(f"{part}-*"):
+        shutil.rmtree(leftover)
+
+
+def _convert(dataset: Dataset, part: Part, key: Key, root: Path, partial: Path) -> dict[str, Any] | str:
+    """One file's entry of the manifest, taken from work left behind where that is of the same file; or its fault."""
+    track, subject, roi = key
+    path, arrays = dataset.file(part, *key), partial / "arrays"
+    source: dict[str, Any] = {
+        "file": path.relative_to(root).as_posix(),
+        "sha256": io.sha256(path) if path.is_file() else None,
+    }
+    done = partial / "done" / track / subject / f"{roi}.json"
+    if done.is_file():
+        entry: dict[str, Any] = io.read_json(done)
+        files = [arrays / array["file"] for array in entry["arrays"].values()]
+        if source["sha256"] and source.items() <= entry["source"].items() and all(file.is_file() for file in files):
+            return entry
+    stored = dataset.arrays(part, *key)
+    values = stored[part]
+    target = arrays / track / subject / roi
+    try:
+        write_responses(target, values, BLOCK)
+    except NotFloat32 as error:
+        return f"{source['file']}: {subject} {roi}: of {values.size:,} responses {error}"
+    names = [TRIALS, MEAN]
+    if MASK in stored:
+        io.write_array(target / f"{MASK}.npy", stored[MASK] == 1)
+        names.append(MASK)
+    source |= {"dtype": values.dtype.name, "order": _order(values), "shape": values.shape}
+    written = {name: _described(target / f"{name}.npy", arrays) for name in names}
+    entry = {"track": track, "subject": subject, "roi": roi, "source": source, "arrays": written}
+    io.write_json(done, entry)
+    return entry
+
+
+class NotFloat32(Exception):
+    """How many responses are not finite, or too large."""
+
+
+def write_responses(folder: Path, values: NDArray[Any], block: int) -> None:
+    """Write single trials and their mean over repetitions, each file whole or not at all.
+
+    values: numbers, (n_stimuli, n_repetitions, n_voxels), best memory-mapped; block: bytes
+
+    Raises
+    ------
+    NotFloat32
+        Some are not finite, or not when rounded; all are counted.
+    """
+    n_stimuli, n_repetitions, n_voxels = values.shape
+    step = max(1, block // max(1, FLOAT32.itemsize * n_stimuli * n_repetitions))
+    faults = {"NaN or infinite": 0, f"too large in {values.dtype}": 0}
+    with (
+        io.streamed(folder / f"{TRIALS}.npy", values.shape, FLOAT32) as trials,
+        io.streamed(folder / f"{MEAN}.npy", (n_stimuli, n_voxels), FLOAT32) as mean,
+    ):
+        for start in range(0, n_voxels, step):
+            rounded, counts = _rounded(values, slice(start, start + step), block)
+            for what, count in zip(faults, counts):
+                faults[what] += count
+            trials.write(np.ascontiguousarray(rounded.T).data)
+            with np.errstate(invalid="ignore", over="ignore"):
+                mean.write(np.ascontiguousarray(Responses(rounded, "", "").mean().T).data)
+        if any(faults.values()):
+            raise NotFloat32(" and ".join(f"{count:,} {what}" for what, count in faults.items() if count))
+
+
+def _rounded(values: NDArray[Any], voxels: slice, block: int) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """Some voxels in float32; how many values are not finite, and how many more are not when rounded.
+
+    A voxel's values are all over a file in C order: that is passed in pieces, or it would be in memory in the end.
+    """
+    n_stimuli, n_repetitions, _ = values.shape
+    step = max(1, block * n_stimuli // max(1, values.nbytes)) if values.flags.c_contiguous else n_stimuli
+    rounded = np.empty((n_stimuli, n_repetitions, len(range(values.shape[2])[voxels])), dtype=FLOAT32)
+    n_not_finite = n_bad = 0
+    for start in range(0, n_stimuli, step):
+        rows = slice(start, start + step)
+        with np.errstate(over="ignore"):
+            rounded[rows] = values[rows, :, voxels]
+        if bad := rounded[rows].size - np.count_nonzero(np.isfinite(rounded[rows])):
+            n_bad += int(bad)
+            n_not_finite += int(np.count_nonzero(~np.isfinite(values[rows, :, voxels])))
+        io.forget(values)
+    return rounded, (n_not_finite, n_bad - n_not_finite)
+
+
+def _described(path: Path, root: Path) -> dict[str, Any]:
+    array = io.read_array(path)
+    return {
+        "file": path.relative_to(root).as_posix(),
+        "dtype": array.dtype.name,
+        "order": _order(array),
+        "shape": array.shape,
+        "sha256": io.sha256(path),
+    }
+
+
+def _order(array: NDArray[Any]) -> str:
+    return "C" if array.flags.c_contiguous else "F" if array.flags.f_contiguous else "neither"

@@ -1,0 +1,18 @@
+"""Conversion: responses of one part, training or test, from the data set's files into arrays that are memory-mapped."""
+
+from typing import get_args
+
+from _cli import Run, stage
+from cinevox.conversion import convert
+from cinevox.datasets import open_dataset
+from cinevox.responses import Part
+
+
+def main(run: Run) -> None:
+    part: Part = next(part for part in get_args(Part) if part == run.instance)
+    settings, target = run.params.dataset, run.paths.conversion(part)
+    convert(open_dataset(settings), settings, part, target, run.paths.unfinished / "conversion", run.progress)
+
+
+if __name__ == "__main__":
+    stage(main, "dataset", instances=lambda _: get_args(Part))

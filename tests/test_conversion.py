@@ -1,0 +1,258 @@
+"""Conversion: the same numbers as in the files, in float32, whole or not at all, and read by the voxel."""
+
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import layout
+from cinevox import conversion, converted, io
+from cinevox.datasets import open_dataset
+from cinevox.errors import FileError, InputError
+from cinevox.responses import Block, Columns
+from conftest import ROOT
+
+EVERY = [("mini", subject, roi) for subject in layout.SUBJECTS for roi in layout.ROIS]
+EVERY += [("full", subject, "WB") for subject in layout.SUBJECTS]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return layout.make(tmp_path / "study", videos=False)
+
+
+def run(folder, part="train", progress=lambda items, _total, _label: items, **changed):
+    wanted = layout.wanted(folder, **changed)
+    target, unfinished = folder.parent / "conversion" / part, folder.parent / "unfinished"
+    conversion.convert(open_dataset(wanted), wanted, part, target, unfinished, progress)
+    assert not list(unfinished.iterdir())
+    return converted.read(target)
+
+
+def plainly(path, part):
+    with path.open("rb") as stream:
+        return pickle.load(stream, encoding="latin1")[part]
+
+
+def file_of(folder, part, subject, roi):
+    return (layout.train_file if part == "train" else layout.test_file)(folder, subject, roi)
+
+
+def same_as_the_file(found, folder, part, track, subject, roi):
+    expected = plainly(file_of(folder, part, subject, roi), part)
+    trials, mean = found.trials(track, subject, roi).values, found.mean(track, subject, roi)
+    assert trials.dtype == mean.dtype == np.float32
+    assert isinstance(trials, np.memmap) and isinstance(mean, np.memmap)
+    np.testing.assert_array_equal(trials, expected.astype(np.float32))
+    rounded = expected.astype(np.float32).astype(np.float64)
+    np.testing.assert_array_equal(mean, rounded.mean(axis=1).astype(np.float32))
+
+
+# The numbers
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_every_array_is_the_files(folder, part):
+    found = run(folder, part)
+    assert set(found.entries) == set(EVERY)
+    for key in EVERY:
+        same_as_the_file(found, folder, part, *key)
+    for subject in layout.SUBJECTS:
+        mask = found.voxel_mask(subject)
+        if part == "test":
+            assert mask is None
+        else:
+            assert mask.dtype == bool
+            np.testing.assert_array_equal(mask, plainly(layout.train_file(folder, subject, "WB"), "voxel_mask") == 1)
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f8", ">f4", "<i4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_any_order_type_and_protocol(folder, rng, dtype, order, protocol):
+    values = np.array(1000 * rng.standard_normal((12, 3, 7)), dtype=dtype, order=order)
+    path = layout.train_file(folder, "sub01", "V1")
+    path.write_bytes(pickle.dumps({"train": values}, protocol))
+    found = run(folder, tracks=["mini"])
+    same_as_the_file(found, folder, "train", "mini", "sub01", "V1")
+    source = found.entries["mini", "sub01", "V1"]["source"]
+    assert (source["order"], source["shape"]) == (order, [12, 3, 7])
+    assert np.dtype(source["dtype"]) == values.dtype.newbyteorder("=")
+
+
+@pytest.mark.parametrize("block", [1, 12 * 3 * 4 * 3, 10**9])
+def test_blocks_do_not_change_the_numbers(tmp_path, rng, block):
+    values = rng.standard_normal((12, 3, 7))
+    conversion.write_responses(tmp_path, values, block)
+    np.testing.assert_array_equal(np.load(tmp_path / "trials.npy"), values.astype(np.float32))
+    expected = values.astype(np.float32).mean(axis=1, dtype=np.float64).astype(np.float32)
+    np.testing.assert_array_equal(np.load(tmp_path / "mean.npy"), expected)
+    assert np.load(tmp_path / "trials.npy", mmap_mode="r").flags.f_contiguous  # a voxel's responses lie together
+
+
+def test_the_manifest_says_where_from_and_what(folder):
+    run(folder)
+    target = folder.parent / "conversion" / "train"
+    manifest = json.loads((target / "manifest.json").read_text())
+    assert (manifest["part"], manifest["dataset"]) == ("train", "algonauts2021")
+    assert [(e["track"], e["subject"], e["roi"]) for e in manifest["responses"]] == EVERY
+    for entry in manifest["responses"]:
+        source = folder / entry["source"]["file"]
+        assert entry["source"]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+        for array in entry["arrays"].values():
+            written = np.load(target / array["file"], mmap_mode="r")
+            assert (list(written.shape), written.dtype.name) == (array["shape"], array["dtype"])
+            assert written.flags.f_contiguous == (array["order"] == "F")
+            assert array["sha256"] == hashlib.sha256((target / array["file"]).read_bytes()).hexdigest()
+    listed = {array["file"] for entry in manifest["responses"] for array in entry["arrays"].values()}
+    there = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+    assert there == listed | {"manifest.json"}
+
+
+def test_means_of_the_clips_of_each_split(folder, rng):
+    train, test = run(folder), run(folder, "test")
+    columns = Columns(tuple(Block(s, roi, layout.SIZES[roi]) for s in layout.SUBJECTS for roi in layout.ROIS))
+    clips = {"validation": np.array([3, 7]), "test": np.arange(12, 17), "outer-1": np.array([0, 11])}
+    found = dict(converted.measured(train, test, "mini", columns, clips))
+    assert list(found) == list(clips)
+    for name, rows in clips.items():
+        part, first = ("test", 12) if name == "test" else ("train", 0)
+        expected = [
+            plainly(file_of(folder, part, s, roi), part).astype(np.float64).mean(axis=1)[rows - first]
+            for s in layout.SUBJECTS
+            for roi in layout.ROIS
+        ]
+        assert found[name].flags.c_contiguous and found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], np.concatenate(expected, axis=1), rtol=1e-6)
+    _, blocks = train.means("mini", [(block.subject, block.roi) for block in columns.blocks])
+    assert blocks == columns and train.n_stimuli == 12
+
+
+def test_without_test_responses_the_manifest_is_empty(tmp_path):
+    found = run(layout.make(tmp_path / "study", videos=False, test=False), "test")
+    assert not found.entries and not found.has("mini") and found.n_stimuli == 0
+    with pytest.raises(FileError, match="no responses of sub01 V1 in the mini track; of it there are none; run `dvc"):
+        found.trials("mini", "sub01", "V1")
+
+
+def test_test_responses_do_not_reach_the_training_part(folder):
+    before = run(folder).entries
+    for path in (folder / "test_responses").rglob("*.pkl"):
+        path.unlink()
+    assert run(folder).entries == before
+
+
+# Whole or not at all
+
+
+def killed_after(count):
+    def progress(items, _total, _label):
+        for number, item in enumerate(items, 1):
+            yield item
+            if number == count:
+                raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_killed_run_leaves_nothing_half_written_and_goes_on(folder, monkeypatch):
+    target = folder.parent / "conversion" / "train"
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, progress=killed_after(2))
+    assert not target.exists()
+    changed = layout.train_file(folder, "sub01", "V1")
+    io.write_pickle(changed, {"train": -plainly(changed, "train")})
+    again, write = [], conversion.write_responses
+    monkeypatch.setattr(conversion, "write_responses", lambda path, *a: again.append(path.name) or write(path, *a))
+    found = run(folder)
+    assert len(again) == len(EVERY) - 1  # V1, which was done, is another file now; FFA is not done again
+    for key in EVERY:
+        same_as_the_file(found, folder, "train", *key)
+
+
+def test_a_kill_inside_a_file_leaves_no_file(folder, monkeypatch):
+    io_forget = iter([None, KeyboardInterrupt])
+
+    def dies(_):
+        if raised := next(io_forget):
+            raise raised
+
+    monkeypatch.setattr(io, "forget", dies)
+    monkeypatch.setattr(conversion, "BLOCK", 12 * 3 * 4 * 2)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder)
+    assert not [path for path in folder.parent.rglob("*.npy*") if path.is_file()]
+
+
+def test_another_choice_of_subjects_does_not_take_up_what_was_left(folder):
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, progress=killed_after(3))
+    found = run(folder, subjects=["sub02"])
+    assert {subject for _, subject, _ in found.entries} == {"sub02"}
+    assert not list((folder.parent / "conversion").rglob("sub01"))
+
+
+def test_a_later_run_replaces_all(folder):
+    run(folder)
+    assert set(run(folder, tracks=["mini"], rois=["FFA"]).entries) == {("mini", s, "FFA") for s in layout.SUBJECTS}
+    assert not list((folder.parent / "conversion").rglob("V1"))
+
+
+def test_responses_that_are_no_float32_are_refused_all_at_once(folder):
+    values = np.ones((12, 3, 7))
+    values[2, 1, 3], values[4, 0, :2], values[5, 2, 6] = np.nan, -np.inf, 1e300
+    io.write_pickle(layout.train_file(folder, "sub01", "V1"), {"train": values})
+    io.write_pickle(layout.train_file(folder, "sub02", "FFA"), {"train": np.full((12, 3, 2), 4e38)})
+    with pytest.raises(InputError) as caught:
+        run(folder)
+    assert str(caught.value).splitlines() == [
+        f"{folder}: 2 of 6 train response files cannot be float32",
+        f"  {layout.RESPONSES}/mini_track/sub01/V1.pkl: sub01 V1: of 252 responses 3 NaN or infinite and "
+        "1 too large in float64",
+        f"  {layout.RESPONSES}/mini_track/sub02/FFA.pkl: sub02 FFA: of 72 responses 72 too large in float64",
+        "  Expected finite numbers between -3.4e38 and 3.4e38: fetch or correct the files, or leave them out "
+        "(dataset.subjects, dataset.rois)",
+    ]
+    assert not (folder.parent / "conversion").exists()
+
+
+def test_a_missing_file_is_named(folder):
+    layout.train_file(folder, "sub02", "FFA").unlink()
+    with pytest.raises(FileError, match="sub02/FFA.pkl: no such file; of sub02 there is V1"):
+        run(folder)
+
+
+# Memory
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(("protocol", "order"), [("python2", "C"), (2, "C"), (4, "C"), (4, "F")])
+def test_a_large_file_takes_the_memory_of_some_blocks(tmp_path, protocol, order):
+    """200 MB in a process of its own; protocol 2 of Python 3 holds them as text."""
+    path = tmp_path / "WB.pkl"
+    values = np.asarray(np.random.default_rng(0).standard_normal((1000, 3, 8500)), order=order)
+    if protocol == "python2":
+        io.write_pickle(path, {"train": values})
+    else:
+        path.write_bytes(pickle.dumps({"train": values}, protocol))
+    script = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        from cinevox import conversion, io
+        def peak():
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+        path, before = Path(sys.argv[1]), peak()
+        values = io.read_pickle(path, mapped=True)["train"]
+        conversion.write_responses(path.parent, values, 2**22)
+        print(peak() - before)
+    """)
+    done = subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, capture_output=True, text=True, check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "trials.npy", mmap_mode="r")[:, 1], values[:, 1].astype("f4"))
+    assert path.stat().st_size > 200e6
+    assert float(done.stdout) < 80  # MB
