@@ -239,7 +239,15 @@ def test_nothing_there(tmp_path):
     )
     said = fails(lambda: open_dataset(record.wanted(tmp_path, "B")))
     assert "no stimuli/*.mp4 (dataset.clips): the clips are not in the record" in said
-    assert f"no subject in {record.B} (dataset.responses)" in said
+    assert f"no responses in {record.B} (dataset.responses)" in said
+
+
+def test_a_folder_too_deep_is_no_version(whole):
+    folder, version, _ = whole
+    deeper = {"A": f"{record.A}/sub-01", "B": f"{record.B}/prepared_allvoxel_pkl"}[version]
+    assert f"no responses in {deeper} (dataset.responses)" in fails(
+        lambda: open_dataset(record.wanted(folder, version, responses=deeper))
+    )
 
 
 @pytest.mark.parametrize(
