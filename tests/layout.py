@@ -82,3 +82,11 @@ def _write_subject(folder, subject, rng, test):
         io.write_pickle(train_file(folder, subject, roi), {"train": trials[:N_TRAIN, :3, where], **extra})
         if test:
             io.write_pickle(test_file(folder, subject, roi), {"test": trials[N_TRAIN:][:, :, where]})
+
+
+def voxel_mask(dataset, subject):
+    """Where a subject's whole-brain columns lie; None where the data set does not say."""
+    if not dataset.rois("full", subject):
+        return None
+    mask = dataset.arrays("train", "full", subject, "WB").get("voxel_mask")
+    return None if mask is None else mask == 1

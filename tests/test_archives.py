@@ -208,6 +208,17 @@ def test_what_a_killed_run_left_is_removed(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["a", "a.zip"]
 
 
+def test_the_hidden_folder_is_no_way_out(folder):
+    outside = folder.parent / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    (folder / archives.PARTIAL).symlink_to(outside)
+    write(folder / "a.zip", [("a/1", b"1")])
+    archives.unpack(folder, LIMIT)
+    assert [path.name for path in outside.iterdir()] == ["kept"]
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "a.zip"]
+
+
 def test_an_interrupt_leaves_nothing(folder, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -9,11 +9,10 @@ import pytest
 
 import layout
 import record
-from cinevox import datasets, io, validation
+from cinevox import io, validation
 from cinevox.datasets import _ds005165, open_dataset
 from cinevox.errors import FileError
 from cinevox.pickles.images import Image
-from cinevox.responses import Block, Columns
 
 pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
 VERSIONS = ("A", "B")
@@ -64,19 +63,17 @@ def test_responses_are_those_of_the_files(whole):
     assert set(dataset.arrays("test", "full", "sub-01", "WB")) == {"test"}
     np.testing.assert_array_equal(dataset.arrays("train", "full", "sub-01", "WB")["train"], expected)
     mask = content["voxel_mask"] if version == "A" else content[2].get_fdata()
-    np.testing.assert_array_equal(dataset.voxel_mask("sub-01"), mask == 1)
+    np.testing.assert_array_equal(layout.voxel_mask(dataset, "sub-01"), mask == 1)
 
 
-def test_measured_takes_test_clips_from_test_responses_alone(whole):
+def test_training_and_test_responses_come_apart(whole):
     folder, version, truth = whole
     dataset = open_dataset(record.wanted(folder, version))
-    columns = Columns((Block("sub-01", "V4", {"A": 5, "B": 10}[version]),))
-    clips = {"train": np.arange(9), "validation": np.arange(9, 12), "test": np.arange(12, 17)}
-    found = dict(datasets.measured(dataset, "mini", columns, clips))
+    train, test = (dataset.responses(part, "mini", "sub-01", "V4").mean() for part in ("train", "test"))
     names = ("hV4",) if version == "A" else ("lhV4", "rhV4")
     trials = np.concatenate([truth["sub-01", name] for name in names], axis=2)
-    np.testing.assert_allclose(found["test"], trials[12:].mean(axis=1), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found["validation"], trials[9:12, :3].mean(axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(test, trials[12:].mean(axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(train[9:12], trials[9:12, :3].mean(axis=1), rtol=1e-5, atol=1e-6)
 
 
 def test_validation_of_a_good_folder(whole, tmp_path):
@@ -103,7 +100,7 @@ def test_every_protocol(tmp_path, version, protocol):
     record.make(tmp_path / "ds", version, protocol=protocol, videos=False)
     dataset = open_dataset(record.wanted(tmp_path / "ds", version))
     assert dataset.responses("train", "mini", "sub-01", "FFA").values.shape[:2] == (12, 3)
-    assert dataset.voxel_mask("sub-02").sum() == record.N_WB
+    assert layout.voxel_mask(dataset, "sub-02").sum() == record.N_WB
 
 
 def test_a_dict_as_python_2_wrote_it(tmp_path):
@@ -201,7 +198,7 @@ def test_a_pickle_without_an_image_takes_the_mask_beside_it(version_b):
     dataset = open_dataset(record.wanted(folder, "B"))
     assert dataset.file("train", "full", "sub-01", "WB") == path
     own = nibabel.load(folder / record.B / "GLM" / "mask" / "sub-01_mask-nonans_space-MNI152.nii").get_fdata()
-    np.testing.assert_array_equal(dataset.voxel_mask("sub-01"), own == 1)
+    np.testing.assert_array_equal(layout.voxel_mask(dataset, "sub-01"), own == 1)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -215,7 +212,7 @@ def test_without_a_mask_there_are_scores_and_no_maps(tmp_path, version):
         path = name[version].with_name(name[version].name.replace("lFFA", "WB"))
         record.save(path, {"train_data_allvoxel": values[:12, :3], "test_data_allvoxel": values[12:]})
     dataset = open_dataset(record.wanted(folder, version))
-    assert dataset.voxel_mask("sub-01") is None
+    assert layout.voxel_mask(dataset, "sub-01") is None
     assert (dataset.grid is None) == (version == "B")
     found = validation.check_folder(record.wanted(folder, version), layout.limits())
     assert "masks" not in found.to_json()["n_files"]
@@ -239,7 +236,15 @@ def test_nothing_there(tmp_path):
     )
     said = fails(lambda: open_dataset(record.wanted(tmp_path, "B")))
     assert "no stimuli/*.mp4 (dataset.clips): the clips are not in the record" in said
-    assert f"no subject in {record.B} (dataset.responses)" in said
+    assert f"no responses in {record.B} (dataset.responses)" in said
+
+
+def test_a_folder_too_deep_is_no_version(whole):
+    folder, version, _ = whole
+    deeper = {"A": f"{record.A}/sub-01", "B": f"{record.B}/prepared_allvoxel_pkl"}[version]
+    assert f"no responses in {deeper} (dataset.responses)" in fails(
+        lambda: open_dataset(record.wanted(folder, version, responses=deeper))
+    )
 
 
 @pytest.mark.parametrize(

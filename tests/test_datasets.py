@@ -169,7 +169,7 @@ def test_the_same_maps_by_either_order(whole):
     brain, roi = (
         dataset.responses("train", *which).values for which in (("full", "sub02", "WB"), ("mini", "sub02", "V1"))
     )
-    mask = dataset.voxel_mask("sub02")
+    mask = layout.voxel_mask(dataset, "sub02")
     where = volume.locate(volume.fingerprints(roi), volume.fingerprints(brain))
     mine = volume.roi_mask(mask, where)
     assert mine.sum() == 7 and not np.any(mine & ~mask)
@@ -189,7 +189,7 @@ def test_one_track_alone(folder):
     shutil.rmtree(folder / "test_responses")
     dataset = open_dataset(layout.wanted(folder))
     assert dataset.subjects == layout.SUBJECTS and dataset.n_train_clips == layout.N_TRAIN
-    assert dataset.rois("full", "sub01") == () and dataset.voxel_mask("sub01") is None
+    assert dataset.rois("full", "sub01") == () and layout.voxel_mask(dataset, "sub01") is None
     said = fails(lambda: dataset.responses("train", "full", "sub01", "WB"))
     assert "full_track/sub01/WB.pkl: no such file; there is no full_track; " in said and "dataset.tracks" in said
 

@@ -51,12 +51,18 @@ def unpack(folder: Path, max_bytes: int) -> list[Unpacked]:
         raise FileError(f"{folder}: no .zip in it; put the archives there as downloaded")
     _refuse([fault for path in paths for fault in _faults(path, max_bytes)])
     partial = folder / PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+    _clear(partial)  # of a run that was killed
     try:
         found = [_extract(path, partial / str(number)) for number, path in enumerate(paths)]
         return _move(folder, paths, partial, found)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _clear(partial)
+
+
+def _clear(partial: Path) -> None:
+    if partial.is_symlink() or partial.is_file():
+        partial.unlink()
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _refuse(faults: list[str]) -> None:

@@ -83,6 +83,10 @@ class BoldMoments:
         parents = (root / ROIS_B, root / GLM) if self.is_version_b else (root,)
         return tuple(sorted({path.name for parent in parents for path in parent.glob("sub-*") if path.is_dir()}))
 
+    @property
+    def has_responses(self) -> bool:
+        return any(self._files("train", subject) for subject in self.subjects)
+
     def rois(self, track: Track, subject: str) -> tuple[str, ...]:
         there = self._files("train", subject)
         if track == "full":
@@ -123,12 +127,6 @@ class BoldMoments:
     def has_test_responses(self, track: Track) -> bool:
         files = [self._files("test", subject) for subject in self.subjects]
         return any((WHOLE_BRAIN in there) if track == "full" else there.keys() - {WHOLE_BRAIN} for there in files)
-
-    def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:
-        if WHOLE_BRAIN not in self._files("train", subject):
-            return None
-        mask = self.arrays("train", "full", subject, WHOLE_BRAIN).get("voxel_mask")
-        return None if mask is None else np.asarray(mask == 1)
 
     @cached_property
     def grid(self) -> Grid | None:
@@ -213,10 +211,10 @@ def open_folder(wanted: settings.Dataset) -> BoldMoments:
         faults.append(
             f"no {wanted.clips}/*.mp4 (dataset.clips): the clips are not in the record, ask its authors for them"
         )
-    if not found.subjects:
+    if not found.has_responses:
         faults.append(
-            f"no subject in {wanted.responses} (dataset.responses): expected sub-XX with *_TRavg*.pkl (version A), "
-            f"or {ROIS_B} or {GLM} with sub-XX (version B); {CURE}"
+            f"no responses in {wanted.responses} (dataset.responses): expected sub-XX/*_TRavg*.pkl (version A), "
+            f"or {ROIS_B}/sub-XX/*.pkl or {GLM}/sub-XX/prepared_betas/*.pkl (version B); {CURE}"
         )
     if faults:
         raise FileError(f"{wanted.folder}: {'; '.join(faults)}")
