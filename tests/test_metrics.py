@@ -110,3 +110,10 @@ def test_bootstrap_equals_resampling_clip_by_clip(rng):
         r = [0 if i == 4 else stats.pearsonr(x[rows, i], y[rows, i]).statistic for i in range(v)]
         expected[k] = np.array(r) @ weights
     np.testing.assert_allclose(metrics.bootstrap_means(x, y, weights, counts), expected, atol=1e-10)
+
+
+def test_reliability_is_the_same_bits_whatever_the_order_in_memory(rng):
+    values = rng.standard_normal((40, 3, 5000)).astype(np.float32)
+    expected = metrics.split_half_reliability(values)
+    for same in (np.asfortranarray(values), np.moveaxis(np.ascontiguousarray(np.moveaxis(values, 1, 0)), 0, 1)):
+        np.testing.assert_array_equal(metrics.split_half_reliability(same), expected)

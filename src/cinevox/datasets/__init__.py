@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cinevox import params as settings
@@ -45,7 +44,7 @@ class Dataset(Protocol):
         """The arrays of that file as they are stored, read-only; larger ones over the file, taking no memory.
 
         train or test, as `part` says: any type of number, (n_stimuli, n_repetitions, n_voxels)
-        voxel_mask: with the whole brain, where its columns lie
+        voxel_mask: with the training responses of the whole brain, 1 where its columns lie, in C order
 
         Raises
         ------
@@ -64,10 +63,6 @@ class Dataset(Protocol):
         FileError
             The file is missing, or is not what this data set writes.
         """
-        ...
-
-    def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:
-        """Volume: where the whole-brain columns lie, in C order; None without the full track."""
         ...
 
 

@@ -24,7 +24,7 @@ from cinevox import io
 from cinevox import params as settings
 from cinevox.datasets import DatasetSpec
 from cinevox.errors import FileError
-from cinevox.params import WHOLE_BRAIN, Track
+from cinevox.params import Track
 from cinevox.responses import Part, Responses
 
 TRACK_FOLDERS: dict[Track, str] = {"mini": "mini_track", "full": "full_track"}
@@ -80,16 +80,6 @@ class Algonauts2021:
 
     def has_test_responses(self, track: Track) -> bool:
         return self._track_folder("test", track).is_dir()
-
-    def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:
-        if not self.file("train", "full", subject, WHOLE_BRAIN).is_file():
-            return None
-        arrays = self.arrays("train", "full", subject, WHOLE_BRAIN)
-        if MASK not in arrays:
-            path = self.file("train", "full", subject, WHOLE_BRAIN)
-            raise FileError(f"{path}: no {MASK} in it, which says where the voxels lie; {self.cure}")
-        mask: NDArray[np.bool_] = arrays[MASK] == 1
-        return mask
 
     def _track_folder(self, part: Part, track: Track) -> Path:
         return self.folder / (TEST_FOLDER if part == "test" else self.responses_folder) / TRACK_FOLDERS[track]
