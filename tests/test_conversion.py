@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import textwrap
@@ -175,18 +177,34 @@ def test_a_killed_run_leaves_nothing_half_written_and_goes_on(folder, monkeypatc
         same_as_the_file(found, folder, "train", *key)
 
 
-def test_a_kill_inside_a_file_leaves_no_file(folder, monkeypatch):
-    io_forget = iter([None, KeyboardInterrupt])
-
-    def dies(_):
-        if raised := next(io_forget):
-            raise raised
-
-    monkeypatch.setattr(io, "forget", dies)
-    monkeypatch.setattr(conversion, "BLOCK", 12 * 3 * 4 * 2)
-    with pytest.raises(KeyboardInterrupt):
-        run(folder)
-    assert not [path for path in folder.parent.rglob("*.npy*") if path.is_file()]
+def test_a_process_killed_in_the_middle_of_a_file_leaves_nothing_of_it(folder):
+    """Killed as the system kills: no handler runs, what was being written stays under its temporary name."""
+    script = textwrap.dedent("""
+        import os, signal, sys
+        from pathlib import Path
+        import layout
+        from cinevox import conversion, io
+        from cinevox.datasets import open_dataset
+        calls = []
+        def forget(_):
+            calls.append(1)
+            if len(calls) == 18:  # in the second file
+                os.kill(os.getpid(), signal.SIGKILL)
+        io.forget, conversion.BLOCK = forget, 12 * 3 * 4 * 2
+        folder = Path(sys.argv[1])
+        wanted, target = layout.wanted(folder), folder.parent / "conversion" / "train"
+        conversion.convert(open_dataset(wanted), wanted, "train", target, folder.parent / "unfinished")
+    """)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT / "tests")])}
+    done = subprocess.run([sys.executable, "-c", script, folder], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (folder.parent / "conversion").exists()
+    assert list(folder.parent.rglob("FFA/*.npy.part")) and not list(folder.parent.rglob("FFA/*.npy"))
+    assert len(list(folder.parent.rglob("V1/*.npy"))) == 2
+    found = run(folder)
+    assert not list(folder.parent.rglob("*.part"))
+    for key in EVERY:
+        same_as_the_file(found, folder, "train", *key)
 
 
 def test_another_choice_of_subjects_does_not_take_up_what_was_left(folder):
