@@ -43,6 +43,10 @@ test: install  ## format, lint, import contracts, types, tests
 	mypy
 	pytest
 
+.PHONY: validate
+validate: install  ## look at every file of a data set: make validate FOLDER=data/algonauts2021 (default: dataset.folder)
+	cinevox validate $(if $(FOLDER),"$(FOLDER)") $(if $(DATASET),--dataset $(DATASET)) --pages tmp/validation
+
 .PHONY: ui
 ui: install  ## the MLflow UI on 127.0.0.1
 	cinevox ui

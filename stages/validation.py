@@ -11,6 +11,8 @@ def main(run: Run) -> None:
     check_plugins(params.dataset.name, params.networks, params.regressors, params.bases)
     found = check_folder(params.dataset, params.validation, docs=target / "data_docs")
     io.write_json(target / "summary.json", found.to_json())
+    io.write_json(target / "scale.json", found.scale)
+    io.write_json(run.paths.metrics("validation"), found.to_metrics())
     for check in found.warnings:
         run.log.warning("warning: %s: %s", check.suite, check)
     found.require()

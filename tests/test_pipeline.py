@@ -145,7 +145,10 @@ def test_outputs_lie_where_paths_says():
     paths = Paths()
     expected = {
         "simulation": [paths.simulation("KEY")],
-        "validation": [paths.validation / name for name in ("clips.json", "summary.json", "data_docs")],
+        "validation": [
+            *(paths.validation / name for name in ("clips.json", "summary.json", "scale.json", "data_docs")),
+            paths.metrics("validation"),
+        ],
         "frames": [paths.frames("KEY")],
         "features": [paths.features("KEY")],
         "reduction": [paths.reduction("KEY")],
@@ -155,6 +158,7 @@ def test_outputs_lie_where_paths_says():
         "transfer": [paths.transfer("KEY")],
         "scores": [paths.scores("KEY")],
         "selection": [paths.selection("KEY"), paths.metrics("KEY")],
+        "checks": [paths.checks / "summary.json", paths.checks / "data_docs", paths.metrics("checks")],
         "report": [paths.report],
         "submission": [paths.submission("KEY"), paths.submission("KEY").with_suffix(".json")],
         "tracking": [paths.tracking / "synced.json"],
@@ -170,9 +174,15 @@ def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
     made = {re.sub(r"\$\{.*?\}", "KEY", out) for other in flow() for out in outputs(other)}
     for path in names(body(stage)["deps"]):
         plain = re.sub(r"(\$\{.*?\}-?)+", "KEY", path)
-        if plain.startswith("KEY") or plain in ("metrics", "data/scores", "data/selection", "data/ceiling"):
+        if plain.startswith("KEY") or plain in (
+            "metrics",
+            "data/scores",
+            "data/selection",
+            "data/ceiling",
+            "data/features",
+        ):
             continue  # the data set's own folder, or a folder that several instances share
-        if plain.startswith("data/"):
+        if plain.startswith(("data/", "metrics/")):
             assert plain in made, f"{stage} depends on {path}, which no stage makes"
         elif "KEY" not in plain:
             assert (ROOT / plain).exists(), f"{stage} depends on {path}, which is not there"

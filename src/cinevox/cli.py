@@ -116,6 +116,27 @@ def _scores(_: argparse.Namespace) -> None:
     )
 
 
+def _validate(chosen: argparse.Namespace) -> int:
+    """look at every file of a data set and print all that is wrong with it, at once
+
+    Exit code 0: it can be used, whatever the warnings; 1: it cannot.
+    """
+    from cinevox import parallel, validation  # three seconds
+
+    settings = params.load(Paths().params)
+    wanted = settings.dataset.model_copy(update={"name": chosen.dataset or settings.dataset.name})
+    if chosen.folder:
+        wanted = wanted.model_copy(update={"folder": chosen.folder})
+        found = plugins.load("cinevox.datasets", wanted.name).open(wanted)
+        wanted = wanted.model_copy(update={"subjects": list(found.subjects) or wanted.subjects})
+    with parallel.context(settings.parallel):
+        summary = validation.check_folder(wanted, settings.validation, chosen.pages)
+    print(summary.to_text())
+    if chosen.pages:
+        print(f"every check: {chosen.pages / 'index.html'}")
+    return int(bool(summary.errors))
+
+
 def _warm(_: argparse.Namespace) -> None:
     """compile the numeric kernels ahead of the first run, once for an installation"""
     import tempfile
@@ -234,6 +255,18 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str, 
     "rows": (_rows, {}),
     "weights": (_weights, {}),
     "scores": (_scores, {}),
+    "validate": (
+        _validate,
+        {
+            "folder": {
+                "type": Path,
+                "nargs": "?",
+                "help": "all subjects in it; by default what params.dataset asks for",
+            },
+            "--dataset": {"help": "a name in src/cinevox/datasets, by default params.dataset.name"},
+            "--pages": {"type": Path, "help": "a folder for Great Expectations' pages"},
+        },
+    ),
     "warm": (_warm, {}),
     "sync": (_sync, {}),
     "ui": (_ui, {"--port": {"type": int, "default": 5000, "help": "on 127.0.0.1 (default 5000)"}}),

@@ -35,6 +35,10 @@ class Paths:
     def validation(self) -> Path:
         return self.data / "validation"
 
+    @property
+    def checks(self) -> Path:
+        return self.data / "checks"
+
     def frames(self, count: int) -> Path:
         return self.data / "frames" / str(count)
 
@@ -68,6 +72,7 @@ class Paths:
         return self.data / "selection" / row
 
     def metrics(self, row: str) -> Path:
+        """Of a row, or of `validation` and `checks`: what they found, as numbers."""
         return self.root / "metrics" / f"{row}.json"
 
     @property
