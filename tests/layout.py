@@ -36,8 +36,8 @@ def test_file(folder, subject, roi):
     return folder / "test_responses" / ("full_track" if roi == "WB" else "mini_track") / subject / f"{roi}.pkl"
 
 
-def write_clip(path, n_frames=15, fps=5, size=32, noise=False, **options):
-    rng = np.random.default_rng(0)
+def write_clip(path, n_frames=15, fps=5, size=32, noise=False, seed=0, **options):
+    rng = np.random.default_rng(seed)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width = stream.height = size

@@ -169,6 +169,12 @@ def test_outputs_lie_where_paths_says():
     assert found == {stage: [path.as_posix() for path in paths] for stage, paths in expected.items()}
 
 
+def test_copies_of_clips_are_bound_to_the_remote_of_the_parameters():
+    """Frames and activations show the clips, and `dvc push` may not take those of restricted data anywhere."""
+    for stage in ("frames", "features", "bases"):
+        assert [next(iter(out.values())) for out in body(stage)["outs"]] == [{"remote": "${storage.remote}"}]
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
     made = {re.sub(r"\$\{.*?\}", "KEY", out) for other in flow() for out in outputs(other)}

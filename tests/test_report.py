@@ -38,6 +38,7 @@ def sources_of(root, params, in_silico=True, anatomy=None):
     return Sources(
         params=params,
         dataset="In-silico",
+        licence="made here, free to use",
         in_silico=in_silico,
         results=results.read(paths, params.experiments.rows),
         paper_rows=PAPER_ROWS,

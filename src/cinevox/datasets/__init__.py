@@ -78,12 +78,16 @@ class DatasetSpec:
 
     volume: shape of its voxel masks
     affine: maps voxel indices of the masks to MNI152 millimetres, (4, 4)
+    licence: its terms, in words
+    restricted: it may not be passed on, so DVC may push it to the remote named `private` alone; see `cinevox.guard`
     """
 
     title: str
     open: Callable[[settings.Dataset], Dataset]
     volume: tuple[int, int, int]
     affine: tuple[tuple[float, float, float, float], ...]
+    licence: str = "not known"
+    restricted: bool = True
 
 
 def open_dataset(wanted: settings.Dataset) -> Dataset:

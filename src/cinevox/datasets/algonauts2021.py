@@ -149,4 +149,11 @@ def _folders(folder: Path) -> list[str]:
     return sorted(path.name for path in entries if path.is_dir() and not path.name.startswith("."))
 
 
-SPEC = DatasetSpec(title="Algonauts 2021", open=open_folder, volume=VOLUME, affine=AFFINE)
+SPEC = DatasetSpec(
+    title="Algonauts 2021",
+    open=open_folder,
+    volume=VOLUME,
+    affine=AFFINE,
+    licence="for non-commercial research, not to be redistributed",
+    restricted=True,
+)

@@ -30,4 +30,11 @@ def open_folder(wanted: settings.Dataset) -> InSilico:
     return open_as(InSilico, wanted, "`dvc repro simulation` makes it")
 
 
-SPEC = DatasetSpec(title="In-silico", open=open_folder, volume=VOLUME, affine=AFFINE)
+SPEC = DatasetSpec(
+    title="In-silico",
+    open=open_folder,
+    volume=VOLUME,
+    affine=AFFINE,
+    licence="made here, free to use",
+    restricted=False,
+)

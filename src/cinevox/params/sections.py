@@ -171,6 +171,10 @@ class Gate(Section):
     use_interval: bool
 
 
+class Storage(Section):
+    remote: Literal["", "private"]
+
+
 class Tracking(Section):
     experiment: str
     uri: str

@@ -64,6 +64,7 @@ class Sources:
 
     params: Any
     dataset: str
+    licence: str
     in_silico: bool
     results: tuple[Result, ...]
     paper_rows: tuple[Row, ...]
@@ -104,6 +105,7 @@ def read(paths: Paths, params: Any) -> Sources:
     return Sources(
         params=params,
         dataset=spec.title,
+        licence=spec.licence,
         in_silico=in_silico,
         results=found,
         paper_rows=_paper_rows(paths, params),
