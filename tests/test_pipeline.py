@@ -169,6 +169,15 @@ def test_outputs_lie_where_paths_says():
     assert found == {stage: [path.as_posix() for path in paths] for stage, paths in expected.items()}
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_another_version_is_checked_out_whole(stage):
+    """What lies in data/ and is not cached would be of the version before, and its stage would run again."""
+    for out in body(stage).get("outs", []):
+        assert (
+            isinstance(out, str) or not next(iter(out)).startswith("data/") or "cache" not in next(iter(out.values()))
+        )
+
+
 def test_copies_of_clips_are_bound_to_the_remote_of_the_parameters():
     """Frames and activations show the clips, and `dvc push` may not take those of restricted data anywhere."""
     for stage in ("frames", "features", "bases"):
