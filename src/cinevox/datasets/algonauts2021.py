@@ -102,7 +102,7 @@ class Algonauts2021:
         return f"in {folder.name} there is {', '.join(_folders(folder)) or 'nothing'}"
 
     def _checked(self, path: Path, part: Part) -> dict[str, NDArray]:
-        content = io.read_pickle(path)
+        content = io.read_pickle(io.inside(path, self.folder))
         if not isinstance(content, dict):
             raise FileError(f"{path}: holds a {type(content).__name__}; expected a dict with {part!r}; {self.cure}")
         if part not in content:

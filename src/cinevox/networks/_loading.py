@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cinevox import io
 from cinevox.networks import NetworkSpec
 from cinevox.networks._activations import one_thread
 from cinevox.networks._weights import Provenance, WeightsError
@@ -59,6 +60,7 @@ def read_state(name: str, spec: NetworkSpec, module: nn.Module, path: Path) -> d
         Not a checkpoint, it asks for anything but tensors and plain values, or its keys or shapes differ.
     """
     try:
+        io.refuse_bomb(path)
         with _allow_list, torch.serialization.safe_globals(_harmless()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken checkpoint raises almost anything

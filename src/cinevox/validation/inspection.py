@@ -16,7 +16,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import metrics, volume
+from cinevox import io, metrics, videos, volume
 from cinevox import params as settings
 from cinevox.datasets import Dataset, Part
 from cinevox.errors import FileError
@@ -79,7 +79,7 @@ def _clip(path: Path, folder: Path) -> Row:
     row: Row = {"file": path.relative_to(folder).as_posix(), "name": path.name, "fault": None}
     row["number"] = int(number[1]) if number else None
     try:
-        with av.open(str(path)) as container:
+        with videos.opened(io.inside(path, folder)) as container:
             if not container.streams.video:
                 return row | {"fault": "holds no video"}
             stream = container.streams.video[0]
@@ -93,6 +93,8 @@ def _clip(path: Path, folder: Path) -> Row:
                 "fps": round(fps, 3),
                 "seconds": round(n_frames / fps, 3) if fps else None,
             }
+    except FileError as error:
+        return row | {"fault": str(error).removeprefix(f"{path}: ")}
     except (av.FFmpegError, OSError) as error:
         return row | {"fault": error.strerror or type(error).__name__}
 
