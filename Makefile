@@ -43,6 +43,16 @@ test: install  ## format, lint, import contracts, types, tests
 	mypy
 	pytest
 
+.PHONY: validate
+validate: install  ## look at every file of a data set: make validate FOLDER=data/algonauts2021 (default: dataset.folder)
+	cinevox validate $(if $(FOLDER),"$(FOLDER)") $(if $(DATASET),--dataset $(DATASET)) --pages tmp/validation
+
+.PHONY: data-remote
+data-remote: install  ## name the private remote (REMOTE=/a/folder, s3://...), guard it, test a push and a pull (docs/data.md)
+	@test -z "$(REMOTE)" || dvc remote add --local --force private "$(REMOTE)"
+	cinevox guard --fix $(if $(wildcard .git),--hook)
+	pytest -n 0 tests/test_guard.py
+
 .PHONY: ui
 ui: install  ## the MLflow UI on 127.0.0.1
 	cinevox ui
@@ -78,4 +88,4 @@ lock: install  ## resolve pyproject.toml anew into requirements.lock
 .PHONY: clean
 clean:  ## remove results and unfinished work; the DVC cache, MLflow's record and the environment stay
 	rm -rf tmp report submission gate tracking data/frames data/features data/reduction data/bases data/ceiling data/fits \
-	    data/transfer data/scores data/selection data/validation data/conversion
+	    data/transfer data/scores data/selection data/validation data/conversion data/checks

@@ -1,7 +1,7 @@
 """Validation: every file of the data set is what it should be, before any long work."""
 
 from _cli import Run, stage
-from cinevox import io
+from cinevox import guard, io
 from cinevox.datasets import open_dataset
 from cinevox.validation import check_folder, check_plugins
 
@@ -9,8 +9,11 @@ from cinevox.validation import check_folder, check_plugins
 def main(run: Run) -> None:
     params, target = run.params, io.folder(run.paths.validation)
     check_plugins(params.dataset.name, params.networks, params.regressors, params.bases)
+    guard.require(run.paths, params)
     found = check_folder(params.dataset, params.validation, docs=target / "data_docs")
     io.write_json(target / "summary.json", found.to_json())
+    io.write_json(target / "scale.json", found.scale)
+    io.write_json(run.paths.metrics("validation"), found.to_metrics())
     for check in found.warnings:
         run.log.warning("warning: %s: %s", check.suite, check)
     found.require()
@@ -20,4 +23,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "validation", "networks", "regressors", "bases")
+    stage(main, "dataset", "validation", "networks", "regressors", "bases", "storage")

@@ -140,7 +140,7 @@ def test_every_bad_clip_is_in_one_message(tmp_path, clip):
     damaged[len(whole) // 3 : len(whole) // 3 + 500] = bytes(500)
     (tmp_path / "hole.mp4").write_bytes(damaged)
     (tmp_path / "text.mp4").write_text("not a video " * 100)
-    write_sound(tmp_path / "sound.wav")
+    write_sound(tmp_path / "sound.mkv")
     write_video(tmp_path / "none.mkv", [np.zeros((48, 64, 3), np.uint8)][:1])
     (tmp_path / "none.mkv").write_bytes((tmp_path / "none.mkv").read_bytes()[:600])
     reasons = {
@@ -150,7 +150,7 @@ def test_every_bad_clip_is_in_one_message(tmp_path, clip):
         "cut.mkv": r"cut off: \d+ frames end at 1\.\d+ s of 2\.50 s announced",
         "hole.mp4": r"damaged after \d+ frames|\d+ of 40 frames are damaged",
         "text.mp4": r"no video \(Invalid data",
-        "sound.wav": "no video in it, but audio",
+        "sound.mkv": "no video in it, but audio",
         "none.mkv": r"not a single frame in it|no video",
         "missing.mp4": "no such file",
     }

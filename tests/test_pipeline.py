@@ -145,7 +145,10 @@ def test_outputs_lie_where_paths_says():
     paths = Paths()
     expected = {
         "simulation": [paths.simulation("KEY")],
-        "validation": [paths.validation / name for name in ("clips.json", "summary.json", "data_docs")],
+        "validation": [
+            *(paths.validation / name for name in ("clips.json", "summary.json", "scale.json", "data_docs")),
+            paths.metrics("validation"),
+        ],
         "conversion": [paths.conversion("KEY")],
         "frames": [paths.frames("KEY")],
         "features": [paths.features("KEY")],
@@ -156,6 +159,7 @@ def test_outputs_lie_where_paths_says():
         "transfer": [paths.transfer("KEY")],
         "scores": [paths.scores("KEY")],
         "selection": [paths.selection("KEY"), paths.metrics("KEY")],
+        "checks": [paths.checks / "summary.json", paths.checks / "data_docs", paths.metrics("checks")],
         "report": [paths.report],
         "submission": [paths.submission("KEY"), paths.submission("KEY").with_suffix(".json")],
         "tracking": [paths.tracking / "synced.json"],
@@ -167,14 +171,30 @@ def test_outputs_lie_where_paths_says():
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_another_version_is_checked_out_whole(stage):
+    """What lies in data/ and is not cached would be of the version before, and its stage would run again."""
+    for out in body(stage).get("outs", []):
+        assert (
+            isinstance(out, str) or not next(iter(out)).startswith("data/") or "cache" not in next(iter(out.values()))
+        )
+
+
+def test_copies_of_clips_are_bound_to_the_remote_of_the_parameters():
+    """Frames and activations show the clips, and `dvc push` may not take those of restricted data anywhere."""
+    for stage in ("frames", "features", "bases"):
+        assert [next(iter(out.values())) for out in body(stage)["outs"]] == [{"remote": "${storage.remote}"}]
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
     made = {re.sub(r"\$\{.*?\}", "KEY", out) for other in flow() for out in outputs(other)}
     for path in names(body(stage)["deps"]):
         plain = re.sub(r"(\$\{.*?\}-?)+", "KEY", path).replace("data/conversion/train", "data/conversion/KEY")
         plain = plain.replace("data/conversion/test", "data/conversion/KEY")
-        if plain.startswith("KEY") or plain in ("metrics", "data/scores", "data/selection", "data/ceiling"):
+        shared = ("metrics", "data/scores", "data/selection", "data/ceiling", "data/features")
+        if plain.startswith("KEY") or plain in shared:
             continue  # the data set's own folder, or a folder that several instances share
-        if plain.startswith("data/"):
+        if plain.startswith(("data/", "metrics/")):
             assert plain in made, f"{stage} depends on {path}, which no stage makes"
         elif "KEY" not in plain:
             assert (ROOT / plain).exists(), f"{stage} depends on {path}, which is not there"

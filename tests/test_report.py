@@ -32,10 +32,13 @@ def sources_of(root, params, in_silico=True, anatomy=None):
         silent = np.arange(columns.n_voxels) % 7 == 0
         names = np.where(silent, "none", "layer_1")
         truth[track] = Truth(names, {split: np.clip(values, 0, 1) for split, values in reliability.items()})
-    summary = {"n_files": {"clips": 84}, "n_errors": 0, "n_warnings": 0, "checks": [{}] * 12}
+    good = {"suite": "clips", "expected": "a clip can be opened", "success": True, "n_files": 84, "n_unexpected": 0}
+    odd = good | {"suite": "features", "expected": "features differ", "success": False, "n_files": 3, "n_unexpected": 2}
+    summary = {"n_files": {"clips": 84}, "n_errors": 0, "n_warnings": 0, "checks": [good] * 12}
     return Sources(
         params=params,
         dataset="In-silico",
+        licence="made here, free to use",
         in_silico=in_silico,
         results=results.read(paths, params.experiments.rows),
         paper_rows=PAPER_ROWS,
@@ -43,6 +46,7 @@ def sources_of(root, params, in_silico=True, anatomy=None):
         truth=truth if in_silico else {},
         anatomy=anatomy,
         validation=summary,
+        checks={"n_files": {"features": 3}, "n_errors": 0, "n_warnings": 1, "checks": [good, odd]},
         commit=identity.Commit("0123456789abcdef" * 2, "2026-01-02", True),
         params_hash="a" * 64,
         data_hash="b" * 32,
@@ -110,6 +114,13 @@ def test_scores_stand_in_the_table_as_in_the_files(made, page):
     assert f"{svg.shown(selected['score'])}<span" in page
     assert svg.shown(selected["rois"]["LOC"]["normalized_correlation"]) in page
     assert [line.result.name for line in tables.score_lines(made, "mini")] == [RIDGE, MINI]
+
+
+def test_what_validation_found_stands_there_with_its_pages(page):
+    assert "12 checks of every file (84 clips): all as expected" in page
+    assert "2 checks of every file (3 features): 0 errors, 1 warnings" in page
+    assert "features: not in all cases features differ (2 of 3 differ)" in page
+    assert all(f'href="../data/{step}/data_docs/index.html"' in page for step in ("validation", "checks"))
 
 
 def test_what_is_no_result_says_so(page):

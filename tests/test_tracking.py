@@ -130,6 +130,15 @@ def test_a_run_says_what_made_it(run, uri):
     assert parent.inputs.dataset_inputs[0].dataset.name == "insilico"
 
 
+def test_a_row_is_tagged_with_what_validation_found(tmp_path):
+    made = Paths(tmp_path), fabricate.make(tmp_path)
+    made[0].metrics("validation").write_text('{"files": 273, "errors": 0, "warnings": 1}')
+    made[0].metrics("checks").write_text('{"files": 9, "errors": 0, "warnings": 2}')
+    (record,) = records(made, "tags", [ROW])
+    assert (record.tags["validation.files"], record.tags["validation.warnings"]) == ("273", "1")
+    assert (record.tags["checks.errors"], record.tags["checks.warnings"]) == ("0", "2")
+
+
 def test_the_key_follows_dvc_lock_and_a_new_result_supersedes_the_old(run, uri, tmp_path):
     def write_lock(alpha):
         stages = {

@@ -84,7 +84,7 @@ class Files:
             path = self.folder / f"{self.written}.npy"
             np.save(path, array, allow_pickle=False)
             self.written += 1
-            found = self.map(np.load(path, mmap_mode="r"))
+            found = self.map(np.load(path, mmap_mode="r", allow_pickle=False))
             self._known[id(array)] = weakref.ref(array), found
         return found
 

@@ -95,7 +95,7 @@ def _open_partial(extraction: Extraction, n_clips: int, partial: Path) -> NDArra
             shape = extraction.shape(layer, n_clips)
             np.lib.format.open_memmap(partial / f"{layer}.npy", "w+", extraction.settings.storage, shape)
         io.write_array(marks, np.zeros(n_clips, dtype=np.uint8))
-    loaded: NDArray[np.uint8] = np.load(marks)
+    loaded: NDArray[np.uint8] = np.load(marks, allow_pickle=False)
     return loaded
 
 

@@ -19,8 +19,8 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinevox import io
-from cinevox.errors import InputError
+from cinevox import io, videos
+from cinevox.errors import FileError, InputError
 
 Progress = Callable[[Iterable, int, str], Iterable]
 Resize = Literal["direct", "crop"]
@@ -121,7 +121,7 @@ def write(
 
 
 def _write_task(clips: Sequence[Path], start: int, partial: Path, resize: Resize) -> tuple[list[Clip], list[str]]:
-    target = np.load(partial, mmap_mode="r+")
+    target = np.load(partial, mmap_mode="r+", allow_pickle=False)
     _, count, size = target.shape[:3]
     found, faults = [], []
     for row, path in enumerate(clips, start):
@@ -193,9 +193,9 @@ def _opened(path: Path) -> av.container.InputContainer:
     if not path.is_file():
         raise FramesError(f"{path}: no such file")
     try:
-        container = av.open(str(path))
-    except (av.FFmpegError, OSError) as error:
-        raise FramesError(f"{path}: no video ({error.strerror})") from None
+        container = videos.opened(path)
+    except FileError as error:
+        raise FramesError(str(error)) from None
     if not container.streams.video:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         container.close()

@@ -8,6 +8,7 @@ import math
 import mmap
 import os
 import struct
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,7 +101,7 @@ def write_rows(path: Path, start: int, rows: NDArray[Any]) -> None:
 
     Unlike `flush` of a memory map it lets other threads run meanwhile. The rows have the file's own type and shape.
     """
-    mapped = np.load(path, mmap_mode="r")
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     if mapped.dtype != rows.dtype or mapped.shape[1:] != rows.shape[1:] or start + len(rows) > len(mapped):
         raise ValueError(
             f"{path}: {rows.dtype} {rows.shape} from row {start} on, expected {mapped.dtype} {mapped.shape}"
@@ -164,12 +165,45 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         Missing or broken.
     """
     try:
-        with np.load(path, allow_pickle=False) as bundle:
+        refuse_bomb(path)
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as bundle:  # numpy leaves broken ones open
             return {name: bundle[name] for name in bundle.files}
     except FileNotFoundError:
         raise FileError(f"{path}: no such file; `dvc repro` makes it") from None
     except Exception as error:  # zipfile and numpy raise many kinds
         raise FileError(f"{path}: not an .npz file ({error}); delete it and run `dvc repro`") from None
+
+
+def refuse_bomb(path: Path) -> None:
+    """Refuse a zip (also .npz and torch's files) that unpacks to more than it is; what numpy and torch write does not.
+
+    Raises
+    ------
+    ValueError
+        Its parts together are larger than the file.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        announced, size = sum(part.file_size for part in archive.infolist()), path.stat().st_size
+    if announced > size:
+        raise ValueError(f"it unpacks to {announced} bytes and has {size}; a file of arrays is not compressed")
+
+
+def inside(path: Path, folder: Path) -> Path:
+    """The path, if it leads to a file in that folder, also through links.
+
+    Raises
+    ------
+    FileError
+        A link leads out of the folder.
+    """
+    target = path.resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise FileError(
+            f"{path}: a link out of {folder}, to {target}; put the file itself there, or make the whole folder the link"
+        )
+    return path
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -38,6 +38,10 @@ class Paths:
     def conversion(self, part: str) -> Path:
         return self.data / "conversion" / part
 
+    @property
+    def checks(self) -> Path:
+        return self.data / "checks"
+
     def frames(self, count: int) -> Path:
         return self.data / "frames" / str(count)
 
@@ -71,6 +75,7 @@ class Paths:
         return self.data / "selection" / row
 
     def metrics(self, row: str) -> Path:
+        """Of a row, or of `validation` and `checks`: what they found, as numbers."""
         return self.root / "metrics" / f"{row}.json"
 
     @property

@@ -22,7 +22,7 @@ SMALLER: dict[str, dict[str, Any]] = {
 SIMULATED = {
     "n_subjects": 2, "n_train": 60, "n_test": 24, "voxel_fraction": 0.02, "min_voxels": 6, "n_frames": 2,
 }  # fmt: skip
-AS_BY_DEFAULT = ("dataset", "regressors", "heads")  # sections of the small default run
+AS_BY_DEFAULT = ("dataset", "regressors", "heads", "storage")  # sections of the small default run
 
 
 def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,10 +96,16 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set as a plug-in."""
+    """A data set as a plug-in.
+
+    licence: its terms, in words
+    restricted: it may not be passed on, so DVC may push it to the remote named `private` alone; see `cinevox.guard`
+    """
 
     title: str
     open: Callable[[settings.Dataset], Dataset]
+    licence: str = "not known"
+    restricted: bool = True
 
 
 def open_dataset(wanted: settings.Dataset) -> Dataset:

@@ -104,7 +104,7 @@ class Algonauts2021:
         return f"in {folder.name} there is {', '.join(_folders(folder)) or 'nothing'}"
 
     def _checked(self, path: Path, part: Part) -> dict[str, NDArray]:
-        content = io.read_pickle(path, mapped=True)
+        content = io.read_pickle(io.inside(path, self.folder), mapped=True)
         if not isinstance(content, dict):
             raise FileError(f"{path}: holds a {type(content).__name__}; expected a dict with {part!r}; {self.cure}")
         if part not in content:
@@ -154,4 +154,9 @@ def _folders(folder: Path) -> list[str]:
     return sorted(path.name for path in entries if path.is_dir() and not path.name.startswith("."))
 
 
-SPEC = DatasetSpec(title="Algonauts 2021", open=open_folder)
+SPEC = DatasetSpec(
+    title="Algonauts 2021",
+    open=open_folder,
+    licence="for non-commercial research, not to be redistributed",
+    restricted=True,
+)

@@ -221,4 +221,9 @@ def open_folder(wanted: settings.Dataset) -> BoldMoments:
     return found
 
 
-SPEC = DatasetSpec(title="BOLD Moments", open=open_folder)
+SPEC = DatasetSpec(
+    title="BOLD Moments",
+    open=open_folder,
+    licence="responses CC0; clips under the terms of their authors, not to be redistributed",
+    restricted=True,
+)

@@ -30,4 +30,4 @@ def open_folder(wanted: settings.Dataset) -> InSilico:
     return open_as(InSilico, wanted, "`dvc repro simulation` makes it")
 
 
-SPEC = DatasetSpec(title="In-silico", open=open_folder)
+SPEC = DatasetSpec(title="In-silico", open=open_folder, licence="made here, free to use", restricted=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import zlib
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cinevox import io
 from cinevox.networks import NetworkSpec
 from cinevox.networks._activations import one_thread
 from cinevox.networks._weights import Provenance, WeightsError
@@ -59,19 +61,28 @@ def read_state(name: str, spec: NetworkSpec, module: nn.Module, path: Path) -> d
         Not a checkpoint, it asks for anything but tensors and plain values, or its keys or shapes differ.
     """
     try:
+        io.refuse_bomb(path)
         with _allow_list, torch.serialization.safe_globals(_harmless()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken checkpoint raises almost anything
-        first_line = str(error).strip().partition("\n")[0] or type(error).__name__
         raise WeightsError(
-            f"{name}: {path} cannot be read as a checkpoint of tensors ({first_line}); nothing in it was run. "
-            "Delete it and fetch it again, or point to another file"
+            f"{name}: {path} cannot be read as a checkpoint of tensors ({why_unreadable(error)}); "
+            "nothing in it was run. Delete it and fetch it again, or point to another file"
         ) from None
     found = spec.adapt(content, module) if spec.adapt and isinstance(content, Mapping) else content
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise WeightsError(f"{name}: {path} holds no state dict (name -> tensor); save module.state_dict()")
     _check_keys(name, path, found, module.state_dict())
     return {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
+
+
+def why_unreadable(error: Exception) -> str:
+    """What torch has to say in a line, without its advice to load the file with trust."""
+    text = str(error).strip()
+    if "weights_only" in text:
+        asked = re.search(r"GLOBAL ([\w.]+)", text)
+        return f"it asks for {asked[1]}" if asked else "it asks for more than tensors and plain values"
+    return text.partition("\n")[0] or type(error).__name__
 
 
 def _check_keys(name: str, path: Path, found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:

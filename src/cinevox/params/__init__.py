@@ -45,6 +45,7 @@ from cinevox.params.sections import (
     Selection,
     Simulation,
     Splits,
+    Storage,
     Submission,
     Track,
     Tracking,
@@ -55,8 +56,8 @@ from cinevox.params.sections import (
 __all__ = [
     "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Experiments",
     "Features", "Fits", "Frames", "Gate", "Head", "Network", "Parallel", "Params", "ParamsError", "Reduction", "Report",
-    "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits", "Submission", "Track", "Tracking",
-    "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
+    "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits", "Storage", "Submission", "Track",
+    "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
 ]  # fmt: skip
 
 
@@ -87,6 +88,7 @@ class Params(Section):
     report: Report
     submission: Submission
     gate: Gate
+    storage: Storage
     tracking: Tracking
     parallel: Parallel
 

@@ -175,6 +175,10 @@ class Gate(Section):
     use_interval: bool
 
 
+class Storage(Section):
+    remote: Literal["", "private"]
+
+
 class Tracking(Section):
     experiment: str
     uri: str

@@ -6,8 +6,9 @@ and the same commit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
-from typing import get_args
+from typing import Any, get_args
 
 import jinja2
 import numpy as np
@@ -77,7 +78,14 @@ def _content(sources: Sources) -> dict[str, object]:
         "leaderboard_rois": MINI_ROIS,
         "pairs": {track: cells for track in tracks if (cells := in_pairs(sources, track)) is not None},
         "optimism": optimism.optimism_lines(sources),
-        "validation_words": _validation_words(sources),
+        "validations": [
+            (title, _validation_words(summary), f"../data/{folder}/data_docs/index.html", _failed(summary))
+            for title, folder, summary in (
+                ("Validation", "validation", sources.validation),
+                ("Checks of results", "checks", sources.checks),
+            )
+            if summary is not None
+        ],
     }
 
 
@@ -96,10 +104,17 @@ def drawings(sources: Sources) -> dict[str, str]:
     return {name: standalone(drawing, css) for name, drawing in found.items()}
 
 
-def _validation_words(sources: Sources) -> str:
-    summary = sources.validation
-    if summary is None:
-        return "not run"
+def _failed(summary: Mapping[str, Any]) -> list[str]:
+    """What was not as expected, a sentence each."""
+    return [
+        f"{check['suite'].replace('_', ' ')}: not in all cases {check['expected']} "
+        f"({check['n_unexpected']} of {check['n_files']} differ)"
+        for check in summary["checks"]
+        if not check["success"]
+    ]
+
+
+def _validation_words(summary: Mapping[str, Any]) -> str:
     files = ", ".join(f"{n} {suite.replace('_', ' ')}" for suite, n in summary["n_files"].items())
     found = (
         f"{summary['n_errors']} errors, {summary['n_warnings']} warnings"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ class Sources:
 
     params: Any
     dataset: str
+    licence: str
     in_silico: bool
     results: tuple[Result, ...]
     paper_rows: tuple[Row, ...]
@@ -70,6 +72,7 @@ class Sources:
     truth: Mapping[Track, Truth]
     anatomy: Anatomy | None
     validation: Mapping[str, Any] | None
+    checks: Mapping[str, Any] | None
     commit: identity.Commit | None
     params_hash: str
     data_hash: str
@@ -99,21 +102,26 @@ def read(paths: Paths, params: Any) -> Sources:
     spec = plugins.load("cinevox.datasets", params.dataset.name)
     in_silico = params.dataset.name in params.simulation.datasets
     ceilings = {track: _ceiling(paths, params, track) for track in tracks}
-    summary = paths.validation / "summary.json"
     return Sources(
         params=params,
         dataset=spec.title,
+        licence=spec.licence,
         in_silico=in_silico,
         results=found,
         paper_rows=_paper_rows(paths, params),
         ceilings=ceilings,
         truth={track: _truth(params, ceilings[track]) for track in tracks} if in_silico else {},
         anatomy=_anatomy(paths, params) if "full" in tracks else None,
-        validation=io.read_json(summary) if summary.is_file() else None,
+        validation=_found(paths.validation / "summary.json"),
+        checks=_found(paths.checks / "summary.json"),
         commit=identity.commit(paths.root),
         params_hash=identity.digest({name: _dump(getattr(params, name)) for name in SECTIONS}),
         data_hash=identity.data_hash(identity.read_lock(paths), params.dataset.folder),
     )
+
+
+def _found(summary: Path) -> Mapping[str, Any] | None:
+    return io.read_json(summary) if summary.is_file() else None
 
 
 def _paper_rows(paths: Paths, params: Any) -> tuple[Row, ...]:

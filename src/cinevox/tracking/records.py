@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from cinevox import identity, results
+from cinevox import identity, io, results
 from cinevox.params import RoiwiseRow, Section
 from cinevox.paths import Paths
 from cinevox.results import FILES, Result
@@ -67,10 +67,21 @@ def gather(paths: Paths, params: Any) -> tuple[Record, ...]:
     tags = {"params_hash": identity.digest(sections)}
     if (commit := identity.commit(paths.root)) is not None:
         tags |= {"mlflow.source.git.commit": commit.sha, "dirty": str(commit.dirty).lower()}
+    tags |= _validation_tags(paths)
     data = identity.data_hash(lock, params.dataset.folder)
     name = params.tracking.experiment
     found = results.read(paths, params.experiments.rows)
     return tuple(_row_record(paths, lock, result, sections, name, tags, data) for result in found)
+
+
+def _validation_tags(paths: Paths) -> dict[str, str]:
+    """`validation.errors`, `checks.warnings`, ...: what validation found in the data set and in the results."""
+    return {
+        f"{step}.{name}": str(count)
+        for step in ("validation", "checks")
+        if paths.metrics(step).is_file()
+        for name, count in io.read_json(paths.metrics(step)).items()
+    }
 
 
 def _row_record(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from cinevox import bases
+from cinevox import bases, io
 from cinevox.heads import RoiNetwork
+from cinevox.networks._loading import why_unreadable
 from cinevox.params import Base, Head
 from cinevox.transfer.problem import Problem, Trained, TransferError
 from cinevox.transfer.training import replace_file
@@ -53,6 +54,7 @@ def read_checkpoint(path: Path) -> RoiNetwork:
         The file is no checkpoint of a transfer network; nothing in it was run.
     """
     try:
+        io.refuse_bomb(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
         base, head = Base.model_validate(found["base"]), Head.model_validate(found["head"])
         scaling = (found["state"]["mean"], found["state"]["spread"]) if head.standardize else None
@@ -60,8 +62,8 @@ def read_checkpoint(path: Path) -> RoiNetwork:
         network = RoiNetwork(tuple(found["map_shape"]), found["n_voxels"], head, tuned, scaling, 0)
         network.load_state_dict(found["state"])
     except Exception as error:  # a broken file raises almost anything
-        first_line = str(error).strip().partition("\n")[0] or type(error).__name__
         raise TransferError(
-            f"{path} is no checkpoint of a transfer network ({first_line}); nothing in it was run"
+            f"{path} is no checkpoint of a transfer network ({why_unreadable(error)}); nothing in it was run. "
+            "Delete it and run `dvc repro`, or point to another file"
         ) from None
     return network.eval()

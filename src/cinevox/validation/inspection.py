@@ -16,13 +16,14 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import metrics, volume
+from cinevox import io, metrics, videos, volume
 from cinevox import params as settings
 from cinevox.datasets import Dataset, Part
 from cinevox.errors import FileError
 from cinevox.params import WHOLE_BRAIN, Track
 
 Row = dict[str, Any]
+MIN_STIMULI = 12  # under which z says nothing: it is at most sqrt(n_stimuli - 1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ def _clip_rows(clips: Sequence[Path], folder: Path) -> list[Row]:
     for before, row in zip([None, *rows], rows):
         number, last = row["number"], before and before["number"]
         row["step"] = 1 if before is None else None if number is None or last is None else number - last
-    return rows
+    rates = [row["fps"] for row in rows if "fps" in row]
+    commonest = max(sorted(set(rates)), key=rates.count) if rates else None
+    return [row | {"fps_commonest": commonest} for row in rows]
 
 
 def _clip(path: Path, folder: Path) -> Row:
@@ -76,7 +79,7 @@ def _clip(path: Path, folder: Path) -> Row:
     row: Row = {"file": path.relative_to(folder).as_posix(), "name": path.name, "fault": None}
     row["number"] = int(number[1]) if number else None
     try:
-        with av.open(str(path)) as container:
+        with videos.opened(io.inside(path, folder)) as container:
             if not container.streams.video:
                 return row | {"fault": "holds no video"}
             stream = container.streams.video[0]
@@ -90,6 +93,8 @@ def _clip(path: Path, folder: Path) -> Row:
                 "fps": round(fps, 3),
                 "seconds": round(n_frames / fps, 3) if fps else None,
             }
+    except FileError as error:
+        return row | {"fault": str(error).removeprefix(f"{path}: ")}
     except (av.FFmpegError, OSError) as error:
         return row | {"fault": error.strerror or type(error).__name__}
 
@@ -135,7 +140,34 @@ def _described(values: NDArray[Any]) -> Row:
         first, second = np.split(values, [n_repetitions // 2], axis=1)
         halves = first.mean(axis=1), second.mean(axis=1)
         row["split_half"] = round(float(metrics.correlation_score(*halves).mean()), 4)
+        if n_stimuli >= MIN_STIMULI:
+            row["split_half_z"] = round(_agreement(*halves), 2)
+    row["sd"] = float(f"{values.std(dtype=np.float64):.4g}")
     return row
+
+
+def _agreement(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """How far the mean split-half r lies from what clips in any order would give, in standard deviations.
+
+    With z-scored halves A, B, (n_stimuli, n_voxels), the mean r of an order pi is sum_i G[i, pi(i)] with
+    G = A B' / (n_stimuli n_voxels). Over all orders its mean is 0 and its variance sum_ij G_ij^2 / (n_stimuli - 1),
+    so no order needs to be drawn, and voxels may depend on each other.
+
+    Reference: Hoeffding 1951, "A combinatorial central limit theorem".
+    """
+    n_stimuli, standard = len(first), []
+    for half in (first, second):
+        centred = half - half.mean(axis=0)
+        spread = centred.std(axis=0)
+        standard.append(np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0))
+    gram = standard[0] @ standard[1].T
+    spread = float(np.sqrt(np.square(gram, dtype=np.float64).sum() / (n_stimuli - 1)))
+    return float(np.trace(gram)) / spread if spread else 0.0
+
+
+def scale(rows: Sequence[Row]) -> dict[str, float]:
+    """`<track>/<subject>/<roi>` -> standard deviation of those single-trial responses."""
+    return {f"{row['track']}/{row['subject']}/{row['roi']}": row["sd"] for row in rows if row.get("sd")}
 
 
 def _mask(file: str, mask: NDArray[Any] | None, n_voxels: int) -> Row:

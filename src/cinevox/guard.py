@@ -1,0 +1,137 @@
+"""The guard: data that may not be passed on leave for the DVC remote named `private`, and for no other.
+
+DVC has no hook for `dvc push`, and refuses a mark of our own in a remote's configuration. What holds is the field
+`remote` of an output: it goes before `dvc push --remote` and the default remote, so an output bound to `private` is
+pushed there or, where no remote has that name, not at all. The name is the mark. In dvc.yaml the field is
+`storage.remote`; here the .dvc files are looked after.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cinevox import io, plugins
+from cinevox.errors import FileError, InputError
+from cinevox.paths import Paths
+
+PRIVATE = "private"
+HOOK = """#!/bin/sh
+# Made by `cinevox guard --hook`: what git pushes, DVC pushes too, unless the guard refuses.
+cinevox guard && exec dvc git-hook pre-push "$@"
+"""
+
+
+def faults(paths: Paths, params: Any) -> list[str]:
+    """Everything that would let restricted data go elsewhere, a sentence each.
+
+    params: has the sections dataset and storage
+    """
+    spec = plugins.load("cinevox.datasets", params.dataset.name)
+    found = []
+    if spec.restricted and params.storage.remote != PRIVATE:
+        found.append(
+            f"storage.remote is {params.storage.remote!r}, and {spec.title} may not be passed on "
+            f"({spec.licence}); set it to {PRIVATE}"
+        )
+    free = None if spec.restricted else params.dataset.folder
+    return found + [
+        f"{path}: `dvc push` would take {out.get('path')} to any remote; `cinevox guard --fix` binds it to {PRIVATE}"
+        for path, out in _outs(paths)
+        if not _is_bound(out) and not _is_part(path, out, free)
+    ]
+
+
+def remote_faults(remotes: Mapping[str, str]) -> list[str]:
+    """Remotes under another name at the place of the private one. remotes: name -> address."""
+    place = remotes.get(PRIVATE)
+    return [
+        f"the remotes {PRIVATE} and {name} are one place ({url}): what is private there?"
+        for name, url in remotes.items()
+        if name != PRIVATE and url == place
+    ]
+
+
+def require(paths: Paths, params: Any) -> None:
+    """Stop if restricted data could be pushed elsewhere.
+
+    Raises
+    ------
+    InputError
+        The message has every fault and its cure.
+    """
+    if found := faults(paths, params):
+        raise InputError("\n  ".join(["restricted data could leave this machine", *found]))
+
+
+def bind(paths: Paths, params: Any) -> list[str]:
+    """Bind every .dvc file that is not free to the private remote; which ones were changed."""
+    free = params.dataset.folder
+    restricted = plugins.load("cinevox.datasets", params.dataset.name).restricted
+    changed = []
+    for path in _files(paths):
+        content = _content(path)
+        loose = [out for out in content["outs"] if not _is_bound(out) and (restricted or not _is_part(path, out, free))]
+        for out in loose:
+            out["remote"] = PRIVATE
+        if loose:
+            io.write_bytes(path, yaml.safe_dump(content, sort_keys=False).encode())
+            changed.append(str(path))
+    return changed
+
+
+def remotes(root: Path) -> dict[str, str]:
+    """DVC's remotes, name -> address; none outside a DVC repository."""
+    said = subprocess.run(["dvc", "remote", "list"], cwd=root, capture_output=True, text=True, check=False).stdout
+    lines = [line.replace("(default)", "").split(maxsplit=1) for line in said.splitlines()]
+    return {words[0]: words[1].strip() for words in lines if len(words) == 2}
+
+
+def install_hook(root: Path) -> Path:
+    """Make git's pre-push hook call the guard before DVC.
+
+    Raises
+    ------
+    InputError
+        There is another hook, or no git repository.
+    """
+    answer = subprocess.run(
+        ["git", "rev-parse", "--git-path", "hooks/pre-push"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if answer.returncode:
+        raise InputError(f"{root.resolve()}: no git repository, so there is no hook to install")
+    path = root / answer.stdout.strip()
+    if path.exists() and path.read_text() != HOOK:
+        raise InputError(f"{path}: there is another hook; add `cinevox guard || exit 1` to it")
+    io.write_bytes(path, HOOK.encode())
+    path.chmod(0o755)
+    return path
+
+
+def _files(paths: Paths) -> list[Path]:
+    return sorted(path for folder in (paths.root, paths.data) for path in folder.glob("*.dvc") if path.is_file())
+
+
+def _content(path: Path) -> Any:
+    try:
+        content = yaml.safe_load(path.read_text())
+        [out.get("path") for out in content["outs"]]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(f"{path}: no .dvc file of outputs ({type(error).__name__}); make it again: dvc add") from None
+    return content
+
+
+def _outs(paths: Paths) -> list[tuple[Path, Mapping[str, Any]]]:
+    return [(path, out) for path in _files(paths) for out in _content(path)["outs"]]
+
+
+def _is_bound(out: Mapping[str, Any]) -> bool:
+    return out.get("remote") == PRIVATE or out.get("push") is False
+
+
+def _is_part(path: Path, out: Mapping[str, Any], folder: Path | None) -> bool:
+    return folder is not None and (path.parent / str(out.get("path"))).resolve().is_relative_to(folder.resolve())

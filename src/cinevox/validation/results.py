@@ -1,0 +1,135 @@
+"""What validation knows of the steps' results: tables with one row per ceiling, layer and file of predictions.
+
+Nothing here judges; the suites in `expectations/` do. Of a large array a part is read, clips evenly spread over it:
+shapes, types and the scale are those of the whole, a single bad number in a clip that was not read is not seen
+(the steps themselves refuse what is not finite).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from cinevox import io, metrics, predictions
+from cinevox.errors import FileError
+from cinevox.paths import Paths
+from cinevox.responses import Columns
+
+Row = dict[str, Any]
+READ_VALUES = 16_000_000  # of one array: 64 MB as float32
+
+
+def tables(paths: Paths, params: Any) -> dict[str, list[Row]]:
+    """Suite -> rows, for the tracks, networks, bases and rows of the parameters.
+
+    params: has the sections dataset, ceiling, networks, bases, experiments
+
+    Raises
+    ------
+    FileError
+        A sidecar or an index is missing or broken: its stage has not run.
+    """
+    clips = io.read_json(paths.validation / "clips.json")
+    scale = io.read_json(paths.validation / "scale.json")
+    layers = [delayed(_layer)(path, (clips["n_clips"], *shape), dtype) for path, shape, dtype in _layers(paths, params)]
+    predicted = [
+        delayed(_predicted)(folder, index, space, split, scale)
+        for folder, index in ((f, predictions.read_index(f)) for f in map(paths.predictions, params.experiments.rows))
+        for space in index.spaces
+        for split in index.clips
+    ]
+    found: list[Row] = Parallel()(layers + predicted)
+    ceilings = [row for track in params.dataset.tracks for row in _ceilings(paths, track, params.ceiling)]
+    return {"ceilings": ceilings, "features": found[: len(layers)], "predictions": found[len(layers) :]}
+
+
+def _ceilings(paths: Paths, track: str, settings: Any) -> Iterator[Row]:
+    folder = paths.ceiling(track)
+    columns = Columns.from_json(io.read_json(folder / "index.json")["columns"])
+    for split, reliability in io.read_arrays(folder / "reliability.npz").items():
+        for block, where in zip(columns.blocks, columns.slices):
+            part = reliability[where]
+            finite = part[np.isfinite(part)]
+            yield {
+                "file": f"{folder.as_posix()}/reliability.npz {split} {block.subject} {block.roi}",
+                "n_voxels": block.n_voxels,
+                "n_values": len(part),
+                "n_not_finite": len(part) - len(finite),
+                "largest": round(float(finite.max(initial=-1.0)), 6),
+                "share_reliable": round(float(np.mean(part >= settings.min_reliability)), 4) if len(part) else 0.0,
+            }
+
+
+def _layers(paths: Paths, params: Any) -> Iterator[tuple[Path, tuple[int, ...], str]]:
+    """Arrays of features, their components and the bases: file, shape of a clip, type."""
+    for network in params.networks:
+        sidecar = io.read_json(paths.features(network) / "features.json")
+        reduced = io.read_json(paths.reduction(network) / "reduction.json")["layers"]
+        frames = (sidecar["n_frames"],) if sidecar["over_frames"] == "none" else ()
+        for layer in sidecar["layers"]:
+            name = layer["name"]
+            yield paths.features(network) / f"{name}.npy", (*frames, layer["n_features"]), sidecar["dtype"]
+            yield paths.reduction(network) / f"{name}.npy", (reduced[name]["n_components"],), "float32"
+    for base in params.bases:
+        sidecar = io.read_json(paths.base(base) / "base.json")["features"]
+        for layer in sidecar["layers"]:
+            shape = (sidecar["n_frames"], layer["n_features"])
+            yield paths.base(base) / f"{layer['name']}.npy", shape, sidecar["dtype"]
+
+
+def _layer(path: Path, shape: tuple[int, ...], dtype: str) -> Row:
+    row: Row = {"file": path.as_posix(), "fault": None, "dtype_expected": dtype}
+    try:
+        whole = io.read_array(path, shape, "n_clips, features" if len(shape) == 2 else "n_clips, n_frames, features")
+    except FileError as error:
+        return row | {"fault": str(error).removeprefix(f"{path}: ")}
+    part = _spread(whole)
+    return row | {"dtype": whole.dtype.name, "n_clips_read": len(part)} | _described(part)
+
+
+def _predicted(folder: Path, index: predictions.Index, space: str, split: str, scale: Mapping[str, float]) -> Row:
+    path = folder / split / f"{space}.npy"
+    row: Row = {"file": path.as_posix(), "fault": None}
+    try:
+        whole = predictions.read(folder, index, space, split)
+    except FileError as error:
+        return row | {"fault": str(error).removeprefix(f"{path}: ")}
+    part = _spread(whole)
+    row |= {"dtype": whole.dtype.name, "n_clips_read": len(part)} | _described(part)
+    if "chosen_on" in index.provenance:  # a transfer network: correlation, its loss, has no scale
+        return row
+    track, ratios, finite = index.provenance["track"], [], np.where(np.isfinite(part), part, 0)
+    for block, where in zip(index.columns.blocks, index.columns.slices):
+        measured = scale.get(f"{track}/{block.subject}/{block.roi}")
+        if measured:
+            ratios.append(float(finite[:, where].std(dtype=np.float64)) / measured)
+    return row | {"times_measured": round(max(ratios), 3) if ratios else None}
+
+
+def _spread(array: NDArray[Any]) -> NDArray[np.float32]:
+    """All clips, or as many evenly spread ones as READ_VALUES allow (two at least), as (n_clips, n_columns)."""
+    flat = array.reshape(len(array), math.prod(array.shape[1:]))
+    n_read = min(len(flat), max(2, READ_VALUES // max(1, flat.shape[1])))
+    clips = np.unique(np.linspace(0, max(0, len(flat) - 1), n_read).astype(np.intp))
+    part = np.empty((len(clips), flat.shape[1]), np.float32)
+    for row, clip in enumerate(clips):
+        part[row] = flat[clip]
+    return part
+
+
+def _described(part: NDArray[np.float32]) -> Row:
+    """Numbers that are not finite, and of the others the spread and the share of columns without any."""
+    n_not_finite = int(part.size - np.count_nonzero(np.isfinite(part)))
+    row: Row = {"n_columns": part.shape[1], "n_not_finite": n_not_finite}
+    if not part.size:
+        return row
+    if n_not_finite:
+        part = np.where(np.isfinite(part), part, 0)
+    constant = float(np.mean(metrics.is_constant(part)))
+    return row | {"share_constant": round(constant, 4), "sd": float(f"{part.std(dtype=np.float64):.4g}")}

@@ -1,0 +1,61 @@
+"""Opening a clip: as what its name says, whatever it begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+
+from cinevox.errors import FileError
+
+READERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska", ".avi": "avi"}
+_FOREIGN = {
+    b"#EXTM3U": "a playlist, which names other files",
+    b"ffconcat": "a playlist, which names other files",
+    b"RIFF": "an AVI or WAV file",
+    b"\x1aE\xdf\xa3": "a Matroska or WebM file",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"\x1f\x8b": "compressed with gzip",
+    b"PK": "a zip archive",
+    b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull`",
+    b"<": "a web page or XML, as a failed download leaves it",
+}
+
+
+def opened(path: Path) -> av.container.InputContainer:
+    """Open a clip with the reader that its extension names, and no other.
+
+    Left to guess, FFmpeg takes any file by its content: a text named .mp4 can be a playlist of other files, which
+    it then reads.
+
+    Raises
+    ------
+    FileError
+        Missing, not what its name says, or cut off before its index.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise FileError(f"{path}: a clip's name ends in one of {', '.join(READERS)}; convert it to H.264 mp4")
+    try:
+        return av.open(str(path), format=reader, options={"protocol_whitelist": "file"})
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file") from None
+    except (av.FFmpegError, OSError) as error:
+        what = _foreign(path)
+        found = (
+            f"it is {what}, and its name ends in {path.suffix}"
+            if what
+            else f"no video ({error.strerror or type(error).__name__})"
+        )
+        raise FileError(f"{path}: {found}; fetch it again, or convert it to H.264 mp4") from None
+
+
+def _foreign(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(32)
+    except OSError:
+        return ""
+    return next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), "")
