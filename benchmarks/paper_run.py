@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from threadpoolctl import threadpool_limits
 
 import _harness
 from cinevox import features, fits, io, metrics, params, plugins, scores, spaces
+from cinevox.conversion import BLOCK, write_responses
 from cinevox.params import Params, RoiwiseRow, Row
 from cinevox.responses import Block, Columns
 from cinevox.significance import permutation_test, permuted_clips
@@ -136,15 +138,17 @@ def permute_seconds(n_clips: int, n_permutations: int, n_voxels: int = 4000) -> 
     return timed(lambda: permutation_test([measured], [predicted], weights, orders))
 
 
-def read_seconds_per_byte() -> float:
-    """Reading a response pickle as data, seconds a byte."""
-    import pickle
-
+def convert_seconds_per_byte() -> float:
+    """Reading a response pickle and writing its arrays, seconds a byte of single trials."""
+    values = {"train": np.random.default_rng(0).standard_normal((N_TRAIN, 3, 4000), dtype=np.float32)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "WB.pkl"
-        path.write_bytes(pickle.dumps({"train": np.ones((1000, 3, 4000), np.float32)}, protocol=4))
-        size = path.stat().st_size
-        return timed(lambda: io.read_pickle(path)).seconds / size
+        path.write_bytes(pickle.dumps(values, protocol=4))
+
+        def run() -> None:
+            write_responses(Path(folder), io.read_pickle(path, mapped=True)["train"], BLOCK)
+
+        return timed(run).seconds / values["train"].nbytes
 
 
 def peak_of_fit(track: str) -> float:
@@ -187,7 +191,9 @@ class Cost:
 
 def costs(settings: Params, sizes: Mapping[str, list[int]], pieces: dict[str, float]) -> list[Cost]:
     size = settings.frames.size
+    trials = sum(VOXELS.values()) * N_TRAIN * 3 * 4
     found = [
+        Cost("conversion", "train", pieces["byte, converted"] * trials, trials * 4 / 3, spreads=True),
         Cost("frames", "16", N_CLIPS * pieces["clip, decoded"], N_CLIPS * 16 * size**2 * 3, spreads=True),
     ]
     for name in settings.networks:
@@ -209,7 +215,6 @@ def costs(settings: Params, sizes: Mapping[str, list[int]], pieces: dict[str, fl
 def row_costs(settings: Params, row: Row, sizes: Mapping[str, list[int]], pieces: dict[str, float]) -> list[Cost]:
     n_voxels = VOXELS[row.track]
     n_layers = len(sizes[row.network])
-    reading = pieces["pickle, a byte"] * N_TRAIN * 3 * n_voxels * 4
     predictions = 202 * n_voxels * 4
     if isinstance(row, RoiwiseRow):
         n_spaces = 1
@@ -217,10 +222,10 @@ def row_costs(settings: Params, row: Row, sizes: Mapping[str, list[int]], pieces
         found = [Cost("transfer", row.name, pieces[f"epoch, {row.name}"] * CORES * epochs, predictions, on_gpu=True)]
     else:
         n_spaces = len(spaces.candidates(row.features, [str(k) for k in range(n_layers)]))
-        seconds = n_spaces * (pieces[f"space, {row.name}"] + pieces[f"voxel, {row.name}"] * n_voxels) + reading
+        seconds = n_spaces * (pieces[f"space, {row.name}"] + pieces[f"voxel, {row.name}"] * n_voxels)
         found = [Cost("fits", row.name, seconds, predictions * n_spaces, spreads=True)]
-    scored = pieces["voxel, scored"] * n_voxels * n_spaces * 2 + reading * (1 + 0.34)
-    chosen = (pieces["voxel, scored"] + pieces["voxel, permuted"]) * n_voxels * 2 + reading * (1 + 0.34)
+    scored = pieces["voxel, scored"] * n_voxels * n_spaces * 2
+    chosen = (pieces["voxel, scored"] + pieces["voxel, permuted"]) * n_voxels * 2
     drawn = settings.scores.n_bootstraps * N_BLOCKS[row.track] * 4 * 2
     found.append(Cost("scores", row.name, scored, n_spaces * (n_voxels * 4 * 4 + drawn), spreads=True))
     found.append(Cost("selection", row.name, chosen, n_voxels * 4 * 8 + drawn, spreads=True))
@@ -274,8 +279,8 @@ def measure(settings: Params, sizes: Mapping[str, list[int]], quick: bool) -> tu
     ):
         pieces[f"voxel, {name}"] = one.seconds / 4000
         log.append(line(f"{name}: 102 clips, 1,000 draws", 4000, one))
-    pieces["pickle, a byte"] = read_seconds_per_byte()
-    log.append(f"| reading a response pickle | 1 GB | {pieces['pickle, a byte'] * 1e9:.2f} |")
+    pieces["byte, converted"] = convert_seconds_per_byte()
+    log.append(f"| converting responses | 1 GB | {pieces['byte, converted'] * 1e9:.2f} |")
     return pieces, log
 
 
