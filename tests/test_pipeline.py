@@ -180,7 +180,7 @@ def test_another_version_is_checked_out_whole(stage):
 
 
 def test_copies_of_clips_are_bound_to_the_remote_of_the_parameters():
-    """Frames and activations show the clips, conversion copies responses; a push may not take restricted ones anywhere."""
+    """What shows the clips or copies the responses: `dvc push` may not take that of restricted data anywhere."""
     for stage in ("conversion", "frames", "features", "bases"):
         assert [next(iter(out.values())) for out in body(stage)["outs"]] == [{"remote": "${storage.remote}"}]
 
