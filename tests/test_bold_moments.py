@@ -334,6 +334,7 @@ def test_the_flow_from_clips_to_the_report(tmp_path):
         wanted = record.wanted("data/bold_moments", version).model_dump(mode="json")
         document["dataset"] = wanted
         document["simulation"]["datasets"] = []
+        document["storage"] = {"remote": "private"}  # the clips may not be passed on
         document["validation"] |= {"clip_size": [32, 32], "fps": [5, 30]}
         rows = ("mini-efficientnet_lite0-layer-ridge", "full-efficientnet_lite0-layer-ridge")
         document["experiments"] = {

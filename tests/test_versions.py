@@ -16,7 +16,7 @@ from test_guard import Clone
 pytestmark = pytest.mark.slow
 
 ROW = "mini-alexnet-layer-ridge"
-STEPS = ("ceiling", "fits", "scores", "selection")  # what responses reach; the steps before are made up here
+STEPS = ("conversion", "ceiling", "fits", "scores", "selection")  # what responses reach; the others are made up
 
 
 def parameters():
@@ -50,6 +50,8 @@ def make(folder):
     io.write_json(paths.reduction("alexnet") / "reduction.json", reduced)
     io.write_json(paths.features("alexnet") / "features.json", {})
     io.write_json(paths.validation / "summary.json", {})
+    clips = {"n_train_clips": layout.N_TRAIN, "n_clips": layout.N_TRAIN + layout.N_TEST}
+    io.write_json(paths.validation / "clips.json", clips)
     return clone
 
 
@@ -71,7 +73,8 @@ def test_each_version_of_a_pickle_gives_its_own_metrics(tmp_path):
             io.write_pickle(pickle, {"train": content + np.random.default_rng(5).standard_normal(content.shape)})
         clone.run("dvc", "add", "--quiet", "data/study")
         ran = stages_run(clone.run("dvc", "repro"))
-        assert sorted(ran) == sorted(f"{step}@{'mini' if step == 'ceiling' else ROW}" for step in STEPS)
+        expected = {"conversion@train", "conversion@test", "ceiling@mini"} | {f"{step}@{ROW}" for step in STEPS[2:]}
+        assert len(ran) == len(expected) and set(ran) == expected
         clone.commit(version)
         found[version] = metrics.read_text()
         shutil.copy(pickle, tmp_path / version)

@@ -8,6 +8,7 @@ pushed there or, where no remote has that name, not at all. The name is the mark
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,7 +87,9 @@ def bind(paths: Paths, params: Any) -> list[str]:
 
 def remotes(root: Path) -> dict[str, str]:
     """DVC's remotes, name -> address; none outside a DVC repository."""
-    said = subprocess.run(["dvc", "remote", "list"], cwd=root, capture_output=True, text=True, check=False).stdout
+    wide = os.environ | {"COLUMNS": "10000"}  # or long addresses go to a line of their own
+    command = ["dvc", "remote", "list"]
+    said = subprocess.run(command, cwd=root, env=wide, capture_output=True, text=True, check=False).stdout
     lines = [line.replace("(default)", "").split(maxsplit=1) for line in said.splitlines()]
     return {words[0]: words[1].strip() for words in lines if len(words) == 2}
 
