@@ -7,7 +7,7 @@ from joblib import delayed
 from _cli import Run, stage
 from cinevox import io, metrics, parallel, predictions, scores
 from cinevox.converted import measured
-from cinevox.splits import generator
+from cinevox.splits import ceiling_split, generator
 
 
 def main(run: Run) -> None:
@@ -19,7 +19,7 @@ def main(run: Run) -> None:
     recorded = run.responses("train"), run.responses("test")
     clips = {name: rows for name, rows in index.clips.items() if name != "test" or name in ceilings}
     for name, responses in measured(*recorded, track, index.columns, clips):
-        ceiling = ceilings["test" if name == "test" else "validation"]
+        ceiling = ceilings[ceiling_split(name)]
         drawn = 0 if name.startswith("inner") else settings.n_bootstraps  # inner folds choose and are not reported
         resamples = metrics.resampled_clips(len(clips[name]), drawn, generator(settings.seed, name))
         tasks = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -28,6 +30,11 @@ def weighted(values: Floats, weights: NDArray[np.float64]) -> NDArray[np.float64
     if not used.any():
         return np.full(np.shape(values)[:-1], np.nan)
     return np.asarray(values, dtype=np.float64)[..., used] @ weights[used]
+
+
+def roi_means(values: Floats, blocks: pd.DataFrame, rois: Sequence[str]) -> NDArray[np.float64]:
+    """Each ROI's mean over subjects: (..., n_blocks) -> (..., n_rois); NaN where no block of it has a scored voxel."""
+    return np.stack([weighted(values, block_weights(blocks, roi, "subjects")) for roi in rois], axis=-1)
 
 
 def interval(replicates: Floats, confidence: float) -> dict[str, float]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from cinevox import io, params, plugins
 from cinevox.errors import InputError
 from cinevox.paths import Paths
+from cinevox.splits import best_split
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,7 +96,7 @@ def _scores(_: argparse.Namespace) -> None:
             missing.append(name)
             continue
         metrics = io.read_json(paths.metrics(name))
-        split = "test" if "test" in metrics else "validation"
+        split = best_split(metrics)
         part = metrics[split]
         interval = f"{_number(part['low'])} to {_number(part['high'])}"
         regions = [_number(part.get(roi)) for roi in (*rois, "WB")]

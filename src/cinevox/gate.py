@@ -22,6 +22,7 @@ from cinevox import io
 from cinevox.errors import InputError
 from cinevox.params import Gate
 from cinevox.paths import Paths
+from cinevox.splits import best_split
 
 Word = Literal["regressed", "missing", "same", "improved", "new"]
 
@@ -207,8 +208,8 @@ def _show(paths: Paths, revision: str, path: Path) -> str | None:
 
 
 def _readings(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Reading]:
-    """The metrics of the split that a row reports (test where there is one), as `test.score`, `test.V1`."""
-    split = "test" if "test" in metrics else "validation"
+    """The metrics of the split that a row reports (`splits.best_split`), as `test.score`, `test.V1`."""
+    split = best_split(metrics)
     block = metrics[split]
     rois = details.get(split, {}).get("rois", {})
     widths = {roi: _half_width(values) for roi, values in rois.items()} | {"score": _half_width(block)}

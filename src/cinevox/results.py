@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cinevox import io, predictions
-from cinevox.aggregation import block_weights, weighted
+from cinevox.aggregation import roi_means
 from cinevox.params import Row
 from cinevox.paths import Paths
 from cinevox.splits import best_split, outer_names
@@ -82,9 +82,7 @@ class Result:
     def replicates(self, split: str) -> NDArray[np.float64]:
         """Bootstrap replicates of each ROI's mean over subjects, (n_resamples, n_rois), ROIs in the columns' order."""
         blocks = self.subjects.iloc[: len(self.index.columns.blocks)]
-        drawn = self.voxels[f"{split}.replicates"]
-        rois = self.index.columns.rois
-        return np.stack([weighted(drawn, block_weights(blocks, roi, "subjects")) for roi in rois], axis=-1)
+        return roi_means(self.voxels[f"{split}.replicates"], blocks, self.index.columns.rois)
 
     def table(self, split: str, aggregation: str = "subjects") -> pd.DataFrame:
         """The ROI table of one split and aggregation, one line per space and ROI; nested: means over outer folds."""

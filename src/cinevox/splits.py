@@ -134,6 +134,11 @@ def best_split(names: Iterable[str]) -> str:
     return next(name for name in ("test", "nested", "validation") if name in there)
 
 
+def ceiling_split(split: str) -> str:
+    """Whose noise ceiling scores of a split are divided by: folds of the training clips share that of validation."""
+    return "test" if split == "test" else "validation"
+
+
 def generator(seed: int, *names: str) -> np.random.Generator:
     """The randomness that belongs to splits: the same for every row that has them, independent between splits."""
     return np.random.default_rng([seed, *"/".join(names).encode()])

@@ -13,6 +13,7 @@ from cinevox.report.sources import Sources
 from cinevox.report.svg import Panel, figure, shown, text, ticks
 from cinevox.report.tables import Profile, ScoreLine, chosen_voxels
 from cinevox.results import Result
+from cinevox.splits import ceiling_split
 
 Floats = NDArray[np.floating]
 
@@ -160,7 +161,7 @@ def voxels(sources: Sources, result: Result) -> str:
     """Per ROI, over all subjects: how the voxels' normalized scores lie (left), and their ceilings (right)."""
     rois = list(dict.fromkeys(block.roi for block in result.index.columns.blocks))
     normalized = chosen_voxels(result, "normalized")
-    ceiling = sources.ceilings[result.row.track].ceiling[result.split]
+    ceiling = sources.ceilings[result.row.track].ceiling[ceiling_split(result.split)]
     finite = normalized[np.isfinite(normalized)]
     low, high = (float(np.quantile(finite, q)) for q in (0.001, 0.999)) if len(finite) else (-0.5, 1.0)
     limits = (min(low, -0.1), max(high, 1.1))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cinevox.params import Track
 from cinevox.report.sources import Sources
 from cinevox.report.tables import chosen_voxels
+from cinevox.splits import ceiling_split
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Silent:
 def silent(sources: Sources, track: Track) -> list[Silent]:
     """Voxels that follow noise alone beside those with a signal, by plain r (a null voxel has no ceiling)."""
     [best, *_] = sources.of_track(track)
-    values, ceiling = chosen_voxels(best, "correlation"), sources.ceilings[track].ceiling[best.split]
+    values, ceiling = chosen_voxels(best, "correlation"), sources.ceilings[track].ceiling[ceiling_split(best.split)]
     null = sources.truth[track].generators == "none"
     lines = []
     for kind, inside in (("noise alone", null), ("with a signal", ~null)):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cinevox.params import Track
 from cinevox.report.sources import Sources
 from cinevox.results import Result
+from cinevox.splits import ceiling_split
 
 SHOWN_CANDIDATES = 16  # of a row's feature spaces; rows of pairs have hundreds
 
@@ -91,7 +92,7 @@ def doubts(sources: Sources, result: Result) -> Iterator[str]:
     if result.index.provenance.get("weights", {}).get("policy") == "random":
         yield "random weights"
     if result.split != "test":
-        yield "validation clips, not the test clips"
+        yield {"nested": "outer folds", "validation": "validation clips"}[result.split] + ", not the test clips"
     if result.scores.get("chosen_here"):
         yield "chosen on the same clips"
 
@@ -101,7 +102,7 @@ def ceilings(sources: Sources, track: Track, split: str) -> dict[str, float]:
     known = sources.ceilings[track]
     means: dict[str, list[float]] = {}
     for block, where in zip(known.columns.blocks, known.columns.slices):
-        values = known.ceiling[split][where]
+        values = known.ceiling[ceiling_split(split)][where]
         if np.isfinite(values).any():
             means.setdefault(block.roi, []).append(float(np.nanmean(values)))
     found = {roi: float(np.mean(values)) for roi, values in means.items()}
@@ -170,7 +171,7 @@ def voxel_counts(sources: Sources, track: Track, split: str) -> list[VoxelCount]
     found = []
     for roi in dict.fromkeys(block.roi for block in known.columns.blocks):
         inside = [where for block, where in zip(known.columns.blocks, known.columns.slices) if block.roi == roi]
-        reliability = np.concatenate([known.reliability[split][where] for where in inside])
+        reliability = np.concatenate([known.reliability[ceiling_split(split)][where] for where in inside])
         line = best.scores["rois"][roi]
         n, excluded, constant = (int(line[name]) for name in ("n_voxels", "n_excluded", "n_constant"))
         tested = (best.scores["rois"][roi][name] for name in ("significant_fdr", "significant_fwe", "p"))

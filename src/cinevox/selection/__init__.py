@@ -19,20 +19,9 @@ from cinevox.predictions import Index
 from cinevox.selection.choice import Choice, Seen, choose, frequencies, seen
 from cinevox.selection.evidence import Evidence, Measured, Predicted, Stratum, gather, summary
 from cinevox.selection.optimism import choice_effect, mean_rank_correlation, optimism, rank_correlation
-from cinevox.splits import best_split, inner_of, outer_names
+from cinevox.splits import best_split, ceiling_split, inner_of, outer_names
 
-__all__ = [
-    "Candidates",
-    "Choice",
-    "Evidence",
-    "Seen",
-    "Selected",
-    "best_split",
-    "choose",
-    "frequencies",
-    "headline",
-    "select",
-]
+__all__ = ["Candidates", "Choice", "Evidence", "Seen", "Selected", "choose", "frequencies", "headline", "select"]
 
 Floats = NDArray[np.floating]
 
@@ -109,7 +98,7 @@ def select(
 
     def on(names: Sequence[str], choices: Sequence[Choice]) -> Evidence:
         strata = [Stratum(name, len(index.clips[name]), own) for name, own in zip(names, choices)]
-        return judge(strata, ceiling=ceilings["test" if names[0] == "test" else "validation"])
+        return judge(strata, ceiling=ceilings[ceiling_split(names[0])])
 
     evidence = {name: on([name], [choice]) for name in ("validation", "test") if name in ceilings}
     chosen = len(index.spaces) > 1 and policy != "paper"
@@ -119,6 +108,12 @@ def select(
         evidence["nested"] = on(outer, _inner_choices(candidates, policy, per))
         flattered = on(outer, [choice] * len(outer)) if chosen else flattered
     rng = np.random.default_rng(settings.seed)
+    scores = {
+        name: summary(found, settings.confidence, rng)
+        | {"chosen_here": chosen_on is not None and name == "validation"}  # which outer folds hold, too
+        for name, found in evidence.items()
+    }
+    honest = {name: found for name, found in evidence.items() if chosen_on and name != "validation"}
     description = {
         "policy": policy,
         "per": per,
@@ -127,14 +122,9 @@ def select(
         "frequencies": frequencies(candidates.seen(deciding)) if chosen else {},
         "optimism": {
             name: _optimism(candidates, flattered, found, deciding, name, settings.confidence)
-            for name, found in evidence.items()
-            if chosen_on and name != "validation"
+            for name, found in honest.items()
         },
-        "scores": {
-            name: summary(found, settings.confidence, rng)
-            | {"chosen_here": chosen_on is not None and name == "validation"}  # which outer folds hold, too
-            for name, found in evidence.items()
-        },
+        "scores": scores,
     }
     return Selected(choice, evidence, description)
 

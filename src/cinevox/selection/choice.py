@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cinevox.aggregation import block_weights, weighted
+from cinevox.aggregation import roi_means
 from cinevox.errors import InputError
 from cinevox.responses import Columns
 
@@ -118,11 +118,9 @@ def choose(found: Seen, policy: str, per: str, published: Mapping[str, str]) -> 
     elif per == "voxel":
         return Choice(found.spaces, found.correlation.argmax(axis=0).astype(np.int16))
     else:
-        means = np.array([block_weights(found.blocks, roi, "subjects") for roi in rois])
-        table = np.stack([weighted(found.normalized, weights) for weights in means], axis=1)
+        table = roi_means(found.normalized, found.blocks, rois)
         _check_scored(rois, table)
-        drawn = np.stack([weighted(found.replicates, weights) for weights in means], axis=2)
-        by_roi = _best(table, drawn, policy)
+        by_roi = _best(table, roi_means(found.replicates, found.blocks, rois), policy)
     by_block = by_roi[block_roi]
     if per == "subject" and policy != "paper":
         scored = np.isfinite(found.normalized).all(axis=0)
@@ -166,8 +164,9 @@ def frequencies(found: Seen) -> dict[str, dict[str, float]]:
     By the mean over subjects; candidates that are never the best are left out.
     """
     shares: dict[str, dict[str, float]] = {}
-    for roi in found.columns.rois:
-        drawn = weighted(found.replicates, block_weights(found.blocks, roi, "subjects"))  # (n_spaces, n_resamples)
+    every = roi_means(found.replicates, found.blocks, found.columns.rois)  # (n_spaces, n_resamples, n_rois)
+    for number, roi in enumerate(found.columns.rois):
+        drawn = every[..., number]
         if np.isfinite(drawn).all() and drawn.size:
             counts = np.bincount(drawn.argmax(axis=0), minlength=len(found.spaces))
             shares[roi] = {s: float(n / drawn.shape[1]) for s, n in zip(found.spaces, counts) if n}

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cinevox import metrics
-from cinevox.aggregation import AGGREGATIONS, block_weights, interval, weighted
+from cinevox.aggregation import AGGREGATIONS, interval, roi_means
 from cinevox.parallel import run
 from cinevox.responses import Columns
 from cinevox.scores import SpaceScore, block_means, roi_table, score
@@ -135,11 +135,6 @@ def mean_scores(parts: Sequence[SpaceScore]) -> SpaceScore:
     return SpaceScore(correlation, normalized, blocks, replicates)
 
 
-def roi_replicates(blocks: pd.DataFrame, replicates: Floats, rois: Sequence[str]) -> NDArray[np.float64]:
-    """Each ROI's mean over subjects in every resample: (..., n_blocks) -> (..., n_rois)."""
-    return np.stack([weighted(replicates, block_weights(blocks, roi, "subjects")) for roi in rois], axis=-1)
-
-
 def summary(found: Evidence, confidence: float, rng: np.random.Generator) -> dict[str, Any]:
     """What a row scores on these clips, in the numbers that are kept.
 
@@ -150,8 +145,8 @@ def summary(found: Evidence, confidence: float, rng: np.random.Generator) -> dic
     """
     blocks, rois = found.scores.blocks, found.columns.rois
     table = roi_table(found.scores, rois, confidence).set_index(["roi", "aggregation"])
-    drawn = roi_replicates(blocks, found.scores.replicates, rois)
-    null = roi_replicates(blocks, found.null, rois)
+    drawn = roi_means(found.scores.replicates, blocks, rois)
+    null = roi_means(found.null, blocks, rois)
     voxels = _significant_voxels(found, 1 - confidence)
     detail = {}
     for number, roi in enumerate(rois):

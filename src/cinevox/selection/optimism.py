@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from cinevox.aggregation import block_weights, interval, weighted
+from cinevox.aggregation import interval, roi_means
 from cinevox.selection.choice import Seen
-from cinevox.selection.evidence import Evidence, roi_replicates
+from cinevox.selection.evidence import Evidence
 
 Floats = NDArray[np.floating]
 
@@ -43,9 +43,11 @@ def choice_effect(
 
 def rank_correlation(candidates: tuple[Seen, Seen]) -> dict[str, float]:
     """ROI -> Spearman's rho of the candidates' means over subjects on both sets of clips; NaN for fewer than 3."""
+    rois = candidates[0].columns.rois
+    means = [roi_means(seen.normalized, seen.blocks, rois) for seen in candidates]  # (n_spaces, n_rois) each
     found = {}
-    for roi in candidates[0].columns.rois:
-        pair = [weighted(seen.normalized, block_weights(seen.blocks, roi, "subjects")) for seen in candidates]
+    for number, roi in enumerate(rois):
+        pair = [side[:, number] for side in means]
         known = np.isfinite(pair).all(axis=0)
         varied = known.sum() > 2 and all(np.ptp(side[known]) > 0 for side in pair)
         found[roi] = float(spearmanr(pair[0][known], pair[1][known]).statistic) if varied else np.nan
@@ -55,13 +57,13 @@ def rank_correlation(candidates: tuple[Seen, Seen]) -> dict[str, float]:
 def _track(found: Evidence) -> tuple[float, NDArray[np.float64]]:
     """The track's score and its replicates: mean over ROIs of the mean over subjects."""
     blocks, rois = found.scores.blocks, found.columns.rois
-    values = roi_replicates(blocks, blocks["normalized_correlation"].to_numpy(), rois)
-    return float(values.mean()), roi_replicates(blocks, found.scores.replicates, rois).mean(axis=-1)
+    values = roi_means(blocks["normalized_correlation"].to_numpy(), blocks, rois)
+    return float(values.mean()), roi_means(found.scores.replicates, blocks, rois).mean(axis=-1)
 
 
 def _mean_candidate(seen: Seen, rois: tuple[str, ...]) -> tuple[float, NDArray[np.float64]]:
-    values = roi_replicates(seen.blocks, seen.normalized, rois).mean(axis=-1)
-    return float(values.mean()), roi_replicates(seen.blocks, seen.replicates, rois).mean(axis=(0, -1))
+    values = roi_means(seen.normalized, seen.blocks, rois).mean(axis=-1)
+    return float(values.mean()), roi_means(seen.replicates, seen.blocks, rois).mean(axis=(0, -1))
 
 
 def _bounds(drawn: Floats, confidence: float) -> dict[str, float]:
