@@ -1,0 +1,33 @@
+"""The `cinevox` command: what is not a stage. Every subcommand answers on one screen.
+
+A subcommand stands in the `COMMANDS` of the module that does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cinevox.cli import data, listings, runs, submissions
+from cinevox.errors import InputError
+
+COMMANDS = listings.COMMANDS | data.COMMANDS | runs.COMMANDS | submissions.COMMANDS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns its exit code. A user's mistake ends in one message and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="cinevox", description="Encoding models of video fMRI: what there is, and what came out."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (run, options) in COMMANDS.items():
+        command = commands.add_parser(name, help=(run.__doc__ or "").splitlines()[0], description=run.__doc__)
+        for flag, settings in options.items():
+            command.add_argument(flag, **settings)
+    chosen = parser.parse_args(arguments)
+    try:
+        return COMMANDS[chosen.command][0](chosen) or 0
+    except InputError as error:
+        print(f"cinevox {chosen.command}: {error}", file=sys.stderr)
+        return 2

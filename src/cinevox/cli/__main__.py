@@ -1,0 +1,5 @@
+import sys
+
+from cinevox.cli import main
+
+sys.exit(main())
