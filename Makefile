@@ -57,6 +57,10 @@ data-remote: install  ## name the private remote (REMOTE=/a/folder, s3://...), g
 ui: install  ## the MLflow UI on 127.0.0.1
 	cinevox ui
 
+.PHONY: screenshots
+screenshots: install  ## look at the last run in MLflow's interface and its report as a person does; pictures in docs/
+	pytest -n 0 tests/test_ui.py --screenshots docs
+
 .PHONY: gate
 gate: install  ## compare the scores with the committed baseline; fails on a regression
 	cinevox gate

@@ -10,6 +10,10 @@ from cinevox import params
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser):
+    parser.addoption("--screenshots", metavar="FOLDER", help="test_ui.py: look at the last run, and keep the pictures")
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20211122)

@@ -7,7 +7,8 @@ from typing import Any
 
 from cinevox.paths import Paths
 from cinevox.tracking.records import SECTIONS, Record, gather
-from cinevox.tracking.store import Counts, StoreError, address, sync, ui
+from cinevox.tracking.store import Counts, StoreError, sync, ui
+from cinevox.tracking.views import address
 
 __all__ = ["SECTIONS", "Counts", "Record", "StoreError", "address", "bring_up_to_date", "gather", "sync", "ui"]
 

@@ -16,17 +16,14 @@ from urllib.parse import urlsplit
 
 from cinevox.errors import InputError
 from cinevox.params import Track, Tracking
+from cinevox.tracking import views
 from cinevox.tracking.records import Record
+from cinevox.tracking.views import SUPERSEDED
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY = "cinevox.key"
-SUPERSEDED = "superseded"
-VIEWS = {  # share key -> (who is listed, params shown first)
-    "default": ("row", ("network", "features", "regressor")),
-    "spaces": ("space", ("network", "space", "regressor")),
-}
 PATIENCE_S = 3.0
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # what the store takes in one call
 
@@ -190,35 +187,14 @@ def _children(client: MlflowClient, experiment: str, run: Any) -> Iterator[Any]:
     return _search(client, experiment, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
 
 
-def view_state(level: str, params: Sequence[str], rois: Sequence[str]) -> dict[str, Any]:
-    """How the runs table opens, in the words of MLflow 3.17's own interface (tests hold them to that version)."""
-    scores = ["metrics.`score`", *(f"metrics.`{roi}.normalized_correlation`" for roi in rois)]
-    columns = [f"params.`{name}`" for name in params] + scores
-    return {
-        "searchFilter": f"tags.level = '{level}' and tags.{SUPERSEDED} = 'false'",
-        "orderByKey": "metrics.`score`",
-        "orderByAsc": False,
-        "selectedColumns": columns,
-        "columnOrder": scores + columns[: len(params)],
-        "columnWidths": dict.fromkeys(columns, 150) | dict.fromkeys(scores[1:], 210),
-    }
-
-
 def _share_views(client: MlflowClient, experiment: str, group: Sequence[Record]) -> None:
     rois = list(
         dict.fromkeys(
             name.removeprefix("chosen.") for record in group for name in record.params if name.startswith("chosen.")
         )
     )
-    for name, (level, params) in VIEWS.items():
-        client.set_experiment_tag(
-            experiment, f"mlflow.sharedViewState.{name}", json.dumps(view_state(level, params, rois))
-        )
-
-
-def address(base: str, experiment: str, view: str = "default") -> str:
-    """Where the runs table of an experiment (its id) opens with its metric columns."""
-    return f"{base.rstrip('/')}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
+    for name, state in views.states(rois).items():
+        client.set_experiment_tag(experiment, views.TAG + name, json.dumps(state))
 
 
 def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
@@ -238,7 +214,7 @@ def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
     client = _client(uri)
     for name in (f"{settings.experiment}-{track}" for track in get_args(Track)):
         found = client.get_experiment_by_name(name)
-        say(f"{name}: " + ("nothing yet" if found is None else address(base, found.experiment_id)))
+        say(f"{name}: " + ("nothing yet" if found is None else views.address(base, found.experiment_id)))
     if served:
         return 0
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
