@@ -28,9 +28,15 @@ ROWS = (
 )
 TRANSFER = "mini-alexnet-frozen-two_lstm"
 N_CLIPS = {"validation": 24, "test": 60}
+N_OUTER = 3
+FOLDS = (
+    *(f"outer-{k}" for k in range(1, N_OUTER + 1)),
+    *(f"inner-{k}-{j}" for k in range(1, N_OUTER + 1) for j in range(1, N_OUTER + 1) if k != j),
+)
+N_CLIPS |= dict.fromkeys(FOLDS, 20)
 
 
-def document(transfer: bool = False) -> dict[str, Any]:
+def document(transfer: bool = False, nested: bool = False) -> dict[str, Any]:
     """This repository's params.yaml with few rows, subjects as made up here; one row of transfer networks if asked."""
     found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
     found["experiments"]["voxelwise"] = {name: found["experiments"]["voxelwise"][name] for name in ROWS}
@@ -41,6 +47,8 @@ def document(transfer: bool = False) -> dict[str, Any]:
     found["report"]["brain_row"] = ROWS[-1]
     found["submission"]["rows"] = {"mini": ROWS[1], "full": ROWS[-1]}
     found["scores"] |= {"n_bootstraps": 50, "n_permutations": 40}
+    if nested:
+        found["splits"]["n_outer_folds"], found["selection"]["policy"] = N_OUTER, "nested"
     return found
 
 
@@ -51,22 +59,23 @@ def columns_of(track: str) -> Columns:
     return Columns(tuple(Block(s, roi, sizes.get(roi, 25)) for s in SUBJECTS for roi in params.MINI_ROIS))
 
 
-def make(root: Path, test: bool = True, transfer: bool = False) -> params.Params:
+def make(root: Path, test: bool = True, transfer: bool = False, nested: bool = False) -> params.Params:
     """Write params.yaml and the files of ceiling, scores, selection and metrics under `root`.
 
     test: whether there are responses to the test clips; transfer: whether there is a row of transfer networks
+    nested: whether layers are chosen in outer folds (of transfer networks there are none)
     """
-    shutil.copytree(_made(test, transfer), root, dirs_exist_ok=True)
+    shutil.copytree(_made(test, transfer, nested), root, dirs_exist_ok=True)
     return params.load(Paths(root).params)
 
 
 @cache
-def _made(test: bool, transfer: bool) -> Path:
+def _made(test: bool, transfer: bool, nested: bool) -> Path:
     """Made once a test process; kept only as long as it."""
     root = Path(tempfile.mkdtemp(prefix="fabricated-"))
     atexit.register(shutil.rmtree, root)
     paths = Paths(root)
-    paths.params.write_text(yaml.safe_dump(document(transfer), sort_keys=False))
+    paths.params.write_text(yaml.safe_dump(document(transfer, nested), sort_keys=False))
     settings = params.load(paths.params)
     splits = ("validation", "test") if test else ("validation",)
     for track in dict.fromkeys(row.track for row in settings.experiments.rows.values()):
@@ -88,7 +97,11 @@ def reliability(columns: Columns) -> np.ndarray:
 
 def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, splits: tuple[str, ...]) -> None:
     columns, known = columns_of(row.track), reliability(columns_of(row.track))
-    spaces = ("frozen",) if isinstance(row, params.RoiwiseRow) else LAYERS
+    is_transfer = isinstance(row, params.RoiwiseRow)
+    spaces = ("frozen",) if is_transfer else LAYERS
+    ceilings = splits
+    if settings.splits.n_outer_folds and not is_transfer:
+        splits = (*splits, *FOLDS)
     rng = np.random.default_rng(10 + number)
     measured, predicted = {}, {}
     for split in splits:
@@ -104,7 +117,6 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
         "sha256": f"{number}" * 64,
         "licence": "Apache-2.0",
     }
-    is_transfer = isinstance(row, params.RoiwiseRow)
     index = predictions.Index(
         spaces,
         {s: np.arange(N_CLIPS[s]) for s in splits},
@@ -114,10 +126,10 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
     )
     candidates = _candidates(paths, settings, row.name, index, measured, predicted, ceiling)
     found = selection.select(
-        candidates, "validation", "roi", {},
+        candidates, settings.selection.policy, "roi", {},
         lambda names, own: {name: _columns_of_subject(measured[name], columns, own) for name in names},
         lambda split, space: predicted[split, space],
-        dict.fromkeys(splits, ceiling), settings.scores,
+        dict.fromkeys(ceilings, ceiling), settings.scores,
     )  # fmt: skip
     folder = paths.selection(row.name)
     io.write_json(folder / "selection.json", {"row": row.name} | dict(found.description))
@@ -143,9 +155,8 @@ def _candidates(
     tables: dict[str, list[pd.DataFrame]] = {"rois": [], "subjects": []}
     arrays, replicates = {}, {}
     for split, responses in measured.items():
-        resamples = metrics.resampled_clips(
-            len(responses), settings.scores.n_bootstraps, generator(settings.scores.seed, split)
-        )
+        drawn = 0 if split.startswith("inner") else settings.scores.n_bootstraps
+        resamples = metrics.resampled_clips(len(responses), drawn, generator(settings.scores.seed, split))
         found = [
             scores.score(responses, predicted[split, space], ceiling, index.columns, resamples)
             for space in index.spaces

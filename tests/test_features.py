@@ -77,7 +77,7 @@ def test_any_number_of_workers_and_a_read_only_map_give_the_same_bits(frames, tm
     extraction = prepared(frames)
     alone = features.extract(extraction, frames)
     for backend in ("threading", "loky"):
-        with parallel.context(Parallel(backend=backend, n_jobs=2, scheduler=None)):
+        with parallel.context(Parallel(backend=backend, n_jobs=2, scheduler=None, jobqueue=None)):
             features.write(extraction, mapped, names(), tmp_path / backend, tmp_path / "unfinished")
         for layer in LAYERS:
             assert np.array_equal(io.read_array(tmp_path / backend / f"{layer}.npy"), alone[layer]), backend

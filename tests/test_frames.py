@@ -118,7 +118,7 @@ def test_what_the_container_announces_is_not_believed(tmp_path):
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_written_frames_equal_read_ones(tmp_path, clip, images, n_jobs):
     paths = [clip, *(write_video(tmp_path / f"{i:04d}.mkv", images[: 10 + i]) for i in range(9))]
-    with parallel.context(Parallel(backend="threading", n_jobs=n_jobs, scheduler=None)):
+    with parallel.context(Parallel(backend="threading", n_jobs=n_jobs, scheduler=None, jobqueue=None)):
         frames.write(paths, 4, 32, "crop", tmp_path / "out")
     written = io.read_array(tmp_path / "out" / "frames.npy", (10, 4, 32, 32, 3))
     described = io.read_json(tmp_path / "out" / "clips.json")

@@ -29,7 +29,7 @@ COLUMNS = Columns(tuple(Block(subject, roi, 800) for subject in ("sub01", "sub02
 
 
 def settings(backend="sequential", n_jobs=1, scheduler=None):
-    return Parallel(backend=backend, n_jobs=n_jobs, scheduler=scheduler)
+    return Parallel(backend=backend, n_jobs=n_jobs, scheduler=scheduler, jobqueue=None)
 
 
 def run(tasks):
@@ -61,7 +61,7 @@ def test_other_numbers_of_workers_are_refused(n_jobs):
 def test_a_scheduler_stands_where_it_is_used(default_params, backend, scheduler):
     document = default_params.model_dump(mode="json")
     document["parallel"] |= {"backend": backend, "scheduler": scheduler}
-    with pytest.raises(params.ParamsError, match="scheduler must be an address with backend: dask, and null otherwise"):
+    with pytest.raises(params.ParamsError, match="either scheduler must be an address or jobqueue say what jobs"):
         params.parse(document, "p")
 
 
@@ -168,12 +168,16 @@ def fitted(layers, measured, spec):
 OPTIONS = {"alphas": [1.0, 100.0]}
 
 
-@pytest.fixture
-def problem(rng):
+def made_problem(rng):
     layers = {name: rng.standard_normal((420, 700)).astype(np.float32) for name in ("a", "b")}
     measured = rng.standard_normal((400, COLUMNS.n_voxels)).astype(np.float32)
     measured[PART.train[0], [block.start for block in COLUMNS.slices]] = np.arange(1.0, 7.0)
     return layers, measured
+
+
+@pytest.fixture
+def problem(rng):
+    return made_problem(rng)
 
 
 def test_a_worker_killed_in_the_middle_changes_no_number(workers, problem, tmp_path):
@@ -239,7 +243,7 @@ def test_nobody_at_the_address(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         message = refused(f"tcp://127.0.0.1:{port}")
-        assert message.startswith(f"parallel.scheduler is tcp://127.0.0.1:{port}: no dask scheduler answers there")
+        assert message.startswith(f"parallel.scheduler tcp://127.0.0.1:{port}: no dask scheduler answers there")
         assert "start one with `dask scheduler` and give the address that it prints" in message
     assert "no dask scheduler answers there within 0.5 s" in refused(f"tcp://127.0.0.1:{port}")
     assert "missing port number" in refused("somewhere")

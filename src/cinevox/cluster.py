@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import importlib.metadata
 import io
+import json
+import logging
 import mmap
 import os
 import pickle
@@ -17,6 +19,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +33,65 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 
+LOG = logging.getLogger(__name__)
 PATIENCE = 5.0  # seconds for the scheduler to answer, and again for a first worker
 LARGE = 1 << 20  # bytes of an array from which it is a file; smaller ones travel with their task
 
 
-@contextlib.contextmanager
-def workers(scheduler: str, unfinished: Path) -> Iterator[tuple[Backend, int]]:
-    """joblib's backend on the cluster of this scheduler, and how many threads it has now.
+@dataclass(frozen=True)
+class Access:
+    """How a cluster is reached.
 
-    scheduler: its address, such as tcp://10.0.0.1:8786
+    address: its scheduler's, such as tcp://10.0.0.1:8786
+    n_workers: of batch jobs, which come and go, how many there are with all of them; else None
+    security: None for what dask's configuration says
+    """
+
+    address: str
+    n_workers: int | None = None
+    security: Security | None = None
+
+    @property
+    def name(self) -> str:
+        return f"parallel.{'scheduler' if self.n_workers is None else 'jobqueue:'} {self.address}"
+
+    @property
+    def cure(self) -> str:
+        if self.n_workers is None:
+            return "start one with `dask scheduler` and give the address that it prints"
+        return "start it with `cinevox cluster`"
+
+
+def of_jobs(folder: Path) -> Access:
+    """The cluster of batch jobs that `cinevox cluster` keeps, from what it left in a folder.
+
+    Raises
+    ------
+    InputError
+        None was started here, or it has ended.
+    """
+    try:
+        said = json.loads((folder / "cluster.json").read_text())
+    except FileNotFoundError:
+        raise InputError(
+            "parallel.jobqueue: no cluster runs here; start one with `cinevox cluster` and leave it running, or run it "
+            "for as long as a command takes: `cinevox cluster dvc repro`"
+        ) from None
+    return Access(said["address"], said["n_workers"], security(folder))
+
+
+def security(folder: Path) -> Security:
+    """TLS with the key pair in a folder, for every role: who has its key belongs to the cluster, nobody else."""
+    key, certificate = (str(folder.resolve() / name) for name in ("key.pem", "certificate.pem"))
+    files = {f"tls_{role}_{name}": path for role in ("client", "scheduler", "worker")
+             for name, path in (("key", key), ("cert", certificate))}  # fmt: skip
+    return Security(require_encryption=True, tls_ca_file=certificate, **files)
+
+
+@contextlib.contextmanager
+def workers(access: Access, unfinished: Path) -> Iterator[tuple[Backend, int]]:
+    """joblib's backend on a cluster, and how many workers it has; waits until there is one where they are batch jobs.
+
     unfinished: a folder that every worker sees; the arrays lie there until the end
 
     Raises
@@ -47,22 +100,21 @@ def workers(scheduler: str, unfinished: Path) -> Iterator[tuple[Backend, int]]:
         No scheduler answers there, it has no workers, a worker runs in another folder or with another cinevox,
         workers keep dying on a task, or the scheduler goes away.
     """
-    client = _connected(scheduler)
+    client = _connected(access)
     with client:
-        n_threads = _checked(client, scheduler)
+        n_workers = _checked(client, access)
         unfinished.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="cluster-", dir=unfinished.resolve()) as folder:
             try:
-                yield Backend(client, Files(Path(folder))), n_threads
+                yield Backend(client, Files(Path(folder)), access.n_workers), n_workers
             except KilledWorker as error:
                 raise InputError(
-                    f"parallel.scheduler {scheduler}: {error}\nMost often they ran out of memory: give the workers "
+                    f"{access.name}: {error}\nMost often they ran out of memory: give the workers "
                     "more, or lower fits.batch_voxels"
                 ) from error
             except FutureCancelledError as error:
                 raise InputError(
-                    f"parallel.scheduler {scheduler} went away; start it again, then `dvc repro`: stages that are done "
-                    "are not run again"
+                    f"{access.name} went away; start it again, then `dvc repro`: stages that are done are not run again"
                 ) from error
 
 
@@ -92,9 +144,13 @@ class Files:
 class Backend(DaskDistributedBackend):
     """joblib's dask backend, with tasks that carry everything they need."""
 
-    def __init__(self, client: Client, files: Files) -> None:
+    def __init__(self, client: Client, files: Files, n_workers: int | None = None) -> None:
         super().__init__(client=client, wait_for_workers_timeout=PATIENCE)
-        self.files = files
+        self.files, self.n_workers = files, n_workers
+
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        """Of batch jobs all workers, not those of now: joblib sends twice as many tasks, so later ones find theirs."""
+        return self.n_workers or super().effective_n_jobs(n_jobs)
 
     def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
         func.items = [(_Task(call, self.files), (), {}) for call in func.items]
@@ -132,32 +188,40 @@ class _Pickler(cloudpickle.Pickler):
         return super().reducer_override(item)
 
 
-def _connected(scheduler: str) -> Client:
-    try:
-        # a client that fails to connect keeps trying in the background, so first see who is there
-        asyncio.run(asyncio.wait_for(_greet(scheduler), PATIENCE))
-        return Client(scheduler, timeout=PATIENCE, set_as_default=False, name="cinevox")
-    except Exception as error:  # what is there may be no scheduler, and answer anything
-        raise InputError(
-            f"parallel.scheduler is {scheduler}: no dask scheduler answers there within {PATIENCE:g} s "
-            f"({str(error) or type(error).__name__}); start one with `dask scheduler` and give the address that it "
-            "prints, or set parallel.backend to loky"
-        ) from None
+async def greet(access: Access) -> None:
+    """See that somebody answers there.
 
-
-async def _greet(scheduler: str) -> None:
-    channel = await connect(scheduler, timeout=PATIENCE, **Security().get_connection_args("client"))
+    Raises
+    ------
+    OSError
+        Nobody does within a few seconds, or nobody who speaks the protocol.
+    """
+    arguments = (access.security or Security()).get_connection_args("client")
+    channel = await asyncio.wait_for(connect(access.address, timeout=PATIENCE, **arguments), PATIENCE)
     channel.abort()
 
 
-def _checked(client: Client, scheduler: str) -> int:
+def _connected(access: Access) -> Client:
+    try:
+        asyncio.run(greet(access))  # first: a client that fails to connect keeps trying in the background
+        return Client(access.address, timeout=PATIENCE, set_as_default=False, name="cinevox", security=access.security)
+    except Exception as error:  # what is there may be no scheduler, and answer anything
+        raise InputError(
+            f"{access.name}: no dask scheduler answers there within {PATIENCE:g} s "
+            f"({str(error) or type(error).__name__}); {access.cure}, or set parallel.backend to loky"
+        ) from None
+
+
+def _checked(client: Client, access: Access) -> int:
     """Refuse workers that would not see the same files or not run the same code; the number of threads."""
+    if access.n_workers is not None and not client.nthreads():
+        LOG.info("%s: waiting for the first of its jobs to start", access.name)
+        client.wait_for_workers(1)
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:
         raise InputError(
-            f"parallel.scheduler {scheduler} has no workers; start some with `dask worker {scheduler} --nthreads 1` "
-            f"in {Path.cwd()}"
+            f"{access.name} has no workers; start some with `dask worker {access.address} --nthreads 1` in {Path.cwd()}"
         ) from None
     here, version = str(Path.cwd()), importlib.metadata.version("cinevox")
     folders = client.run(os.getcwd)
@@ -171,5 +235,5 @@ def _checked(client: Client, scheduler: str) -> int:
         f"  {worker}: cinevox {found}; install {version}" for worker, found in versions.items() if found != version
     ]
     if faults:
-        raise InputError(f"parallel.scheduler {scheduler}: workers that cannot be used\n" + "\n".join(faults))
-    return int(sum(client.nthreads().values()))
+        raise InputError(f"{access.name}: workers that cannot be used\n" + "\n".join(faults))
+    return access.n_workers or int(sum(client.nthreads().values()))

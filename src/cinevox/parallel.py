@@ -47,11 +47,13 @@ def context(settings: Parallel) -> Iterator[int]:
     n_jobs = joblib.cpu_count() if settings.n_jobs == -1 else settings.n_jobs
     if n_jobs < 1:
         raise InputError(f"parallel.n_jobs is {settings.n_jobs}; expected -1 (every core) or at least 1")
-    if settings.scheduler is not None:
+    if settings.backend == "dask":
         from cinevox import cluster  # imports dask.distributed: a second that nobody else should wait
 
+        paths = Paths()
+        access = cluster.Access(settings.scheduler) if settings.scheduler else cluster.of_jobs(paths.cluster)
         with (
-            cluster.workers(settings.scheduler, Paths().unfinished) as (backend, n_workers),
+            cluster.workers(access, paths.unfinished) as (backend, n_workers),
             joblib.parallel_config(backend=backend, n_jobs=n_jobs),
         ):
             yield n_workers

@@ -101,3 +101,8 @@ class Paths:
     def unfinished(self) -> Path:
         """Work a killed stage left behind and takes up again; never a DVC output."""
         return self.root / "tmp" / "unfinished"
+
+    @property
+    def cluster(self) -> Path:
+        """Where `cinevox cluster` leaves its address and keys, and its jobs their logs; never a DVC output."""
+        return self.root / "tmp" / "cluster"

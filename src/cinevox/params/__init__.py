@@ -34,6 +34,7 @@ from cinevox.params.sections import (
     Fits,
     Frames,
     Gate,
+    JobQueue,
     Network,
     Options,
     Parallel,
@@ -55,9 +56,9 @@ from cinevox.params.sections import (
 
 __all__ = [
     "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Experiments",
-    "Features", "Fits", "Frames", "Gate", "Head", "Network", "Parallel", "Params", "ParamsError", "Reduction", "Report",
-    "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits", "Storage", "Submission", "Track",
-    "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
+    "Features", "Fits", "Frames", "Gate", "Head", "JobQueue", "Network", "Parallel", "Params", "ParamsError",
+    "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits", "Storage",
+    "Submission", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
 ]  # fmt: skip
 
 

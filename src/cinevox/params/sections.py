@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MINI_ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 WHOLE_BRAIN = "WB"
@@ -184,13 +185,44 @@ class Tracking(Section):
     uri: str
 
 
+class JobQueue(Section):
+    system: Literal["slurm", "pbs", "sge", "lsf"]
+    jobs: Positive
+    cores: Positive
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$")]
+    walltime: str
+    queue: str | None
+    account: str | None
+    interface: str | None
+    directives: list[str]
+    prologue: list[str]
+
+    @field_validator("walltime", mode="before")
+    @classmethod
+    def _a_time(cls, walltime: object) -> object:
+        # YAML reads 12:00:00 without quotes as the number 43200
+        if not isinstance(walltime, str) or not re.fullmatch(r"\d+:[0-5]\d:[0-5]\d", walltime):
+            raise ValueError('expected hours:minutes:seconds in quotes, such as "04:00:00"')
+        return walltime
+
+    @property
+    def seconds(self) -> int:
+        hours, minutes, seconds = map(int, self.walltime.split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+
+
 class Parallel(Section):
     backend: Literal["loky", "threading", "sequential", "dask"]
     n_jobs: int
     scheduler: str | None
+    jobqueue: JobQueue | None
 
     @model_validator(mode="after")
-    def _a_scheduler_where_it_is_used(self) -> Parallel:
-        if (self.backend == "dask") != (self.scheduler is not None):
-            raise ValueError("scheduler must be an address with backend: dask, and null otherwise")
+    def _a_cluster_where_it_is_used(self) -> Parallel:
+        given = [name for name in ("scheduler", "jobqueue") if getattr(self, name) is not None]
+        if len(given) != (self.backend == "dask"):
+            raise ValueError(
+                "with backend: dask, either scheduler must be an address or jobqueue say what jobs to ask for; with "
+                f"another backend both must be null (backend is {self.backend}, given: {', '.join(given) or 'neither'})"
+            )
         return self
