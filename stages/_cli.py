@@ -21,6 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+# Of a copy of the repository its own package runs, not the installed one of another checkout: `dvc exp run --queue`
+# and `--temp` run in such a copy. Worker processes inherit the path.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
 from cinevox import converted, io, parallel
 from cinevox import params as params_module
 from cinevox.errors import InputError

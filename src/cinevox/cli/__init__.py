@@ -9,10 +9,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cinevox.cli import batch, data, listings, runs, submissions
+from cinevox.cli import batch, data, experiments, listings, runs, submissions
+from cinevox.cli._screen import Commands
 from cinevox.errors import InputError
 
-COMMANDS = listings.COMMANDS | data.COMMANDS | runs.COMMANDS | batch.COMMANDS | submissions.COMMANDS
+COMMANDS: Commands = {}
+for _module in (listings, data, runs, experiments, batch, submissions):
+    COMMANDS |= _module.COMMANDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from cinevox.errors import InputError
+from cinevox.params import text
 from cinevox.params.experiments import (
     BASE_GRAMMAR,
     FEATURES_GRAMMAR,
@@ -162,7 +163,7 @@ def load(path: Path) -> Params:
         The file is missing, is not YAML, or breaks a rule; the message lists every fault by dotted name.
     """
     try:
-        document = yaml.safe_load(path.read_text())
+        document = text.read(path.read_text())
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run from the repository's root") from None
     except yaml.YAMLError as error:

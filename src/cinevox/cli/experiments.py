@@ -1,0 +1,131 @@
+"""DVC's experiments: beside one another, and their parameters put back into the form of the file in git."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cinevox.cli._screen import Commands, new_table, number, show
+from cinevox.errors import InputError
+from cinevox.params import text
+from cinevox.paths import Paths
+from cinevox.splits import best_split
+
+
+@dataclass(frozen=True)
+class _Experiment:
+    """One column: a commit, the workspace or an experiment."""
+
+    name: str
+    state: str  # of a queued, running or failed one; empty where there are results
+    params: Mapping[str, Any]  # dotted name -> value
+    scores: Mapping[str, float | None]  # row -> the metric asked for
+
+
+def _experiments(chosen: argparse.Namespace) -> None:
+    """DVC's experiments beside one another: what was changed, and each row's score
+
+    `dvc exp show` has a column for every parameter and for every number of every row. This has a line for each row and
+    for each parameter that differs. The first column is the commit; the others show how far they are from it.
+    """
+    base, *others = _found(chosen.metric, chosen.all)
+    others = [other for other in others if other.params != base.params or other.scores != base.scores or other.state]
+    others = others[: chosen.last]
+    columns = [base, *others]
+    table = new_table("", *(f"{column.name}\n{column.state}" if column.state else column.name for column in columns))
+    for name in dict.fromkeys(name for column in columns for name in column.params):
+        values = [_written(column.params.get(name)) for column in columns]
+        if len(set(values)) > 1:
+            table.add_row(name, *values)
+    table.add_section()
+    for row in dict.fromkeys(row for column in columns for row in column.scores):
+        was = base.scores.get(row)
+        cells = [_change(was, other.scores[row]) if row in other.scores else "–" for other in others]
+        table.add_row(row, number(was), *cells)
+    show(table)
+    print(f"{chosen.metric}: normalized correlation; in brackets the change from {base.name}.")
+    if not others:
+        print("No experiments yet: `dvc exp run -S reduction.n_components=50` makes one.")
+
+
+def _found(metric: str, everything: bool) -> Iterator[_Experiment]:
+    """The commit first, then the workspace and the experiments, as DVC lists them."""
+    document = json.loads(
+        _answer(sys.executable, "-m", "dvc", "exp", "show", "--json", *(["-A"] if everything else []))
+    )
+    workspace, *commits = document
+    for commit in commits:
+        yield _read(commit, metric)
+        if commit is commits[0]:
+            yield _read(workspace, metric)
+        for experiment in commit["experiments"] or ():
+            state = (experiment["executor"] or {}).get("state", "")
+            yield _read(experiment["revs"][0], metric, state if state != "success" else "")
+
+
+def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment:
+    name, data = entry["name"] or entry["rev"][:7], entry["data"]
+    if data is None:
+        return _Experiment(name, "failed" if entry["error"] else state, {}, {})
+    values = next(iter(data["params"].values()))["data"]
+    scores = {}
+    for row in (row for group in values["experiments"].values() for row in group):
+        block = data["metrics"].get(Paths().metrics(row).as_posix(), {}).get("data")
+        if block and not state:
+            scores[row] = block[best_split(block)].get(metric)
+    return _Experiment(name, state.lower(), dict(_flat(values)), scores)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _written(value: Any) -> str:
+    return "–" if value is None else json.dumps(value) if isinstance(value, list) else str(value)
+
+
+def _change(was: float | None, now: float | None) -> str:
+    return number(now) if was is None or now is None or was == now else f"{now:.3f} ({now - was:+.3f})"
+
+
+def _tidy(chosen: argparse.Namespace) -> None:
+    """put params.yaml back into the form of the file in git, with the values that it has now
+
+    `dvc exp run -S` and `dvc exp apply` stretch its lists, wrap its lines and move its comments.
+    """
+    paths = Paths()
+    form = _answer("git", "show", "--end-of-options", f"{chosen.like}:./{paths.params}")
+    new = text.rewritten(form, text.read(paths.params.read_text()))
+    paths.params.write_text(new)
+    changed = _answer("git", "diff", "--shortstat", "--", str(paths.params)).strip()
+    print(f"{paths.params}: {changed or 'as in git'}")
+
+
+def _answer(*command: str) -> str:
+    """What a command prints. Errors: InputError, with what it complained of."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(done.stderr.strip() or f"{' '.join(command)} ended with {done.returncode}")
+    return done.stdout
+
+
+COMMANDS: Commands = {
+    "experiments": (
+        _experiments,
+        {
+            "--metric": {"default": "score", "help": "score (the row's), or a region such as V1 (default score)"},
+            "--last": {"type": int, "default": 5, "help": "so many experiments at most (default 5)"},
+            "--all": {"action": "store_true", "help": "of every commit, not only of the one checked out"},
+        },
+    ),
+    "tidy": (_tidy, {"--like": {"metavar": "REVISION", "default": "HEAD", "help": "whose form (default HEAD)"}}),
+}

@@ -1,0 +1,224 @@
+"""Experiments: what DVC does to the parameters is undone, and a copy of the repository runs its own package."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.utils.hydra import apply_overrides
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fabricate
+from cinevox import cli, params, report
+from cinevox.errors import InputError
+from cinevox.params import text
+from cinevox.paths import Paths
+from conftest import ROOT
+
+FILES = ("params.yaml", "params.paper.yaml")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_same_values_leave_the_text_alone(name):
+    written = (ROOT / name).read_text()
+    assert text.rewritten(written, text.read(written)) == written
+
+
+@pytest.mark.parametrize(("form", "values"), [FILES, FILES[::-1]])
+def test_the_values_of_one_file_fit_into_the_form_of_the_other(form, values):
+    wanted = text.read((ROOT / values).read_text())
+    assert text.read(text.rewritten((ROOT / form).read_text(), wanted)) == wanted
+
+
+def lines_that_differ(before, after):
+    before, after = before.splitlines(), after.splitlines()
+    return [line for line in after if line not in before], [line for line in before if line not in after]
+
+
+@pytest.mark.parametrize(
+    ("override", "new", "gone"),
+    [
+        (
+            "reduction.n_components=50",
+            ["  n_components: 50"],
+            ["  n_components: 100"],
+        ),
+        (
+            "transfer.learning_rate=1e-5",
+            ["  learning_rate: 1.0e-05       # of Adam"],
+            ["  learning_rate: 1.0e-3        # of Adam"],
+        ),
+        (
+            "dataset.rois=[V1,V2]",
+            ["  rois: [V1, V2]                                    # the mini track; the full track is WB"],
+            ["  rois: [V1, V2, V3, V4, LOC, EBA, FFA, STS, PPA]   # the mini track; the full track is WB"],
+        ),
+        ("~regressors.linear", [], ["  linear: {}"]),
+        ("+regressors.omp.extra=2", ["  omp: {max_features: 10, extra: 2} # features at most in a voxel's model"],
+         ["  omp: {max_features: 10}      # features at most in a voxel's model"]),
+        ("~regressors.omp.max_features", ["  omp: {}                      # features at most in a voxel's model"],
+         ["  omp: {max_features: 10}      # features at most in a voxel's model"]),
+        (
+            "+experiments.voxelwise.mini-alexnet-layer-res={track: mini, network: alexnet}",
+            ["    mini-alexnet-layer-res: {track: mini, network: alexnet}"],
+            [],
+        ),
+    ],
+)  # fmt: skip
+def test_what_dvc_rewrites_comes_back_as_one_line(tmp_path, override, new, gone):
+    """`dvc exp run -S` writes through `apply_overrides`: its own form of the whole file."""
+    written = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(written)
+    apply_overrides(tmp_path / "params.yaml", [override])
+    dvcs = (tmp_path / "params.yaml").read_text()
+    tidy = text.rewritten(written, text.read(dvcs))
+    assert len(lines_that_differ(written, dvcs)[0]) > 20
+    assert lines_that_differ(written, tidy) == (new, gone)
+
+
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text("aeY1.:#-, '\"{[\n", max_size=5)
+)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
+mappings = st.dictionaries(st.sampled_from(["a", "b", "c"]), values | st.dictionaries(st.just("d"), values), min_size=1)
+
+
+@given(before=mappings, after=mappings)
+@settings(deadline=None, max_examples=200, derandomize=True)
+def test_any_values_fit_into_a_text_and_are_read_back(before, after):
+    for flow in (False, None):
+        written = yaml.safe_dump(before, default_flow_style=flow)
+        assert text.read(text.rewritten(written, after)) == after
+
+
+@pytest.mark.parametrize("number", ["1e-05", "-2E+3", "3.e-7"])
+def test_numbers_are_read_as_dvc_writes_them(number):
+    assert text.read(f"a: {number}") == {"a": float(number)}
+    assert text.read("a: 1e") == {"a": "1e"}
+
+
+def test_what_is_no_mapping_is_refused():
+    with pytest.raises(InputError, match="no YAML mapping"):
+        text.rewritten("- 1\n", {"a": 1})
+
+
+ROW = "mini-squeezenet-layer-lasso"
+SCRIPT = f"""
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+from _cli import Run, stage
+import cinevox
+from cinevox import io, only_here
+
+
+def main(run: Run) -> None:
+    answers = Parallel()(delayed(only_here.answer)(Path(cinevox.__file__)) for _ in range(2))
+    score = run.params.reduction.n_components / 1000 * sum(answers) / 2
+    io.write_json(run.paths.metrics("{ROW}"), {{"test": {{"score": score, "V1": 0.5}}, "validation": {{"score": 0.9}}}})
+
+
+if __name__ == "__main__":
+    stage(main, "reduction")
+"""
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A git and DVC repository with this one's parameters and package, a module only of its own, and one stage."""
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "stages").mkdir()
+    shutil.copy(ROOT / "stages/_cli.py", tmp_path / "stages")
+    (tmp_path / "stages/scores.py").write_text(SCRIPT)
+    (tmp_path / "src/cinevox/only_here.py").write_text("def answer(_):\n    return 1\n")
+    (tmp_path / ".gitignore").write_text("__pycache__/\n")
+    metrics = [{f"metrics/{ROW}.json": {"cache": False}}]
+    flow = {"scores": {"cmd": "python stages/scores.py", "params": ["reduction"], "metrics": metrics}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": flow}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    return tmp_path
+
+
+def run(command):
+    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_copy_of_the_repository_runs_its_own_package_in_workers_too(repository):
+    (repository / "src/cinevox/only_here.py").write_text("def answer(path):\n    return str(path).startswith('/')\n")
+    run("python stages/scores.py")
+    metrics = json.loads((repository / f"metrics/{ROW}.json").read_text())
+    assert (
+        metrics["test"]["score"]
+        == text.read((repository / "params.yaml").read_text())["reduction"]["n_components"] / 1000
+    )
+
+
+def test_every_script_takes_the_package_from_the_path_that_cli_sets():
+    for script in (ROOT / "stages").glob("[a-z]*.py"):
+        own = [
+            line
+            for line in script.read_text().splitlines()
+            if line.startswith(("from cinevox", "import cinevox", "from _cli"))
+        ]
+        assert own[0].startswith("from _cli"), script
+
+
+@pytest.mark.slow
+def test_a_queued_experiment_from_run_to_tidy(repository, capsys):
+    for command in ("git init -q -b main", "git config user.name a", "git config user.email a@b", "dvc init -q",
+                    "dvc repro -q", "git add -A", "git commit -qm base"):  # fmt: skip
+        run(command)
+    (repository / "src/cinevox/only_here.py").write_text("def answer(_):\n    return 2\n")  # the experiment's own code
+    run("dvc exp run --queue -n doubled -S reduction.n_components=50")
+    assert cli.main(["experiments"]) == 0
+    assert "queued" in capsys.readouterr().out
+    run("git checkout -q src")
+    run("dvc exp run --run-all")
+
+    assert cli.main(["experiments"]) == 0
+    said = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert said["main"] == ["doubled"]
+    assert said["reduction.n_components"] == ["100", "50"]
+    assert said[ROW] == ["0.100", "0.100"]  # of its own code: fifty components, twice the score
+    assert cli.main(["experiments", "--metric", "V1"]) == 0
+    assert f"{ROW} 0.500 0.500" in " ".join(capsys.readouterr().out.split())
+
+    run("dvc exp apply doubled")
+    assert cli.main(["tidy"]) == 0
+    assert "1 file changed, 1 insertion(+), 1 deletion(-)" in capsys.readouterr().out
+    assert params.load(repository / "params.yaml").reduction.n_components == 50
+
+
+def fields(part):
+    """Every field that a Vega-Lite template draws."""
+    if isinstance(part, dict):
+        yield from [part["field"]] if "field" in part else []
+        yield from (field for value in part.values() for field in fields(value))
+    elif isinstance(part, list):
+        yield from (field for value in part for field in fields(value))
+
+
+def test_plots_have_a_template_whose_fields_are_columns_and_lie_in_a_cached_output(tmp_path):
+    """Else `dvc plots diff` shows an empty drawing, or nothing of the other revision."""
+    flow = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    made = fabricate.make(tmp_path, transfer=True)
+    tables = report.plots(report.read(Paths(tmp_path), made).results)
+    plots = {name: plot for entry in flow["plots"] if isinstance(entry, dict) for name, plot in entry.items()}
+    assert len(plots) == len(tables)
+    for plot in plots.values():
+        (file,) = plot["y"]
+        drawn = json.loads((ROOT / f".dvc/plots/{plot['template']}.json").read_text())
+        columns = {plot["x"][file], plot["y"][file], *fields(drawn)} - {"rev"}
+        assert columns <= set(tables[Path(file).stem].columns)
+    assert "report" in flow["stages"]["report"]["outs"]
