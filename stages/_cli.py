@@ -53,8 +53,8 @@ class Run:
         yield from tqdm(items, total=total, desc=label, mininterval=interval, leave=False, file=sys.stderr)
 
     @contextlib.contextmanager
-    def ticks(self, total: int, label: str) -> Iterator[Callable[[], object]]:
-        """A function to call, from any thread, each time one of `total` things is done; shown as `progress` does."""
+    def ticks(self, total: int, label: str) -> Iterator[Callable[..., object]]:
+        """A function to call, from any thread, each time one (or n) of `total` things is done; shown as `progress`."""
         interval = 0.2 if sys.stderr.isatty() else 10.0
         with tqdm(total=total, desc=label, mininterval=interval, leave=False, file=sys.stderr) as bar:
             yield bar.update

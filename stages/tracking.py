@@ -7,10 +7,12 @@ from cinevox import io, tracking
 def main(run: Run) -> None:
     records = tracking.gather(run.paths, run.params)
     try:
-        run.log.info("%s", tracking.sync(records, run.params.tracking.uri))
+        with run.ticks(sum(record.n_runs for record in records), "runs") as tick:
+            counts = tracking.sync(records, run.params.tracking.uri, tick)
+        run.log.info("%s", counts)
         synced = True
     except tracking.StoreError as error:
-        run.log.warning("not synced: %s", error)
+        run.log.warning("not synced: %s; `make sync` brings the record up to date later", error)
         synced = False
     keys = {record.name: record.key for record in sorted(records, key=lambda record: record.name)}
     io.write_json(run.paths.tracking / "synced.json", {"synced": synced, "rows": keys})
@@ -18,6 +20,6 @@ def main(run: Run) -> None:
 
 if __name__ == "__main__":
     stage(
-        main, "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases", "heads",
-        "transfer", "scores", "selection", "experiments", "tracking",
+        main, "dataset", "simulation", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases",
+        "heads", "transfer", "scores", "selection", "experiments", "tracking",
     )  # fmt: skip

@@ -76,8 +76,8 @@ def test_metrics_are_those_of_the_files_under_names_a_query_can_use(run, uri):
     metrics = found[0].data.metrics
     assert metrics["score"] == selection["test"]["score"]
     assert metrics["V1.normalized_correlation"] == selection["test"]["rois"]["V1"]["normalized_correlation"]
-    assert metrics["validation.score"] == selection["validation"]["score"]
-    assert metrics["sub02.FFA.normalized_correlation"] == selection["test"]["subjects"]["sub02"]["rois"]["FFA"]
+    assert metrics["validation/score"] == selection["validation"]["score"]
+    assert metrics["sub02/FFA.normalized_correlation"] == selection["test"]["subjects"]["sub02"]["rois"]["FFA"]
 
 
 def test_transfer_networks_bring_their_curves_and_best_weights(tmp_path, uri):
@@ -87,13 +87,11 @@ def test_transfer_networks_bring_their_curves_and_best_weights(tmp_path, uri):
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"tensors")
     ours = records(made, "curves", [row])
-    assert ours[0].artifact == weights
-    store = f"sqlite:///{tmp_path / 'mlflow.db'}"  # of its own: artifacts go beside it
-    client = MlflowClient(tracking_uri=store)
-    client.create_experiment("curves-mini", artifact_location=(tmp_path / "artifacts").as_uri())
-    tracking.sync(ours, store)
-    (parent,) = [item for item in all_runs(store, "curves-mini") if item.data.tags["level"] == "row"]
-    for name, expected in (("epoch.validation_correlation", [0.0, 0.3, 0.2]), ("epoch.FFA.loss", [0.9, 0.6, 0.5])):
+    assert ours[0].files["best_network"] == [weights]
+    tracking.sync(ours, uri)
+    client = MlflowClient(tracking_uri=uri)
+    (parent,) = [item for item in all_runs(uri, "curves-mini") if item.data.tags["level"] == "row"]
+    for name, expected in (("epoch/validation_correlation", [0.0, 0.3, 0.2]), ("epoch/FFA.loss", [0.9, 0.6, 0.5])):
         history = client.get_metric_history(parent.info.run_id, name)
         assert [point.step for point in history] == [1, 2, 3]
         assert [point.value for point in history] == pytest.approx(expected)
@@ -115,7 +113,7 @@ def test_a_space_is_a_child_with_its_own_scores_per_roi_and_subject(run, uri):
     result = results.read(run[0], {ROW: run[1].experiments.rows[ROW]})[0]
     line = result.table("test").set_index(["space", "roi"]).loc[("layer_3", "LOC")]
     assert child.data.metrics["LOC.normalized_correlation"] == line["normalized_correlation"]
-    assert "sub01.LOC.normalized_correlation" in child.data.metrics
+    assert "sub01/LOC.normalized_correlation" in child.data.metrics
     assert "LOC" in child.data.tags["chosen_for"].split()
 
 
@@ -169,16 +167,16 @@ def test_the_key_follows_dvc_lock_and_a_new_result_supersedes_the_old(run, uri, 
 def test_a_sync_cut_short_is_taken_up_again(run, uri, monkeypatch):
     [record] = records(run, "cut", [ROW])
     n_calls = 0
-    begin = store._begin
+    log = store._log
 
     def dies(*arguments):
         nonlocal n_calls
         n_calls += 1
         if n_calls == 3:
             raise KeyboardInterrupt
-        return begin(*arguments)
+        return log(*arguments)
 
-    monkeypatch.setattr(store, "_begin", dies)
+    monkeypatch.setattr(store, "_log", dies)
     with pytest.raises(KeyboardInterrupt):
         tracking.sync([record], uri)
     monkeypatch.undo()

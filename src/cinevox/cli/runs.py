@@ -1,4 +1,4 @@
-"""Runs: prepared, recorded, looked at in MLflow, gated."""
+"""Runs: prepared, gated."""
 
 from __future__ import annotations
 
@@ -40,28 +40,6 @@ def _smoke(chosen: argparse.Namespace) -> None:
     print(f"{chosen.folder}: {len(params.load(Paths(chosen.folder).params).experiments.rows)} rows")
 
 
-def _sync(_: argparse.Namespace) -> None:
-    """bring the MLflow record up to date with the score files"""
-    from cinevox import tracking
-
-    paths = Paths()
-    settings = params.load(paths.params)
-    rows = settings.experiments.rows
-    there = {name: row for name, row in rows.items() if (paths.selection(name) / "selection.json").is_file()}
-    print(
-        tracking.bring_up_to_date(paths, settings.model_copy(update={"experiments": settings.experiments.only(there)}))
-    )
-    if len(there) < len(rows):
-        print(f"Not run yet: {', '.join(name for name in rows if name not in there)}.")
-
-
-def _ui(chosen: argparse.Namespace) -> int:
-    """open the MLflow UI on 127.0.0.1"""
-    from cinevox import tracking
-
-    return tracking.ui(params.load(Paths().params).tracking, chosen.port, print)
-
-
 def _gate(chosen: argparse.Namespace) -> int:
     """compare the scores with the committed baseline or a git revision
 
@@ -90,8 +68,6 @@ def _gate(chosen: argparse.Namespace) -> int:
 COMMANDS: Commands = {
     "warm": (_warm, {}),
     "smoke": (_smoke, {"folder": {"type": Path, "help": "what lies there is replaced"}}),
-    "sync": (_sync, {}),
-    "ui": (_ui, {"--port": {"type": int, "default": 5000, "help": "on 127.0.0.1 (default 5000)"}}),
     "gate": (
         _gate,
         {

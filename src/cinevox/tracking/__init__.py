@@ -1,26 +1,17 @@
 """MLflow as a view of the score files: derived, repeatable, and never the place where a result lives.
 
-`records` turns files into records, `store` brings the store up to date with them (the only importer of mlflow).
+`records` turns files into records (`measures` their metrics, `words` their texts, `data` their data set), `store`
+brings the store up to date with them, `lookup` finds and removes runs, `history` knows which commits and experiments
+hold a result, `connection` where the store is, `views` how it is shown. mlflow is imported nowhere else.
 """
 
-from typing import Any
-
-from cinevox.paths import Paths
+from cinevox.tracking.connection import StoreError
+from cinevox.tracking.lookup import Entry, Found, find, listed, remove, where
 from cinevox.tracking.records import SECTIONS, Record, gather
-from cinevox.tracking.store import Counts, StoreError, sync, ui
-from cinevox.tracking.views import address
+from cinevox.tracking.store import Counts, sync
+from cinevox.tracking.views import address, ui
 
-__all__ = ["SECTIONS", "Counts", "Record", "StoreError", "address", "bring_up_to_date", "gather", "sync", "ui"]
-
-
-def bring_up_to_date(paths: Paths, params: Any) -> Counts:
-    """Sync every row of the parameters; what was done, as a sentence when printed.
-
-    Raises
-    ------
-    FileError
-        A row has no result yet.
-    StoreError
-        The store can't be reached or refuses.
-    """
-    return sync(gather(paths, params), params.tracking.uri)
+__all__ = [
+    "SECTIONS", "Counts", "Entry", "Found", "Record", "StoreError", "address", "find", "gather", "listed", "remove",
+    "sync", "ui", "where",
+]  # fmt: skip

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from cinevox import identity, io, results
 from cinevox.params import RoiwiseRow, Section
 from cinevox.paths import Paths
 from cinevox.results import FILES, Result
+from cinevox.tracking import data, history, measures, words
 
 SECTIONS = (
     "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases", "heads", "transfer",
     "scores", "selection",
 )  # fmt: skip
+CHANGES_NOTHING = {  # of the sections: how a thing is computed or where it lies, not what comes out
+    "dataset.folder", "dataset.clips", "dataset.responses", "features.batch_size", "features.device",
+    "features.memory_format", "transfer.device", "transfer.rois_at_once", "transfer.keep_weights",
+}  # fmt: skip
 STAGES = ("scores", "selection")  # whose entries in dvc.lock make a row's key
-ROW_METRICS = ("score", "low", "high", "standard_error", "pooled_score", "p", "subject_error", "p_subjects")
-CHANCE_METRICS = ("p", "subject_error", "p_subjects", "significant_fdr", "significant_fwe")
-ROI_METRICS = ("normalized_correlation", "correlation", "standard_error", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,10 @@ class Record:
     """One run to be: a row (with its feature spaces as `children`), or one feature space.
 
     key: the same for the same results, so a record is stored once
-    dataset: name and content hash of the data
+    note: the run's description, in Markdown
+    data: the data set; of rows
     curves: metrics with a value for every epoch of training
-    artifact: a file to keep with the run
+    texts: file name -> content, and files: folder -> files; kept with the run
     """
 
     name: str
@@ -43,19 +43,39 @@ class Record:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    dataset: tuple[str, str]
+    note: str = ""
+    data: data.Data | None = None
     children: tuple[Record, ...] = ()
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    artifact: Path | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+
+    @property
+    def n_runs(self) -> int:
+        return 1 + len(self.children)
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What all rows of a run share. `sections`: of the parameters, as plain values; `tags`: of every row."""
+
+    paths: Paths
+    lock: Mapping[str, Any]
+    params: Any
+    sections: Mapping[str, Any]
+    tags: Mapping[str, str]
+    md5: str
+    in_silico: bool
 
 
 def gather(paths: Paths, params: Any) -> tuple[Record, ...]:
     """One record per row of the parameters.
 
-    Each track has its own experiment in the store, `<tracking.experiment>-<track>`. Every parameter that made
-    the results is stored, flattened; of sections that hold several things, only the row's own.
+    Each track has its own experiment in the store, `<tracking.experiment>-<track>`. A run has a row's own words as
+    parameters (`network`, `regressor`, ...), which are what one filters by, and under their dotted names the settings
+    that made the result, for comparing runs: of sections that hold several things, only the row's own.
 
-    params: has the sections SECTIONS, `experiments` and `tracking`
+    params: has the sections SECTIONS, `simulation`, `experiments` and `tracking`
 
     Raises
     ------
@@ -64,14 +84,14 @@ def gather(paths: Paths, params: Any) -> tuple[Record, ...]:
     """
     sections = {name: _dump(getattr(params, name)) for name in SECTIONS}
     lock = identity.read_lock(paths)
-    tags = {"params_hash": identity.digest(sections)}
+    tags = {"params_hash": identity.digest(sections)} | history.experiment_tag()
     if (commit := identity.commit(paths.root)) is not None:
         tags |= {"mlflow.source.git.commit": commit.sha, "dirty": str(commit.dirty).lower()}
     tags |= _validation_tags(paths)
-    data = identity.data_hash(lock, params.dataset.folder)
-    name = params.tracking.experiment
-    found = results.read(paths, params.experiments.rows)
-    return tuple(_row_record(paths, lock, result, sections, name, tags, data) for result in found)
+    md5 = identity.data_hash(lock, params.dataset.folder)
+    in_silico = params.dataset.name in params.simulation.datasets
+    common = _Common(paths, lock, params, sections, tags, md5, in_silico)
+    return tuple(_row_record(common, result) for result in results.read(paths, params.experiments.rows))
 
 
 def _validation_tags(paths: Paths) -> dict[str, str]:
@@ -84,141 +104,72 @@ def _validation_tags(paths: Paths) -> dict[str, str]:
     }
 
 
-def _row_record(
-    paths: Paths,
-    lock: Mapping[str, Any],
-    result: Result,
-    params: Mapping[str, Any],
-    experiment: str,
-    tags: Mapping[str, str],
-    data: str,
-) -> Record:
+def _row_record(common: _Common, result: Result) -> Record:
     row, weights = result.row, result.index.provenance.get("weights", {})
-    key = _key(paths, lock, result)
-    own = {"row": row.name} | row.model_dump(exclude={"reported"})
-    shared = {
-        "data_hash": data,
-        "weights_policy": str(weights.get("policy")),
-        "weights_sha256": str(weights.get("sha256")),
+    key, experiment = _key(common, result), f"{common.params.tracking.experiment}-{row.track}"
+    tags = {
         "row": row.name,
         "reported_split": result.split,
-    } | dict(tags)
-    settings = {
-        name: value
-        for section, values in params.items()
-        for name, value in _flat(section, _own_part(section, values, result))
+        "weights_policy": str(weights.get("policy")),
+        "in_silico": str(common.in_silico).lower(),
+        "data_hash": common.md5,
     }
-    dataset = (str(params["dataset"]["name"]), data[:36])
-    metrics = dict(_selected_metrics(result))
-    if row.reported is not None:
-        metrics["paper.score"] = row.reported
-    chosen = {f"chosen.{roi}": space for roi, space in result.chosen.items()}
+    own = {"row": row.name} | row.model_dump(exclude={"reported"}) | dict(_settings(common.sections, result))
+    params = {name: _text(value) for name, value in own.items()}
     children = tuple(
-        _space_record(result, space, key, experiment, own, shared, dataset) for space in result.index.spaces
+        Record(
+            name=space,
+            key=f"{key}/{space}",
+            experiment=experiment,
+            params=params | {"space": space},
+            metrics=measures.of_space(result, space),
+            tags=tags | {"level": "space", "chosen_for": _chosen_for(result, space)},
+        )
+        for space in result.index.spaces
     )
-    everything = {name: _text(value) for name, value in (own | chosen | settings).items()}
     return Record(
-        row.name,
-        key,
-        f"{experiment}-{row.track}",
-        everything,
-        metrics,
-        shared | {"level": "row"},
-        dataset,
-        children,
-        dict(_curves(result)),
-        _best_checkpoint(paths, result),
+        name=row.name,
+        key=key,
+        experiment=experiment,
+        params=params | {f"chosen.{roi}": space for roi, space in result.chosen.items()},
+        metrics=measures.of_row(result),
+        tags=tags | {"level": "row", "weights_sha256": str(weights.get("sha256"))} | dict(common.tags),
+        note=words.note(result, common.paths, common.in_silico),
+        data=data.describe(common.paths, common.params.dataset, row.track, common.md5),
+        children=children,
+        curves=dict(measures.curves(result)),
+        texts=words.tables(result) | {"scores.md": words.roi_table(result)},
+        files={name: found for name, found in _files(common.paths, result) if found},
     )
 
 
-def _curves(result: Result) -> Iterator[tuple[str, list[float]]]:
-    """`epoch.<name>`, mean over ROIs, and `epoch.<ROI>.<name>`; a mean ends where the first ROI's does."""
-    by_roi = result.curves
-    for name in next(iter(by_roi.values()), {}):
-        yield f"epoch.{name}", [sum(values) / len(by_roi) for values in zip(*(c[name] for c in by_roi.values()))]
-        yield from ((f"epoch.{roi}.{name}", list(curves[name])) for roi, curves in by_roi.items())
+def _chosen_for(result: Result, space: str) -> str:
+    return " ".join(roi for roi, chosen in result.chosen.items() if chosen == space)
 
 
-def _best_checkpoint(paths: Paths, result: Result) -> Path | None:
-    """Weights of the row's best network, where they were kept."""
-    path = paths.transfer(result.name) / "checkpoints" / f"{result.best_network}.pt"
-    return path if path.is_file() else None
+def _files(paths: Paths, result: Result) -> Iterator[tuple[str, list[Path]]]:
+    """The row's figures, where the report has drawn them; weights of its best network, where they were kept."""
+    yield "figures", sorted((paths.report / "figures").glob(f"*-{result.name}.svg"))
+    best = paths.transfer(result.name) / "checkpoints" / f"{result.best_network}.pt"
+    yield "best_network", [best] if best.is_file() else []
 
 
-def _space_record(
-    result: Result,
-    space: str,
-    key: str,
-    experiment: str,
-    own: Mapping[str, Any],
-    shared: Mapping[str, str],
-    dataset: tuple[str, str],
-) -> Record:
-    stands_for = " ".join(roi for roi, chosen in result.chosen.items() if chosen == space)
-    return Record(
-        name=space,
-        key=f"{key}/{space}",
-        experiment=f"{experiment}-{result.row.track}",
-        params={name: _text(value) for name, value in own.items()} | {"space": space},
-        metrics=dict(_space_metrics(result, space)),
-        tags=dict(shared) | {"level": "space", "chosen_for": stands_for},
-        dataset=dataset,
-    )
-
-
-def _selected_metrics(result: Result) -> Iterator[tuple[str, float]]:
-    """The row's scores: plain names for the split that counts, `validation.` before those of the other."""
-    for split, scores in result.selection["scores"].items():
-        prefix = "" if split == result.split else f"{split}."
-        named = {name: scores[name] for name in ROW_METRICS}
-        for roi, values in scores["rois"].items():
-            named |= {f"{roi}.{name}": values[name] for name in ROI_METRICS}
-            named |= {f"{roi}.{name}": values[name] for name in CHANCE_METRICS}
-            named |= {f"{roi}.{name}": values[name] for name in ("n_voxels", "n_excluded")}
-        for subject, values in scores["subjects"].items():
-            named[f"{subject}.score"] = values["score"]
-            named |= {f"{subject}.{roi}.normalized_correlation": value for roi, value in values["rois"].items()}
-        yield from _known(prefix, named)
-    for split, found in result.selection["optimism"].items():
-        named = {f"optimism.{name}": found[name] for name in ("difference", "low", "high")}
-        named |= {f"optimism.choice.{name}": value for name, value in found.get("choice", {}).items()}
-        yield from _known("" if split == result.split else f"{split}.", named)
-
-
-def _space_metrics(result: Result, space: str) -> Iterator[tuple[str, float]]:
-    for split in result.selection["scores"]:
-        prefix = "" if split == result.split else f"{split}."
-        rois = result.table(split)
-        rois = rois[rois["space"] == space]
-        named: dict[str, float] = {"score": rois["normalized_correlation"].mean(skipna=False)}
-        for line in rois.to_dict("records"):
-            named |= {f"{line['roi']}.{name}": line[name] for name in ROI_METRICS}
-        if split == result.split:
-            named |= _by_subject(result.subjects, space, split)
-        yield from _known(prefix, named)
-
-
-def _by_subject(subjects: pd.DataFrame, space: str, split: str) -> dict[str, float]:
-    lines = subjects[(subjects["space"] == space) & (subjects["split"] == split)]
-    names = lines["subject"] + "." + lines["roi"] + ".normalized_correlation"
-    return dict(zip(names, lines["normalized_correlation"]))
-
-
-def _known(prefix: str, named: Mapping[str, float | None]) -> Iterator[tuple[str, float]]:
-    """What has a value: a mean over no voxel has none, and the store takes no NaN for missing."""
-    return (
-        (prefix + name, float(value)) for name, value in named.items() if value is not None and math.isfinite(value)
-    )
-
-
-def _key(paths: Paths, lock: Mapping[str, Any], result: Result) -> str:
+def _key(common: _Common, result: Result) -> str:
     """Hash of what made the row: parameters and dependencies in dvc.lock; of its files where DVC did not run it."""
-    entries = [lock.get(f"{stage}@{result.name}") for stage in STAGES]
+    steps = [f"{stage}-roiwise" if isinstance(result.row, RoiwiseRow) else stage for stage in STAGES]
+    entries = [common.lock.get(f"{stage}@{result.name}") for stage in steps]
     made = [[entry.get("params"), entry.get("deps")] for entry in entries if entry is not None]
-    if len(made) == len(STAGES):
+    if len(made) == len(steps):
         return identity.digest([result.name, made])
-    files = [result.folder / name for name in FILES] + [paths.selection(result.name) / "selection.json"]
+    files = [*(result.folder / name for name in FILES), result.selection_folder / "selection.json"]
     return identity.digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
+
+
+def _settings(sections: Mapping[str, Any], result: Result) -> Iterator[tuple[str, Any]]:
+    for section, values in sections.items():
+        for name, value in _flat(section, _own_part(section, values, result)):
+            if value is not None and name not in CHANGES_NOTHING:
+                yield name, value
 
 
 def _own_part(section: str, values: Any, result: Result) -> Any:

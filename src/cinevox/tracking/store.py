@@ -1,128 +1,77 @@
-"""The store: MLflow's, brought up to date with the records. The only importer of mlflow."""
+"""The store, brought up to date with the records: each row exactly once, however many processes write."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import socket
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cinevox.errors import InputError
-from cinevox.params import Track, Tracking
 from cinevox.tracking import views
+from cinevox.tracking.connection import Store, opened, resolved
+from cinevox.tracking.history import EXPERIMENT
 from cinevox.tracking.records import Record
-from cinevox.tracking.views import SUPERSEDED
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY = "cinevox.key"
-PATIENCE_S = 3.0
-BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # what the store takes in one call
-
-
-class StoreError(InputError):
-    """The store can't be reached or refuses; the results are safe in their files, and a later sync adds them."""
+SUPERSEDED = "superseded"
+NOTE = "mlflow.note.content"
+BATCH = {"metrics": 1000, "params": 100, "tags": 100, "all": 1000}  # what a server takes in one call
 
 
 @dataclass(frozen=True)
 class Counts:
     """What a sync did: runs (rows and feature spaces) made, rows already there, rows marked as superseded."""
 
-    created: int
-    present: int
-    superseded: int
+    created: int = 0
+    present: int = 0
+    superseded: int = 0
 
     def __str__(self) -> str:
         return f"{self.created} runs created, {self.present} rows there already, {self.superseded} superseded"
 
 
-def resolved(uri: str) -> str:
-    """The store to use: MLFLOW_TRACKING_URI goes before the parameter."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or uri
-
-
-def sync(records: Sequence[Record], uri: str) -> Counts:
+def sync(records: Sequence[Record], uri: str, tick: Callable[[int], object] = lambda n: None) -> Counts:
     """Bring the store up to date: make what is missing, mark what a newer result of the same row replaces.
 
-    Each experiment is searched once. A row is looked for by its key among finished runs, and its run is
-    finished last, so a sync that was cut short is taken up by the next one, which discards the half-made row.
+    Each experiment is searched once; a row is looked for by its key among finished runs, and its run is finished
+    last. So a sync that was cut short is taken up by the next one, which discards what was half made.
+
+    tick: told each time how many more runs are in the store
 
     Raises
     ------
     StoreError
         The store can't be reached or refuses.
     """
-    uri = resolved(uri)
-    _reach(uri)
-    from mlflow.exceptions import MlflowException  # after the check: importing takes seconds
-    from sqlalchemy.exc import SQLAlchemyError
-
-    created = present = superseded = 0
-    try:
-        client = _client(uri)
+    counts = Counts()
+    with opened(resolved(uri)) as store:
         for name in dict.fromkeys(record.experiment for record in records):
             group = [record for record in records if record.experiment == name]
-            experiment = _experiment(client, name)
-            known = {run.data.tags[KEY]: run for run in _search(client, experiment, "tags.level = 'row'")}
+            experiment = _experiment(store, name)
+            known = _finished(store.client, experiment)
             for record in group:
-                run = known.get(record.key)
-                if run is not None and run.info.status == "FINISHED":
-                    present += 1
-                    _mark(client, experiment, run, False)
-                else:
-                    if run is not None:
-                        _delete(client, experiment, run)
-                    created += _create(client, experiment, record)
-                others = [
-                    old for key, old in known.items() if key != record.key and old.data.tags["row"] == record.name
-                ]
-                superseded += sum(_mark(client, experiment, old, True) for old in others)
-            _share_views(client, experiment, group)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise StoreError(f"the MLflow store {shown(uri)} refuses: {error}") from None
-    return Counts(created, present, superseded)
+                done = _bring(store, experiment, record, known.get(record.key, []))
+                tick(record.n_runs)
+                # What an experiment made stands beside the workspace's result, it does not replace it.
+                mine = any(tag.startswith(EXPERIMENT) for tag in record.tags)
+                others = [] if mine else _replaced(known, record)
+                n_marked = sum(_mark(store.client, experiment, old, True) for old in others)
+                counts = Counts(
+                    counts.created + done.created, counts.present + done.present, counts.superseded + n_marked
+                )
+            views.describe(store.client, experiment, group)
+    return counts
 
 
-def shown(uri: str) -> str:
-    """The address without a password."""
-    parts = urlsplit(uri)
-    return uri if parts.password is None else uri.replace(f":{parts.password}@", ":***@")
-
-
-def _reach(uri: str) -> None:
-    """MLflow's client tries an absent server for minutes."""
-    parts = urlsplit(uri)
-    if parts.scheme in ("http", "https"):
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-        try:
-            socket.create_connection((parts.hostname or "", port), timeout=PATIENCE_S).close()
-        except OSError as error:
-            raise StoreError(
-                f"no MLflow server answers at {shown(uri)} ({error}); start it, or unset MLFLOW_TRACKING_URI"
-            ) from None
-
-
-def _client(uri: str) -> MlflowClient:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    return client.create_experiment(name) if found is None else found.experiment_id
-
-
-def _search(client: MlflowClient, experiment: str, query: str) -> Iterator[Any]:
+def search(client: MlflowClient, experiment: str, query: str) -> Iterator[Any]:
+    """Every run of an experiment that answers to the query, page by page."""
     page = client.search_runs([experiment], query, max_results=1000)
     yield from page
     while page.token:
@@ -130,40 +79,162 @@ def _search(client: MlflowClient, experiment: str, query: str) -> Iterator[Any]:
         yield from page
 
 
-def _create(client: MlflowClient, experiment: str, record: Record) -> int:
-    """Make a row's run and its feature spaces' runs; how many."""
-    extra = {"mlflow.source.name": "dvc repro", "mlflow.source.type": "PROJECT"}
-    if os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`: that run is the project's, not the row's
-        extra["project_run"] = os.environ["MLFLOW_RUN_ID"]
-    parent = _begin(client, experiment, record, extra)
+def delete(client: MlflowClient, run: Any) -> int:
+    """Put a row's run and those of its feature spaces into MLflow's trash; how many."""
+    children = list(_children(client, run))
+    for one in (*children, run):  # the row last: as long as it is there, its spaces can be found
+        client.delete_run(one.info.run_id)
+    return 1 + len(children)
+
+
+def _experiment(store: Store, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    client = store.client
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            folder = None if store.artifacts is None else (store.artifacts / name).as_uri()
+            return str(client.create_experiment(name, folder))
+        except MlflowException:  # somebody else was quicker, if it is there now
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _finished(client: MlflowClient, experiment: str) -> dict[str, list[Any]]:
+    """Key -> finished runs of rows, of which there should be one."""
+    found: dict[str, list[Any]] = {}
+    for run in search(client, experiment, "tags.level = 'row' and attributes.status = 'FINISHED'"):
+        found.setdefault(run.data.tags[KEY], []).append(run)
+    return found
+
+
+def _of_key(client: MlflowClient, experiment: str, key: str) -> list[Any]:
+    return list(search(client, experiment, f"tags.level = 'row' and tags.`{KEY}` = '{key}'"))
+
+
+def _bring(store: Store, experiment: str, record: Record, known: Sequence[Any]) -> Counts:
+    """See to it that a record is there, once."""
+    client = store.client
+    if known:
+        run = _settle(client, known)
+        for name, value in record.tags.items():
+            if name.startswith(EXPERIMENT) and run.data.tags.get(name) != value:
+                client.set_tag(run.info.run_id, name, value)
+        _mark(client, experiment, run, False)
+        return Counts(present=1)
+    with store.turn:
+        made = _add(client, experiment, record)
+    return Counts(created=record.n_runs) if made else Counts(present=1)
+
+
+def _add(client: MlflowClient, experiment: str, record: Record) -> bool:
+    """Make a row's run with its feature spaces; False if another process was quicker.
+
+    A server has no turns: whoever has finished a run looks for others with the same key afterwards, and all who do
+    so keep the same one. Unfinished ones are of syncs that were cut short, or that find out by this.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if any(run.info.status == "FINISHED" for run in _of_key(client, experiment, record.key)):
+        return False
+    run = None
+    try:
+        run = client.create_run(experiment, run_name=record.name, tags=_tags(record)).info.run_id
+        _fill(client, experiment, run, record)
+    except MlflowException as error:
+        finished = error.error_code == "INVALID_PARAMETER_VALUE" and [
+            other for other in _of_key(client, experiment, record.key) if other.info.status == "FINISHED"
+        ]
+        if run is None or not finished:
+            raise
+        delete(client, client.get_run(run))
+        return False
+    return bool(_settle(client, _of_key(client, experiment, record.key)).info.run_id == run)
+
+
+def _settle(client: MlflowClient, runs: Sequence[Any]) -> Any:
+    """Of a row's runs with the same key, the one that stays: a finished one. The others are deleted."""
+    kept = min(runs, key=lambda run: (run.info.status != "FINISHED", run.info.run_id))
+    for run in runs:
+        if run is not kept:
+            delete(client, run)
+    return kept
+
+
+def _fill(client: MlflowClient, experiment: str, run: str, record: Record) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    if record.data is not None:
+        data = record.data
+        source, profile = json.dumps(dict(data.source)), json.dumps(dict(data.profile))
+        used = Dataset(data.name, data.digest, "dvc", source, data.schema(), profile)
+        client.log_inputs(run, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in record.texts.items():
+            (Path(folder) / name).write_text(text)
+        client.log_artifacts(run, folder)
+    for name, files in record.files.items():
+        for file in files:
+            client.log_artifact(run, str(file), name)
+    _log(client, run, record)
     for child in record.children:
-        run = _begin(client, experiment, child, extra | {"mlflow.parentRunId": parent})
-        client.set_terminated(run)
-    client.set_terminated(parent)
-    return 1 + len(record.children)
+        _add_child(client, experiment, child, run)
+    # A server that answered too late was asked again, and has made a run that nobody knows.
+    unfinished = f"tags.`mlflow.parentRunId` = '{run}' and attributes.status = 'RUNNING'"
+    for stray in search(client, experiment, unfinished):
+        client.delete_run(stray.info.run_id)
+    client.set_terminated(run)
 
 
-def _begin(client: MlflowClient, experiment: str, record: Record, extra: dict[str, str]) -> str:
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
-
-    tags = dict(record.tags) | extra | {KEY: record.key, SUPERSEDED: "false"}
+def _add_child(client: MlflowClient, experiment: str, record: Record, parent: str) -> None:
+    tags = _tags(record) | {"mlflow.parentRunId": parent}
     run = client.create_run(experiment, run_name=record.name, tags=tags).info.run_id
+    client.set_terminated(run)  # before it is filled: MLflow reads the whole run for that
+    _log(client, run, record)
+
+
+def _tags(record: Record) -> dict[str, str]:
+    tags = dict(record.tags) | {KEY: record.key, SUPERSEDED: "false"}
+    tags |= {"mlflow.source.name": "dvc repro", "mlflow.source.type": "PROJECT"}
+    if record.note:
+        tags[NOTE] = record.note
+    if os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`: that run is the project's, not the row's
+        tags["project_run"] = os.environ["MLFLOW_RUN_ID"]
+    return tags
+
+
+def _log(client: MlflowClient, run: str, record: Record) -> None:
+    """Metrics and parameters in as few calls as a server allows."""
+    from mlflow.entities import Metric, Param
+
     now = int(time.time() * 1000)
     metrics = [Metric(name, value, now, 0) for name, value in record.metrics.items()]
     metrics += [
         Metric(name, value, now, step) for name, values in record.curves.items() for step, value in enumerate(values, 1)
     ]
     params = [Param(name, value) for name, value in record.params.items()]
-    for start in range(0, max(len(metrics), 1), BATCH["metrics"]):
-        client.log_batch(run, metrics=metrics[start : start + BATCH["metrics"]])
-    for start in range(0, max(len(params), 1), BATCH["params"]):
-        client.log_batch(run, params=params[start : start + BATCH["params"]])
-    name, digest = record.dataset
-    used = Dataset(name=name, digest=digest, source_type="dvc", source=json.dumps({"md5": digest}))
-    client.log_inputs(run, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
-    if record.artifact is not None:
-        client.log_artifact(run, str(record.artifact), "best_network")
-    return str(run)
+    while metrics or params:
+        some, params = params[: BATCH["params"]], params[BATCH["params"] :]
+        room = min(BATCH["metrics"], BATCH["all"] - len(some))
+        client.log_batch(run, metrics=metrics[:room], params=some)
+        metrics = metrics[room:]
+
+
+def _replaced(known: dict[str, list[Any]], record: Record) -> list[Any]:
+    """Runs of the same row with another result, but for those that an experiment made."""
+    return [
+        run
+        for key, runs in known.items()
+        for run in runs
+        if key != record.key
+        and run.data.tags["row"] == record.name
+        and not any(tag.startswith(EXPERIMENT) for tag in run.data.tags)
+    ]
 
 
 def _mark(client: MlflowClient, experiment: str, run: Any, superseded: bool) -> bool:
@@ -171,55 +242,11 @@ def _mark(client: MlflowClient, experiment: str, run: Any, superseded: bool) -> 
     value = str(superseded).lower()
     if run.data.tags.get(SUPERSEDED) == value:
         return False
-    for child in _children(client, experiment, run):
+    for child in _children(client, run):
         client.set_tag(child.info.run_id, SUPERSEDED, value)
     client.set_tag(run.info.run_id, SUPERSEDED, value)
     return True
 
 
-def _delete(client: MlflowClient, experiment: str, run: Any) -> None:
-    for child in _children(client, experiment, run):
-        client.delete_run(child.info.run_id)
-    client.delete_run(run.info.run_id)
-
-
-def _children(client: MlflowClient, experiment: str, run: Any) -> Iterator[Any]:
-    return _search(client, experiment, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
-
-
-def _share_views(client: MlflowClient, experiment: str, group: Sequence[Record]) -> None:
-    rois = list(
-        dict.fromkeys(
-            name.removeprefix("chosen.") for record in group for name in record.params if name.startswith("chosen.")
-        )
-    )
-    for name, state in views.states(rois).items():
-        client.set_experiment_tag(experiment, views.TAG + name, json.dumps(state))
-
-
-def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
-    """Say where the runs tables are, and serve them on this machine until interrupted; the exit code.
-
-    With a server as the store nothing is started.
-
-    Raises
-    ------
-    StoreError
-        The store can't be reached, or the port is taken.
-    """
-    uri = resolved(settings.uri)
-    _reach(uri)
-    served = uri.startswith(("http://", "https://"))
-    base = uri if served else f"http://127.0.0.1:{port}"
-    client = _client(uri)
-    for name in (f"{settings.experiment}-{track}" for track in get_args(Track)):
-        found = client.get_experiment_by_name(name)
-        say(f"{name}: " + ("nothing yet" if found is None else views.address(base, found.experiment_id)))
-    if served:
-        return 0
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
-        raise StoreError(f"port {port} is taken; choose another one with --port")
-    words = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with contextlib.suppress(KeyboardInterrupt):
-        return subprocess.run([sys.executable, "-m", "mlflow", *words], check=False).returncode
-    return 0
+def _children(client: MlflowClient, run: Any) -> Iterator[Any]:
+    return search(client, run.info.experiment_id, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")

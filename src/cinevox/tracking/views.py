@@ -1,16 +1,27 @@
-"""Views: how MLflow's runs table and its charts open; kept with an experiment, reached by its address.
+"""What MLflow's interface shows first: columns, charts, an experiment's description, and where it opens.
 
-The words are those of MLflow 3.17's own interface, which calls such a thing a shared view. Tests hold them to the
-installed version, and to what a browser shows.
+How a table opens is kept with the experiment as a shared view, in the words of MLflow 3.17's own interface. Tests hold
+them to the installed version, and to what a browser shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+from cinevox.params import Track, Tracking
+from cinevox.tracking.connection import StoreError, is_server, opened, resolved
+from cinevox.tracking.records import Record
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 TAG = "mlflow.sharedViewState."  # + name: the experiment tag that holds a view
-SUPERSEDED = "superseded"
 VIEWS = {  # name -> (level of the runs that are listed, params shown first)
     "default": ("row", ("network", "features", "regressor")),
     "spaces": ("space", ("network", "space", "regressor")),
@@ -27,17 +38,71 @@ def states(rois: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {name: _state(level, params, rois) for name, (level, params) in VIEWS.items()}
 
 
+def describe(client: MlflowClient, experiment: str, group: Sequence[Record]) -> None:
+    """Give a track's experiment its columns and its description, where they are not there already."""
+    prefix = "chosen."
+    rois = dict.fromkeys(
+        name.removeprefix(prefix) for record in group for name in record.params if name.startswith(prefix)
+    )
+    wanted = {TAG + name: json.dumps(state) for name, state in states(list(rois)).items()}
+    wanted["mlflow.note.content"] = note(group)
+    there = client.get_experiment(experiment).tags
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            client.set_experiment_tag(experiment, name, value)
+
+
+def note(group: Sequence[Record]) -> str:
+    """The description of a track's experiment, in Markdown: how to read its runs."""
+    first = group[0]
+    data = "" if first.data is None else f" Data: {first.data.name} (`{first.data.source['path']}`)."
+    in_silico = "**In-silico: no finding about the brain.** " * (first.tags["in_silico"] == "true")
+    return (
+        f"{in_silico}One run is one row of the results table; its nested runs are its feature spaces.{data}\n\n"
+        "`score` is the mean normalized correlation on the split in `tags.reported_split`. What stands before a slash "
+        "is another split (`validation/score`) or a subject (`sub01/V1.normalized_correlation`).\n\n"
+        "    tags.level = 'row' and tags.superseded = 'false'\n"
+        "    metrics.\"V1.normalized_correlation\" > 0.4 and params.network = 'alexnet'\n"
+    )
+
+
 def address(base: str, experiment: str, view: str = "default", charts: bool = False) -> str:
     """Where a view of an experiment (its id) opens: the runs table, or the charts beside the list of runs."""
     place = f"{base.rstrip('/')}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
     return place + "&compareRunsMode=CHART" * charts
 
 
+def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
+    """Say where the runs tables are, and serve them on this machine until interrupted; the exit code.
+
+    With a server as the store nothing is started.
+
+    Raises
+    ------
+    StoreError
+        The store can't be reached, or the port is taken.
+    """
+    uri = resolved(settings.uri)
+    base = uri if is_server(uri) else f"http://127.0.0.1:{port}"
+    with opened(uri) as store:
+        for name in (f"{settings.experiment}-{track}" for track in get_args(Track)):
+            found = store.client.get_experiment_by_name(name)
+            say(f"{name}: " + ("nothing yet" if found is None else address(base, found.experiment_id)))
+    if is_server(uri):
+        return 0
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
+        raise StoreError(f"port {port} is taken; choose another one with --port")
+    words = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with contextlib.suppress(KeyboardInterrupt):
+        return subprocess.run([sys.executable, "-m", "mlflow", *words], check=False).returncode
+    return 0
+
+
 def _state(level: str, params: Sequence[str], rois: Sequence[str]) -> dict[str, Any]:
     scores = ["metrics.`score`", *(f"metrics.`{roi}.normalized_correlation`" for roi in rois)]
     first = [f"params.`{name}`" for name in params]
     return {
-        "searchFilter": f"tags.level = '{level}' and tags.{SUPERSEDED} = 'false'",
+        "searchFilter": f"tags.level = '{level}' and tags.superseded = 'false'",
         "orderByKey": "metrics.`score`",
         "orderByAsc": False,
         "selectedColumns": first + scores,

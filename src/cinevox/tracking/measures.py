@@ -1,0 +1,69 @@
+"""What a run measures: names that a chart, a column and a typed search can use.
+
+A plain name counts: `score`, `V1.normalized_correlation`. What stands before a slash is a group of charts in
+MLflow's interface: another split (`validation/score`), a subject (`sub01/V1.normalized_correlation`), `epoch/loss`.
+Everything else that was measured is in the run's tables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cinevox.results import Result
+
+ROW_METRICS = ("score", "low", "high", "standard_error", "pooled_score", "p", "subject_error", "p_subjects")
+ROI_METRICS = ("normalized_correlation", "low", "high", "correlation", "standard_error", "p", "p_subjects")
+SPACE_METRICS = ("normalized_correlation", "low", "high")
+OTHER_ROW_METRICS, OTHER_ROI_METRICS = ("score", "low", "high"), ("normalized_correlation",)  # of other splits
+
+
+def of_row(result: Result) -> dict[str, float]:
+    """The row's scores with the spaces that were chosen, how much choosing flattered, the paper's score."""
+    found: dict[str, float | None] = {}
+    for split, scores in result.selection["scores"].items():
+        counts = split == result.split
+        named = {name: scores[name] for name in (ROW_METRICS if counts else OTHER_ROW_METRICS)}
+        for roi, values in scores["rois"].items():
+            named |= {f"{roi}.{name}": values[name] for name in (ROI_METRICS if counts else OTHER_ROI_METRICS)}
+        found |= named if counts else {f"{split}/{name}": value for name, value in named.items()}
+    for subject, values in result.scores["subjects"].items():
+        found[f"{subject}/score"] = values["score"]
+        found |= {f"{subject}/{roi}.normalized_correlation": value for roi, value in values["rois"].items()}
+    if optimism := result.selection["optimism"].get(result.split):
+        found |= {f"optimism/{name}": optimism[name] for name in ("difference", "low", "high")}
+        found |= {f"optimism/choice.{name}": value for name, value in optimism.get("choice", {}).items()}
+    return dict(_known(found | {"paper.score": result.row.reported}))
+
+
+def of_space(result: Result, space: str) -> dict[str, float]:
+    """The scores of one feature space: per ROI on every split, per subject on the one that counts."""
+    found: dict[str, float | None] = {}
+    for split in result.selection["scores"]:
+        counts = split == result.split
+        rois = result.table(split)
+        rois = rois[rois["space"] == space]
+        named = {"score": rois["normalized_correlation"].mean(skipna=False)}
+        for line in rois.to_dict("records"):
+            named |= {f"{line['roi']}.{name}": line[name] for name in (SPACE_METRICS if counts else OTHER_ROI_METRICS)}
+        found |= named if counts else {f"{split}/{name}": value for name, value in named.items()}
+    lines = result.subjects
+    lines = lines[(lines["space"] == space) & (lines["split"] == result.split)]
+    found |= dict(
+        zip(lines["subject"] + "/" + lines["roi"] + ".normalized_correlation", lines["normalized_correlation"])
+    )
+    return dict(_known(found))
+
+
+def curves(result: Result) -> Iterator[tuple[str, list[float]]]:
+    """`epoch/<name>`, mean over ROIs, and `epoch/<ROI>.<name>`; a mean ends where the first ROI's does."""
+    by_roi = result.curves
+    for name in next(iter(by_roi.values()), {}):
+        yield f"epoch/{name}", [sum(values) / len(by_roi) for values in zip(*(c[name] for c in by_roi.values()))]
+        yield from ((f"epoch/{roi}.{name}", list(found[name])) for roi, found in by_roi.items())
+
+
+def _known(named: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """What has a value: a mean over no voxel has none, and the store takes no NaN for missing."""
+    return ((name, float(value)) for name, value in named.items() if value is not None and math.isfinite(value))

@@ -1,0 +1,76 @@
+"""What a run and an experiment say of themselves, in Markdown, and the tables a run keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cinevox.params import Row
+from cinevox.paths import Paths
+from cinevox.results import Result
+
+SPLITS = {"test": "the test clips", "nested": "outer folds of the training clips", "validation": "the validation clips"}
+
+
+def warnings(result: Result, in_silico: bool) -> Iterator[str]:
+    """Why the row's score is no result of the network it names, or not comparable with the paper's."""
+    if result.index.provenance.get("weights", {}).get("policy") == "random":
+        yield "**Random weights**: an untrained baseline, not a result of the named network."
+    if in_silico:
+        yield "**In-silico data**: simulated responses, no finding about the brain."
+    if result.split != "test":
+        yield f"Scored on {SPLITS[result.split]}, not on test clips."
+    if result.scores.get("chosen_here"):
+        yield "The same clips chose the feature spaces, which flatters the score."
+
+
+def note(result: Result, paths: Paths, in_silico: bool) -> str:
+    """The description of a row's run: what it is, its score, the choice per ROI, warnings, where its files are."""
+    scores = result.scores
+    between = "" if scores["low"] is None else f", interval {_shown(scores['low'])} to {_shown(scores['high'])}"
+    lines = [f"{kind_of(result.row)}.", "", f"Score {_shown(scores['score'])}{between}, on {SPLITS[result.split]}."]
+    if result.row.reported is not None:
+        lines[-1] += f" The paper reports {_shown(result.row.reported)}."
+    lines += ["", *(f"- {warning}" for warning in warnings(result, in_silico)), "", roi_table(result), "Files:"]
+    folders = (result.folder, result.selection_folder, paths.predictions(result.name), paths.metrics(result.name))
+    return "\n".join([*lines, *(f"- `{folder.as_posix()}`" for folder in folders)]) + "\n"
+
+
+def kind_of(row: Row) -> str:
+    """A row in a sentence without its full stop."""
+    where = {"mini": "nine regions", "full": "the whole brain"}[row.track]
+    return f"{row.regressor} on {row.features} of {row.network}, {row.track} track ({where})"
+
+
+def roi_table(result: Result) -> str:
+    """Score, interval and chosen feature space of each ROI, as a Markdown table."""
+    lines = ["| ROI | score | interval | r | feature space |", "|-|-|-|-|-|"]
+    for roi, values in result.scores["rois"].items():
+        between = "" if values["low"] is None else f"{_shown(values['low'])} to {_shown(values['high'])}"
+        cells = (roi, _shown(values["normalized_correlation"]), between, _shown(values["correlation"]))
+        lines.append(f"| {' | '.join(cells)} | {result.chosen[roi]} |")
+    return "\n".join(lines) + "\n"
+
+
+def tables(result: Result) -> dict[str, str]:
+    """File name -> CSV: the scores of the chosen spaces per ROI and split, and those of every candidate."""
+    chosen = [
+        {"split": split, "roi": roi, "space": result.chosen[roi]} | _scalars(values)
+        for split, scores in result.selection["scores"].items()
+        for roi, values in scores["rois"].items()
+    ]
+    return {"scores.csv": _csv(chosen), "candidates.csv": result.rois.to_csv(index=False)}
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not isinstance(value, Mapping | list)}
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    return str(pd.DataFrame(lines).to_csv(index=False))
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
