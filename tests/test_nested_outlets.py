@@ -92,7 +92,7 @@ def test_the_record_holds_them(made):
     metrics, score = dict(records[RIDGE].metrics), nested(paths, RIDGE)
     assert metrics["score"] == score["score"]
     assert metrics["V1.normalized_correlation"] == score["rois"]["V1"]["normalized_correlation"]
-    assert metrics["validation.score"] != metrics["score"]
+    assert metrics["validation/score"] != metrics["score"]
     assert len(records[RIDGE].children) == len(fabricate.LAYERS)
     own = results.read(paths, {RIDGE: params.experiments.rows[RIDGE]})[0].table("nested")
     for child in records[RIDGE].children:

@@ -38,6 +38,7 @@ OFFLINE = (  # a browser that asks nobody but the page's server; no sandbox: in 
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def site(request, tmp_path_factory):
             patch.delenv(name, raising=False)
         if not request.config.getoption("--screenshots"):
             (io.folder(paths.report) / "index.html").write_text(report.page(sources_of(paths.root, settings)))
-            tracking.bring_up_to_date(paths, settings)
+            tracking.sync(tracking.gather(paths, settings), settings.tracking.uri)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -175,7 +176,7 @@ def _search(page: Page, query: str) -> None:
 
 def _until(read, expected) -> None:
     """The interface redraws when it has the server's answer."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_MS / 1000
     while (found := read()) != expected and time.monotonic() < deadline:
         time.sleep(0.1)
     assert found == expected

@@ -26,7 +26,7 @@ VIEWS = {  # name -> (level of the runs that are listed, params shown first)
     "default": ("row", ("network", "features", "regressor")),
     "spaces": ("space", ("network", "space", "regressor")),
 }
-CURVES = ("epoch.loss", "epoch.train_correlation", "epoch.validation_correlation")  # of transfer networks
+CURVES = ("epoch/loss", "epoch/train_correlation", "epoch/validation_correlation")  # of transfer networks
 N_BARS = 40  # runs in a chart: the paper has 28 rows
 
 
