@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from cinevox import converted, io, parallel
 from cinevox import params as params_module
 from cinevox.errors import InputError
-from cinevox.metrics import noise_ceiling
+from cinevox.metrics import noise_ceilings
 from cinevox.paths import Paths
 from cinevox.responses import Part
 
@@ -62,11 +62,7 @@ class Run:
     def ceilings(self, track: str) -> dict[str, NDArray[np.float64]]:
         """Split (validation, test) -> noise ceiling of every voxel of a track, (n_voxels,), NaN where excluded."""
         found = io.read_arrays(self.paths.ceiling(track) / "reliability.npz")
-        settings = self.params.ceiling
-        return {
-            split: noise_ceiling(reliability, settings.policy, settings.min_reliability)[0]
-            for split, reliability in found.items()
-        }
+        return noise_ceilings(found, **self.params.ceiling.model_dump())
 
     def responses(self, part: Part) -> converted.Converted:
         """The training or the test responses, as `conversion` wrote them."""

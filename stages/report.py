@@ -7,8 +7,9 @@ from cinevox import io, report
 def main(run: Run) -> None:
     sources = report.read(run.paths, run.params)
     folder = io.folder(run.paths.report)
-    (folder / "index.html").write_text(report.page(sources))
-    for name, drawing in report.drawings(sources).items():
+    page, drawings = report.render(sources)
+    (folder / "index.html").write_text(page)
+    for name, drawing in drawings.items():
         (io.folder(folder / "figures") / f"{name}.svg").write_text(drawing)
     for file, content in report.map_files(sources):
         io.write_bytes(folder / file, content)

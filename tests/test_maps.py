@@ -194,7 +194,7 @@ def test_the_page_shows_the_row_and_links_its_maps(made, images, monkeypatch):
     drawn = []
     monkeypatch.setattr(brain.glass, "picture", lambda *given: drawn.append(given) or b"glass")
     monkeypatch.setattr(brain.surface, "picture", lambda *given: drawn.append(given) or b"surface")
-    text = report.page(made)
+    text = report.render(made).page
     assert len(drawn) == 2
     for content in (b"glass", b"surface"):
         assert f"base64,{base64.b64encode(content).decode()}" in text

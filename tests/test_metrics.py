@@ -117,3 +117,11 @@ def test_reliability_is_the_same_bits_whatever_the_order_in_memory(rng):
     expected = metrics.split_half_reliability(values)
     for same in (np.asfortranarray(values), np.moveaxis(np.ascontiguousarray(np.moveaxis(values, 1, 0)), 0, 1)):
         np.testing.assert_array_equal(metrics.split_half_reliability(same), expected)
+
+
+def test_ceilings_are_those_of_every_split():
+    reliability = {"validation": np.array([0.04, 0.25]), "test": np.array([0.81, -0.2])}
+    found = metrics.noise_ceilings(reliability, "exclude", 0.1)
+    assert list(found) == ["validation", "test"]
+    np.testing.assert_allclose(found["validation"], [np.nan, 0.5])
+    np.testing.assert_allclose(found["test"], [0.9, np.nan])

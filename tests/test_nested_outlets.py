@@ -45,7 +45,7 @@ def test_the_outer_folds_are_the_split_that_counts(made):
 def test_the_page_shows_them_and_says_what_they_are(made):
     paths, params = made
     sources = sources_of(paths.root, params)
-    text = report.page(sources)
+    text, drawings = report.render(sources)
     assert f"{svg.shown(nested(paths, RIDGE)['score'])}<span" in text
     assert "the scores are of the outer folds of the training clips" in text and "so they flatter" not in text
     words = re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
@@ -53,7 +53,7 @@ def test_the_page_shows_them_and_says_what_they_are(made):
     doubts = {line.result.name: line.doubts for line in tables.score_lines(sources, "mini")}
     assert any("outer folds" in doubt for doubt in doubts[RIDGE])
     assert any("validation clips" in doubt for doubt in doubts[fabricate.TRANSFER])
-    assert {"figure-1", f"layers-{RIDGE}"} <= report.drawings(sources).keys()
+    assert {"figure-1", f"layers-{RIDGE}"} <= drawings.keys()
     scores = report.plots(sources.results)["scores"].set_index(["row", "roi"])["score"]
     assert scores[RIDGE, "V1"] == nested(paths, RIDGE)["rois"]["V1"]["normalized_correlation"]
 

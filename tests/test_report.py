@@ -61,7 +61,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(made):
-    return report.page(made)
+    return report.render(made).page
 
 
 class Reader(HTMLParser):
@@ -106,7 +106,7 @@ def test_no_number_is_missing_or_not_a_number(page):
 
 
 def test_the_same_results_give_the_same_bytes(made, page):
-    assert report.page(made) == page
+    assert report.render(made).page == page
 
 
 def test_scores_stand_in_the_table_as_in_the_files(made, page):
@@ -136,14 +136,14 @@ def test_real_data_and_pretrained_weights_stand_beside_the_paper(made, tmp_path)
     doubtful, clean = (next(r for r in sources.results if r.name == name) for name in (MINI, RIDGE))
     assert list(tables.doubts(sources, doubtful)) == ["random weights"]
     assert list(tables.doubts(sources, clean)) == []
-    text = report.page(sources)
+    text = report.render(sources).page
     assert 'id="truth"' not in text
     assert "The data are <b>in-silico</b>" not in text
 
 
 def test_without_test_responses_the_page_says_that_scores_flatter(tmp_path):
     params = fabricate.make(tmp_path, test=False)
-    text = report.page(sources_of(tmp_path, params))
+    text = report.render(sources_of(tmp_path, params)).page
     assert "so they flatter" in text
     assert "This run has no clips that chose nothing" in text and "selection.policy: nested" in text
 
@@ -168,7 +168,7 @@ def test_voxels_are_those_of_each_rois_chosen_space(made):
 
 
 def test_transfer_networks_have_curves_and_only_they(tmp_path, page):
-    html = report.page(sources_of(tmp_path, fabricate.make(tmp_path, transfer=True)))
+    html = report.render(sources_of(tmp_path, fabricate.make(tmp_path, transfer=True))).page
     assert "Training of transfer networks" in html and 'href="#training"' in html
     assert "Training of transfer networks" not in page and 'href="#training"' not in page
     read = results.read(Paths(tmp_path), fabricate.params.load(Paths(tmp_path).params).experiments.rows)

@@ -101,7 +101,7 @@ def test_figures_hold_the_scores_they_draw(made):
 
 
 def test_vector_graphics_stand_alone(made):
-    found = report.drawings(made)
+    found = report.render(made).drawings
     assert {"figure-1", "figure-2", "figure-3", f"heat-{RIDGE}", f"layers-{RIDGE}", "validation-test"} <= set(found)
     for name, drawing in found.items():
         root = ElementTree.fromstring(drawing)
@@ -111,7 +111,7 @@ def test_vector_graphics_stand_alone(made):
 
 
 def test_the_heat_map_frames_the_chosen_layers(made):
-    drawing = report.drawings(made)[f"heat-{RIDGE}"]
+    drawing = report.render(made).drawings[f"heat-{RIDGE}"]
     assert drawing.count('class="frame"') == len(MINI_ROIS)
 
 
@@ -129,7 +129,7 @@ def test_optimism_is_told_row_by_row(made):
 
 
 def test_the_page_shows_all_of_it(made):
-    page = report.page(made)
+    page = report.render(made).page
     for words in ("Table 1: mini track", "Table 2: full track", "Is one row better than another?", "leaderboard"):
         assert words in page
     assert "In this run no row can be compared" in page
@@ -140,6 +140,6 @@ def test_comparable_rows_are_judged_on_the_page(tmp_path):
     clean = sources_of(tmp_path, fabricate.make(tmp_path), in_silico=False)
     for result in clean.results:
         result.index.provenance["weights"]["policy"] = "pretrained"
-    text = report.page(clean)
+    text = report.render(clean).page
     assert "In this run no row can be compared" not in text
     assert "reproduced" in text

@@ -31,7 +31,7 @@ SMALL = {
     "frames": {"counts": [2]},
     "reduction": {"n_components": 20},
     "scores": {"n_bootstraps": 100},
-    "parallel": {"backend": "sequential", "n_jobs": 1},
+    "parallel": {"backend": "sequential", "n_jobs": 1, "scheduler": None, "jobqueue": None},
 }
 ROWS = (
     "mini-efficientnet_lite0-layer-ridge",
@@ -315,6 +315,58 @@ def test_a_fault_in_the_parameters_is_told_before_anything_runs(repository):
     repository.run("dvc", "checkout", "--quiet")  # what DVC took away before it ran the stage comes back from its cache
     assert "splits.n_folds" in said and "Traceback" not in said
     assert not any(stage.startswith(("features", "fits")) for stage in ran)
+
+
+ON_A_CLUSTER = """
+import runpy, sys
+from cinevox import parallel
+parallel.FEW = 0  # this small run has too little to do for workers: here they do it all the same
+sys.argv = sys.argv[1:]
+sys.path.insert(0, "stages")
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_fits_of_a_row_on_a_cluster_of_processes_come_to_the_same_files(repository, tmp_path, monkeypatch):
+    """The stages as commands; the workers are other processes, which did all fits and scores."""
+    from distributed import LocalCluster
+    from distributed.diagnostics.plugin import SchedulerPlugin
+
+    class Counting(SchedulerPlugin):
+        done = 0
+
+        def transition(self, key, start, finish, *args, **kwargs):
+            self.done += (start, finish) == ("processing", "memory")
+
+    root, before, counting = tmp_path / "root", Path.cwd(), Counting()
+    shutil.copytree(repository.folder, root, ignore=shutil.ignore_patterns(".dvc", "insilico", "frames"))
+    for row in ROWS:
+        for folder in (f"fits/{row}", f"scores/{row}", f"selection/{row}"):
+            shutil.rmtree(root / "data" / folder)
+        (root / f"metrics/{row}.json").unlink()
+    monkeypatch.setenv("PYTHONPATH", repository.environment["PYTHONPATH"])
+    monkeypatch.chdir(root)
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=":0"
+    ) as cluster:
+        cluster.scheduler.add_plugin(counting)
+        settings = {"backend": "dask", "n_jobs": 1, "scheduler": cluster.scheduler_address, "jobqueue": None}
+        (root / "params.yaml").write_text(yaml.safe_dump(small_params() | {"parallel": settings}, sort_keys=False))
+        for row in ROWS:
+            for stage in ("fits", "scores", "selection"):
+                command = [sys.executable, "-c", ON_A_CLUSTER, f"stages/{stage}.py", row]
+                subprocess.run(command, cwd=root, env=repository.environment, capture_output=True, check=True)
+    monkeypatch.chdir(before)
+    n_spaces = len(repository.json(f"data/fits/{ROWS[0]}/index.json")["spaces"])
+    assert counting.done >= 2 * len(ROWS) * n_spaces
+    for row in ROWS:
+        assert (root / f"metrics/{row}.json").read_bytes() == (repository.folder / f"metrics/{row}.json").read_bytes()
+        for folder in (f"data/fits/{row}", f"data/scores/{row}", f"data/selection/{row}"):
+            assert contents(root / folder) == contents(repository.folder / folder)
 
 
 def test_a_broken_clip_stops_the_flow_at_validation_and_loses_nothing(repository):

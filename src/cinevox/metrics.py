@@ -6,7 +6,7 @@ scores 0 here, and callers count it with `is_constant`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Literal
 
@@ -107,6 +107,13 @@ def noise_ceiling(
     if policy == "floor":
         return np.sqrt(np.fmax(reliability, min_reliability)), np.ones_like(known)
     return np.sqrt(np.where(known, reliability, np.nan)), known
+
+
+def noise_ceilings(
+    reliability: Mapping[str, Floats], policy: Literal["exclude", "floor"], min_reliability: float
+) -> dict[str, NDArray[np.float64]]:
+    """The `noise_ceiling` of every split (validation, test): split -> (n_voxels,), NaN where excluded."""
+    return {split: noise_ceiling(values, policy, min_reliability)[0] for split, values in reliability.items()}
 
 
 def normalized_correlation_score(measured: Floats, predicted: Floats, ceiling: Floats) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import jinja2
 import numpy as np
@@ -22,11 +22,19 @@ from cinevox.report.solvers import solver_lines
 from cinevox.report.sources import SECTIONS, Sources, read
 from cinevox.report.svg import shown, signed, standalone
 
-__all__ = ["SECTIONS", "Sources", "drawings", "map_files", "page", "plots", "read"]
+__all__ = ["SECTIONS", "Rendered", "Sources", "map_files", "plots", "read", "render"]
 
 
-def page(sources: Sources) -> str:
-    """The whole report as HTML."""
+class Rendered(NamedTuple):
+    """The whole report as HTML; name -> vector graphic as a file of its own: the paper's figures, layer profiles,
+    validation against test."""
+
+    page: str
+    drawings: dict[str, str]
+
+
+def render(sources: Sources) -> Rendered:
+    """The page and the drawings that stand in it too, drawn once."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cinevox.report", "."),
         autoescape=True,
@@ -37,11 +45,11 @@ def page(sources: Sources) -> str:
     environment.filters.update(
         r=shown, p=_chance, signed=signed, heat=_heat, percent=lambda share: f"{100 * share:.0f} %"
     )
-    text: str = environment.get_template("page.html").render(_content(sources))
-    return text
+    content = _content(sources)
+    return Rendered(environment.get_template("page.html").render(content), _drawings(content))
 
 
-def _content(sources: Sources) -> dict[str, object]:
+def _content(sources: Sources) -> dict[str, Any]:
     tracks = [track for track in get_args(Track) if sources.of_track(track)]
     split = {track: sources.of_track(track)[0].split for track in tracks}
     lines = {track: tables.score_lines(sources, track) for track in tracks}
@@ -89,18 +97,14 @@ def _content(sources: Sources) -> dict[str, object]:
     }
 
 
-def drawings(sources: Sources) -> dict[str, str]:
-    """Name -> vector graphic as a file of its own: the paper's figures, layer profiles, validation against test."""
+def _drawings(content: Mapping[str, Any]) -> dict[str, str]:
     css = resources.files("cinevox.report").joinpath("page.css").read_text()
-    found = {figure.name: figure.drawing for figure in regions.figures(sources)}
-    for result in sources.results:
-        profile = tables.profile(result)
-        if profile is not None:
-            found[f"layers-{result.name}"] = figures.profiles(profile)
-            found[f"heat-{result.name}"] = figures.heat(profile)
-    both = [r for r in sources.results if {"validation", "test"} <= set(r.selection["scores"])]
-    if both:
-        found["validation-test"] = figures.validation_against_test(both)
+    found = {figure.name: figure.drawing for figure in content["figures"]}
+    for profile, drawing, _ in content["profiles"]:
+        found[f"layers-{profile.result.name}"] = drawing
+        found[f"heat-{profile.result.name}"] = figures.heat(profile)
+    if content["generalization"]:
+        found["validation-test"] = content["generalization"]["figure"]
     return {name: standalone(drawing, css) for name, drawing in found.items()}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cinevox.report.regions import score_table
 from cinevox.results import Result
 
 PROFILE = ["row", "roi", "layer_index", "layer", "score"]
@@ -15,11 +16,6 @@ PROFILE = ["row", "roi", "layer_index", "layer", "score"]
 
 def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
     """The tables that `dvc plots` draws: the rows' scores, and the candidates' profiles."""
-    scores = [
-        {"row": r.name, "roi": roi, "score": values["normalized_correlation"]} | {k: values[k] for k in ("low", "high")}
-        for r in results
-        for roi, values in r.scores["rois"].items()
-    ]
     profiles = []
     for r in (r for r in results if len(r.index.spaces) > 1):
         table = r.table(r.split)
@@ -36,7 +32,7 @@ def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
             )
         )
     return {
-        "scores": pd.DataFrame(scores),
+        "scores": score_table(results),
         "profile": pd.concat(profiles, ignore_index=True) if profiles else pd.DataFrame(columns=PROFILE),
         "curves": pd.DataFrame(_curve_lines(results), columns=["row", "epoch", "clips", "correlation"]),
     }

@@ -37,19 +37,20 @@ def figures(sources: Sources) -> list[Figure]:
     alexnet = [result for result in rows if result.row.network == COMPARED_NETWORK]
     split = rows[0].split
     wanted = [
-        ("figure-1", f"Rows and regions, {split} clips", rows, _scores(rows)),
+        ("figure-1", f"Rows and regions, {split} clips", rows, score_table(rows)),
         (
             "figure-2",
             f"Rows and regions, validation clips, {subject}",
             rows,
             _of_subject(rows, "validation", subject, confidence),
         ),
-        ("figure-3", f"Approaches on AlexNet, {split} clips", alexnet, _scores(alexnet)),
+        ("figure-3", f"Approaches on AlexNet, {split} clips", alexnet, score_table(alexnet)),
     ]
     return [Figure(name, title, table, draw(table, title)) for name, title, shown_rows, table in wanted if shown_rows]
 
 
-def _scores(rows: Sequence[Result]) -> pd.DataFrame:
+def score_table(rows: Sequence[Result]) -> pd.DataFrame:
+    """A line for each row and ROI, on the clips that count (COLUMNS)."""
     lines = [
         {"row": r.name, "roi": roi, "score": values["normalized_correlation"]} | {k: values[k] for k in ("low", "high")}
         for r in rows

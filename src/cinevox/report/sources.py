@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cinevox import converted, identity, io, plugins, results, truth
 from cinevox.datasets import open_dataset
-from cinevox.metrics import noise_ceiling
+from cinevox.metrics import noise_ceilings
 from cinevox.params import Row, Section, Track, load
 from cinevox.paths import Paths
 from cinevox.responses import Columns
@@ -133,11 +133,7 @@ def _paper_rows(paths: Paths, params: Any) -> tuple[Row, ...]:
 def _ceiling(paths: Paths, params: Any, track: Track) -> Ceiling:
     index = io.read_json(paths.ceiling(track) / "index.json")
     reliability = io.read_arrays(paths.ceiling(track) / "reliability.npz")
-    settings = params.ceiling
-    reachable = {
-        split: noise_ceiling(values, settings.policy, settings.min_reliability)[0]
-        for split, values in reliability.items()
-    }
+    reachable = noise_ceilings(reliability, **params.ceiling.model_dump())
     return Ceiling(Columns.from_json(index["columns"]), reliability, reachable, index["n_repetitions"])
 
 

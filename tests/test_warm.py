@@ -1,0 +1,32 @@
+"""`cinevox warm` compiles every numeric kernel, so that no stage waits for one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+
+SCRIPT = """
+import importlib, pkgutil
+from numba.core.dispatcher import Dispatcher
+import cinevox
+from cinevox import cli, significance
+from cinevox.regressors import _solvers
+from cinevox.simulation import painting
+
+assert cli.main(["warm"]) == 0
+names = [f"{_solvers.__name__}.{found.name}" for found in pkgutil.iter_modules(_solvers.__path__)]
+modules = [significance, painting, *map(importlib.import_module, names)]
+kernels = {k for module in modules for k in vars(module).values() if isinstance(k, Dispatcher)}
+kernels = {k for k in kernels if k.targetoptions.get("inline") != "always"}  # part of their callers
+assert significance._count in kernels
+print(len(kernels), sorted(k.__name__ for k in kernels if not k.signatures))
+"""
+
+
+@pytest.mark.slow
+def test_every_kernel_is_compiled():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=True)
+    n_kernels, _, missing = done.stdout.strip().partition(" ")
+    assert int(n_kernels) > 5 and missing == "[]"
