@@ -43,6 +43,10 @@ test: install  ## format, lint, import contracts, types, tests
 	mypy
 	pytest
 
+.PHONY: hooks
+hooks: install  ## the checks before every commit (.pre-commit-config.yaml), into this clone
+	pre-commit install
+
 .PHONY: validate
 validate: install  ## look at every file of a data set: make validate FOLDER=data/algonauts2021 (default: dataset.folder)
 	cinevox validate $(if $(FOLDER),"$(FOLDER)") $(if $(DATASET),--dataset $(DATASET)) --pages tmp/validation

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fabricate
-from cinevox import cli, params, report
+from cinevox import cli, params, report, results
 from cinevox.errors import InputError
 from cinevox.params import text
 from cinevox.paths import Paths
@@ -213,7 +213,7 @@ def test_plots_have_a_template_whose_fields_are_columns_and_lie_in_a_cached_outp
     """Else `dvc plots diff` shows an empty drawing, or nothing of the other revision."""
     flow = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     made = fabricate.make(tmp_path, transfer=True)
-    tables = report.plots(report.read(Paths(tmp_path), made).results)
+    tables = report.plots(results.read(Paths(tmp_path), made.experiments.rows))
     plots = {name: plot for entry in flow["plots"] if isinstance(entry, dict) for name, plot in entry.items()}
     assert len(plots) == len(tables)
     for plot in plots.values():

@@ -1,0 +1,218 @@
+"""CI: the workflows are valid and safe, their scripts run here as they do there, the hooks pass."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from cinevox import io
+from conftest import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+ACTION = re.compile(r"uses: (\S+?)@([0-9a-f]{40}) # v\d+\.\d+\.\d+$")
+ROW = "mini-squeezenet-layer-lasso"
+
+
+def answer(*command, **options):
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def zizmor(path):
+    return answer("zizmor", "--offline", "--no-config", "--persona=pedantic", "--format=json", str(path))
+
+
+def schema(name, path):
+    transform = ["--data-transform", "gitlab-ci"] if name == "gitlab-ci" else []
+    return answer("check-jsonschema", "--builtin-schema", f"vendor.{name}", *transform, str(path))
+
+
+def test_the_security_linter_finds_nothing():
+    done = zizmor(ROOT / ".github")
+    assert (done.returncode, json.loads(done.stdout)) == (0, []), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        *[("github-workflows", path) for path in WORKFLOWS],
+        ("dependabot", ROOT / ".github/dependabot.yml"),
+        ("gitlab-ci", ROOT / ".gitlab-ci.yml"),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_the_files_have_their_schema(name, path):
+    done = schema(name, path)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("was", "wrong", "finding"),
+    [
+        ('run: .ci/scores "$BASE"', "run: .ci/scores ${{ github.event.pull_request.title }}", "template-injection"),
+        ("permissions: {}", "permissions: write-all", "excessive-permissions"),
+        ("  pull_request:", "  pull_request_target:", "dangerous-triggers"),
+        ("persist-credentials: false", "submodules: true", "artipacked"),
+        ("@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2", "@v6", "unpinned-uses"),
+    ],
+)
+def test_the_security_linter_notices(tmp_path, was, wrong, finding):
+    text = (ROOT / ".github/workflows/ci.yml").read_text()
+    assert was in text
+    (tmp_path / "ci.yml").write_text(text.replace(was, wrong))
+    assert finding in {found["ident"] for found in json.loads(zizmor(tmp_path / "ci.yml").stdout)}
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "was", "wrong"),
+    [
+        ("github-workflows", ".github/workflows/ci.yml", "runs-on:", "run-on:"),
+        ("github-workflows", ".github/workflows/nightly.yml", "timeout-minutes: 120", "timeout-minutes: soon"),
+        ("gitlab-ci", ".gitlab-ci.yml", "when: always", "when: sometimes"),
+    ],
+)
+def test_the_schema_notices(tmp_path, name, path, was, wrong):
+    text = (ROOT / path).read_text()
+    assert was in text
+    (tmp_path / "broken.yml").write_text(text.replace(was, wrong))
+    assert schema(name, tmp_path / "broken.yml").returncode == 1
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_by_commit_and_one_action_has_one_commit(path):
+    everywhere = [line for other in WORKFLOWS for line in other.read_text().splitlines() if "uses:" in line]
+    pins = {ACTION.search(line).groups() for line in everywhere}
+    assert len(pins) == len(dict(pins))
+    assert "uses:" in path.read_text()
+
+
+def test_every_job_runs_a_script_that_is_there_and_gitlab_runs_the_same():
+    scripts = {path.name for path in (ROOT / ".ci").iterdir()}
+    assert all(os.access(ROOT / ".ci" / name, os.X_OK) for name in scripts)
+    github, gitlab = (
+        set(re.findall(r"(?:run:|-) \.ci/(\w+)", "".join(path.read_text() for path in paths)))
+        for paths in (WORKFLOWS, [ROOT / ".gitlab-ci.yml"])
+    )
+    assert github == scripts
+    assert gitlab == scripts - {"comment"}
+
+
+def test_only_the_job_that_runs_nothing_of_the_change_may_write():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    writers = {name for name, job in jobs.items() if "write" in job["permissions"].values()}
+    assert writers == {"comment"}
+    assert "head.repo.full_name == github.repository" in jobs["comment"]["if"]
+    assert jobs["comment"]["steps"][0]["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A git and DVC repository whose run is one stage, that writes one row's metrics; and a commit of it."""
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "Makefile").write_text("repro:\n\tdvc repro --quiet\n")
+    (tmp_path / ".gitignore").write_text("/tmp/\n")
+    stage = {
+        "cmd": f"mkdir -p metrics && cp score.json metrics/{ROW}.json",
+        "deps": ["score.json"],
+        "params": ["reduction", "scores"],
+        "metrics": [{f"metrics/{ROW}.json": {"cache": False}}],
+    }
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"scores": stage}}))
+    scored(tmp_path, 0.5)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    for command in ("git init -q -b main", "git config user.name a", "git config user.email a@b", "dvc init -q",
+                    "dvc repro -q", "git add -A", "git commit -qm base"):  # fmt: skip
+        assert answer(*command.split()).returncode == 0
+    return tmp_path
+
+
+def scored(folder, score):
+    block = {"score": score, "low": score - 0.01, "high": score + 0.01, "pooled_score": score, "correlation": score}
+    io.write_json(folder / "score.json", {"test": block | {"V1": score}, "validation": {"score": 0.6}})
+
+
+@pytest.mark.slow
+def test_scores_tells_what_moved_and_ends_as_the_gate_does(repository, monkeypatch):
+    told = repository / "tmp/ci/comment.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(repository / "tmp/summary.md"))
+    done = answer(".ci/scores", "HEAD")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert told.read_text().startswith("<!-- cinevox scores -->\n### Scores against `HEAD`\n\n**Passed**")
+    assert told.read_text().count("None.") == 2
+
+    scored(repository, 0.3)
+    text = (repository / "params.yaml").read_text()
+    (repository / "params.yaml").write_text(text.replace("n_components: 100", "n_components: 50"))
+    assert answer(".ci/scores", "HEAD").returncode == 1
+    said = told.read_text()
+    assert "**Failed**" in said and "**regressed**" in said
+    moved = said.partition("#### Rows that moved")[2]
+    assert re.search(rf"\| metrics/{ROW}.json +\| test.score +\| 0.5 +\| 0.3 +\| -0.2 +\|", moved)
+    assert re.search(r"\| params.yaml +\| reduction.n_components +\| 100 +\| 50 +\|", moved)
+    assert "test.low" not in moved and "validation.score" not in moved
+    assert (repository / "tmp/summary.md").read_text().endswith(said)
+
+    assert answer(".ci/scores", "nowhere").returncode == 2
+    assert "**Not compared**" in told.read_text() and "nowhere" in told.read_text()
+
+
+FAKE = """#!/bin/bash
+# gh, as far as .ci/comment knows it: lists the comments, records what it is told to write.
+if [[ "$*" == *"--jq"* ]]; then cat comments.jsonl; else printf '%s\\n' "$@" >> calls; fi
+"""
+
+
+@pytest.mark.parametrize(
+    ("comments", "expected"),
+    [
+        ([], ["POST", "repos/owner/name/issues/7/comments"]),
+        ([[3, "something else"]], ["POST", "repos/owner/name/issues/7/comments"]),
+        ([[3, "something else"], [5, "<!-- cinevox scores -->\nold"]], ["PATCH", "repos/owner/name/issues/comments/5"]),
+    ],
+)
+def test_the_comment_is_brought_up_to_date_or_made(tmp_path, comments, expected):
+    (tmp_path / "gh").write_text(FAKE)
+    (tmp_path / "gh").chmod(0o755)
+    (tmp_path / "comments.jsonl").write_text("".join(json.dumps(comment) + "\n" for comment in comments))
+    (tmp_path / "comment.md").write_text("<!-- cinevox scores -->\n" + 'new `$(touch harm)` "\n' + "x" * 70000)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_REPOSITORY": "owner/name"}
+    done = answer(str(ROOT / ".ci/comment"), "7", "comment.md", cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "calls").read_text()
+    assert said.splitlines()[2:5] == ["--method", *expected]
+    assert 'body=<!-- cinevox scores -->\nnew `$(touch harm)` "\n' in said
+    assert said.endswith("the whole is in the summary of the job.\n") and len(said) < 65536
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="pre-commit works on what git tracks")
+def test_the_hooks_pass_on_every_file():
+    assert answer("pre-commit", "validate-config", ".pre-commit-config.yaml", cwd=ROOT).returncode == 0
+    environment = os.environ | {"SKIP": "agreement,workflows,workflow-schema,gitlab-schema"}  # tests of their own
+    done = answer("pre-commit", "run", "--all-files", cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("Passed") == 5
+
+
+def test_hooks_need_no_network():
+    (source,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert source["repo"] == "local"
+    assert {hook["language"] for hook in source["hooks"]} == {"system"}
+    assert all(shutil.which(hook["entry"].split()[0]) for hook in source["hooks"])
+
+
+def test_a_large_file_is_refused(tmp_path):
+    (tmp_path / "large.bin").write_bytes(bytes(2 << 20))
+    (tmp_path / "small.bin").write_bytes(bytes(1 << 10))
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    (entry,) = (hook["entry"].split() for hook in hooks if hook["id"] == "large-files")
+    for command in (["git", "init", "-q"], ["git", "add", "-A"]):
+        assert answer(*command, cwd=tmp_path).returncode == 0
+    done = answer(*entry, "large.bin", "small.bin", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "large.bin" in done.stdout and "small.bin" not in done.stdout
