@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 import yaml
 from threadpoolctl import threadpool_limits
 
-from cinevox import cli, jobs, parallel, params, plugins
+from cinevox import cli, cluster, jobs, parallel, params, plugins
 from cinevox.errors import InputError
 from conftest import ROOT
 from test_parallel import blas_threads, fitted, made_problem
@@ -162,6 +164,31 @@ def test_a_stage_without_its_cluster_says_how_to_start_one(tmp_path, monkeypatch
         parallel.context(settings),
     ):
         pass
+
+
+def test_a_cluster_that_goes_while_its_first_job_is_waited_for(tmp_path, monkeypatch, caplog):
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(cluster, "PATIENCE", 2.0)
+    caplog.set_level("INFO", "cinevox")
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as empty:
+        access = cluster.Access(empty.scheduler_address, n_workers=4)
+        end = threading.Timer(1.0, empty.close)
+        end.start()
+        with pytest.raises(InputError, match="went away; start it again"), cluster.workers(access, tmp_path):
+            pass
+        end.join()
+    assert "waiting for the first of its jobs to start" in caplog.text
+
+
+def test_the_examples_of_the_documentation_are_parameters(default_params):
+    examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/parallel.md").read_text(), re.DOTALL)
+    kinds = []
+    for example in examples:
+        section = {"jobqueue": None} | yaml.safe_load(example)["parallel"]
+        found = params.parse(default_params.model_dump(mode="json") | {"parallel": section}, "docs").parallel
+        kinds.append("jobqueue" if found.jobqueue else "scheduler")
+    assert kinds == ["jobqueue", "scheduler"]
 
 
 SBATCH = """#!/bin/bash
