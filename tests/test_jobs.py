@@ -24,9 +24,12 @@ from test_parallel import blas_threads, fitted, made_problem
 
 pytestmark = pytest.mark.xdist_group("dask")
 
+LOOPBACK = next(
+    name for name, found in psutil.net_if_addrs().items() if "127.0.0.1" in [address.address for address in found]
+)
 ASKED = {
     "system": "slurm", "jobs": 2, "cores": 2, "memory": "4GiB", "walltime": "04:00:00", "queue": None, "account": None,
-    "interface": "lo", "directives": [], "prologue": [],
+    "interface": LOOPBACK, "directives": [], "prologue": [],
 }  # fmt: skip
 
 
@@ -89,7 +92,7 @@ def test_a_job_asks_for_what_the_parameters_say(tmp_path, monkeypatch, system, d
     words = lines[at + 3].split()
     assert words[:4] == [sys.executable, "-m", "distributed.cli.dask_worker", "tls://10.0.0.1:41000"]
     expected = {
-        "--name": "job3", "--nworkers": "16", "--nthreads": "1", "--memory-limit": "4.00GiB", "--interface": "lo",
+        "--name": "job3", "--nworkers": "16", "--nthreads": "1", "--memory-limit": "4.00GiB", "--interface": LOOPBACK,
         "--lifetime": f"{30 * 3600 - 120}s", "--tls-key": str(tmp_path / "logs/key.pem"),
     }  # fmt: skip
     assert {option: words[words.index(option) + 1] for option in expected} == expected
@@ -250,6 +253,9 @@ def test_a_refused_job_ends_the_command_with_what_the_batch_system_said(slurm, m
     monkeypatch.setenv("PATH", os.defpath)
     assert cli.main(["cluster"]) == 2
     assert "there is no `sbatch` here" in capsys.readouterr().err
+    (slurm / "params.yaml").write_text(yaml.safe_dump(document(interface="ib99")))
+    assert cli.main(["cluster"]) == 2
+    assert "parallel.jobqueue.interface: 'ib99' is not a valid network interface" in capsys.readouterr().err
     assert cli.main(["cluster", "no-such-command"]) == 2
     assert "there is no command no-such-command" in capsys.readouterr().err
 
