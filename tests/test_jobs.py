@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,16 +17,19 @@ import pytest
 import yaml
 from threadpoolctl import threadpool_limits
 
-from cinevox import cli, jobs, parallel, params, plugins
+from cinevox import cli, cluster, jobs, parallel, params, plugins
 from cinevox.errors import InputError
 from conftest import ROOT
 from test_parallel import blas_threads, fitted, made_problem
 
 pytestmark = pytest.mark.xdist_group("dask")
 
+LOOPBACK = next(
+    name for name, found in psutil.net_if_addrs().items() if "127.0.0.1" in [address.address for address in found]
+)
 ASKED = {
     "system": "slurm", "jobs": 2, "cores": 2, "memory": "4GiB", "walltime": "04:00:00", "queue": None, "account": None,
-    "interface": "lo", "directives": [], "prologue": [],
+    "interface": LOOPBACK, "directives": [], "prologue": [],
 }  # fmt: skip
 
 
@@ -87,7 +92,7 @@ def test_a_job_asks_for_what_the_parameters_say(tmp_path, monkeypatch, system, d
     words = lines[at + 3].split()
     assert words[:4] == [sys.executable, "-m", "distributed.cli.dask_worker", "tls://10.0.0.1:41000"]
     expected = {
-        "--name": "job3", "--nworkers": "16", "--nthreads": "1", "--memory-limit": "4.00GiB", "--interface": "lo",
+        "--name": "job3", "--nworkers": "16", "--nthreads": "1", "--memory-limit": "4.00GiB", "--interface": LOOPBACK,
         "--lifetime": f"{30 * 3600 - 120}s", "--tls-key": str(tmp_path / "logs/key.pem"),
     }  # fmt: skip
     assert {option: words[words.index(option) + 1] for option in expected} == expected
@@ -164,6 +169,31 @@ def test_a_stage_without_its_cluster_says_how_to_start_one(tmp_path, monkeypatch
         pass
 
 
+def test_a_cluster_that_goes_while_its_first_job_is_waited_for(tmp_path, monkeypatch, caplog):
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(cluster, "PATIENCE", 2.0)
+    caplog.set_level("INFO", "cinevox")
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as empty:
+        access = cluster.Access(empty.scheduler_address, n_workers=4)
+        end = threading.Timer(1.0, empty.close)
+        end.start()
+        with pytest.raises(InputError, match="went away; start it again"), cluster.workers(access, tmp_path):
+            pass
+        end.join()
+    assert "waiting for the first of its jobs to start" in caplog.text
+
+
+def test_the_examples_of_the_documentation_are_parameters(default_params):
+    examples = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/parallel.md").read_text(), re.DOTALL)
+    kinds = []
+    for example in examples:
+        section = {"jobqueue": None} | yaml.safe_load(example)["parallel"]
+        found = params.parse(default_params.model_dump(mode="json") | {"parallel": section}, "docs").parallel
+        kinds.append("jobqueue" if found.jobqueue else "scheduler")
+    assert kinds == ["jobqueue", "scheduler"]
+
+
 SBATCH = """#!/bin/bash
 test -z "$REFUSED" || { echo "Invalid account" >&2; exit 1; }
 cp "$1" "job.$$"  # as sbatch does: the script is gone after it was submitted
@@ -223,6 +253,9 @@ def test_a_refused_job_ends_the_command_with_what_the_batch_system_said(slurm, m
     monkeypatch.setenv("PATH", os.defpath)
     assert cli.main(["cluster"]) == 2
     assert "there is no `sbatch` here" in capsys.readouterr().err
+    (slurm / "params.yaml").write_text(yaml.safe_dump(document(interface="ib99")))
+    assert cli.main(["cluster"]) == 2
+    assert "parallel.jobqueue.interface: 'ib99' is not a valid network interface" in capsys.readouterr().err
     assert cli.main(["cluster", "no-such-command"]) == 2
     assert "there is no command no-such-command" in capsys.readouterr().err
 

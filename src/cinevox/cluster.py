@@ -113,9 +113,7 @@ def workers(access: Access, unfinished: Path) -> Iterator[tuple[Backend, int]]:
                     "more, or lower fits.batch_voxels"
                 ) from error
             except FutureCancelledError as error:
-                raise InputError(
-                    f"{access.name} went away; start it again, then `dvc repro`: stages that are done are not run again"
-                ) from error
+                raise _gone(access) from error
 
 
 class Files:
@@ -212,11 +210,20 @@ def _connected(access: Access) -> Client:
         ) from None
 
 
+def _gone(access: Access) -> InputError:
+    return InputError(
+        f"{access.name} went away; start it again, then `dvc repro`: stages that are done are not run again"
+    )
+
+
 def _checked(client: Client, access: Access) -> int:
     """Refuse workers that would not see the same files or not run the same code; the number of threads."""
     if access.n_workers is not None and not client.nthreads():
         LOG.info("%s: waiting for the first of its jobs to start", access.name)
-        client.wait_for_workers(1)
+        try:
+            client.wait_for_workers(1)
+        except OSError as error:
+            raise _gone(access) from error
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:

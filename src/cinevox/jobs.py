@@ -59,7 +59,7 @@ async def kept(settings: JobQueue, folder: Path, say: Callable[[str], object]) -
     Raises
     ------
     InputError
-        A cluster of this folder runs already, or the batch system takes no job.
+        A cluster of this folder runs already, there is no such interface, or the batch system takes no job.
     """
     if (there := await _running(folder)) is not None:
         raise InputError(f"a cluster runs here already ({there}); end that one first")
@@ -68,12 +68,7 @@ async def kept(settings: JobQueue, folder: Path, say: Callable[[str], object]) -
     made = Security.temporary()
     (folder / "key.pem").write_text(made.tls_scheduler_key)
     (folder / "certificate.pem").write_text(made.tls_scheduler_cert)
-    with dask.config.set({"distributed.scheduler.http.routes": []}):  # its pages ask nobody for a key
-        scheduler = Scheduler(
-            interface=settings.interface, protocol="tls://", security=cluster.security(folder),
-            dashboard=False, dashboard_address="127.0.0.1:0",
-        )  # fmt: skip
-    async with scheduler:
+    async with _scheduler(settings, folder) as scheduler:
         jobs = _Jobs(lambda name: job(settings, scheduler.address, name, folder), settings.jobs)
         said = {"address": scheduler.address, "n_workers": settings.jobs * settings.cores}
         try:
@@ -86,6 +81,17 @@ async def kept(settings: JobQueue, folder: Path, say: Callable[[str], object]) -
         finally:
             (folder / "cluster.json").unlink(missing_ok=True)
             await jobs.end()
+
+
+def _scheduler(settings: JobQueue, folder: Path) -> Scheduler:
+    try:
+        with dask.config.set({"distributed.scheduler.http.routes": []}):  # its pages ask nobody for a key
+            return Scheduler(
+                interface=settings.interface, protocol="tls://", security=cluster.security(folder),
+                dashboard=False, dashboard_address="127.0.0.1:0",
+            )  # fmt: skip
+    except ValueError as error:
+        raise InputError(f"parallel.jobqueue.interface: {error}") from None
 
 
 async def _running(folder: Path) -> str | None:
