@@ -187,12 +187,15 @@ def test_a_queued_experiment_from_run_to_tidy(repository, capsys):
     run("dvc exp run --run-all")
 
     assert cli.main(["experiments"]) == 0
-    said = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    said = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.split()}
     assert said["main"] == ["doubled"]
     assert said["reduction.n_components"] == ["100", "50"]
     assert said[ROW] == ["0.100", "0.100"]  # of its own code: fifty components, twice the score
     assert cli.main(["experiments", "--metric", "V1"]) == 0
     assert f"{ROW} 0.500 0.500" in " ".join(capsys.readouterr().out.split())
+
+    assert cli.main(["experiments", "--metric", "V9"]) == 2
+    assert "--metric V9" in capsys.readouterr().err
 
     run("dvc exp apply doubled")
     assert cli.main(["tidy"]) == 0
