@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.params import text
@@ -107,8 +109,11 @@ def _tidy(chosen: argparse.Namespace) -> None:
     """
     paths = Paths()
     form = _answer("git", "show", "--end-of-options", f"{chosen.like}:./{paths.params}")
-    new = text.rewritten(form, text.read(paths.params.read_text()))
-    paths.params.write_text(new)
+    try:
+        values = text.read(paths.params.read_text())
+    except (FileNotFoundError, yaml.YAMLError) as error:
+        raise InputError(f"{paths.params} can't be read, so nothing was changed: {error}") from None
+    paths.params.write_text(text.rewritten(form, values))
     changed = _answer("git", "diff", "--shortstat", "--", str(paths.params)).strip()
     print(f"{paths.params}: {changed or 'as in git'}")
 
