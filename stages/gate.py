@@ -14,7 +14,7 @@ def main(run: Run) -> None:
     except gate.GateError as error:
         document, table = {"against": None, "failed": None, "lines": []}, f"**Not compared**: {error}.\n"
     io.write_json(folder / "verdict.json", document)
-    (folder / "verdict.md").write_text(table)
+    io.write_bytes(folder / "verdict.md", table.encode())
     run.log.info("%s", table)
 
 

@@ -6,15 +6,15 @@ from cinevox import io, report
 
 def main(run: Run) -> None:
     sources = report.read(run.paths, run.params)
-    folder = io.folder(run.paths.report)
+    folder = run.paths.report
     page, drawings = report.render(sources)
-    (folder / "index.html").write_text(page)
+    io.write_bytes(folder / "index.html", page.encode())
     for name, drawing in drawings.items():
-        (io.folder(folder / "figures") / f"{name}.svg").write_text(drawing)
+        io.write_bytes(folder / "figures" / f"{name}.svg", drawing.encode())
     for file, content in report.map_files(sources):
         io.write_bytes(folder / file, content)
     for name, table in report.plots(sources.results).items():
-        table.to_csv(io.folder(folder / "plots") / f"{name}.csv", index=False)
+        io.write_bytes(folder / "plots" / f"{name}.csv", table.to_csv(index=False).encode())
     run.log.info("%s: open %s", run.log.name, folder / "index.html")
 
 

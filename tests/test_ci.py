@@ -150,7 +150,7 @@ def test_scores_tells_what_moved_and_ends_as_the_gate_does(repository, monkeypat
     (repository / "params.yaml").write_text(text.replace("n_components: 100", "n_components: 50"))
     assert answer(".ci/scores", "HEAD").returncode == 1
     said = told.read_text()
-    assert "**Failed**" in said and "**regressed**" in said
+    assert "**Failed**" in said and "**regressed**" in said and "<details open>" in said
     moved = said.partition("#### Rows that moved")[2]
     assert re.search(rf"\| metrics/{ROW}.json +\| test.score +\| 0.5 +\| 0.3 +\| -0.2 +\|", moved)
     assert re.search(r"\| params.yaml +\| reduction.n_components +\| 100 +\| 50 +\|", moved)

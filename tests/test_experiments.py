@@ -92,13 +92,24 @@ mappings = st.dictionaries(st.sampled_from(["a", "b", "c"]), values | st.diction
 def test_any_values_fit_into_a_text_and_are_read_back(before, after):
     for flow in (False, None):
         written = yaml.safe_dump(before, default_flow_style=flow)
-        assert text.read(text.rewritten(written, after)) == after
+        found = text.read(text.rewritten(written, after))
+        assert json.dumps(found, sort_keys=True) == json.dumps(after, sort_keys=True)  # 1, 1.0 and true are not equal
 
 
 @pytest.mark.parametrize("number", ["1e-05", "-2E+3", "3.e-7"])
 def test_numbers_are_read_as_dvc_writes_them(number):
     assert text.read(f"a: {number}") == {"a": float(number)}
     assert text.read("a: 1e") == {"a": "1e"}
+
+
+def test_a_file_that_cannot_be_read_is_left_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(Paths, "params", tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("<<<<<<< HEAD\na: [1\n")
+    monkeypatch.setattr("cinevox.cli.experiments._answer", lambda *_: "a: 1\n")
+    assert cli.main(["tidy"]) == 2
+    assert "nothing was changed" in capsys.readouterr().err
+    assert (tmp_path / "params.yaml").read_text().startswith("<<<<<<<")
 
 
 def test_what_is_no_mapping_is_refused():
@@ -187,12 +198,15 @@ def test_a_queued_experiment_from_run_to_tidy(repository, capsys):
     run("dvc exp run --run-all")
 
     assert cli.main(["experiments"]) == 0
-    said = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    said = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.split()}
     assert said["main"] == ["doubled"]
     assert said["reduction.n_components"] == ["100", "50"]
     assert said[ROW] == ["0.100", "0.100"]  # of its own code: fifty components, twice the score
     assert cli.main(["experiments", "--metric", "V1"]) == 0
     assert f"{ROW} 0.500 0.500" in " ".join(capsys.readouterr().out.split())
+
+    assert cli.main(["experiments", "--metric", "V9"]) == 2
+    assert "--metric V9" in capsys.readouterr().err
 
     run("dvc exp apply doubled")
     assert cli.main(["tidy"]) == 0

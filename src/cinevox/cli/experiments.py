@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.params import text
@@ -33,16 +35,20 @@ def _experiments(chosen: argparse.Namespace) -> None:
     `dvc exp show` has a column for every parameter and for every number of every row. This has a line for each row and
     for each parameter that differs. The first column is the commit; the others show how far they are from it.
     """
-    base, *others = _found(chosen.metric, chosen.all)
-    others = [other for other in others if other.params != base.params or other.scores != base.scores or other.state]
+    base, workspace, *others = _found(chosen.metric, chosen.all)
+    if not any((workspace.params, workspace.scores) == (other.params, other.scores) for other in (base, *others)):
+        others.insert(0, workspace)
     others = others[: chosen.last]
     columns = [base, *others]
+    found = [score for column in columns for score in column.scores.values()]
+    if found and not any(score is not None for score in found):
+        raise InputError(f"--metric {chosen.metric}: no row has it; expected score or a region such as V1")
     table = new_table("", *(f"{column.name}\n{column.state}" if column.state else column.name for column in columns))
     for name in dict.fromkeys(name for column in columns for name in column.params):
         values = [_written(column.params.get(name)) for column in columns]
         if len(set(values)) > 1:
             table.add_row(name, *values)
-    table.add_section()
+    table.add_row()
     for row in dict.fromkeys(row for column in columns for row in column.scores):
         was = base.scores.get(row)
         cells = [_change(was, other.scores[row]) if row in other.scores else "–" for other in others]
@@ -55,10 +61,8 @@ def _experiments(chosen: argparse.Namespace) -> None:
 
 def _found(metric: str, everything: bool) -> Iterator[_Experiment]:
     """The commit first, then the workspace and the experiments, as DVC lists them."""
-    document = json.loads(
-        _answer(sys.executable, "-m", "dvc", "exp", "show", "--json", *(["-A"] if everything else []))
-    )
-    workspace, *commits = document
+    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", *(["-A"] if everything else [])]
+    workspace, *commits = json.loads(_answer(*command))
     for commit in commits:
         yield _read(commit, metric)
         if commit is commits[0]:
@@ -69,7 +73,8 @@ def _found(metric: str, everything: bool) -> Iterator[_Experiment]:
 
 
 def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment:
-    name, data = entry["name"] or entry["rev"][:7], entry["data"]
+    rev, data = entry["rev"], entry["data"]
+    name = entry["name"] or (rev if rev == "workspace" else rev[:7])
     if data is None:
         return _Experiment(name, "failed" if entry["error"] else state, {}, {})
     values = next(iter(data["params"].values()))["data"]
@@ -104,8 +109,11 @@ def _tidy(chosen: argparse.Namespace) -> None:
     """
     paths = Paths()
     form = _answer("git", "show", "--end-of-options", f"{chosen.like}:./{paths.params}")
-    new = text.rewritten(form, text.read(paths.params.read_text()))
-    paths.params.write_text(new)
+    try:
+        values = text.read(paths.params.read_text())
+    except (FileNotFoundError, yaml.YAMLError) as error:
+        raise InputError(f"{paths.params} can't be read, so nothing was changed: {error}") from None
+    paths.params.write_text(text.rewritten(form, values))
     changed = _answer("git", "diff", "--shortstat", "--", str(paths.params)).strip()
     print(f"{paths.params}: {changed or 'as in git'}")
 

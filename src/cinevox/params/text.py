@@ -41,12 +41,13 @@ def rewritten(text: str, values: Mapping[str, Any]) -> str:
     InputError
         The text is not one YAML mapping, or its form is such that the values can't be put into it.
     """
+    text = text.removesuffix("\n") + "\n"
     root = yaml.compose(text, _Loader)
     if not isinstance(root, yaml.MappingNode):
         raise InputError("no YAML mapping; take the parameters from git: git checkout params.yaml")
     for start, end, new in sorted(_edits(text, root, values), reverse=True):
         text = text[:start] + new + text[end:]
-    if read(text) != values:
+    if not _same(read(text), values):
         raise InputError("the values don't fit into the form of the text; edit the file by hand")
     return text
 
@@ -60,7 +61,7 @@ def _edits(text: str, mapping: yaml.MappingNode, values: Mapping[str, Any]) -> I
         if name not in values:
             start = text.rindex("\n", 0, key.start_mark.index) + 1 if key.start_mark.line else 0
             yield start, text.index("\n", _end(node)) + 1, ""
-        elif _value(text, node) == values[name]:
+        elif _same(_value(text, node), values[name]):
             continue
         elif isinstance(node, yaml.MappingNode) and isinstance(values[name], dict):
             yield from _edits(text, node, values[name])
@@ -70,6 +71,11 @@ def _edits(text: str, mapping: yaml.MappingNode, values: Mapping[str, Any]) -> I
     place, indent = text.index("\n", _end(last)) + 1, " " * last_key.start_mark.column
     added = (f"{indent}{_flow(name)}: {_flow(value)}\n" for name, value in values.items() if name not in found)
     yield place, place, "".join(added)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, and of one type: 1, 1.0 and true are three values."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _replacement(text: str, node: yaml.Node, new: str) -> Edit:
@@ -102,7 +108,7 @@ def _flow(value: Any, sources: Mapping[str, tuple[Any, str]] | None = None) -> s
     if isinstance(value, Mapping):
         known = sources or {}
         parts = (
-            f"{_flow(key)}: {known[key][1] if key in known and known[key][0] == item else _flow(item)}"
+            f"{_flow(key)}: {known[key][1] if key in known and _same(known[key][0], item) else _flow(item)}"
             for key, item in value.items()
         )
         return "{" + ", ".join(parts) + "}"
