@@ -13,6 +13,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.data.schema import TensorDatasetSchema
+from mlflow.exceptions import MlflowException
 
 import fabricate
 from cinevox import io, results, tracking
@@ -378,30 +379,46 @@ def test_a_removed_row_is_gone_with_its_spaces_until_a_sync_brings_it_back(run, 
     assert sorted(keys) == sorted(record.key for record in ours)
 
 
-def test_of_two_syncs_that_cannot_take_turns_one_run_stays(run, uri, monkeypatch):
-    """At every step of a sync another one begins and ends, as on a server: in the end each run is there once."""
-    [record] = records(run, "rivals", [ROW])
-    n_steps = 1 + len(record.children)
-    log = store._log
-    for step in range(n_steps):
-        [record] = records(run, f"rivals{step}", [ROW])
-        rivals, calls = [], []
+@pytest.mark.parametrize("step", [0, 3, len(fabricate.LAYERS)])  # after the row, in the middle, after the last space
+def test_of_two_syncs_that_cannot_take_turns_one_run_stays(run, uri, monkeypatch, step):
+    """In a sync another one of the same row begins and ends, as on a server: then it is there once."""
+    [record] = records(run, f"rivals{step}", [ROW])
+    log, rivals, calls = store._log, [], []
 
-        def beside(*arguments, step=step, record=record, rivals=rivals, calls=calls):
-            calls.append(arguments)
-            log(*arguments)
-            if len(calls) == step + 1:
-                other = MlflowClient(tracking_uri=uri)
-                experiment = other.get_experiment_by_name(record.experiment).experiment_id
-                rivals.append(store._add(other, experiment, record))
+    def beside(*arguments):
+        calls.append(arguments)
+        log(*arguments)
+        if len(calls) == step + 1:
+            other = MlflowClient(tracking_uri=uri)
+            experiment = other.get_experiment_by_name(record.experiment).experiment_id
+            rivals.append(store._add(other, experiment, record))
 
-        monkeypatch.setattr(store, "_log", beside)
-        done = tracking.sync([record], uri)
-        monkeypatch.setattr(store, "_log", log)
-        assert (rivals, done) == ([True], tracking.Counts(present=1))
-        runs = all_runs(uri, f"rivals{step}-mini")
-        assert len(runs) == len({item.data.tags[store.KEY] for item in runs}) == n_steps
-        assert {item.info.status for item in runs} == {"FINISHED"}
+    monkeypatch.setattr(store, "_log", beside)
+    done = tracking.sync([record], uri)
+    assert (rivals, done) == ([True], tracking.Counts(present=1))
+    runs = all_runs(uri, f"rivals{step}-mini")
+    assert len(runs) == len({item.data.tags[store.KEY] for item in runs}) == record.n_runs
+    assert {item.info.status for item in runs} == {"FINISHED"}
+
+
+def test_all_who_look_keep_the_same_run_and_nothing_unfinished_becomes_complete(uri):
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("settled")
+    runs = [client.create_run(experiment, tags={"level": "row", store.KEY: "k"}).info.run_id for _ in range(5)]
+    first, *others = sorted(runs)
+    for sealed in (first, *others[:2]):
+        client.log_param(sealed, store.SEAL, "a-row")
+    client.set_terminated(others[0])
+    client.set_terminated(others[1])  # the first one's sync died between sealing and finishing it
+    seen = store._of_key(client, experiment, "k")
+    assert store._settle(client, seen).info.run_id == first
+    assert store._settle(client, seen).info.run_id == first  # who had looked before the others were deleted
+    [left] = store._of_key(client, experiment, "k")
+    assert (left.info.run_id, left.info.status) == (first, "FINISHED")
+    for unsealed in others[2:]:
+        client.restore_run(unsealed)
+        with pytest.raises(MlflowException, match="Changing param values"):
+            client.log_param(unsealed, store.SEAL, "a-row")
 
 
 def test_a_relative_database_is_the_main_repositorys(monkeypatch, tmp_path):
