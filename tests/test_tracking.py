@@ -3,17 +3,24 @@
 import json
 import re
 import socket
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
+import pandas as pd
 import pytest
 import yaml
 from mlflow import MlflowClient
+from mlflow.data.schema import TensorDatasetSchema
+from mlflow.exceptions import MlflowException
 
 import fabricate
-from cinevox import results, tracking
+from cinevox import io, results, tracking
+from cinevox.errors import InputError
 from cinevox.paths import Paths
 from cinevox.tracking import store
+from cinevox.tracking.connection import resolved
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")  # MLflow's own use of SQLAlchemy
 
@@ -34,7 +41,7 @@ def uri(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _no_ambient_store(monkeypatch):
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DVC_ROOT", "DVC_EXP_NAME"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -244,3 +251,180 @@ def test_an_address_leads_to_the_shared_view():
     assert tracking.address("http://127.0.0.1:5000", "3") == (
         "http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning&viewStateShareKey=default"
     )
+
+
+SEARCHES = {  # as people type them -> names of the runs that answer, among two rows of the mini track
+    'metrics."V1.normalized_correlation" > -2 and params.network = "alexnet" and tags.level = \'row\'': {"alexnet"},
+    "metrics.`V1.normalized_correlation` > 2": set(),
+    "metrics.score > -2 and params.regressor = 'ridge' and tags.level = 'row'": {"efficientnet"},
+    "metrics.\"validation/score\" > -2 and tags.level = 'row'": {"alexnet", "efficientnet"},
+    "metrics.\"sub01/V1.normalized_correlation\" > -2 and tags.level = 'row'": {"alexnet", "efficientnet"},
+    "params.network LIKE 'efficient%' and params.features = 'layer' and tags.level = 'row'": {"efficientnet"},
+    "params.\"reduction.n_components\" = '100' and tags.level = 'row'": {"alexnet", "efficientnet"},
+    "params.space = 'layer_2' and params.network = 'alexnet'": {"layer_2"},
+    "tags.weights_policy = 'random' and tags.level = 'row'": {"alexnet"},
+    "tags.reported_split = 'test' and tags.in_silico = 'true' and tags.level = 'row'": {"alexnet", "efficientnet"},
+    "tags.row = 'mini-alexnet-layer-sparse_linear' and tags.level = 'row'": {"alexnet"},
+    "dataset.name = 'insilico'": {"alexnet", "efficientnet"},
+    "dataset.digest = 'unknown' and tags.superseded = 'false'": {"alexnet", "efficientnet"},
+    "attributes.run_name LIKE 'mini-alex%'": {"alexnet"},
+    'metrics."paper.score" = 0.42': {"alexnet"},
+}
+
+
+@pytest.fixture(scope="module")
+def searched(run, uri):
+    tracking.sync(records(run, "searched", fabricate.ROWS[:2]), uri)
+    client = MlflowClient(tracking_uri=uri)
+    return client, client.get_experiment_by_name("searched-mini").experiment_id
+
+
+@pytest.mark.parametrize(("query", "names"), SEARCHES.items())
+def test_runs_are_found_as_people_search(searched, query, names):
+    client, experiment = searched
+    found = {item.info.run_name for item in client.search_runs([experiment], query)}
+    short = {"mini-alexnet-layer-sparse_linear": "alexnet", "mini-efficientnet_lite0-layer-ridge": "efficientnet"}
+    assert {short.get(name, name) for name in found} == names
+
+
+def test_a_run_is_described_by_its_files_numbers(searched, run):
+    client, experiment = searched
+    [row] = client.search_runs([experiment], "tags.level = 'row' and params.network = 'alexnet'")
+    note = row.data.tags["mlflow.note.content"]
+    selection = json.loads((run[0].selection(row.info.run_name) / "selection.json").read_text())
+    scores = selection["scores"]["test"]
+    assert f"Score {scores['score']:.3f}, interval {scores['low']:.3f} to {scores['high']:.3f}, on the test" in note
+    assert "Random weights" in note and "In-silico" in note and "The paper reports 0.420" in note
+    chosen = next(iter(selection["chosen"]["LOC"]))
+    assert re.search(rf"\| LOC \| {scores['rois']['LOC']['normalized_correlation']:.3f} \|.*\| {chosen} \|", note)
+    assert f"`{run[0].scores(row.info.run_name)}`" in note
+    described = client.get_experiment(experiment).tags["mlflow.note.content"]
+    assert "In-silico" in described and 'metrics."V1.normalized_correlation"' in described
+
+
+def test_a_run_keeps_its_tables_and_the_reports_figures(tmp_path, uri):
+    made = Paths(tmp_path), fabricate.make(tmp_path)
+    drawing = made[0].report / "figures" / f"layers-{ROW}.svg"
+    drawing.parent.mkdir(parents=True)
+    drawing.write_text("<svg/>")
+    (drawing.parent / "layers-mini-other.svg").write_text("<svg/>")
+    tracking.sync(records(made, "kept", [ROW]), uri)
+    [row] = [item for item in all_runs(uri, "kept-mini") if item.data.tags["level"] == "row"]
+    client = MlflowClient(tracking_uri=uri)
+    assert {file.path for file in client.list_artifacts(row.info.run_id)} == {
+        "candidates.csv", "figures", "scores.csv", "scores.md",
+    }  # fmt: skip
+    assert [file.path for file in client.list_artifacts(row.info.run_id, "figures")] == [f"figures/layers-{ROW}.svg"]
+    table = pd.read_csv(client.download_artifacts(row.info.run_id, "scores.csv")).set_index(["split", "roi"])
+    selection = json.loads((made[0].selection(ROW) / "selection.json").read_text())["scores"]
+    for split in ("validation", "test"):
+        values = selection[split]["rois"]["V4"]
+        assert table.loc[(split, "V4"), "normalized_correlation"] == pytest.approx(values["normalized_correlation"])
+    database = Path(uri.removeprefix("sqlite:///"))
+    assert list((database.parent / "mlartifacts" / "kept-mini").rglob("scores.csv"))
+
+
+def test_a_data_set_is_what_dvc_and_validation_know_of_it(tmp_path, uri):
+    made = Paths(tmp_path), fabricate.make(tmp_path)
+    io.write_json(made[0].validation / "clips.json", {"n_clips": 84, "n_train_clips": 24})
+    md5 = "3a3ebcfc1bd6c949f29d59e3f92d3791"
+    made[0].lock.write_text(
+        yaml.safe_dump({"stages": {"simulation@x": {"outs": [{"path": "data/insilico", "md5": f"{md5}.dir"}]}}})
+    )
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    address = "https://me:secret@example.org/lab/study.git"
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", address], check=True)
+    tracking.sync(records(made, "data", [ROW]), uri)
+    query = f"dataset.digest = '{md5}'"
+    client = MlflowClient(tracking_uri=uri)
+    [found] = client.search_runs([client.get_experiment_by_name("data-mini").experiment_id], query)
+    [dataset] = [item.dataset for item in found.inputs.dataset_inputs]
+    columns = fabricate.columns_of("mini")
+    assert json.loads(dataset.source) == {
+        "path": "data/insilico", "md5": md5, "remote": "https://me@example.org/lab/study.git",
+    }  # fmt: skip
+    profile = json.loads(dataset.profile)
+    assert profile["n_clips"] == {"train": 24, "test": 60} and profile["n_repetitions"] == {"train": 3, "test": 10}
+    assert profile["n_voxels"] == columns.n_voxels and profile["subjects"] == list(fabricate.SUBJECTS)
+    schema = TensorDatasetSchema.from_dict(json.loads(dataset.schema))
+    assert {spec.name: spec.shape for spec in schema.features} == {
+        "train": (24, 3, columns.n_voxels), "test": (60, 10, columns.n_voxels),
+    }  # fmt: skip
+
+
+def test_calls_stay_within_a_servers_limits():
+    calls = []
+    client = SimpleNamespace(log_batch=lambda run, metrics, params: calls.append((len(metrics), len(params))))
+    params_of = {f"p{number}": "x" for number in range(250)}
+    metrics = {f"m{number}": 1.0 for number in range(2900)}
+    record = tracking.Record("n", "k", "e", params_of, metrics, {}, curves={"epoch/loss": [1.0, 2.0]})
+    store._log(client, "run", record)
+    assert calls == [(900, 100), (900, 100), (950, 50), (152, 0)]
+
+
+def test_a_removed_row_is_gone_with_its_spaces_until_a_sync_brings_it_back(run, uri):
+    ours = records(run, "removed", fabricate.ROWS[:2])
+    tracking.sync(ours, uri)
+    settings = run[1].tracking.model_copy(update={"experiment": "removed", "uri": uri})
+    [seen] = tracking.remove(settings, ROW, apply=False)
+    assert len(all_runs(uri, "removed-mini")) == 12
+    assert tracking.remove(settings, ROW, apply=True) == [seen]
+    assert {item.data.tags["row"] for item in all_runs(uri, "removed-mini")} == {fabricate.ROWS[0]}
+    with pytest.raises(InputError, match=f"no run of the row '{ROW}'; there are runs of {fabricate.ROWS[0]}"):
+        tracking.remove(settings, ROW, apply=True)
+    assert tracking.sync(ours, uri) == tracking.Counts(created=6, present=1, superseded=0)
+    MlflowClient(tracking_uri=uri).restore_run(seen.run)  # from the trash, in MLflow's interface
+    assert tracking.sync(ours, uri) == tracking.Counts(created=0, present=2, superseded=0)
+    keys = [item.data.tags[store.KEY] for item in all_runs(uri, "removed-mini") if item.data.tags["level"] == "row"]
+    assert sorted(keys) == sorted(record.key for record in ours)
+
+
+@pytest.mark.parametrize("step", [0, 3, len(fabricate.LAYERS)])  # after the row, in the middle, after the last space
+def test_of_two_syncs_that_cannot_take_turns_one_run_stays(run, uri, monkeypatch, step):
+    """In a sync another one of the same row begins and ends, as on a server: then it is there once."""
+    [record] = records(run, f"rivals{step}", [ROW])
+    log, rivals, calls = store._log, [], []
+
+    def beside(*arguments):
+        calls.append(arguments)
+        log(*arguments)
+        if len(calls) == step + 1:
+            other = MlflowClient(tracking_uri=uri)
+            experiment = other.get_experiment_by_name(record.experiment).experiment_id
+            rivals.append(store._add(other, experiment, record))
+
+    monkeypatch.setattr(store, "_log", beside)
+    done = tracking.sync([record], uri)
+    assert (rivals, done) == ([True], tracking.Counts(present=1))
+    runs = all_runs(uri, f"rivals{step}-mini")
+    assert len(runs) == len({item.data.tags[store.KEY] for item in runs}) == record.n_runs
+    assert {item.info.status for item in runs} == {"FINISHED"}
+
+
+def test_all_who_look_keep_the_same_run_and_nothing_unfinished_becomes_complete(uri):
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("settled")
+    runs = [client.create_run(experiment, tags={"level": "row", store.KEY: "k"}).info.run_id for _ in range(5)]
+    first, *others = sorted(runs)
+    for sealed in (first, *others[:2]):
+        client.log_param(sealed, store.SEAL, "a-row")
+    client.set_terminated(others[0])
+    client.set_terminated(others[1])  # the first one's sync died between sealing and finishing it
+    seen = store._of_key(client, experiment, "k")
+    assert store._settle(client, seen).info.run_id == first
+    assert store._settle(client, seen).info.run_id == first  # who had looked before the others were deleted
+    [left] = store._of_key(client, experiment, "k")
+    assert (left.info.run_id, left.info.status) == (first, "FINISHED")
+    for unsealed in others[2:]:
+        client.restore_run(unsealed)
+        with pytest.raises(MlflowException, match="Changing param values"):
+            client.log_param(unsealed, store.SEAL, "a-row")
+
+
+def test_a_relative_database_is_the_main_repositorys(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert resolved("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("DVC_ROOT", "/lab/study")  # as DVC says in .dvc/tmp/exps/...
+    assert resolved("sqlite:///mlflow.db") == "sqlite:////lab/study/mlflow.db"
+    assert resolved("sqlite:////lab/all.db") == "sqlite:////lab/all.db"
+    assert resolved("http://127.0.0.1:5000") == "http://127.0.0.1:5000"

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 PATIENCE_S = 3.0  # for a server's first answer
-TURN_S = 600.0  # for other processes that write into the same file
+TURN_S = 120.0  # for other processes that write into the same file
 # MLflow's client tries for minutes; a sync that ends early is taken up by the next one. What the user has set stays.
 LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}  # it says where each run is seen
 
 
 class StoreError(InputError):
@@ -110,7 +111,7 @@ def _home() -> Path:
 
 def _reach(uri: str) -> None:
     """An absent or hanging server is noticed here; what a server answers is for MLflow's client to judge."""
-    for name, value in LIMITS.items():
+    for name, value in (LIMITS | QUIET).items():
         os.environ.setdefault(name, value)
     parts = urlsplit(uri)
     address = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/") + "/health").geturl()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cinevox.tracking import views
 from cinevox.tracking.connection import Store, opened, resolved
+from cinevox.tracking.data import Data
 from cinevox.tracking.history import EXPERIMENT
 from cinevox.tracking.records import Record
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 KEY = "cinevox.key"
 SUPERSEDED = "superseded"
 NOTE = "mlflow.note.content"
+SEAL, DISCARDED = "row", "discarded"  # the parameter that says whose run it is, and that it is nobody's
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # of another value, or to write into a deleted run
 BATCH = {"metrics": 1000, "params": 100, "tags": 100, "all": 1000}  # what a server takes in one call
 
 
@@ -135,45 +138,65 @@ def _bring(store: Store, experiment: str, record: Record, known: Sequence[Any]) 
 def _add(client: MlflowClient, experiment: str, record: Record) -> bool:
     """Make a row's run with its feature spaces; False if another process was quicker.
 
-    A server has no turns: whoever has finished a run looks for others with the same key afterwards, and all who do
-    so keep the same one. Unfinished ones are of syncs that were cut short, or that find out by this.
+    A server has no turns, and can't make a run only if there is none with its key. But it never changes a parameter:
+    so the row's name, logged last, seals a run, and an unsealed one is discarded by giving it another name.
     """
     from mlflow.exceptions import MlflowException
 
     if any(run.info.status == "FINISHED" for run in _of_key(client, experiment, record.key)):
         return False
-    run = None
+    run = client.create_run(experiment, run_name=record.name, tags=_tags(record)).info.run_id
     try:
-        run = client.create_run(experiment, run_name=record.name, tags=_tags(record)).info.run_id
         _fill(client, experiment, run, record)
+        client.log_param(run, SEAL, record.name)
     except MlflowException as error:
-        finished = error.error_code == "INVALID_PARAMETER_VALUE" and [
-            other for other in _of_key(client, experiment, record.key) if other.info.status == "FINISHED"
-        ]
-        if run is None or not finished:
+        if error.error_code not in REFUSALS or not _is_discarded(client, run):
             raise
-        delete(client, client.get_run(run))
+        delete(client, client.get_run(run))  # again: spaces may have been added since
         return False
+    client.set_terminated(run)
     return bool(_settle(client, _of_key(client, experiment, record.key)).info.run_id == run)
 
 
 def _settle(client: MlflowClient, runs: Sequence[Any]) -> Any:
-    """Of a row's runs with the same key, the one that stays: a finished one. The others are deleted."""
-    kept = min(runs, key=lambda run: (run.info.status != "FINISHED", run.info.run_id))
+    """Of a row's runs with the same key, the one that stays; the others are deleted.
+
+    Whoever has sealed a run does this afterwards. Of two sealed runs at least one process knows both, and all keep
+    the one with the lowest id; so that one is never deleted.
+    """
+    sealed = [run for run in runs if _is_sealed(client, run)]
+    kept = min(sealed, key=lambda run: run.info.run_id)
     for run in runs:
         if run is not kept:
             delete(client, run)
+    if kept.info.status != "FINISHED":  # who sealed it died before it could say so
+        client.set_terminated(kept.info.run_id)
     return kept
 
 
-def _fill(client: MlflowClient, experiment: str, run: str, record: Record) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
+def _is_sealed(client: MlflowClient, run: Any) -> bool:
+    """Whether a run is complete; if it is not, it can't become so any more."""
+    from mlflow.exceptions import MlflowException
 
+    if run.info.status == "FINISHED":
+        return True
+    try:
+        client.log_param(run.info.run_id, SEAL, DISCARDED)
+    except MlflowException as error:
+        if error.error_code not in REFUSALS:
+            raise
+        return not _is_discarded(client, run.info.run_id)
+    return False
+
+
+def _is_discarded(client: MlflowClient, run: str) -> bool:
+    found = client.get_run(run)
+    return bool(found.info.lifecycle_stage == "deleted" or found.data.params.get(SEAL) == DISCARDED)
+
+
+def _fill(client: MlflowClient, experiment: str, run: str, record: Record) -> None:
     if record.data is not None:
-        data = record.data
-        source, profile = json.dumps(dict(data.source)), json.dumps(dict(data.profile))
-        used = Dataset(data.name, data.digest, "dvc", source, data.schema(), profile)
-        client.log_inputs(run, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
+        _log_data(client, run, record.data)
     with tempfile.TemporaryDirectory() as folder:
         for name, text in record.texts.items():
             (Path(folder) / name).write_text(text)
@@ -188,7 +211,21 @@ def _fill(client: MlflowClient, experiment: str, run: str, record: Record) -> No
     unfinished = f"tags.`mlflow.parentRunId` = '{run}' and attributes.status = 'RUNNING'"
     for stray in search(client, experiment, unfinished):
         client.delete_run(stray.info.run_id)
-    client.set_terminated(run)
+
+
+def _log_data(client: MlflowClient, run: str, data: Data) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
+
+    source, profile = json.dumps(dict(data.source)), json.dumps(dict(data.profile))
+    used = Dataset(data.name, data.digest, "dvc", source, data.schema(), profile)
+    inputs = [DatasetInput(used, [InputTag("mlflow.data.context", "training")])]
+    try:
+        client.log_inputs(run, inputs)
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        client.log_inputs(run, inputs)  # another process was first to name the data set; now MLflow finds it
 
 
 def _add_child(client: MlflowClient, experiment: str, record: Record, parent: str) -> None:
@@ -217,7 +254,7 @@ def _log(client: MlflowClient, run: str, record: Record) -> None:
     metrics += [
         Metric(name, value, now, step) for name, values in record.curves.items() for step, value in enumerate(values, 1)
     ]
-    params = [Param(name, value) for name, value in record.params.items()]
+    params = [Param(name, value) for name, value in record.params.items() if name != SEAL or not record.children]
     while metrics or params:
         some, params = params[: BATCH["params"]], params[BATCH["params"] :]
         room = min(BATCH["metrics"], BATCH["all"] - len(some))
