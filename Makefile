@@ -58,8 +58,8 @@ ui: install  ## the MLflow UI on 127.0.0.1
 	cinevox ui
 
 .PHONY: gate
-gate: install  ## compare the scores with the committed baseline; fails on a regression
-	cinevox gate
+gate: install  ## compare with the baseline, or AGAINST=origin/main; MARKDOWN=file for a pull request; fails on a regression
+	cinevox gate $(if $(AGAINST),--against "$(AGAINST)") $(if $(MARKDOWN),--markdown "$(MARKDOWN)")
 
 .PHONY: sync
 sync: install  ## bring the MLflow record up to date with the score files
