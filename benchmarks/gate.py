@@ -11,7 +11,7 @@ import numpy as np
 from _simulations import rate, repeated, smooth
 from cinevox import metrics
 from cinevox.gate import Entry, Limits, Reading, State, compare
-from cinevox.gate.state import N_REPLICATES
+from cinevox.gate.current import N_REPLICATES
 from cinevox.params import Gate
 
 ROIS = tuple(f"roi_{number}" for number in range(9))
@@ -45,7 +45,7 @@ def entry(
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     kept = (drawn[:N_REPLICATES] - values).astype(np.float16)
     found = {
-        name: Reading(float(v), float(h - b) / 2, k)
+        name: Reading(float(v), float(h - b) / 2, replicates=k)
         for name, v, b, h, k in zip((*ROIS, "score"), values, low, high, kept.T)
     }
     return Entry(found, {"n_clips": len(signal)}, np.zeros(1, np.float32))

@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from scipy import stats
@@ -76,7 +77,7 @@ def test_all_intervals_hold_together(rng, paired):
     """Sixty independent metrics: the quantile of their largest, known in closed form, times each one's own spread."""
     n, scales = 20_000, np.linspace(0.5, 2, 60)
     was, now = (drawn(rng, 60, n) * scales.astype(np.float16) for _ in range(2))
-    pairs = [(Reading(0.0, 0, a), Reading(0.0, 0, b), paired) for a, b in zip(was.T, now.T)]
+    pairs = [(Reading(0.0, 0, 0, a), Reading(0.0, 0, 0, b), paired) for a, b in zip(was.T, now.T)]
     expected = stats.norm.ppf(0.95 ** (1 / 60)) * scales * np.sqrt(2)
     np.testing.assert_allclose(half_widths(pairs, 0.95), expected, rtol=0.03)
 
@@ -84,22 +85,36 @@ def test_all_intervals_hold_together(rng, paired):
 def test_pairs_take_out_what_both_share(rng):
     shared = rng.standard_normal(200)
     a, b = ((shared + 0.1 * rng.standard_normal(200)).astype(np.float16) for _ in range(2))
-    (paired,), (unpaired,) = (half_widths([(Reading(0.5, 0, a), Reading(0.5, 0, b), p)], 0.95) for p in (True, False))
+    (paired,), (unpaired,) = (
+        half_widths([(Reading(0.5, 0, 0, a), Reading(0.5, 0, 0, b), p)], 0.95) for p in (True, False)
+    )
     one_sided = stats.norm.ppf(0.95) * np.sqrt(2)
     assert paired == pytest.approx(0.1 * one_sided, rel=0.2)
     assert unpaired == pytest.approx(np.hypot(1, 0.1) * one_sided, rel=0.2)
-    assert half_widths([(Reading(0.5, 0, a), Reading(0.5, 0, a), True)], 0.95) == [0]
+    assert half_widths([(Reading(0.5, 0, 0, a), Reading(0.5, 0, 0, a), True)], 0.95) == [0]
+
+
+def test_other_clips_may_choose_another_layer(rng):
+    """Only unpaired: the spread over choices adds to that over clips, as variances do; by hand from the tables."""
+    a, b = drawn(rng, 2).T
+    one, chosen = (half_widths([(Reading(0.5, 0, c, a), Reading(0.5, 0, c, b), False)], 0.95)[0] for c in (0, 3))
+    s = (a.astype(float) - np.roll(b, -1)).std(ddof=1)
+    assert chosen / one == pytest.approx(np.sqrt(s**2 + 18) / s)
+    same = [half_widths([(Reading(0.5, 0, c, a), Reading(0.5, 0, c, b), True)], 0.95) for c in (0, 3)]
+    assert same[0] == same[1]
 
 
 def test_metrics_that_move_together_count_once(rng):
     one = drawn(rng, 1)[:, 0]
-    alone = half_widths([(Reading(0.5, 0, one), Reading(0.5, 0, -one), True)], 0.95)
-    many = half_widths([(Reading(0.5, 0, one), Reading(0.5, 0, -one), True)] * 50, 0.95)
+    alone = half_widths([(Reading(0.5, 0, 0, one), Reading(0.5, 0, 0, -one), True)], 0.95)
+    many = half_widths([(Reading(0.5, 0, 0, one), Reading(0.5, 0, 0, -one), True)] * 50, 0.95)
     assert many == pytest.approx(alone * 50)
 
 
 def test_metrics_with_and_without_replicates_share_the_level(rng):
-    pairs = [(Reading(0.5, 0.1, a), Reading(0.5, 0.1, b), True) for a, b in zip(drawn(rng, 10).T, drawn(rng, 10).T)]
+    pairs = [
+        (Reading(0.5, 0.1, 0, a), Reading(0.5, 0.1, 0, b), True) for a, b in zip(drawn(rng, 10).T, drawn(rng, 10).T)
+    ]
     plain = [(Reading(0.5, 0.1), Reading(0.5, 0.1), True)] * 10
     mixed, pure, bonferroni = (half_widths(p, 0.95) for p in (pairs + plain, pairs, plain * 2))
     assert mixed[0] > pure[0] and mixed[10:] == pytest.approx(bonferroni[:10])
@@ -115,7 +130,7 @@ def test_a_build_of_nothing_but_noise_passes_and_a_drop_fails(rng):
             shared = rng.standard_normal(n + 1)
             for rows in (was, now):
                 errors = sd * (shared + 0.5 * rng.standard_normal(n + 1))
-                reading = Reading(0.4 + errors[-1], 2 * sd, errors[:-1].astype(np.float16))
+                reading = Reading(0.4 + errors[-1], 2 * sd, 0, errors[:-1].astype(np.float16))
                 rows.setdefault(f"row-{number // 10}", {})[f"test.{number % 10}"] = reading
         states = [
             State({row: Entry(metrics, {"n_clips": 50}, np.zeros(3, np.float32)) for row, metrics in rows.items()})
@@ -236,6 +251,22 @@ def test_replicates_are_of_the_rois_mean_over_subjects(run):
     }
     np.testing.assert_allclose(found["test.LOC"].replicates, means["LOC"], atol=1e-4)
     np.testing.assert_allclose(found["test.score"].replicates, np.mean(list(means.values()), axis=0), atol=1e-4)
+
+
+def test_the_spread_over_choices_is_that_of_the_resampled_validation_clips(run):
+    paths, params = run
+    selected = json.loads((paths.selection(ROW) / "selection.json").read_text())
+    table = pd.read_csv(paths.scores(ROW) / "rois.csv")
+    table = table[(table.split == "test") & (table.aggregation == "subjects")].set_index(["roi", "space"])
+    metrics, variances = gate.read_current(paths, params).rows[ROW].metrics, []
+    for roi, shares in selected["frequencies"].items():
+        drawn = np.repeat(
+            [table.normalized_correlation[roi, s] for s in shares], [round(50 * f) for f in shares.values()]
+        )
+        assert len(drawn) == 50 and metrics[f"test.{roi}"].choice == pytest.approx(drawn.std())
+        variances.append(drawn.var())
+    assert len(variances) == 9 and max(variances) > 0
+    assert metrics["test.score"].choice == pytest.approx(np.sqrt(sum(variances)) / 9)
 
 
 def test_a_run_against_itself_is_paired_and_equal(run):

@@ -1,7 +1,7 @@
 """The gate: did a change make a score fall by more than chance and the limits allow?
 
-`state` is what is compared, `intervals` what chance does to a difference, `verdict` the rule, `baseline` where the base
-comes from, `tables` how it is told. docs/gate.md has the reasons.
+`state` is what is compared, `current` that of this run, `baseline` where the base comes from, `intervals` what chance
+does to a difference, `verdict` the rule, `tables` how it is told. docs/gate.md has the reasons.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from cinevox.gate.baseline import limits_of, read_baseline, read_revision, write_baseline
-from cinevox.gate.state import Entry, GateError, Reading, State, read_current
+from cinevox.gate.current import read_current
+from cinevox.gate.state import Entry, GateError, Reading, State
 from cinevox.gate.tables import HEADERS, MEANT, cells, rule, sentence, to_markdown
 from cinevox.gate.verdict import FAILURES, Limits, Line, Verdict, compare
 from cinevox.paths import Paths

@@ -1,6 +1,6 @@
 """What a run is compared with: a committed baseline, or the metrics of a git revision.
 
-metrics/baseline.json   values, half-widths, what chance drew, counts of checks, limits; sha256 of the replicates
+metrics/baseline.json   readings and what chance drew, row by row; counts of checks; limits; sha256 of the .npz
 metrics/baseline.npz    <row>: float16, (n_kept, n_metrics), replicates less the values, metrics in that file's order
                         responses.<track>: float32, reliabilities of some voxels
 """
@@ -11,6 +11,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 
 from cinevox import io
 from cinevox.errors import InputError
-from cinevox.gate.state import CHECKS, Entry, GateError, Reading, State, counts, readings
+from cinevox.gate.state import CHECKS, Entry, GateError, Reading, State, counts, finite, readings
 from cinevox.gate.verdict import CURE, Limits
 from cinevox.params import Gate
 from cinevox.paths import Paths
@@ -51,7 +52,7 @@ def write_baseline(path: Path, state: State, limits: Limits) -> None:
         row: {
             "drawn": dict(entry.drawn),
             "metrics": {
-                name: {"value": reading.value, "half_width": reading.half_width}
+                name: {"value": reading.value, "half_width": reading.half_width, "choice": reading.choice}
                 for name, reading in entry.metrics.items()
             },
         }
@@ -89,7 +90,10 @@ def read_baseline(path: Path) -> tuple[State, Limits | None]:
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, Reading]:
-    return {name: Reading(reading["value"], reading["half_width"]) for name, reading in metrics.items()}
+    return {
+        name: Reading(finite(reading["value"]), finite(reading["half_width"]), float(reading.get("choice", 0.0)))
+        for name, reading in metrics.items()
+    }
 
 
 def _entry(row: str, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Entry:
@@ -97,7 +101,7 @@ def _entry(row: str, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
     if row in arrays:
         columns = dict(zip(metrics, arrays[row].T))
         metrics = {
-            name: Reading(reading.value, reading.half_width, None if np.isnan(columns[name]).any() else columns[name])
+            name: replace(reading, replicates=None if np.isnan(columns[name]).any() else columns[name])
             for name, reading in metrics.items()
         }
     return Entry(metrics, entry["drawn"], arrays.get(_responses(row)))

@@ -21,15 +21,17 @@ def half_widths(
 
         half-width = c s,   c = quantile over b of max over metrics of (D_b - mean D) / s
 
-    (max-t: Westfall and Young 1993). The maximum is of falls alone, as only they fail. Metrics that share clips share
-    what chance does to them, and c is smaller than Bonferroni's. Where replicates are missing on a side,
+    (max-t: Westfall and Young 1993). The maximum is of falls alone, as only they fail; metrics that share clips share
+    what chance does to them, and c is smaller than Bonferroni's. Unpaired it is c sqrt(s^2 + choice_was^2 +
+    choice_now^2): other validation clips may choose another layer, and resampled test clips know nothing of that.
+    Where a side has no replicates, from the half-widths h of single intervals,
 
-        half-width = c sqrt(h_was^2 + h_now^2) / z((1 + confidence) / 2),   c = z(1 - alpha / K)
+        s^2 = (h_was^2 + h_now^2) / z((1 + confidence) / 2)^2,   c = z(1 - alpha / K)
 
-    from both half-widths h, with alpha = 1 - confidence, K metrics and z quantiles of the normal distribution; those
-    with replicates then share what is left of alpha. As s is itself found from a few clips, c is in both cases replaced
-    by the quantile of Student's t of the same probability with (n_clips - 1) / 2 degrees of freedom. (What a clip adds
-    to a mean r is a product with an excess kurtosis k; s^2 has 2 n / (k + 2) degrees of freedom, and k is about 2.)
+    with alpha = 1 - confidence, K metrics and z quantiles of the normal distribution; those with replicates then share
+    what is left of alpha. As s is itself found from a few clips, c is in both cases replaced by the quantile of
+    Student's t of the same probability with (n_clips - 1) / 2 degrees of freedom. (What a clip adds to a mean r is a
+    product with an excess kurtosis k; s^2 has 2 n / (k + 2) degrees of freedom, and k is about 2.)
 
     pairs: of each metric was, now, and whether their replicates are of the same resamples
     n_clips: whose scores these are; infinite for none of this correction
@@ -44,11 +46,12 @@ def half_widths(
     found: list[float | None] = []
     together = _heavier(_largest(inside, alpha * len(inside) / n_known), n_clips) if inside else 0.0
     alone = _heavier(norm.isf(alpha / max(1, n_known)), n_clips)
-    for values, width in zip(drawn, widths):
+    for (was, now, paired), values, width in zip(pairs, drawn, widths):
+        choice = 0.0 if paired else float(np.hypot(was.choice, now.choice))
         if values is not None:
-            found.append(together * float(values.std(ddof=1)))
+            found.append(together * float(np.hypot(values.std(ddof=1), choice)))
         else:
-            found.append(None if width is None else alone * width / two_sided)
+            found.append(None if width is None else alone * float(np.hypot(width / two_sided, choice)))
     return found
 
 
