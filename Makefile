@@ -66,8 +66,8 @@ screenshots: install  ## look at the last run in MLflow's interface and its repo
 	pytest -n 0 tests/test_ui.py --screenshots docs
 
 .PHONY: gate
-gate: install  ## compare the scores with the committed baseline; fails on a regression
-	cinevox gate
+gate: install  ## compare with the baseline, or AGAINST=origin/main; MARKDOWN=file for a pull request; fails on a regression
+	cinevox gate $(if $(AGAINST),--against "$(AGAINST)") $(if $(MARKDOWN),--markdown "$(MARKDOWN)")
 
 .PHONY: sync
 sync: install  ## bring the MLflow record up to date with the score files

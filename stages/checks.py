@@ -1,4 +1,4 @@
-"""Checks: ceilings, features and predictions are what they should be, before anyone reads the scores."""
+"""Checks: ceilings, features, components, predictions are what they should be, before anyone reads the scores."""
 
 from _cli import Run, stage
 from cinevox import io
@@ -16,4 +16,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "ceiling", "networks", "bases", "experiments")
+    stage(main, "dataset", "splits", "reduction", "ceiling", "networks", "bases", "experiments")

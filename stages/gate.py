@@ -5,18 +5,17 @@ from cinevox import gate, io
 
 
 def main(run: Run) -> None:
-    now = gate.read_current(run.paths, run.params.experiments.rows)
     folder = run.paths.gate
     try:
-        was = gate.read_baseline(run.paths.baseline)
-        verdict = gate.compare(was, now, run.params.gate, against=run.paths.baseline.as_posix())
-        document, table = verdict.to_json(), verdict.to_markdown()
+        verdict = gate.judge(run.paths, run.params)
+        document, text, said = verdict.to_json(), gate.to_markdown(verdict), gate.sentence(verdict)
     except gate.GateError as error:
-        document, table = {"against": None, "failed": None, "lines": []}, f"**Not compared**: {error}.\n"
+        said = f"Not compared: {error}."
+        document, text = {"against": None, "failed": None, "lines": []}, f"**{said}**\n"
     io.write_json(folder / "verdict.json", document)
-    io.write_bytes(folder / "verdict.md", table.encode())
-    run.log.info("%s", table)
+    io.write_bytes(folder / "verdict.md", text.encode())
+    run.log.info("%s Every metric: %s", said, folder / "verdict.md")
 
 
 if __name__ == "__main__":
-    stage(main, "experiments", "gate")
+    stage(main, "experiments", "scores", "transfer", "regressors", "gate")

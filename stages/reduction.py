@@ -36,6 +36,7 @@ def main(run: Run) -> None:
                 "n_constant": components.n_constant,
                 "n_components": components.scores.shape[1],
                 "explained": float(components.explained.sum()),
+                "variance": components.variance,
             },
         )
     fewer = {layer: entry["n_components"] for layer, entry in described.items()}

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import layout
-from cinevox import io, predictions, validation
+from cinevox import io, predictions, reduction, splits, validation
 from cinevox.cli import main
 from cinevox.errors import InputError
 from cinevox.params import parse
@@ -29,7 +29,7 @@ def parameters():
     document["networks"] = {NETWORK: document["networks"][NETWORK]}
     document["bases"], document["report"]["brain_row"] = {}, None
     document["experiments"] = {"voxelwise": {ROW: document["experiments"]["voxelwise"][ROW]}, "roiwise": {}}
-    document["submission"]["rows"] = {}
+    document["submission"]["rows"], document["splits"]["n_folds"] = {}, 2
     return parse(document, "params.yaml")
 
 
@@ -45,11 +45,14 @@ def paths(tmp_path, rng):
     sidecar = {"n_frames": 2, "over_frames": "mean", "dtype": "float16"}
     sidecar |= {"layers": [{"name": name, "n_features": n} for name, n in layers.items()]}
     io.write_json(paths.features(NETWORK) / "features.json", sidecar)
-    reduced = {name: {"n_components": 5} for name in layers}
-    io.write_json(paths.reduction(NETWORK) / "reduction.json", {"layers": reduced})
+    train, reduced = splits.split(20, 6, parameters().splits).train, {}
     for name, n in layers.items():
-        io.write_array(paths.features(NETWORK) / f"{name}.npy", rng.standard_normal((26, n)).astype(np.float16))
-        io.write_array(paths.reduction(NETWORK) / f"{name}.npy", rng.standard_normal((26, 5)).astype(np.float32))
+        values = rng.standard_normal((26, n)).astype(np.float16)
+        io.write_array(paths.features(NETWORK) / f"{name}.npy", values)
+        found = reduction.principal_components(values, train, 5, standardize=True, normalize=True)
+        io.write_array(paths.reduction(NETWORK) / f"{name}.npy", found.scores)
+        reduced[name] = {"n_components": 5, "n_features": n, "n_constant": 0, "variance": found.variance}
+    io.write_json(paths.reduction(NETWORK) / "reduction.json", {"layers": reduced})
     for split, clips in CLIPS.items():
         for space in layers:
             predicted = 0.3 * rng.standard_normal((len(clips), COLUMNS.n_voxels))
@@ -68,6 +71,17 @@ def changed(path_of, change):
 
 def layer(paths):
     return paths.features(NETWORK) / "first.npy"
+
+
+def components(paths):
+    return paths.reduction(NETWORK) / "second.npy"
+
+
+def scaled_elsewhere(paths):
+    path = paths.reduction(NETWORK) / "reduction.json"
+    document = io.read_json(path)
+    document["layers"]["second"]["variance"] *= 1.001
+    io.write_json(path, document)
 
 
 def predicted(paths):
@@ -135,6 +149,25 @@ DAMAGE = {  # what: (damage, level, suite, what is expected, file, what is found
         lambda paths: layer(paths).write_bytes(layer(paths).read_bytes()[:-9]),
         "error", "features", "can be read", "first.npy", "not a .npy file",
     ),
+    "components centred on other clips": (
+        changed(components, lambda a: a + np.float32(0.01)),
+        "error", "components", "the mean of every component", "second.npy", "mean 0.01",
+    ),
+    "components rotated on other clips": (
+        changed(components, lambda a: a + np.float32(0.01) * a[:, ::-1]),
+        "error", "components", "uncorrelated", "second.npy", "correlation 0.0",
+    ),
+    "components scaled on other clips": (
+        changed(components, lambda a: np.float32(1.01) * a),
+        "error", "components", "deviation of every component", "second.npy", "sd_off 0.01",
+    ),
+    "features scaled on other clips": (
+        scaled_elsewhere, "error", "components", "every feature's variance", "second.npy", "variance_off 0.001",
+    ),
+    "components of too few clips": (
+        changed(components, lambda a: a[:10]),
+        "error", "components", "components can be read", "second.npy", "out of bounds",
+    ),
     "predictions NaN": (
         changed(predicted, with_value(np.inf)), "error", "predictions", "finite number", "second.npy", "n_not_finite 1",
     ),
@@ -160,8 +193,8 @@ DAMAGE = {  # what: (damage, level, suite, what is expected, file, what is found
 def test_good_results(paths):
     found = validation.check_results(paths, parameters())
     assert found.errors == found.warnings == ()
-    assert found.to_json()["n_files"] == {"ceilings": 4, "features": 4, "predictions": 4}
-    assert found.to_metrics() == {"files": 12, "errors": 0, "warnings": 0}
+    assert found.to_json()["n_files"] == {"ceilings": 4, "features": 4, "components": 2, "predictions": 4}
+    assert found.to_metrics() == {"files": 14, "errors": 0, "warnings": 0}
 
 
 def test_damage_is_found_and_named(paths, tmp_path):

@@ -63,7 +63,8 @@ def test_a_faulty_parameter_ends_in_a_message(project, capsys):
 
 
 def test_the_gate_needs_a_baseline_and_then_catches_a_drop(project, capsys):
-    rows = list(yaml.safe_load((project / "params.yaml").read_text())["experiments"]["voxelwise"])
+    groups = yaml.safe_load((project / "params.yaml").read_text())["experiments"].values()
+    rows = [row for group in groups for row in group]
     block = {"score": 0.5, "low": 0.49, "high": 0.51, "V1": 0.5}
     for row in rows:
         io.write_json(project / f"metrics/{row}.json", {"test": block})
@@ -72,6 +73,14 @@ def test_the_gate_needs_a_baseline_and_then_catches_a_drop(project, capsys):
     assert cli.main(["gate", "--update"]) == 0
     assert cli.main(["gate", "--markdown", "verdict.md"]) == 0
     io.write_json(project / f"metrics/{rows[0]}.json", {"test": block | {"V1": 0.3}})
+    capsys.readouterr()
+    assert cli.main(["gate", "--against", ""]) == 1
+    said = capsys.readouterr().out
+    assert said.split("\n\n")[0].splitlines()[-1].split()[-1] == "regressed"  # failures last, where one looks
+    assert said.rstrip().splitlines()[-1].startswith("Failed against metrics/baseline.json: 1 regressed")
+    assert (project / "verdict.md").read_text().startswith("**Passed against metrics/baseline.json")
+    assert cli.main(["gate", "--against", "no-such-revision"]) == 2
+    (project / f"metrics/{rows[0]}.json").unlink()
     assert cli.main(["gate"]) == 1
-    assert "**regressed**" in capsys.readouterr().out
-    assert (project / "verdict.md").read_text().startswith("**Passed**")
+    assert cli.main(["gate", "--update"]) == 2
+    assert f"no metrics of {rows[0]}; `dvc repro` makes them" in capsys.readouterr().err

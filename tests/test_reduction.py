@@ -35,6 +35,8 @@ def test_components_are_scikit_learns_full_solver(features, standardize, normali
     scores *= np.sign((scores[TRAIN] * found.scores[TRAIN]).sum(axis=0))
     np.testing.assert_allclose(found.scores, scores, atol=2e-4 * np.abs(scores).max())
     np.testing.assert_allclose(found.explained, explained, rtol=1e-4)
+    varies = features[TRAIN].reshape(len(TRAIN), -1).astype(np.float64).var(axis=0)
+    assert found.variance == pytest.approx(np.count_nonzero(varies) if standardize else varies.sum(), rel=1e-5)
     biggest = np.abs(found.scores[TRAIN]).argmax(axis=0)
     assert (found.scores[TRAIN][biggest, np.arange(10)] > 0).all()
 

@@ -24,11 +24,14 @@ class Components:
     scores: float32, (n_clips, n_components), the largest component first; a component's sign makes its
         largest training score positive
     explained: (n_components,), share of the training variance
+    variance: that of all features together over the training clips; with `standardize` the number of those that vary,
+        if they were scaled on these clips
     n_features: of the layer; n_constant: of those, how many do not vary over the training clips
     """
 
     scores: NDArray[np.float32]
     explained: NDArray[np.float64]
+    variance: float
     n_features: int
     n_constant: int
 
@@ -99,7 +102,7 @@ def _scale(block: NDArray[np.float32], n_train: int, standardize: bool) -> int:
 
 def _decompose(
     gram: NDArray[np.float64], train: Indices, n_components: int, normalize: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
     variances, vectors = np.linalg.eigh((gram[train] + gram[train].T) / 2)
     variances, vectors = variances[::-1], vectors[:, ::-1]
     rank = int((variances > 1e-6 * variances[0]).sum())
@@ -110,4 +113,5 @@ def _decompose(
     scores *= np.sign(trained[np.abs(trained).argmax(axis=0), np.arange(kept)])
     if normalize:
         scores *= np.sqrt(len(train)) / scales
-    return scores.astype(np.float32), variances[:kept] / variances.clip(min=0).sum()
+    total = variances.clip(min=0).sum()
+    return scores.astype(np.float32), variances[:kept] / total, float(total / len(train))

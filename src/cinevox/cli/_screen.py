@@ -19,6 +19,7 @@ def new_table(*headers: str) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     numeric = {"layers", "score", "reported", "size", *params.MINI_ROIS, params.WHOLE_BRAIN}
     numeric |= {"subjects", "pooled", "correlation", "n_voxels", "n_excluded", "n_constant"}
+    numeric |= {"was", "now", "change", "allowed drop", "interval"}
     for header in headers:
         made.add_column(header, justify="right" if header in numeric else "left", overflow="fold")
     return made

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cinevox import params, plugins
-from cinevox.cli._screen import Commands
+from cinevox.cli._screen import Commands, new_table, show
 from cinevox.paths import Paths
 
 
@@ -45,26 +45,41 @@ def _smoke(chosen: argparse.Namespace) -> None:
 def _gate(chosen: argparse.Namespace) -> int:
     """compare the scores with the committed baseline or a git revision
 
-    Exit code 0: nothing fell; 1: a regression; 2: nothing to compare with.
+    Exit code 0: nothing fell by more than its limit; 1: something did, or is gone; 2: there is nothing to compare with.
     """
     from cinevox import gate
 
     paths = Paths()
     settings = params.load(paths.params)
-    now = gate.read_current(paths, settings.experiments.rows)
     if chosen.update:
-        gate.write_baseline(paths.baseline, now)
-        print(f"{paths.baseline}: {len(now)} rows; commit it")
-        return 0
-    if chosen.against:
-        was, limits = gate.read_revision(paths, chosen.against)
-    else:
-        was, limits = gate.read_baseline(paths.baseline), settings.gate
-    verdict = gate.compare(was, now, limits, chosen.against or str(paths.baseline))
-    print(verdict.to_markdown())
+        return _update_baseline(paths, settings)
+    verdict = gate.judge(paths, settings, chosen.against)
+    table = new_table(*gate.HEADERS)
+    for line in (*verdict.of("same"), *verdict.of("new", "improved"), *verdict.of(*gate.FAILURES)):
+        table.add_row(*gate.cells(line), style="bold red" if line.verdict in gate.FAILURES else None)
+    show(table)
+    print("", *gate.rule(verdict), *([gate.MEANT] if verdict.failed else ()), gate.sentence(verdict), sep="\n")
     if chosen.markdown:
-        chosen.markdown.write_text(verdict.to_markdown())
+        chosen.markdown.write_text(gate.to_markdown(verdict))
     return verdict.exit_code
+
+
+def _update_baseline(paths: Paths, settings: params.Params) -> int:
+    from cinevox import gate
+
+    now = gate.read_current(paths, settings)
+    missing = [row for row in settings.experiments.rows if row not in now.rows]
+    if missing:
+        raise gate.GateError(f"no metrics of {', '.join(missing)}; `dvc repro` makes them")
+    gate.write_baseline(paths.baseline, now, gate.limits_of(settings))
+    alone = [row for row, entry in now.rows.items() if entry.responses is None]
+    if alone:
+        told = ", ".join(alone) if len(alone) < 4 else f"{len(alone)} rows"
+        print(
+            f"No bootstrap replicates of {told} (data/selection is not that of the metrics): better `dvc repro` first."
+        )
+    print(f"{paths.baseline} and .npz: {len(now.rows)} rows; commit both.")
+    return 0
 
 
 COMMANDS: Commands = {
@@ -73,7 +88,11 @@ COMMANDS: Commands = {
     "gate": (
         _gate,
         {
-            "--against": {"metavar": "REVISION", "help": "a git revision instead of the committed baseline"},
+            "--against": {
+                "metavar": "REVISION",
+                "default": "",
+                "help": "a git revision, whose limits count, instead of the committed baseline",
+            },
             "--update": {"action": "store_true", "help": "make the present scores the baseline"},
             "--markdown": {"type": Path, "metavar": "FILE", "help": "write the table there too"},
         },

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 SUITES = ("clips", "train_responses", "masks", "test_responses")
-RESULTS = ("ceilings", "features", "predictions")
+RESULTS = ("ceilings", "features", "components", "predictions")
 
 
 def check_plugins(
@@ -101,9 +101,11 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
 
 
 def check_results(paths: Paths, params: Any, docs: Path | None = None) -> Summary:
-    """Check what the steps made: ceilings, features, predictions. At most `results.READ_VALUES` of an array are read.
+    """Check what the steps made: ceilings, features, components, predictions.
 
-    params: has the sections dataset, ceiling, networks, bases, experiments
+    Of features and predictions at most `results.READ_VALUES` of an array are read.
+
+    params: has the sections dataset, splits, reduction, ceiling, networks, bases, experiments
     """
     tables = results.tables(paths, params)
     reliable = params.ceiling.min_reliability

@@ -1,4 +1,4 @@
-"""What validation knows of the steps' results: tables with one row per ceiling, layer and file of predictions.
+"""What validation knows of the steps' results: tables with one row per ceiling, layer, PCA and file of predictions.
 
 Nothing here judges; the suites in `expectations/` do. Of a large array a part is read, clips evenly spread over it:
 shapes, types and the scale are those of the whole, a single bad number in a clip that was not read is not seen
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from cinevox import io, metrics, predictions
+from cinevox import io, metrics, predictions, splits
 from cinevox.errors import FileError
 from cinevox.paths import Paths
 from cinevox.responses import Columns
@@ -28,7 +28,7 @@ READ_VALUES = 16_000_000  # of one array: 64 MB as float32
 def tables(paths: Paths, params: Any) -> dict[str, list[Row]]:
     """Suite -> rows, for the tracks, networks, bases and rows of the parameters.
 
-    params: has the sections dataset, ceiling, networks, bases, experiments
+    params: has the sections dataset, splits, reduction, ceiling, networks, bases, experiments
 
     Raises
     ------
@@ -44,9 +44,26 @@ def tables(paths: Paths, params: Any) -> dict[str, list[Row]]:
         for space in index.spaces
         for split in index.clips
     ]
-    found: list[Row] = Parallel()(layers + predicted)
+    n_train = clips["n_train_clips"]
+    divided = splits.split(n_train, clips["n_clips"] - n_train, params.splits)
+    parts = splits.partitions(divided, params.splits)
+    fitted = [
+        delayed(_components)(
+            paths.reduction(network) / part.folder / f"{layer}.npy", part.train, params.reduction, described
+        )
+        for network in params.networks
+        for layer, described in io.read_json(paths.reduction(network) / "reduction.json")["layers"].items()
+        for part in parts
+    ]
+    found: list[Row] = Parallel()(layers + fitted + predicted)
+    n_layers, n_fitted = len(layers), len(layers) + len(fitted)
     ceilings = [row for track in params.dataset.tracks for row in _ceilings(paths, track, params.ceiling)]
-    return {"ceilings": ceilings, "features": found[: len(layers)], "predictions": found[len(layers) :]}
+    return {
+        "ceilings": ceilings,
+        "features": found[:n_layers],
+        "components": found[n_layers:n_fitted],
+        "predictions": found[n_fitted:],
+    }
 
 
 def _ceilings(paths: Paths, track: str, settings: Any) -> Iterator[Row]:
@@ -91,6 +108,33 @@ def _layer(path: Path, shape: tuple[int, ...], dtype: str) -> Row:
         return row | {"fault": str(error).removeprefix(f"{path}: ")}
     part = _spread(whole)
     return row | {"dtype": whole.dtype.name, "n_clips_read": len(part)} | _described(part)
+
+
+def _components(path: Path, train: splits.Indices, settings: Any, described: Mapping[str, Any]) -> Row:
+    """What holds on the clips that scaler and PCA were fitted on and on no others: mean 0, no correlation, SD 1.
+
+    The mean is told in standard deviations of its component, and of all components the largest; the SD's distance from
+    1 only where components are normalized. The scaler's own SDs are seen in the variance of all features together:
+    z-scored on these clips, it is their number. (The sidecar has that of the first fit; the others' are the same code.)
+    """
+    row: Row = {"file": path.as_posix(), "fault": None}
+    try:
+        trained = np.asarray(io.read_array(path)[train], dtype=np.float64)
+    except (FileError, IndexError) as error:
+        return row | {"fault": str(error).removeprefix(f"{path}: ")}
+    mean, sd = trained.mean(axis=0), trained.std(axis=0)
+    z = (trained - mean) / np.where(sd > 0, sd, 1)
+    between = z.T @ z / len(z) - np.diag((sd > 0).astype(float))
+    row |= {"n_train": len(train), "mean": _largest(mean / np.where(sd > 0, sd, 1)), "correlation": _largest(between)}
+    if settings.normalize:
+        row["sd_off"] = _largest(sd - 1)
+    if settings.standardize:
+        row["variance_off"] = _largest(described["variance"] / (described["n_features"] - described["n_constant"]) - 1)
+    return row
+
+
+def _largest(values: ArrayLike) -> float:
+    return round(float(np.abs(values).max(initial=0)), 6)
 
 
 def _predicted(folder: Path, index: predictions.Index, space: str, split: str, scale: Mapping[str, float]) -> Row:

@@ -1,0 +1,109 @@
+"""The state of a run: every row's scores and their bootstrap replicates, the counts of the checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.errors import InputError
+from cinevox.splits import best_split
+
+CHECKS = ("validation", "checks")
+COUNTS = ("errors", "warnings")
+BESIDE = ("low", "high", "pooled_score", "correlation")  # stand beside the score; they move with it
+
+
+class GateError(InputError):
+    """There is nothing to compare with: exit code 2, not 1."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One metric.
+
+    value: None where no voxel could be scored
+    half_width: of its own bootstrap interval; None if unknown
+    choice: standard deviation of the value over the layers that other validation clips would have chosen
+    replicates: float16, (n_kept,), bootstrap replicates less the value; None if unknown
+    """
+
+    value: float | None
+    half_width: float | None = None
+    choice: float = 0.0
+    replicates: NDArray[np.float16] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row.
+
+    metrics: `test.score`, `test.V1`, ... -> reading
+    drawn: what chance had a hand in, by name: clips, seeds, number of resamples; empty if unknown
+    responses: reliabilities of some voxels, which differ between any two measurements; None if unknown
+    """
+
+    metrics: Mapping[str, Reading]
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+    responses: NDArray[np.float32] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class State:
+    """rows: row -> entry; checks: validation, checks -> errors, warnings -> how many"""
+
+    rows: Mapping[str, Entry]
+    checks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+def counts(metrics: Mapping[str, int]) -> dict[str, int]:
+    """Those numbers of a stage that checks of which more is worse."""
+    return {name: int(metrics[name]) for name in COUNTS}
+
+
+def readings(metrics: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Reading]:
+    """The metrics of the split that a row reports (`splits.best_split`), as `test.score`, `test.V1`.
+
+    known: what selection.json says of the ROIs of that split: it has their intervals. Without it the half-width of
+        the row's score stands in: an ROI's own is rarely smaller, so the gate is then the stricter one.
+
+    Raises
+    ------
+    GateError
+        They are no metrics of a row, or hold NaN.
+    """
+    try:
+        split = best_split(metrics)
+        block, rois = dict(metrics[split]), known or {}
+    except (StopIteration, TypeError, ValueError):
+        raise GateError(f"{str(metrics)[:80]}: expected the metrics of a row, by split; run `dvc repro`") from None
+    whole = _half_width(block)
+    return {
+        f"{split}.{name}": Reading(finite(value), _half_width(rois[name]) if name in rois else whole)
+        for name, value in block.items()
+        if name not in BESIDE
+    }
+
+
+def _half_width(values: Mapping[str, Any]) -> float | None:
+    low, high = finite(values.get("low")), finite(values.get("high"))
+    return None if low is None or high is None else (high - low) / 2
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None.
+
+    Raises
+    ------
+    GateError
+        It is neither, or NaN or infinite.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, float | int) or not math.isfinite(value):
+        raise GateError(f"{value} among the metrics; expected finite numbers, or null without a score; run `dvc repro`")
+    return float(value)

@@ -1,0 +1,78 @@
+"""A verdict as text: one sentence, the rows of a table, Markdown for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import get_args
+
+from cinevox.gate.verdict import FAILURES, Line, Verdict, Word
+
+HEADERS = ("row", "metric", "was", "now", "change", "allowed drop", "interval", "verdict")
+MOST_LINES = 400  # of the folded table: a comment on a pull request holds 65,536 characters
+MEANT = (
+    "If this is meant (a row that was removed on purpose, too), `cinevox gate --update` makes the present scores the "
+    "baseline; commit `metrics/baseline.json` and `metrics/baseline.npz` with the change that explains them. Against a "
+    "git revision it fails until it is merged."
+)
+
+
+def sentence(verdict: Verdict) -> str:
+    """Passed or failed, against what, and how many of each verdict."""
+    counts = {word: len(verdict.of(word)) for word in get_args(Word)}
+    found = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
+    return f"{'Failed' if verdict.failed else 'Passed'} against {verdict.against}: {found}."
+
+
+def cells(line: Line) -> tuple[str, ...]:
+    """What `HEADERS` names, of one line."""
+    whole = isinstance(line.now if line.was is None else line.was, int)  # counts
+    form, signed = ("d", "+d") if whole else (".3f", "+.3f")
+    numbers = (_text(line.was, form), _text(line.now, form), _text(line.change, signed), _text(line.allowed, form))
+    interval = "–" if line.half_width is None else f"±{line.half_width:.3f} {line.basis}"
+    return (line.row, line.metric, *numbers, interval, line.verdict)
+
+
+def rule(verdict: Verdict) -> list[str]:
+    """What was allowed, and which rows could not be compared in pairs."""
+    told = [f"Allowed drop: {verdict.limits}."]
+    by_reason: dict[tuple[str, ...], list[str]] = {}
+    for row, reasons in verdict.differing.items():
+        by_reason.setdefault(reasons, []).append(row)
+    told += [
+        f"Not paired, as other than in the base ({', '.join(reasons)}): {_listed(rows, len(verdict.differing))}."
+        for reasons, rows in by_reason.items()
+    ]
+    return told
+
+
+def to_markdown(verdict: Verdict) -> str:
+    """The sentence, failures in a table, then improvements and what is new; all that stayed is folded."""
+    text = [f"**{sentence(verdict)}**", ""]
+    failures, moved = verdict.of(*FAILURES), verdict.of("improved", "new")
+    if failures:
+        text += [*_table(failures), "", MEANT, ""]
+    if moved:
+        text += [*_table(moved[:MOST_LINES]), ""]
+    if same := verdict.of("same"):
+        text += [f"<details><summary>{len(same)} the same</summary>", "", *_table(same[:MOST_LINES]), ""]
+        text += [f"… {len(same) - MOST_LINES} more in `gate/verdict.json`.", ""] if len(same) > MOST_LINES else []
+        text += ["</details>", ""]
+    return "\n".join([*text, *rule(verdict)]) + "\n"
+
+
+def _table(lines: Iterable[Line]) -> list[str]:
+    head = ["| " + " | ".join(HEADERS) + " |", "|-|-|-:|-:|-:|-:|-:|-|"]
+    return head + ["| " + " | ".join(_marked(line)) + " |" for line in lines]
+
+
+def _marked(line: Line) -> tuple[str, ...]:
+    *others, verdict = cells(line)
+    return (*others, f"**{verdict}**" if line.verdict in FAILURES else verdict)
+
+
+def _listed(rows: list[str], n_rows: int) -> str:
+    return f"{len(rows)} rows" if len(rows) > 3 else ", ".join(rows)
+
+
+def _text(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
