@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -22,6 +23,28 @@ _FOREIGN = {
     b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull`",
     b"<": "a web page or XML, as a failed download leaves it",
 }
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a clip from a stranger may ask for: a file of a few kilobytes can announce frames of gigabytes.
+
+    megabytes: of the file; megapixels: of a frame; frames: decoded
+    """
+
+    megabytes: float
+    megapixels: float
+    frames: int
+
+    def refuse_file(self, path: Path) -> None:
+        """
+        Raises
+        ------
+        FileError
+            The file is larger.
+        """
+        if (size := path.stat().st_size) > self.megabytes * 1e6:
+            raise FileError(f"{path}: {size / 1e6:.1f} MB; at most {self.megabytes:g} MB are taken")
 
 
 def opened(path: Path) -> av.container.InputContainer:
