@@ -9,10 +9,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cinevox.cli import data, listings, runs, submissions
+from cinevox.cli import data, encodings, listings, runs, submissions
 from cinevox.errors import InputError
 
-COMMANDS = listings.COMMANDS | data.COMMANDS | runs.COMMANDS | submissions.COMMANDS
+COMMANDS = listings.COMMANDS | data.COMMANDS | runs.COMMANDS | submissions.COMMANDS | encodings.COMMANDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -103,12 +103,12 @@ class About(Section):
 
     @property
     def cautions(self) -> list[str]:
-        """Why its predictions may be no statement about a brain."""
+        """Why its predictions may be no statement about a brain, a sentence each."""
         said = []
         if self.in_silico:
-            said.append("fitted to in-silico responses: nothing here is about a brain")
+            said.append("Fitted to in-silico responses: nothing here is about a brain.")
         if self.source.weights.get("policy") == "random":
-            said.append(f"{self.source.title} has random weights: an untrained baseline")
+            said.append(f"{self.source.title} has random weights: an untrained baseline.")
         return said
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from cinevox import bases, features
@@ -27,10 +28,12 @@ CLIPS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Predicted:
-    """Some clips. responses: (n_clips, n_voxels)"""
+    """Some clips. paths, clips: those that could be read; responses: (n_clips, n_voxels); faults: of the others"""
 
+    paths: tuple[Path, ...]
     clips: tuple[Clip, ...]
     responses: NDArray[np.float32]
+    faults: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,36 +80,44 @@ class Predictor:
         return self.encoding.model.reduced(features.extract(self.extraction, frames, self._readers))
 
     def __call__(self, clips: Sequence[Path], limits: Limits | None = None) -> Iterator[Predicted]:
-        """Responses to video files, some clips at a time, in order.
+        """Responses to video files, some clips at a time, in order, over as many threads as the caller has workers."""
+        for start in range(0, len(clips), CLIPS_AT_ONCE):
+            group = clips[start : start + CLIPS_AT_ONCE]
+            found = Parallel(backend="threading")(delayed(self._read)(path, limits) for path in group)
+            read = [(path, *part) for path, part in zip(group, found) if not isinstance(part, str)]
+            responses = np.empty((0, self.encoding.about.columns.n_voxels), dtype=np.float32)
+            if read:
+                responses = self.encoding.predict(self.features(np.stack([frames for _, frames, _ in read])))
+            yield Predicted(
+                tuple(path for path, _, _ in read),
+                tuple(clip for _, _, clip in read),
+                responses,
+                tuple(part for part in found if isinstance(part, str)),
+            )
+
+    def _read(self, path: Path, limits: Limits | None) -> tuple[NDArray[np.uint8], Clip] | str:
+        wanted = self.encoding.about.source.frames
+        try:
+            return read_clip(path, wanted.count, wanted.size, wanted.resize, limits)
+        except FramesError as error:
+            return str(error)
+
+    def of_bytes(self, contents: Sequence[bytes], limits: Limits) -> NDArray[np.float32]:
+        """Responses to mp4 files given by their content, (n_clips, n_voxels); as a stranger may send them.
 
         Raises
         ------
         FramesError
-            Clips that can't be decoded, all of them in one message; before the network is run on any of their group.
+            Some can't be decoded or are beyond the limits, all of them in one message.
         """
-        wanted = self.encoding.about.source.frames
-        for start in range(0, len(clips), CLIPS_AT_ONCE):
-            read, faults = [], []
-            for path in clips[start : start + CLIPS_AT_ONCE]:
-                try:
-                    read.append(read_clip(path, wanted.count, wanted.size, wanted.resize, limits))
-                except FramesError as error:
-                    faults.append(str(error))
-            if faults:
-                raise FramesError("\n".join(faults))
-            frames = np.stack([images for images, _ in read])
-            yield Predicted(tuple(clip for _, clip in read), self.encoding.predict(self.features(frames)))
-
-    def of_bytes(self, contents: Sequence[bytes], limits: Limits) -> NDArray[np.float32]:
-        """Responses to mp4 files given by their content, (n_clips, n_voxels); as a stranger may send them."""
         with tempfile.TemporaryDirectory(prefix="cinevox-") as folder:
             paths = [Path(folder) / f"clip-{number}.mp4" for number in range(1, len(contents) + 1)]
             for path, content in zip(paths, contents):
                 path.write_bytes(content)
-            try:
-                return np.concatenate([found.responses for found in self(paths, limits)])
-            except FramesError as error:
-                raise FramesError(str(error).replace(f"{folder}/", "")) from None
+            found = list(self(paths, limits))
+        if faults := [fault.replace(f"{folder}/", "") for part in found for fault in part.faults]:
+            raise FramesError("\n".join(faults))
+        return np.concatenate([part.responses for part in found])
 
 
 def found_in(given: Sequence[Path]) -> list[Path]:

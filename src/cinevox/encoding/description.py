@@ -20,7 +20,7 @@ from cinevox.volume import fingerprints, locate
 
 UNITS = {  # whether it is a row of transfer networks
     True: "standard deviations of the training responses; training leaves their scale free, so compare clips, not ROIs",
-    False: "those of the data set's responses",
+    False: "the units of the data set's responses",
 }
 
 
