@@ -71,6 +71,22 @@ def _predict(chosen: argparse.Namespace) -> int:
     return int(bool(faults))
 
 
+def _register(chosen: argparse.Namespace) -> None:
+    """log a row's encoding model in MLflow under the row's run, register it, and say how to serve it
+
+    The model takes a clip (the content of an mp4 file) or, with --input features, what the network gives for one.
+    """
+    from cinevox import tracking
+
+    paths = Paths()
+    folder_of(paths, chosen.row)
+    name = chosen.name or f"{chosen.row}-{chosen.input}"
+    found = tracking.register(paths, params.load(paths.params), chosen.row, chosen.input, name)
+    print(f"{found.name}, version {found.version}", end="")
+    print(", under the row's run" if found.run else "; the row has no run yet: `cinevox sync` makes it")
+    print(f"\n{found.commands(chosen.port)}")
+
+
 COMMANDS: Commands = {
     "predict": (
         _predict,
@@ -80,6 +96,19 @@ COMMANDS: Commands = {
             "--subject": {"action": "append", "help": "may be given several times; by default all"},
             "--output": {"type": Path, "metavar": "FOLDER", "help": "by default predictions/<row>"},
             "--no-pictures": {"action": "store_true", "help": "tables and voxels only (a brain takes seconds to draw)"},
+        },
+    ),
+    "register": (
+        _register,
+        {
+            "row": {"help": "a row of encoding.rows in params.yaml"},
+            "--input": {
+                "choices": ("clip", "features"),
+                "default": "clip",
+                "help": "what the model takes (default clip)",
+            },
+            "--name": {"help": "in the registry; by default <row>-<input>"},
+            "--port": {"type": int, "default": 5001, "help": "in the commands that are printed (default 5001)"},
         },
     ),
 }

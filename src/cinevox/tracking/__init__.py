@@ -1,15 +1,20 @@
 """MLflow as a view of the score files: derived, repeatable, and never the place where a result lives.
 
-`records` turns files into records, `store` brings the store up to date with them (the only importer of mlflow).
+`records` turns files into records, `store` brings the store up to date with them, `models` registers encoding models,
+and `served` is what MLflow runs of one. Nothing outside of this package imports mlflow.
 """
 
 from typing import Any
 
 from cinevox.paths import Paths
+from cinevox.tracking.models import Registered, register
 from cinevox.tracking.records import SECTIONS, Record, gather
 from cinevox.tracking.store import Counts, StoreError, address, sync, ui
 
-__all__ = ["SECTIONS", "Counts", "Record", "StoreError", "address", "bring_up_to_date", "gather", "sync", "ui"]
+__all__ = [
+    "SECTIONS", "Counts", "Record", "Registered", "StoreError", "address", "bring_up_to_date", "gather", "register",
+    "sync", "ui",
+]  # fmt: skip
 
 
 def bring_up_to_date(paths: Paths, params: Any) -> Counts:
