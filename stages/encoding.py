@@ -3,16 +3,13 @@
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import io, predictions, spaces
+from cinevox import encoding, io, predictions, spaces
 from cinevox.encoding import build, description, store
 from cinevox.encoding.model import Encoding, Model
 from cinevox.fits import Method
 from cinevox.params import RoiwiseRow, Row, row_of
 from cinevox.predictions import Index
 from cinevox.splits import best_split, ceiling_split
-
-SECTIONS = ("dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "ceiling", "regressors",
-            "fits", "bases", "transfer")  # fmt: skip
 
 
 def main(run: Run) -> None:
@@ -34,7 +31,7 @@ def main(run: Run) -> None:
     regions = description.regions(columns, voxels, run.ceilings(row.track)[ceiling_split(split)], predicted)
     about = description.describe(
         params, row, source=source, regions=list(regions), grid=grid, split=split, n_clips=n_clips,
-        chosen=selected["chosen"], made=description.made(paths, params, SECTIONS),
+        chosen=selected["chosen"], made=description.made(paths, params, encoding.SECTIONS),
     )  # fmt: skip
     store.write(paths.encoding(name), Encoding(about, model, voxels))
     for caution in about.cautions:
@@ -53,4 +50,4 @@ def _voxelwise(run: Run, row: Row, index: Index, chosen: np.ndarray, sidecar: di
 
 
 if __name__ == "__main__":
-    stage(main, *SECTIONS, instances=lambda params: params.encoding.rows)
+    stage(main, *encoding.SECTIONS, instances=lambda params: params.encoding.rows)

@@ -76,12 +76,12 @@ def _register(chosen: argparse.Namespace) -> None:
 
     The model takes a clip (the content of an mp4 file) or, with --input features, what the network gives for one.
     """
-    from cinevox import tracking
+    from cinevox.tracking import models
 
     paths = Paths()
     folder_of(paths, chosen.row)
     name = chosen.name or f"{chosen.row}-{chosen.input}"
-    found = tracking.register(paths, params.load(paths.params), chosen.row, chosen.input, name)
+    found = models.register(paths, params.load(paths.params), chosen.row, chosen.input, name)
     print(f"{found.name}, version {found.version}", end="")
     print(", under the row's run" if found.run else "; the row has no run yet: `cinevox sync` makes it")
     print(f"\n{found.commands(chosen.port)}")

@@ -6,3 +6,8 @@ build     one made from a row's files, refitted as the submission is
 store     its folder: arrays, JSON, tensors; no pickle
 clips     videos in: frames and features as when it was fitted
 """
+
+SECTIONS = (  # of the parameters: what makes one
+    "dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "ceiling", "regressors", "fits",
+    "bases", "transfer",
+)  # fmt: skip

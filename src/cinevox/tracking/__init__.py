@@ -7,14 +7,10 @@ and `served` is what MLflow runs of one. Nothing outside of this package imports
 from typing import Any
 
 from cinevox.paths import Paths
-from cinevox.tracking.models import Registered, register
 from cinevox.tracking.records import SECTIONS, Record, gather
 from cinevox.tracking.store import Counts, StoreError, address, sync, ui
 
-__all__ = [
-    "SECTIONS", "Counts", "Record", "Registered", "StoreError", "address", "bring_up_to_date", "gather", "register",
-    "sync", "ui",
-]  # fmt: skip
+__all__ = ["SECTIONS", "Counts", "Record", "StoreError", "address", "bring_up_to_date", "gather", "sync", "ui"]
 
 
 def bring_up_to_date(paths: Paths, params: Any) -> Counts:
