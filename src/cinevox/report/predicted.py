@@ -80,7 +80,8 @@ def roi_pictures(found: Sequence[Line], about: About) -> dict[str, bytes]:
         axes.axvline(0, color="#b9c1c7", lw=0.8, zorder=0)
         axes.set_yticks(range(len(found)), [line.roi for line in reversed(found)])
         axes.set_ylim(-0.6, len(found) - 0.4)
-        axes.margins(x=0.04)
+        axes.use_sticky_edges = False
+        axes.margins(x=0.03)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.set_xlabel("predicted response, mean over voxels", fontsize=9)
