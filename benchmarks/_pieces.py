@@ -101,11 +101,10 @@ def fit_seconds(settings: Params, row: Row, n_features: int, n_layers: int, n_vo
         )
     )
     [partition] = partitions(split(N_TRAIN, N_TEST, settings.splits), settings.splits)
-    spec = plugins.load("cinevox.regressors", row.regressor)
-    options = settings.regressors[row.regressor]
+    method = fits.Method.of(row.regressor, settings)
 
     def run() -> None:
-        list(fits.fit([candidate], layers, measured, columns, partition, 3, spec, options, settings.fits.batch_voxels))
+        list(fits.fit([candidate], layers, measured, columns, partition, method))
 
     print(f"{row.name}, {n_features} features: ", end="", file=sys.stderr, flush=True)
     return timed(run, repeats=2)
@@ -158,9 +157,9 @@ def hold(track: str) -> None:
     layers = {"layer": rng.standard_normal((N_CLIPS, 100)).astype(np.float32)}
     columns = Columns((Block("sub01", "WB", n_voxels),))
     [partition] = partitions(split(N_TRAIN, N_TEST, settings.splits), settings.splits)
-    spec = plugins.load("cinevox.regressors", "res")
+    method, candidates = fits.Method.of("res", settings), spaces.candidates("layer", ["layer"])
     with threadpool_limits(1):
-        list(fits.fit(spaces.candidates("layer", ["layer"]), layers, measured, columns, partition, 3, spec, {}, 4000))
+        list(fits.fit(candidates, layers, measured, columns, partition, method))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 

@@ -25,7 +25,7 @@ from tqdm import tqdm
 # and `--temp` run in such a copy. Worker processes inherit the path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from cinevox import converted, io, parallel
+from cinevox import converted, io, parallel, splits
 from cinevox import params as params_module
 from cinevox.errors import InputError
 from cinevox.metrics import noise_ceilings
@@ -72,6 +72,10 @@ class Run:
         """How many clips train, and how many test, as `validation` found them."""
         clips = io.read_json(self.paths.validation / "clips.json")
         return clips["n_train_clips"], clips["n_clips"] - clips["n_train_clips"]
+
+    def split(self) -> splits.Split:
+        """Which clips train, validate and test."""
+        return splits.split(*self.n_clips(), self.params.splits)
 
     def frames(self, count: int) -> tuple[list[str], NDArray[np.uint8]]:
         """Names of all clips and `count` frames of each, (n_clips, count, height, width, 3), as `frames` wrote them."""

@@ -1,8 +1,8 @@
 """Fits: one row's regressor on each of its feature spaces; writes predictions for the clips left out."""
 
 from _cli import Run, stage
-from cinevox import io, plugins, predictions, spaces
-from cinevox.fits import fit
+from cinevox import io, predictions, spaces
+from cinevox.fits import Method, fit
 from cinevox.splits import Indices, partitions, split
 
 
@@ -19,11 +19,7 @@ def main(run: Run) -> None:
         raw = candidates[0].raw
         folder = run.paths.features(row.network) if raw else run.paths.reduction(row.network) / part.folder
         layers = {layer: io.read_array(folder / f"{layer}.npy") for layer in reduced["layers"]}
-        fitted = fit(
-            candidates, layers, measured, columns, part, run.params.splits.n_folds,
-            plugins.load("cinevox.regressors", row.regressor),
-            run.params.regressors[row.regressor], run.params.fits.batch_voxels,
-        )  # fmt: skip
+        fitted = fit(candidates, layers, measured, columns, part, Method.of(row.regressor, run.params))
         for result in run.progress(fitted, len(candidates), f"{row.name} {part.folder}".strip()):
             for name, predicted in result.predicted.items():
                 predictions.write(target, result.space.name, name, predicted)

@@ -3,9 +3,10 @@
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import io, plugins, predictions, spaces
+from cinevox import io, predictions, refit, spaces
+from cinevox.fits import Method
 from cinevox.params import Track
-from cinevox.submission import archive, faults, refit, sidecar
+from cinevox.submission import archive, faults, filling, sidecar
 
 
 def main(run: Run) -> None:
@@ -18,7 +19,7 @@ def main(run: Run) -> None:
         predicted = _refitted(run, row, index)
     else:
         predicted = np.array(predictions.read(run.paths.predictions(row), index, index.spaces[0], "test"))
-    filled = refit.fill_constant(predicted, index.columns) if settings.constant == "roi_mean" else {}
+    filled = filling.fill_constant(predicted, index.columns) if settings.constant == "roi_mean" else {}
     content = archive.content(predicted, index.columns)
     faults.refuse(f"{row}, refitted", faults.content_faults(content, wanted), wanted)
     in_silico = run.params.dataset.name in run.params.simulation.datasets
@@ -38,8 +39,7 @@ def _refitted(run: Run, row: str, index: predictions.Index) -> np.ndarray:
         io.read_arrays(run.paths.selection(row) / "voxels.npz")["space"],
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
         *run.responses("train").means(made["track"], blocks),
-        run.params.reduction, run.params.splits.n_folds, plugins.load("cinevox.regressors", made["regressor"]),
-        run.params.regressors[made["regressor"]], run.params.fits.batch_voxels, run.progress,
+        run.params.reduction, Method.of(made["regressor"], run.params), run.progress,
     )  # fmt: skip
 
 

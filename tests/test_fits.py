@@ -51,7 +51,7 @@ def measured(rng):
 
 def run(spaces, layers, measured, voxels="batch", batch_voxels=4, offset=0.0):
     spec = RegressorSpec("recorder", Recorder, voxels)
-    found = fits.fit(spaces, layers, measured, COLUMNS, PART, 3, spec, {"offset": offset}, batch_voxels)
+    found = fits.fit(spaces, layers, measured, COLUMNS, PART, fits.Method(spec, {"offset": offset}, 3, batch_voxels))
     return {result.space.name: result for result in found}
 
 
@@ -113,4 +113,4 @@ def test_too_many_features_are_refused_before_the_first_fit(layers, measured):
     spec = RegressorSpec("recorder", Recorder, max_features=13)
     spaces = [Space(("b",), degree=2), Space(("a",), degree=2)]  # 9 and 14 features
     with pytest.raises(InputError, match=r"recorder takes at most 13 features, and 1 of 2 .*: a 14\. Reduce them"):
-        fits.fit(spaces, layers, measured, COLUMNS, PART, 3, spec, {}, 4)
+        fits.fit(spaces, layers, measured, COLUMNS, PART, fits.Method(spec, {}, 3, 4))

@@ -22,6 +22,7 @@ from cinevox.responses import Block, Columns
 from test_report import sources_of
 
 GRID = np.array(AFFINE)
+SCALE = glass.scores_up_to(0.5)
 ROW = fabricate.ROWS[-1]
 
 
@@ -206,7 +207,7 @@ def test_the_page_shows_the_row_and_links_its_maps(made, images, monkeypatch):
 def test_pictures_are_white_with_grey_cortex_and_the_same_again(halves):
     volume = np.full(VOLUME, np.nan, dtype=np.float32)
     volume[30:50, 15:25, 20:40] = 0.4
-    for draw in (lambda: glass.picture(volume, GRID, 0.5), lambda: surface.picture(volume, GRID, 0.5, 40)):
+    for draw in (lambda: glass.picture(volume, GRID, SCALE), lambda: surface.picture(volume, GRID, SCALE, 40)):
         found = draw()
         assert draw() == found
         pixels = np.asarray(Image.open(streams.BytesIO(found)).convert("RGB")).astype(int)

@@ -161,7 +161,8 @@ def once_deadly(flag):
 
 
 def fitted(layers, measured, spec):
-    found = fits.fit(candidates("layer", list(layers)), layers, measured, COLUMNS, PART, 3, spec, OPTIONS, 10**6)
+    method = fits.Method(spec, OPTIONS, 3, 10**6)
+    found = fits.fit(candidates("layer", list(layers)), layers, measured, COLUMNS, PART, method)
     return {result.space.name: result for result in found}
 
 

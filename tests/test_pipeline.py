@@ -162,6 +162,7 @@ def test_outputs_lie_where_paths_says():
         "checks": [paths.checks / "summary.json", paths.checks / "data_docs", paths.metrics("checks")],
         "report": [paths.report],
         "submission": [paths.submission("KEY"), paths.submission("KEY").with_suffix(".json")],
+        "encoding": [paths.encoding("KEY")],
         "tracking": [paths.tracking / "synced.json"],
         "gate": [paths.gate],
     }

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cinevox import reduction
 from cinevox.errors import InputError
-from cinevox.reduction import principal_components
+from cinevox.reduction import principal_components, projection
 
 TRAIN = np.r_[0:20, 25:40]
 
@@ -39,6 +39,28 @@ def test_components_are_scikit_learns_full_solver(features, standardize, normali
     assert found.variance == pytest.approx(np.count_nonzero(varies) if standardize else varies.sum(), rel=1e-5)
     biggest = np.abs(found.scores[TRAIN]).argmax(axis=0)
     assert (found.scores[TRAIN][biggest, np.arange(10)] > 0).all()
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_projection_gives_the_components_of_any_clip(features, standardize, normalize, monkeypatch):
+    """Scikit-learn's of clips that were not there when it was fitted; a feature that did not vary has no weight."""
+    monkeypatch.setattr(reduction, "BLOCK_VALUES", 50 * 37)
+    padded = np.concatenate([features, np.full((50, 3), 0.1, np.float32)], axis=1)
+    found = principal_components(padded[TRAIN], np.arange(35), 10, standardize=standardize, normalize=normalize)
+    project = projection(padded[TRAIN], np.arange(35), found.duals, standardize=standardize)
+    padded[:, -1] = 7.0
+    assert not project.weights[-3:].any()
+    scores, _ = oracle(features, 10, standardize, normalize)
+    scores *= np.sign((scores[TRAIN] * found.scores).sum(axis=0))
+    np.testing.assert_allclose(project(padded), scores, atol=2e-4 * np.abs(scores).max())
+    np.testing.assert_allclose(project(padded[TRAIN]), found.scores, atol=2e-5 * np.abs(scores).max())
+
+
+def test_a_projection_refuses_features_of_another_layer(features):
+    found = principal_components(features, TRAIN, 3, standardize=True, normalize=True)
+    with pytest.raises(InputError, match="299 features .* expected 300 as fitted"):
+        projection(features, TRAIN, found.duals, standardize=True)(features[:, 1:])
 
 
 def test_other_clips_change_nothing_of_the_training_scores(features):

@@ -5,6 +5,7 @@ import pytest
 
 from cinevox import plugins
 from cinevox.errors import InputError
+from cinevox.regressors._solvers import maps
 from cinevox.splits import Fold, folds
 from regression_problems import KINDS, OPTIONS, build, fitted, problem
 
@@ -48,6 +49,28 @@ def test_constant_voxel_is_predicted_by_its_mean_and_flagged(name):
     regressor = fitted(name, X, Y)
     np.testing.assert_allclose(regressor.predict(X)[:, 2], 0.1, rtol=1e-6)
     np.testing.assert_array_equal(regressor.diagnostics["constant"], np.arange(8) == 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_fitted_is_kept_as_arrays_and_predicts_as_before(name):
+    X, Y = problem("correlated")
+    regressor = fitted(name, X, Y)
+    expected = regressor.predict(X[:10])
+    kind, arrays = maps.to_arrays(regressor.map)
+    assert all(array.dtype.kind in "fb" for array in arrays.values())
+    copies = {key: np.array(array) for key, array in arrays.items()}
+    np.testing.assert_array_equal(maps.from_arrays(kind, copies)(X[:10]), expected)
+    some = np.array([1, 5, 6])
+    np.testing.assert_allclose(regressor.map.of_voxels(some)(X[:10]), expected[:, some], atol=1e-5)
+
+
+def test_a_map_of_another_kind_is_refused():
+    with pytest.raises(InputError, match="a dict cannot be kept; a regressor's map is one of linear, similarity"):
+        maps.to_arrays({})
+    with pytest.raises(InputError, match="no map of kind 'pickle'; expected one of linear, similarity"):
+        maps.from_arrays("pickle", {})
+    with pytest.raises(InputError, match="a linear map of X; expected x_mean, y_mean, coef"):
+        maps.from_arrays("linear", {"X": np.zeros(3)})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -55,6 +55,8 @@ def small_params():
     }
     document["experiments"] = {"voxelwise": {name: rows[name] for name in ROWS}, "roiwise": {TRANSFER: rows[TRANSFER]}}
     document["submission"]["rows"] = {"mini": ROWS[0], "full": ROWS[2]}
+    document["encoding"]["rows"] = [ROWS[0], TRANSFER]
+    document["transfer"]["keep_weights"] = "all"
     return document
 
 
@@ -206,6 +208,30 @@ def test_the_submission_has_no_fault_and_is_the_refit_of_its_row(repository):
         np.testing.assert_allclose(predicted[:, voxel], model.predict(X[60:]), atol=1e-4)
 
 
+def test_encoding_models_predict_from_video_files_what_the_flow_predicted(repository):
+    """A fitted row as the submission has it (but voxels that it filled), transfer networks as they did in training."""
+    import io
+    import pickle
+    import zipfile
+
+    clips = sorted((repository.folder / "data/insilico/AlgonautsVideos268_All_30fpsmax").iterdir())[60:]
+    with zipfile.ZipFile(repository.folder / "submission/mini_track.zip") as archive:
+        submitted = pickle.load(io.BytesIO(archive.read("mini_track.pkl")))
+    trained = np.load(repository.folder / f"data/transfer/{TRANSFER}/test/frozen.npy")
+    for row in (ROWS[0], TRANSFER):
+        repository.run("cinevox", "predict", *map(str, clips), "--row", row, "--output", f"tmp/{row}", "--no-pictures")
+        voxels = [np.load(repository.folder / f"tmp/{row}/{clip.stem}/voxels.npz") for clip in clips]
+        found = {name: np.stack([clip[name] for clip in voxels]) for name in voxels[0]}
+        if row == TRANSFER:
+            np.testing.assert_allclose(np.hstack(list(found.values())), trained, atol=1e-4)
+            continue
+        for name, values in found.items():
+            subject, roi = name.split(".")
+            varies = np.ptp(values, axis=0) > 0
+            assert varies.mean() > 0.5
+            np.testing.assert_allclose(values[:, varies], submitted[roi][subject][:, varies], atol=1e-4)
+
+
 def test_an_edited_row_reruns_that_row_alone(repository):
     """Its regressor's options are edited; the rows of other regressors stay as they are."""
     document = small_params()
@@ -217,7 +243,7 @@ def test_an_edited_row_reruns_that_row_alone(repository):
     repository.repro()
     ridge = [row for row in ROWS if row.endswith("ridge")]
     expected = {f"{step}@{row}" for row in ridge for step in ("fits", "scores", "selection")}
-    expected |= {"submission@mini", "submission@full"}
+    expected |= {"submission@mini", "submission@full", f"encoding@{ROWS[0]}", f"encoding@{TRANSFER}"}
     assert {stage for stage in ran if "@" in stage} <= expected
     assert {f"fits@{row}" for row in ridge} <= set(ran)
     assert repository.would_run() == set()

@@ -14,15 +14,16 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 import layout
-from cinevox import cli, io, params, plugins
+from cinevox import cli, io, params, plugins, refit
 from cinevox.datasets import open_dataset
 from cinevox.errors import InputError
+from cinevox.fits import Method
 from cinevox.params import Ceiling, Reduction, Scores
 from cinevox.predictions import Index
 from cinevox.regressors import RegressorSpec
 from cinevox.responses import Block, Columns
 from cinevox.spaces import Space, candidates
-from cinevox.submission import archive, faults, offline, refit, sidecar
+from cinevox.submission import archive, faults, filling, offline, sidecar
 from conftest import ROOT
 
 N_TRAIN, N_TEST = 40, 7
@@ -47,8 +48,8 @@ def measured(rng):
 
 def predict(chosen, features, measured, spec, options, word="layer", batch_voxels=2):
     return refit.predict(
-        candidates(word, list(features)), np.array(chosen, dtype=np.int16), features, measured, COLUMNS, REDUCTION, 3,
-        spec, options, batch_voxels, lambda items, _total, _label: items,
+        candidates(word, list(features)), np.array(chosen, dtype=np.int16), features, measured, COLUMNS, REDUCTION,
+        Method(spec, options, 3, batch_voxels), lambda items, _total, _label: items,
     )  # fmt: skip
 
 
@@ -121,13 +122,13 @@ def test_constant_predictions_get_their_rois_mean(rng):
     predicted = rng.standard_normal((N_TEST, 9)).astype(np.float32)
     predicted[:, [1, 7, 8]] = 0.5  # one of V1 in sub01, all of it in sub02
     before = predicted.copy()
-    assert refit.fill_constant(predicted, COLUMNS) == {"own_roi": 1, "other_subjects": 2}
+    assert filling.fill_constant(predicted, COLUMNS) == {"own_roi": 1, "other_subjects": 2}
     mean = before[:, [0, 2]].mean(axis=1)
     np.testing.assert_allclose(predicted[:, [1, 7, 8]], np.stack([mean] * 3, axis=1), rtol=1e-6)
     kept = [0, 2, 3, 4, 5, 6]
     assert np.array_equal(predicted[:, kept], before[:, kept])
     nothing = np.zeros((N_TEST, 9), np.float32)
-    assert refit.fill_constant(nothing, COLUMNS) == {"own_roi": 0, "other_subjects": 0} and not nothing.any()
+    assert filling.fill_constant(nothing, COLUMNS) == {"own_roi": 0, "other_subjects": 0} and not nothing.any()
 
 
 # Archive

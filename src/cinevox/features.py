@@ -20,7 +20,7 @@ from cinevox import io
 from cinevox.networks import _activations, _loading
 from cinevox.networks._extraction import Extraction, FeaturesError, Frames, prepare
 
-__all__ = ["Extraction", "FeaturesError", "extract", "prepare", "write"]
+__all__ = ["Extraction", "FeaturesError", "Readers", "extract", "prepare", "write"]
 
 Activations = dict[str, NDArray[np.floating]]
 Progress = Callable[[Iterable, int, str], Iterable]
@@ -28,10 +28,11 @@ Progress = Callable[[Iterable, int, str], Iterable]
 FRAMES_PER_TASK = 64  # about what one worker does between two signs of life
 
 
-def extract(extraction: Extraction, frames: Frames) -> Activations:
+def extract(extraction: Extraction, frames: Frames, readers: Readers | None = None) -> Activations:
     """Features of clips in memory: layer -> array of `Extraction.shape`.
 
     frames: uint8, (n_clips, n_frames, height, width, 3), RGB
+    readers: of this extraction, from a call before: the network is not built again
 
     Raises
     ------
@@ -41,7 +42,7 @@ def extract(extraction: Extraction, frames: Frames) -> Activations:
     _check_frames(extraction, frames)
     tasks = _tasks(extraction, range(len(frames)))
     names = [f"#{index}" for index in range(len(frames))]
-    readers = _Readers(extraction)
+    readers = readers or Readers(extraction)
     found = (delayed(_activations_of)(readers, frames[rows], names[rows]) for rows in tasks)
     gathered = list(_run(extraction, found, ordered=True))
     return {layer: np.concatenate([part[layer] for part in gathered]) for layer in extraction.layers}
@@ -73,7 +74,7 @@ def write(
     partial = unfinished / f"{extraction.network}-{extraction.digest(frames)}"
     done = _open_partial(extraction, len(frames), partial)
     tasks = _tasks(extraction, np.flatnonzero(done == 0))
-    readers = _Readers(extraction)
+    readers = Readers(extraction)
     written = (delayed(_write_task)(readers, frames[rows], rows, clips[rows], partial) for rows in tasks)
     results = _run(extraction, written, ordered=False)
     for _ in progress(results, len(tasks), extraction.network):
@@ -99,7 +100,7 @@ def _open_partial(extraction: Extraction, n_clips: int, partial: Path) -> NDArra
     return loaded
 
 
-def _write_task(readers: _Readers, frames: Frames, rows: slice, clips: Sequence[str], partial: Path) -> None:
+def _write_task(readers: Readers, frames: Frames, rows: slice, clips: Sequence[str], partial: Path) -> None:
     activations = _activations_of(readers, frames, clips)
     for layer, values in activations.items():
         io.write_rows(partial / f"{layer}.npy", rows.start, values)
@@ -126,7 +127,7 @@ def _tasks(extraction: Extraction, clips: Iterable[int]) -> list[slice]:
     return [slice(start, start + step) for start in sorted({int(clip) // step * step for clip in clips})]
 
 
-def _activations_of(readers: _Readers, frames: Frames, clips: Sequence[str]) -> Activations:
+def _activations_of(readers: Readers, frames: Frames, clips: Sequence[str]) -> Activations:
     """Features of one task's clips, in the storage type; refuses what is not finite in it."""
     extraction, reader = readers.extraction, readers.here()
     size = extraction.clips_per_batch
@@ -148,7 +149,7 @@ def _activations_of(readers: _Readers, frames: Frames, clips: Sequence[str]) -> 
     return stored
 
 
-class _Readers:
+class Readers:
     """A reader for each thread. The network is built once, when the first one is asked for, and shared."""
 
     def __init__(self, extraction: Extraction) -> None:

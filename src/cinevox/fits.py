@@ -4,22 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from math import comb
-from typing import Any
+from typing import Any, Self
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.preprocessing import PolynomialFeatures
 
+from cinevox import plugins
 from cinevox.errors import InputError
-from cinevox.regressors import FEWER_FEATURES, RegressorSpec
+from cinevox.regressors import FEWER_FEATURES, Map, Regressor, RegressorSpec
 from cinevox.responses import Columns
-from cinevox.spaces import Space
+from cinevox.spaces import Scaling, Space, bands, joined
 from cinevox.splits import Partition, folds
 
 Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a row is fitted, whichever the feature space.
+
+    spec, options: the regressor
+    n_folds: inside the training clips, for what the regressor chooses itself
+    batch_voxels: how many are fitted at once, where the regressor takes each by itself
+    """
+
+    spec: RegressorSpec
+    options: Mapping[str, Any]
+    n_folds: int
+    batch_voxels: int
+
+    @classmethod
+    def of(cls, regressor: str, params: Any) -> Self:
+        """As the parameters have it. params: has the sections splits, regressors and fits."""
+        spec, options = plugins.load("cinevox.regressors", regressor), params.regressors[regressor]
+        return cls(spec, options, params.splits.n_folds, params.fits.batch_voxels)
+
+    def batches(self, columns: Columns) -> list[slice]:
+        """The voxels that are fitted at once, see `RegressorSpec.voxels`."""
+        n_voxels = columns.n_voxels
+        match self.spec.voxels:
+            case "roi":
+                return list(columns.slices)
+            case "all":
+                return [slice(0, n_voxels)]
+        starts = range(0, n_voxels, self.batch_voxels)
+        return [slice(start, min(start + self.batch_voxels, n_voxels)) for start in starts]
+
+    def fitted(self, X: Floats, Y: Floats, bands: Sequence[slice]) -> Regressor:
+        """The regressor, fitted to training clips."""
+        return self.spec.build(self.options).fit(X, Y, folds=folds(len(X), self.n_folds), bands=bands)
 
 
 @dataclass(frozen=True)
@@ -28,11 +63,13 @@ class Fit:
 
     predicted: split name -> float32 (n_clips, n_voxels), for the clips that the partition predicts
     diagnostics: name -> what the solver says of its voxels: a count of flags, or the range of a number
+    maps: what was fitted, one of each of `Method.batches`; none unless they are kept
     """
 
     space: Space
     predicted: dict[str, NDArray[np.float32]]
     diagnostics: dict[str, Any]
+    maps: tuple[Map, ...] = ()
 
 
 def fit(
@@ -41,10 +78,8 @@ def fit(
     measured: NDArray[np.float32],
     columns: Columns,
     partition: Partition,
-    n_folds: int,
-    spec: RegressorSpec,
-    options: Mapping[str, Any],
-    batch_voxels: int,
+    method: Method,
+    keep_maps: bool = False,
 ) -> Iterator[Fit]:
     """Fit every candidate on a partition's training clips and predict those it leaves out.
 
@@ -54,23 +89,18 @@ def fit(
 
     layers: layer -> (n_clips, n_features), components or raw, of all clips
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
+    keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients
 
     Raises
     ------
     InputError
         A space has more features than the regressor can take; before the first fit.
     """
-    _check_sizes(spaces, layers, spec)
-    batches = {
-        "batch": _batches(columns.n_voxels, batch_voxels),
-        "roi": list(columns.slices),
-        "all": [slice(0, columns.n_voxels)],
-    }[spec.voxels]
+    _check_sizes(spaces, layers, method.spec)
+    batches = method.batches(columns)
     responses = [measured[partition.train, batch] for batch in batches]  # made once: workers get each array once
     tasks = (
-        joblib.delayed(_fit_batch)(
-            space, [layers[layer] for layer in space.layers], Y, partition, n_folds, spec, options
-        )
+        joblib.delayed(_fit_batch)(space, [layers[layer] for layer in space.layers], Y, partition, method, keep_maps)
         for space in spaces
         for Y in responses
     )
@@ -84,8 +114,9 @@ def _side_by_side(spaces: Sequence[Space], n_batches: int, tasks: Iterable[Any])
         parts = [next(results) for _ in range(n_batches)]
         yield Fit(
             space,
-            {name: np.concatenate([predicted[name] for predicted, _ in parts], axis=1) for name in parts[0][0]},
-            _summary([diagnostics for _, diagnostics in parts]),
+            {name: np.concatenate([predicted[name] for predicted, _, _ in parts], axis=1) for name in parts[0][0]},
+            _summary([diagnostics for _, diagnostics, _ in parts]),
+            tuple(found for _, _, found in parts if found is not None),
         )
 
 
@@ -106,41 +137,22 @@ def _n_features(space: Space, layers: Mapping[str, Floats]) -> int:
 
 
 def feature_matrix(space: Space, layers: Sequence[Floats], partition: Partition) -> tuple[Floats, tuple[slice, ...]]:
-    """The regressors of one space: its layers side by side, polynomial terms added where asked.
+    """The regressors of one space: `spaces.joined`, polynomial terms z-scored on the training clips; and its bands.
 
-    Polynomial terms are all products of up to `degree` features, z-scored on the training clips.
-    Returns (n_clips, n_features) and, per layer, which columns are its own (a space with products of
-    features from several layers is one band).
+    Returns (n_clips, n_features) and, per layer, which columns are its own.
     """
-    flat = [layer.reshape(len(layer), -1) for layer in layers]
-    stops = list(accumulate(layer.shape[1] for layer in flat))
-    bands = tuple(slice(stop - layer.shape[1], stop) for layer, stop in zip(flat, stops))
-    X = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
-    if space.degree == 1:
-        return X, bands
-    X = PolynomialFeatures(space.degree, include_bias=False).fit_transform(X)
-    spread = X[partition.train].std(axis=0)
-    X = (X - X[partition.train].mean(axis=0)) / np.where(spread > 0, spread, 1)
-    return X.astype(np.float32), (slice(0, X.shape[1]),)
+    X = joined(space, layers)
+    scaling = Scaling.of(space, X, partition.train)
+    return X if scaling is None else scaling(X), bands(space, layers, X.shape[1])
 
 
 def _fit_batch(
-    space: Space,
-    layers: Sequence[Floats],
-    Y: NDArray[np.float32],
-    partition: Partition,
-    n_folds: int,
-    spec: RegressorSpec,
-    options: Mapping[str, Any],
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]]]:
-    X, bands = feature_matrix(space, layers, partition)
-    regressor = spec.build(options).fit(X[partition.train], Y, folds=folds(len(partition.train), n_folds), bands=bands)
+    space: Space, layers: Sequence[Floats], Y: NDArray[np.float32], partition: Partition, method: Method, keep: bool
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]], Map | None]:
+    X, own = feature_matrix(space, layers, partition)
+    regressor = method.fitted(X[partition.train], Y, own)
     predicted = {name: regressor.predict(X[rows]) for name, rows in partition.predicted.items()}
-    return predicted, dict(regressor.diagnostics)
-
-
-def _batches(n_voxels: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, n_voxels)) for start in range(0, n_voxels, size)]
+    return predicted, dict(regressor.diagnostics), regressor.map if keep else None
 
 
 def _summary(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from cinevox import io, videos
 from cinevox.errors import FileError, InputError
+from cinevox.videos import Limits
 
 Progress = Callable[[Iterable, int, str], Iterable]
 Resize = Literal["direct", "crop"]
@@ -66,20 +67,24 @@ def resized(image: Image.Image, size: int, resize: Resize) -> NDArray[np.uint8]:
     return np.asarray(larger.crop((left, top, left + size, top + size)))
 
 
-def read_clip(path: Path, count: int, size: int, resize: Resize) -> tuple[NDArray[np.uint8], Clip]:
+def read_clip(
+    path: Path, count: int, size: int, resize: Resize, limits: Limits | None = None
+) -> tuple[NDArray[np.uint8], Clip]:
     """Frames of one clip, (count, size, size, 3), RGB, and what was found in the file.
 
     Memory doesn't grow with the clip's length: the announced number of frames says which ones to keep, and
     where decoding finds another number, the clip is decoded once more.
 
+    limits: of a clip from a stranger
+
     Raises
     ------
     FramesError
-        No such file, no video in it, damaged, cut off, or without a single frame.
+        No such file, no video in it, damaged, cut off, without a single frame, or beyond the limits.
     """
-    fps, n_decoded, indices, frames = _decode(path, count, size, resize, None)
+    fps, n_decoded, indices, frames = _decode(path, count, size, resize, None, limits)
     if not np.array_equal(indices, frame_indices(n_decoded, count)):
-        fps, n_decoded, indices, frames = _decode(path, count, size, resize, n_decoded)
+        fps, n_decoded, indices, frames = _decode(path, count, size, resize, n_decoded, limits)
     return frames, Clip(path.name, fps, n_decoded, tuple(indices.tolist()))
 
 
@@ -152,7 +157,7 @@ def _announced_seconds(container: av.container.InputContainer) -> Fraction:
 
 
 def _decode(
-    path: Path, count: int, size: int, resize: Resize, expected: int | None
+    path: Path, count: int, size: int, resize: Resize, expected: int | None, limits: Limits | None
 ) -> tuple[float, int, NDArray[np.intp], NDArray[np.uint8]]:
     """Frames per second, number of frames, and the frames taken: which, and as images (zeros behind the end).
 
@@ -161,7 +166,7 @@ def _decode(
     frames = np.zeros((count, size, size, 3), dtype=np.uint8)
     to_rgb = VideoReformatter()  # one for all frames: preparing the conversion takes longer than doing it
     n_decoded, n_corrupt, times = 0, 0, []
-    with _opened(path) as container:
+    with _opened(path, limits) as container:
         fps, announced = _announced(container)
         indices = frame_indices(max(1, announced if expected is None else expected), count)
         try:
@@ -170,6 +175,8 @@ def _decode(
                 if len(slots):
                     frames[slots] = resized(to_rgb.reformat(frame, format="rgb24").to_image(), size, resize)
                 n_decoded += 1
+                if limits is not None and n_decoded > limits.frames:
+                    raise FramesError(f"{path}: more than {limits.frames:,} frames; cut it")
                 n_corrupt += frame.is_corrupt
                 if frame.pts is not None:
                     times.append(frame.pts)
@@ -189,10 +196,12 @@ def _decode(
     return fps, n_decoded, indices, frames
 
 
-def _opened(path: Path) -> av.container.InputContainer:
+def _opened(path: Path, limits: Limits | None) -> av.container.InputContainer:
     if not path.is_file():
         raise FramesError(f"{path}: no such file")
     try:
+        if limits is not None:
+            limits.refuse_file(path)
         container = videos.opened(path)
     except FileError as error:
         raise FramesError(str(error)) from None
@@ -200,5 +209,11 @@ def _opened(path: Path) -> av.container.InputContainer:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         container.close()
         raise FramesError(f"{path}: no video in it, but {kinds}")
-    container.streams.video[0].codec_context.thread_count = 1
+    codec = container.streams.video[0].codec_context
+    codec.thread_count = 1
+    if limits is not None:
+        if codec.width * codec.height > limits.megapixels * 1e6:
+            container.close()
+            raise FramesError(f"{path}: {codec.width} x {codec.height}; at most {limits.megapixels:g} megapixels")
+        codec.options = {"max_pixels": str(int(limits.megapixels * 1e6))}  # what a later frame announces
     return container

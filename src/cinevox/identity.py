@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cinevox.params import Section
 from cinevox.paths import Paths
 
 MADE_BY_RUNS = (":!metrics", ":!dvc.lock", ":!gate", ":!tracking", ":!report")  # tracked, and no code
@@ -65,3 +66,15 @@ def data_hash(stages: Mapping[str, Any], folder: Path) -> str:
 def digest(content: Any) -> str:
     """SHA-256 of a parsed document, the same whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def params_hash(params: Any, sections: Sequence[str]) -> str:
+    """Of these sections of the parameters."""
+    return digest({name: plain(getattr(params, name)) for name in sections})
+
+
+def plain(section: Any) -> Any:
+    """A section of the parameters, or several by name, as JSON has it."""
+    if isinstance(section, Mapping):
+        return {name: plain(value) for name, value in section.items()}
+    return section.model_dump(mode="json") if isinstance(section, Section) else section

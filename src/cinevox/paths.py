@@ -89,6 +89,13 @@ class Paths:
     def submission(self, track: str) -> Path:
         return self.root / "submission" / f"{track}_track.zip"
 
+    def encoding(self, row: str) -> Path:
+        return self.data / "encoding" / row
+
+    def responses(self, row: str) -> Path:
+        """Where `cinevox predict` writes unless told otherwise; no DVC output."""
+        return self.root / "predictions" / row
+
     @property
     def gate(self) -> Path:
         return self.root / "gate"

@@ -26,14 +26,42 @@ class Components:
     explained: (n_components,), share of the training variance
     variance: that of all features together over the training clips; with `standardize` the number of those that vary,
         if they were scaled on these clips
+    duals: (n_train, n_components), the components as sums of training clips, see `projection`
     n_features: of the layer; n_constant: of those, how many do not vary over the training clips
     """
 
     scores: NDArray[np.float32]
     explained: NDArray[np.float64]
     variance: float
+    duals: NDArray[np.float64]
     n_features: int
     n_constant: int
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A layer's components as a function of its features: (f - mean) W, (n_clips, n_components).
+
+    mean: float32, (n_features,), of the training clips
+    weights: W, float32, (n_features, n_components); standardisation and normalisation are in it
+    """
+
+    mean: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+    def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        """features: (n_clips, n_features), or (n_clips, n_frames, n_features) as `principal_components` takes them.
+
+        Raises
+        ------
+        InputError
+            They have another number of features.
+        """
+        flat = features.reshape(len(features), -1)
+        if flat.shape[1] != len(self.mean):
+            raise InputError(f"{flat.shape[1]} features (n_clips, n_features); expected {len(self.mean)} as fitted")
+        scores: NDArray[np.float32] = np.subtract(flat, self.mean, dtype=np.float32) @ self.weights
+        return scores
 
 
 def principal_components(
@@ -73,7 +101,11 @@ def principal_components(
     step = max(1, BLOCK_VALUES // n_clips)
     for start in range(0, n_features, step):
         block = flat[order, start : start + step].astype(np.float32, copy=False)
-        n_constant += _scale(block, n_train, standardize)
+        _, spread, constant = _scale(block, n_train)
+        if standardize:
+            block /= spread
+        block[:, constant] = 0
+        n_constant += int(constant.sum())
         trained = block[:n_train]
         ordered[:n_train] += trained @ trained.T  # of a matrix with itself: BLAS computes one half
         ordered[n_train:] += block[n_train:] @ trained.T
@@ -86,32 +118,61 @@ def principal_components(
     return Components(*_decompose(gram, train, n_components, normalize), n_features, n_constant)
 
 
-def _scale(block: NDArray[np.float32], n_train: int, standardize: bool) -> int:
-    """Z of a block of features, in place, training clips first; the number of constant ones, which become 0."""
+def projection(
+    features: NDArray[np.floating], train: Indices, duals: NDArray[np.float64], *, standardize: bool
+) -> Projection:
+    """What turns features of any clip into the components that `principal_components` found for these.
+
+    W = diag(1 / sd) Z_train' D, D the duals: their scores are Z Z_train' D. A feature that does not vary over the
+    training clips has no weight. Features are read once more, in blocks, which a run without new clips saves.
+
+    features, train, standardize: as for `principal_components`; duals: `Components.duals`
+    """
+    flat = features.reshape(len(features), -1)
+    n_features = flat.shape[1]
+    found = Projection(np.empty(n_features, np.float32), np.empty((n_features, duals.shape[1]), np.float32))
+    step, scores = max(1, BLOCK_VALUES // len(train)), duals.astype(np.float32)
+    for start in range(0, n_features, step):
+        part = slice(start, start + step)
+        block = flat[train, part].astype(np.float32, copy=False)
+        found.mean[part], spread, constant = _scale(block, len(train))
+        weights = block.T @ scores
+        if standardize:
+            weights /= spread[:, None] ** 2
+        weights[constant] = 0
+        found.weights[part] = weights
+    return found
+
+
+def _scale(
+    block: NDArray[np.float32], n_train: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Centre a block of features in place, training clips first.
+
+    Returns their means, standard deviations (1 for a constant one) and which are constant.
+    """
     trained = block[:n_train]
     largest = np.maximum(trained.max(axis=0), -trained.min(axis=0))
-    block -= trained.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean = trained.mean(axis=0, dtype=np.float64).astype(np.float32)
+    block -= mean
     spread = np.sqrt(np.einsum("ij,ij->j", trained, trained) / n_train)
     spread[np.isinf(spread)] = np.nan  # squares too large for float32 are told, not divided away
     constant = spread <= 1e-7 * largest
-    if standardize:
-        block /= np.where(constant, 1, spread)
-    block[:, constant] = 0
-    return int(constant.sum())
+    return mean, np.where(constant, np.float32(1), spread), constant
 
 
 def _decompose(
     gram: NDArray[np.float64], train: Indices, n_components: int, normalize: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64], float, NDArray[np.float64]]:
     variances, vectors = np.linalg.eigh((gram[train] + gram[train].T) / 2)
     variances, vectors = variances[::-1], vectors[:, ::-1]
     rank = int((variances > 1e-6 * variances[0]).sum())
     kept = min(n_components, len(train) - 1, rank)
     scales = np.sqrt(variances[:kept])
-    scores = gram @ (vectors[:, :kept] / scales)
-    trained = scores[train]
-    scores *= np.sign(trained[np.abs(trained).argmax(axis=0), np.arange(kept)])
+    duals = vectors[:, :kept] / scales
+    trained = gram[train] @ duals
+    duals *= np.sign(trained[np.abs(trained).argmax(axis=0), np.arange(kept)])
     if normalize:
-        scores *= np.sqrt(len(train)) / scales
+        duals *= np.sqrt(len(train)) / scales
     total = variances.clip(min=0).sum()
-    return scores.astype(np.float32), variances[:kept] / total, float(total / len(train))
+    return (gram @ duals).astype(np.float32), variances[:kept] / total, float(total / len(train)), duals

@@ -1,12 +1,20 @@
-"""Feature spaces: which layers of a network stand together as the regressors of one candidate."""
+"""Feature spaces: which layers of a network stand together as the regressors of one candidate, and their matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import accumulate, combinations
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import PolynomialFeatures
 
 from cinevox.params import FEATURES_GRAMMAR
+
+Floats = NDArray[np.floating]
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -39,3 +47,41 @@ def candidates(features: str, layers: Sequence[str]) -> tuple[Space, ...]:
     size = {"layer": 1, "pair": 2, "all": len(layers)}[match["group"]]
     raw, degree = match["raw"] is not None, int(match["degree"] or 1)
     return tuple(Space(chosen, raw, degree) for chosen in combinations(layers, size))
+
+
+def joined(space: Space, layers: Sequence[Floats]) -> Floats:
+    """The space's layers side by side, with all products of up to `degree` features where asked.
+
+    layers: those of the space, in order, (n_clips, ...) each; returns (n_clips, n_features)
+    """
+    flat = [layer.reshape(len(layer), -1) for layer in layers]
+    X = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+    return X if space.degree == 1 else PolynomialFeatures(space.degree, include_bias=False).fit_transform(X)
+
+
+def bands(space: Space, layers: Sequence[Floats], n_features: int) -> tuple[slice, ...]:
+    """Which columns of `joined` are each layer's own; products of several layers' features make it one band."""
+    if space.degree > 1:
+        return (slice(0, n_features),)
+    sizes = [layer[0].size for layer in layers]
+    return tuple(slice(stop - size, stop) for size, stop in zip(sizes, accumulate(sizes)))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """z-scores of polynomial terms, which differ in size by orders. mean, spread: (n_features,)."""
+
+    mean: Floats
+    spread: Floats
+
+    @classmethod
+    def of(cls, space: Space, X: Floats, train: Indices) -> Self | None:
+        """Fitted on the training clips of X (n_clips, n_features); None for a space without such terms."""
+        if space.degree == 1:
+            return None
+        trained = X[train]
+        spread = trained.std(axis=0)
+        return cls(trained.mean(axis=0), np.where(spread > 0, spread, 1))
+
+    def __call__(self, X: Floats) -> NDArray[np.float32]:
+        return ((X - self.mean) / self.spread).astype(np.float32)

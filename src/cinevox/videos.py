@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import numpy as np
 
 from cinevox.errors import FileError
 
@@ -22,6 +24,28 @@ _FOREIGN = {
     b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull`",
     b"<": "a web page or XML, as a failed download leaves it",
 }
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a clip from a stranger may ask for: a file of a few kilobytes can announce frames of gigabytes.
+
+    megabytes: of the file; megapixels: of a frame; frames: decoded
+    """
+
+    megabytes: float
+    megapixels: float
+    frames: int
+
+    def refuse_file(self, path: Path) -> None:
+        """
+        Raises
+        ------
+        FileError
+            The file is larger.
+        """
+        if (size := path.stat().st_size) > self.megabytes * 1e6:
+            raise FileError(f"{path}: {size / 1e6:.1f} MB; at most {self.megabytes:g} MB are taken")
 
 
 def opened(path: Path) -> av.container.InputContainer:
@@ -59,3 +83,15 @@ def _foreign(path: Path) -> str:
     except OSError:
         return ""
     return next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), "")
+
+
+def write_example(path: Path, n_frames: int = 15, size: int = 64) -> None:
+    """A made-up clip of half a second, a square that moves over grey: the same frames every time, of nobody's data."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
+        for number in range(n_frames):
+            image = np.full((size, size, 3), 128, dtype=np.uint8)
+            image[size // 3 : size // 3 * 2, 2 * number : 2 * number + size // 4] = (230, 180, 40)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())

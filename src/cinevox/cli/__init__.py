@@ -9,12 +9,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cinevox.cli import batch, data, experiments, listings, record, runs, submissions
+from cinevox.cli import batch, data, encodings, experiments, listings, record, runs, submissions
 from cinevox.cli._screen import Commands
 from cinevox.errors import InputError
 
 COMMANDS: Commands = {}
-for _module in (listings, data, runs, record, experiments, batch, submissions):
+for _module in (listings, data, runs, record, experiments, batch, submissions, encodings):
     COMMANDS |= _module.COMMANDS
 
 

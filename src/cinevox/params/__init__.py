@@ -25,12 +25,14 @@ from cinevox.params.experiments import (
     Row,
     Transfer,
     VoxelwiseRow,
+    row_of,
 )
 from cinevox.params.sections import (
     MINI_ROIS,
     WHOLE_BRAIN,
     Ceiling,
     Dataset,
+    Encoding,
     Features,
     Fits,
     Frames,
@@ -56,10 +58,11 @@ from cinevox.params.sections import (
 )
 
 __all__ = [
-    "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Experiments",
-    "Features", "Fits", "Frames", "Gate", "Head", "JobQueue", "Network", "Parallel", "Params", "ParamsError",
-    "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits", "Storage",
-    "Submission", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
+    "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
+    "Experiments", "Features", "Fits", "Frames", "Gate", "Head", "JobQueue", "Network", "Parallel", "Params",
+    "ParamsError", "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits",
+    "Storage", "Submission", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
+    "row_of",
 ]  # fmt: skip
 
 
@@ -89,6 +92,7 @@ class Params(Section):
     selection: Selection
     report: Report
     submission: Submission
+    encoding: Encoding
     gate: Gate
     storage: Storage
     tracking: Tracking
@@ -140,6 +144,8 @@ class Params(Section):
                     f"submission.rows.{track} is {name}, which is no row of the {track} track in experiments "
                     f"({', '.join(fitting) or 'there is none'})"
                 )
+        if unknown := [name for name in self.encoding.rows if name not in rows]:
+            faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
         if faults:
             raise ValueError("; ".join(faults))
         return self

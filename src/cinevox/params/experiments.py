@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -129,3 +129,9 @@ class Experiments(Section):
         kept = set(names)
         groups = {group: {k: row for k, row in rows.items() if k in kept} for group, rows in self}
         return self.model_copy(update=groups)
+
+
+def row_of(provenance: Mapping[str, Any]) -> Row:
+    """The row that a file's provenance is of, without what the paper reports of it."""
+    kind = VoxelwiseRow if FEATURES_GRAMMAR.fullmatch(provenance["features"]) else RoiwiseRow
+    return kind(**{name: provenance[name] for name in kind.model_fields if name != "reported"}, reported=None)

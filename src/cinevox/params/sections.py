@@ -170,6 +170,10 @@ class Submission(Section):
     constant: Literal["roi_mean", "refuse"]
 
 
+class Encoding(Section):
+    rows: list[str]
+
+
 class Gate(Section):
     absolute: Annotated[float, Field(ge=0)]
     relative: Annotated[float, Field(ge=0)]

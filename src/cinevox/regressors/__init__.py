@@ -23,6 +23,21 @@ FEWER_FEATURES = (
 )
 
 
+class Map(Protocol):
+    """What a fitted regressor is: a function of features, whose fields are arrays and nothing else.
+
+    So it is kept as arrays and made again from them (`_solvers.maps`), without a pickle.
+    """
+
+    def __call__(self, X: Floats) -> NDArray[np.float32]:
+        """Predicted responses, (n_clips, n_voxels), from features (n_clips, n_features)."""
+        ...
+
+    def of_voxels(self, voxels: NDArray[Any]) -> Self:
+        """The same for some of its voxels, given as a mask or as positions."""
+        ...
+
+
 class Regressor(Protocol):
     """What every regressor does. The options are arguments of its constructor.
 
@@ -30,6 +45,11 @@ class Regressor(Protocol):
     """
 
     diagnostics: Mapping[str, NDArray[Any]]
+
+    @property
+    def map(self) -> Map:
+        """What was fitted, by which `predict` predicts."""
+        ...
 
     def fit(self, X: Floats, Y: Floats, *, folds: Sequence[Fold], bands: Sequence[slice]) -> Self:
         """Fit every column of Y.

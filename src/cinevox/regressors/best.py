@@ -40,7 +40,7 @@ class Best:
             raise InputError(f"fold {short[0]} holds out 1 clip, and a correlation needs 2; lower splits.n_folds")
         scores = {name: self._cv_score(name, X, Y, folds, bands) for name in self.candidates}
         chosen = max(scores, key=lambda name: scores[name].mean())
-        self.regressor = _build(chosen, self.candidates[chosen]).fit(X, Y, folds=folds, bands=bands)
+        self.map = _build(chosen, self.candidates[chosen]).fit(X, Y, folds=folds, bands=bands).map
         self.diagnostics = (
             {"constant": constant_columns(Y)}
             | {f"chose_{name}": np.full(Y.shape[1], name == chosen) for name in scores}
@@ -49,7 +49,7 @@ class Best:
         return self
 
     def predict(self, X: Floats) -> NDArray[np.float32]:
-        return self.regressor.predict(X)
+        return self.map(X)
 
     def _cv_score(
         self, name: str, X: Floats, Y: Floats, folds: Sequence[Fold], bands: Sequence[slice]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._solvers.checks import check_new, check_options, check_problem, grid
+from cinevox.regressors._solvers.checks import check_options, check_problem, grid
 from cinevox.regressors._solvers.linear import constant_columns
 from cinevox.regressors._solvers.ridge import cv_errors, kernel_ridge_duals, kernel_ridge_folds
-from cinevox.regressors._solvers.similarity import pearson_kernel
+from cinevox.regressors._solvers.similarity import SimilarityMap, pearson_kernel
 from cinevox.splits import Fold
 
 
@@ -34,9 +34,8 @@ class PearsonRidge:
         kernel = pearson_kernel(X, X)
         errors = cv_errors(kernel_ridge_folds(kernel, folds), Y, self.alphas)
         best = errors.argmin(axis=0)
-        self.X = X
-        self.y_mean = Y.mean(axis=0, dtype=np.float64)
-        self.duals = kernel_ridge_duals(kernel, Y, self.alphas[best])
+        duals = kernel_ridge_duals(kernel, Y, self.alphas[best])
+        self.map = SimilarityMap(X, Y.mean(axis=0, dtype=np.float64), duals, np.array(False))
         self.diagnostics = {
             "alpha": self.alphas[best],
             "cv_error": errors[best, np.arange(len(best))],
@@ -45,10 +44,7 @@ class PearsonRidge:
         return self
 
     def predict(self, X: Floats) -> NDArray[np.float32]:
-        check_new(X, self.X.shape[1])
-        prediction: NDArray[np.float32] = pearson_kernel(X, self.X).astype(np.float32) @ self.duals
-        prediction += self.y_mean.astype(np.float32)
-        return prediction
+        return self.map(X)
 
 
 SPEC = RegressorSpec(title="Kernel ridge on Pearson similarity", make=PearsonRidge, voxels="all")

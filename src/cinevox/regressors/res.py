@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats, RegressorSpec
-from cinevox.regressors._solvers.checks import check_new, check_problem
+from cinevox.regressors._solvers.checks import check_problem
 from cinevox.regressors._solvers.linear import constant_columns
-from cinevox.regressors._solvers.similarity import pearson_kernel
+from cinevox.regressors._solvers.similarity import SimilarityMap
 from cinevox.splits import Fold
 
 
@@ -31,20 +31,13 @@ class Res:
 
     def fit(self, X: Floats, Y: Floats, *, folds: Sequence[Fold], bands: Sequence[slice]) -> Self:
         check_problem(X, Y, finite_X=False)
-        self.X = X
-        self.y_mean = Y.mean(axis=0, dtype=np.float64)
-        self.Y = np.subtract(Y, self.y_mean, dtype=np.float32)
+        y_mean = Y.mean(axis=0, dtype=np.float64)
+        self.map = SimilarityMap(X, y_mean, np.subtract(Y, y_mean, dtype=np.float32), np.array(True))
         self.diagnostics = {"constant": constant_columns(Y)}
         return self
 
     def predict(self, X: Floats) -> NDArray[np.float32]:
-        check_new(X, self.X.shape[1])
-        similarity = pearson_kernel(X, self.X)
-        total = np.abs(similarity).sum(axis=1, keepdims=True)
-        weights = np.divide(similarity, total, out=np.zeros_like(similarity), where=total > 0)
-        prediction: NDArray[np.float32] = weights.astype(np.float32) @ self.Y
-        prediction += self.y_mean.astype(np.float32)
-        return prediction
+        return self.map(X)
 
 
 SPEC = RegressorSpec(title="Representational similarity encoding", make=Res, voxels="all")

@@ -43,18 +43,18 @@ def section(sources: Sources) -> dict[str, object] | None:
     if row is None or anatomy is None:
         return None
     means = {result.name: _mean(anatomy, result) for result in rows}
-    top = glass.top_of(list(means.values()))
+    scale = glass.scores_up_to(glass.top_of(list(means.values())))
     n_subjects = len(row.index.columns.subjects)
     return {
         "row": row,
-        "picture": _inline(glass.picture(means[row.name], anatomy.affine, top)),
-        "surface": _inline(surface.picture(means[row.name], anatomy.affine, top, LARGE)),
+        "picture": _inline(glass.picture(means[row.name], anatomy.affine, scale)),
+        "surface": _inline(surface.picture(means[row.name], anatomy.affine, scale, LARGE)),
         "subjects": _by_subject(row),
         "folder": FOLDER,
         "maps": [
             MapLine(
                 result,
-                None if result is row else _inline(surface.picture(means[result.name], anatomy.affine, top, SMALL)),
+                None if result is row else _inline(surface.picture(means[result.name], anatomy.affine, scale, SMALL)),
                 maps.names(result.index.columns.subjects),
             )
             for result in rows

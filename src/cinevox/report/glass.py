@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-COLOURS = "plasma"  # has no grey, which is where nothing is known
 N_SLICES = 6
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Which colours stand for which values; none of them is grey, which is where nothing is known."""
+
+    low: float
+    high: float
+    colours: str
+    label: str
+
+
+def scores_up_to(top: float) -> Scale:
+    """Of normalized correlations."""
+    return Scale(0.0, top, "plasma", "normalized correlation")
 
 
 def top_of(volumes: list[NDArray[np.floating]]) -> float:
@@ -19,7 +34,7 @@ def top_of(volumes: list[NDArray[np.floating]]) -> float:
     return max(np.ceil(round(highest * 20, 6)) / 20, 0.1)
 
 
-def picture(scores: NDArray[np.floating], affine: NDArray[np.floating], top: float) -> bytes:
+def picture(scores: NDArray[np.floating], affine: NDArray[np.floating], scale: Scale) -> bytes:
     """A PNG: glass brain above, axial slices on the MNI152 template below; the same bytes for the same scores."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # both libraries announce their own plans
@@ -33,8 +48,8 @@ def picture(scores: NDArray[np.floating], affine: NDArray[np.floating], top: flo
 
         image = nibabel.Nifti1Image(_drawn(scores), affine)
         style = {
-            "cmap": COLOURS, "vmin": 0.0, "vmax": top, "threshold": 1e-6, "colorbar": False, "annotate": False,
-            "black_bg": False,
+            "cmap": scale.colours, "vmin": scale.low, "vmax": scale.high, "threshold": 1e-6, "colorbar": False,
+            "annotate": False, "black_bg": False,
         }  # fmt: skip
         canvas = pyplot.figure(figsize=(10, 5.8), facecolor="white")
         try:
@@ -48,7 +63,7 @@ def picture(scores: NDArray[np.floating], affine: NDArray[np.floating], top: flo
                 image, bg_img=head, display_mode="z", cut_coords=cuts, axes=slices, draw_cross=False, **style
             )
             display.annotate(size=9)
-            colour_bar(canvas, top)
+            colour_bar(canvas, scale)
             buffer = io.BytesIO()
             canvas.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
         finally:
@@ -56,15 +71,15 @@ def picture(scores: NDArray[np.floating], affine: NDArray[np.floating], top: flo
     return buffer.getvalue()
 
 
-def colour_bar(canvas: Any, top: float) -> None:
+def colour_bar(canvas: Any, scale: Scale) -> None:
     """The scale of all brain pictures, at the foot of the canvas."""
     from matplotlib import cm, colors
 
-    scale = cm.ScalarMappable(colors.Normalize(0.0, top), COLOURS)
-    bar = canvas.colorbar(scale, cax=canvas.add_axes((0.36, 0.075, 0.28, 0.018)), orientation="horizontal")
+    mapped = cm.ScalarMappable(colors.Normalize(scale.low, scale.high), scale.colours)
+    bar = canvas.colorbar(mapped, cax=canvas.add_axes((0.36, 0.075, 0.28, 0.018)), orientation="horizontal")
     bar.ax.tick_params(labelsize=8, length=2)
     bar.outline.set_visible(False)
-    bar.set_label("normalized correlation", fontsize=9, labelpad=2)
+    bar.set_label(scale.label, fontsize=9, labelpad=2)
 
 
 def _drawn(scores: NDArray[np.floating]) -> NDArray[np.float32]:

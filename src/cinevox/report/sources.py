@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cinevox import converted, identity, io, plugins, results, truth
 from cinevox.datasets import open_dataset
 from cinevox.metrics import noise_ceilings
-from cinevox.params import Row, Section, Track, load
+from cinevox.params import Row, Track, load
 from cinevox.paths import Paths
 from cinevox.responses import Columns
 from cinevox.results import Result
@@ -115,7 +115,7 @@ def read(paths: Paths, params: Any) -> Sources:
         validation=_found(paths.validation / "summary.json"),
         checks=_found(paths.checks / "summary.json"),
         commit=identity.commit(paths.root),
-        params_hash=identity.digest({name: _dump(getattr(params, name)) for name in SECTIONS}),
+        params_hash=identity.params_hash(params, SECTIONS),
         data_hash=identity.data_hash(identity.read_lock(paths), params.dataset.folder),
     )
 
@@ -154,9 +154,3 @@ def _anatomy(paths: Paths, params: Any) -> Anatomy | None:
     masks = {subject: responses.voxel_mask(subject) for subject in params.dataset.subjects}
     known = {subject: mask for subject, mask in masks.items() if mask is not None}
     return Anatomy(known, np.array(grid.affine)) if known.keys() == masks.keys() else None
-
-
-def _dump(section: Any) -> Any:
-    if isinstance(section, Mapping):
-        return {name: _dump(value) for name, value in section.items()}
-    return section.model_dump(mode="json") if isinstance(section, Section) else section

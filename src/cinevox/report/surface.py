@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.report.glass import COLOURS, colour_bar
+from cinevox.report.glass import Scale, colour_bar
 
 Floats = NDArray[np.floating]
 
@@ -87,8 +87,8 @@ def project(volume: Floats, affine: Floats, half: Hemisphere) -> Floats:
     return np.divide(total, share, out=np.full(len(total), np.nan), where=share >= LEAST_KNOWN)
 
 
-def picture(volume: Floats, affine: Floats, top: float, dpi: int) -> bytes:
-    """A PNG: left hemisphere above, right below, three views each; colours from 0 to `top`, grey without a value."""
+def picture(volume: Floats, affine: Floats, scale: Scale, dpi: int) -> bytes:
+    """A PNG: left hemisphere above, right below, three views each; grey without a value."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import matplotlib
@@ -99,13 +99,13 @@ def picture(volume: Floats, affine: Floats, top: float, dpi: int) -> bytes:
         canvas = pyplot.figure(figsize=(10, 5.7), facecolor="white")
         try:
             for line, (name, half) in enumerate(hemispheres().items()):
-                values = project(volume, affine, half)
+                shares = (project(volume, affine, half) - scale.low) / (scale.high - scale.low)
                 for place, view in enumerate(VIEWS):
                     left, bottom = place / 3, 0.585 - 0.42 * line
                     axes = canvas.add_axes((left + 0.005, bottom, 0.323, 0.4))
-                    _draw(axes, half, values / top, HEMISPHERES[name], view)
+                    _draw(axes, half, shares, scale.colours, HEMISPHERES[name], view)
                     canvas.text(left + 1 / 6, bottom, f"{name}, {view}", ha="center", va="center", size=9)
-            colour_bar(canvas, top)
+            colour_bar(canvas, scale)
             buffer = io.BytesIO()
             canvas.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
         finally:
@@ -113,7 +113,7 @@ def picture(volume: Floats, affine: Floats, top: float, dpi: int) -> bytes:
     return buffer.getvalue()
 
 
-def _draw(axes, half: Hemisphere, shares: Floats, outwards: float, view: str) -> None:
+def _draw(axes, half: Hemisphere, shares: Floats, scheme: str, outwards: float, view: str) -> None:
     """Triangles that face the viewer, the farthest first; below: the front lies where it does from the side."""
     from matplotlib import colormaps
     from matplotlib.collections import PolyCollection
@@ -133,7 +133,7 @@ def _draw(axes, half: Hemisphere, shares: Floats, outwards: float, view: str) ->
     value, depth = (part[half.faces[seen]].mean(axis=1) for part in (shares, half.depth))
     colours = np.repeat(0.8 - 0.16 * np.clip(depth, -1, 1)[:, None], 3, axis=1)
     known = np.isfinite(value)
-    colours[known] = colormaps[COLOURS](np.clip(value[known], 0, 1))[:, :3]
+    colours[known] = colormaps[scheme](np.clip(value[known], 0, 1))[:, :3]
     colours *= 0.62 + 0.38 * facing[seen, None] ** 0.7  # light from the viewer
     axes.add_collection(PolyCollection(flat, facecolors=colours, edgecolors=colours, linewidths=0.25))
     axes.set_aspect("equal")

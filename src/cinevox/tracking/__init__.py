@@ -2,7 +2,8 @@
 
 `records` turns files into records (`measures` their metrics, `words` their texts, `data` their data set), `store`
 brings the store up to date with them, `lookup` finds and removes runs, `history` knows which commits and experiments
-hold a result, `connection` where the store is, `views` how it is shown. mlflow is imported nowhere else.
+hold a result, `connection` where the store is, `views` how it is shown. mlflow is imported nowhere else. `models`
+registers encoding models, and `served` is what MLflow runs of one.
 """
 
 from cinevox.tracking.connection import StoreError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cinevox import identity, io, results
-from cinevox.params import RoiwiseRow, Section
+from cinevox.params import RoiwiseRow
 from cinevox.paths import Paths
 from cinevox.results import FILES, Result
 from cinevox.tracking import data, history, measures, words
@@ -82,7 +82,7 @@ def gather(paths: Paths, params: Any) -> tuple[Record, ...]:
     FileError
         A row's files are missing or broken.
     """
-    sections = {name: _dump(getattr(params, name)) for name in SECTIONS}
+    sections = {name: identity.plain(getattr(params, name)) for name in SECTIONS}
     lock = identity.read_lock(paths)
     tags = {"params_hash": identity.digest(sections)} | history.experiment_tag()
     if (commit := identity.commit(paths.root)) is not None:
@@ -200,9 +200,3 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _dump(section: Any) -> Any:
-    if isinstance(section, Mapping):
-        return {name: _dump(value) for name, value in section.items()}
-    return section.model_dump(mode="json") if isinstance(section, Section) else section

@@ -57,7 +57,7 @@ def sync(records: Sequence[Record], uri: str, tick: Callable[[int], object] = la
     with opened(resolved(uri)) as store:
         for name in dict.fromkeys(record.experiment for record in records):
             group = [record for record in records if record.experiment == name]
-            experiment = _experiment(store, name)
+            experiment = experiment_id(store, name)
             known = _finished(store.client, experiment)
             for record in group:
                 done = _bring(store, experiment, record, known.get(record.key, []))
@@ -90,7 +90,8 @@ def delete(client: MlflowClient, run: Any) -> int:
     return 1 + len(children)
 
 
-def _experiment(store: Store, name: str) -> str:
+def experiment_id(store: Store, name: str) -> str:
+    """The experiment of this name, made or restored where it is not there."""
     from mlflow.exceptions import MlflowException
 
     client = store.client

@@ -7,11 +7,12 @@ its numbers are those of training it alone, whatever the number of workers and h
 
 from cinevox.transfer.checkpoints import keep_weights, read_checkpoint, write_checkpoint
 from cinevox.transfer.curves import curves, diagnostics
+from cinevox.transfer.epochs import predict
 from cinevox.transfer.losses import correlation_loss
 from cinevox.transfer.problem import Problem, Trained, TransferError, batches, prepare, scaling
 from cinevox.transfer.training import groups, n_ticks, train
 
 __all__ = [
     "Problem", "Trained", "TransferError", "batches", "correlation_loss", "curves", "diagnostics", "groups",
-    "keep_weights", "n_ticks", "prepare", "read_checkpoint", "scaling", "train", "write_checkpoint",
+    "keep_weights", "n_ticks", "predict", "prepare", "read_checkpoint", "scaling", "train", "write_checkpoint",
 ]  # fmt: skip

@@ -126,14 +126,23 @@ def _step(problem: Problem, member: Member, values: torch.Tensor, rows: NDArray[
 
 
 def _predict(problem: Problem, network: RoiNetwork, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    size, settings = problem.settings.batch_clips, problem.settings
+    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return np.concatenate(
+        [predict(network, problem.activations[group], settings.compute, problem.device) for group in groups]
+    )
+
+
+def predict(network: RoiNetwork, activations: Floats, compute: str, device: str) -> NDArray[np.float32]:
+    """Responses of one ROI, (n_clips, n_voxels), from a base's activations (n_clips, n_frames, n_features).
+
+    compute: float32 or bfloat16; device: where the network is
+    """
     network.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), problem.settings.batch_clips):
-            values = _read(problem, rows[start : start + problem.settings.batch_clips])
-            with torch.autocast(problem.device, torch.bfloat16, enabled=problem.settings.compute == "bfloat16"):
-                parts.append(network(values).float().cpu().numpy())
-    return np.concatenate(parts)
+    values = torch.from_numpy(np.asarray(activations)).to(device).float()
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=compute == "bfloat16"):
+        predicted: NDArray[np.float32] = network(values).float().cpu().numpy()
+    return predicted
 
 
 def _read(problem: Problem, rows: NDArray[np.intp]) -> torch.Tensor:

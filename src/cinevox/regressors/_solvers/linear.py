@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ class LinearMap:
         prediction: NDArray[np.float32] = centred @ self.coef
         prediction += self.y_mean.astype(np.float32)
         return prediction
+
+    def of_voxels(self, voxels: NDArray[Any]) -> Self:
+        return replace(self, y_mean=self.y_mean[voxels], coef=self.coef[:, voxels])
 
 
 def constant_columns(values: Floats) -> NDArray[np.bool_]:

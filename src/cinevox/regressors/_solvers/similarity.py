@@ -1,15 +1,46 @@
-"""Pearson similarities between clips across features, streamed over blocks of features."""
+"""Pearson similarities between clips across features, streamed over blocks of features; and what predicts by them."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.regressors import Floats
+from cinevox.regressors._solvers.checks import check_new
 from cinevox.regressors._solvers.moments import Matrix
 
 BLOCK_FEATURES = 8192
+
+
+@dataclass(frozen=True)
+class SimilarityMap:
+    """prediction = y_mean + k D, k_i = Pearson(x, X_i); with `scaled`, w = k / sum |k| in place of k (0 / 0 is 0).
+
+    X: (n_train_clips, n_features), of the features' own type, a memory map at best; y_mean: (n_voxels,)
+    duals: D, (n_train_clips, n_voxels); scaled: a single boolean
+    """
+
+    X: Floats
+    y_mean: NDArray[np.float64]
+    duals: NDArray[np.float32]
+    scaled: NDArray[np.bool_]
+
+    def __call__(self, X: Floats) -> NDArray[np.float32]:
+        check_new(X, self.X.shape[1])
+        weights = pearson_kernel(X, self.X)
+        if self.scaled:
+            total = np.abs(weights).sum(axis=1, keepdims=True)
+            weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+        prediction: NDArray[np.float32] = weights.astype(np.float32) @ self.duals
+        prediction += self.y_mean.astype(np.float32)
+        return prediction
+
+    def of_voxels(self, voxels: NDArray[Any]) -> Self:
+        return replace(self, y_mean=self.y_mean[voxels], duals=self.duals[:, voxels])
 
 
 def pearson_kernel(A: Floats, B: Floats) -> NDArray[np.float64]:

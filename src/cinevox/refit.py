@@ -1,4 +1,6 @@
-"""Refit: each voxel's chosen feature space, fitted again on all of the training set's clips, predicts the test clips.
+"""Refit: each voxel's chosen feature space, fitted again on all of the training set's clips.
+
+What the submission predicts with, and what an encoding model keeps.
 
 Validation clips have done their work once the spaces are chosen; a tenth more clips to fit on is worth having.
 """
@@ -14,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import FileError
-from cinevox.fits import fit
-from cinevox.metrics import is_constant
+from cinevox.fits import Method, fit
 from cinevox.params import Reduction
-from cinevox.reduction import principal_components
-from cinevox.regressors import RegressorSpec
+from cinevox.reduction import Components, Projection, principal_components, projection
+from cinevox.regressors import Map
 from cinevox.responses import Block, Columns
 from cinevox.spaces import Space
 from cinevox.splits import Partition
@@ -33,12 +34,14 @@ class Refit:
 
     voxels: their columns; predicted: float32, (n_test_clips, n_voxels of these)
     diagnostics: as of `cinevox.fits.Fit`
+    maps: what was fitted, each with the columns of its voxels; none unless they are kept
     """
 
     space: Space
     voxels: NDArray[np.intp]
     predicted: NDArray[np.float32]
     diagnostics: Mapping[str, Any]
+    maps: tuple[tuple[NDArray[np.intp], Map], ...]
 
 
 def spaces_in_use(candidates: Sequence[Space], chosen: NDArray[np.integer], columns: Columns) -> tuple[Space, ...]:
@@ -67,10 +70,7 @@ def predict(
     measured: NDArray[np.float32],
     columns: Columns,
     reduction: Reduction,
-    n_folds: int,
-    spec: RegressorSpec,
-    options: Mapping[str, Any],
-    batch_voxels: int,
+    method: Method,
     progress: Progress,
 ) -> NDArray[np.float32]:
     """Responses to the test clips, (n_test_clips, n_voxels), each voxel's by its own space.
@@ -81,9 +81,9 @@ def predict(
     used = spaces_in_use(candidates, chosen, columns)
     layers = {layer: features[layer] for space in used for layer in space.layers}
     if not used[0].raw:
-        reduced = components(layers, len(measured), reduction)
-        layers = dict(progress(reduced, len(layers), "PCA"))
-    fitted = refit(candidates, chosen, layers, measured, columns, n_folds, spec, options, batch_voxels)
+        reduced = progress(components(layers, len(measured), reduction), len(layers), "PCA")
+        layers = {layer: found.scores for layer, found, _ in reduced}
+    fitted = refit(candidates, chosen, layers, measured, columns, method)
     n_clips = len(next(iter(layers.values())))
     found = np.full((n_clips - len(measured), columns.n_voxels), np.nan, dtype=np.float32)
     for part in progress(fitted, len(used), "refit"):
@@ -91,23 +91,25 @@ def predict(
     return found
 
 
-def components(features: Mapping[str, Floats], n_train: int, settings: Reduction) -> Iterator[tuple[str, Floats]]:
-    """Principal components of each layer, (n_clips, n_components), fitted on the first `n_train` clips; as they come.
+def components(
+    features: Mapping[str, Floats], n_train: int, settings: Reduction, keep: bool = False
+) -> Iterator[tuple[str, Components, Projection | None]]:
+    """Principal components of each layer, fitted on the first `n_train` clips, as they come.
 
     features: layer -> (n_clips, n_features), memory maps at best
+    keep: whether the layer's projection, for other clips, comes too
     """
-    tasks = (
-        joblib.delayed(principal_components)(
-            layer,
-            np.arange(n_train),
-            settings.n_components,
-            standardize=settings.standardize,
-            normalize=settings.normalize,
-        )
-        for layer in features.values()
-    )
+    tasks = (joblib.delayed(_components)(layer, n_train, settings, keep) for layer in features.values())
     for name, found in zip(features, joblib.Parallel(return_as="generator")(tasks)):
-        yield name, found.scores
+        yield name, *found
+
+
+def _components(layer: Floats, n_train: int, settings: Reduction, keep: bool) -> tuple[Components, Projection | None]:
+    train, standardize = np.arange(n_train), settings.standardize
+    found = principal_components(
+        layer, train, settings.n_components, standardize=standardize, normalize=settings.normalize
+    )
+    return found, projection(layer, train, found.duals, standardize=standardize) if keep else None
 
 
 def refit(
@@ -116,10 +118,8 @@ def refit(
     layers: Mapping[str, Floats],
     measured: NDArray[np.float32],
     columns: Columns,
-    n_folds: int,
-    spec: RegressorSpec,
-    options: Mapping[str, Any],
-    batch_voxels: int,
+    method: Method,
+    keep_maps: bool = False,
 ) -> Iterator[Refit]:
     """Fit each space in use on all training clips, for the voxels it serves, and predict the clips after them.
 
@@ -133,15 +133,27 @@ def refit(
     everything = Partition("train", np.arange(n_train), {"test": np.arange(n_train, n_clips)})
     for number in np.unique(chosen):
         serves = chosen == number
-        fitted = _whole_blocks(serves, columns) if spec.voxels == "roi" else serves
+        fitted = _whole_blocks(serves, columns) if method.spec.voxels == "roi" else serves
         responses = measured if fitted.all() else measured[:, fitted]
-        (found,) = fit(
-            [candidates[number]], layers, responses, _restricted(columns, fitted), everything, n_folds, spec, options,
-            batch_voxels,
-        )  # fmt: skip
+        restricted = _restricted(columns, fitted)
+        (found,) = fit([candidates[number]], layers, responses, restricted, everything, method, keep_maps)
         yield Refit(
-            candidates[number], np.flatnonzero(serves), found.predicted["test"][:, serves[fitted]], found.diagnostics
+            candidates[number],
+            np.flatnonzero(serves),
+            found.predicted["test"][:, serves[fitted]],
+            found.diagnostics,
+            tuple(_serving(found.maps, method.batches(restricted), np.flatnonzero(fitted), serves)),
         )
+
+
+def _serving(
+    maps: Sequence[Map], batches: Sequence[slice], columns: NDArray[np.intp], serves: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.intp], Map]]:
+    """Each batch's map without the voxels that it does not serve; columns: those of all fitted voxels."""
+    for found, batch in zip(maps, batches):
+        inside = serves[columns[batch]]
+        if inside.any():
+            yield columns[batch][inside], found if inside.all() else found.of_voxels(inside)
 
 
 def _whole_blocks(serves: NDArray[np.bool_], columns: Columns) -> NDArray[np.bool_]:
@@ -154,26 +166,3 @@ def _whole_blocks(serves: NDArray[np.bool_], columns: Columns) -> NDArray[np.boo
 def _restricted(columns: Columns, kept: NDArray[np.bool_]) -> Columns:
     counts = [int(kept[where].sum()) for where in columns.slices]
     return Columns(tuple(Block(b.subject, b.roi, count) for b, count in zip(columns.blocks, counts) if count))
-
-
-def fill_constant(predicted: NDArray[np.float32], columns: Columns) -> dict[str, int]:
-    """Give voxels with the same prediction for every clip the mean of their ROI's others, in place.
-
-    A constant (a sparse regressor's empty model) has no correlation, and a scorer that divides by its spread makes
-    the whole ROI's mean NaN. The others are the subject's own, or, where all of those are constant, other subjects';
-    an ROI in which no prediction of any subject varies stays as it is.
-
-    predicted: (n_clips, n_voxels); returns how many were filled from which
-    """
-    constant, count = is_constant(predicted), {"own_roi": 0, "other_subjects": 0}
-    for roi in columns.rois:
-        slices = [where for block, where in zip(columns.blocks, columns.slices) if block.roi == roi]
-        means = [predicted[:, where][:, ~constant[where]].mean(axis=1) for where in slices if not constant[where].all()]
-        for where in slices:
-            if not constant[where].any() or not means:
-                continue
-            block, own = predicted[:, where], not constant[where].all()
-            mean = block[:, ~constant[where]].mean(axis=1) if own else np.mean(means, axis=0)
-            block[:, constant[where]] = mean[:, None]
-            count["own_roi" if own else "other_subjects"] += int(constant[where].sum())
-    return count

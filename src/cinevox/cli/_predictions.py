@@ -1,0 +1,95 @@
+"""What `cinevox predict` leaves: files for each clip, one table and one page of all, and a table on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from cinevox import io
+from cinevox.cli._screen import new_table, number
+from cinevox.encoding.clips import Predicted
+from cinevox.encoding.model import Encoding, Floats
+from cinevox.report import maps, predicted
+from cinevox.report.svg import signed
+
+MOST_LINES = 40
+
+
+def write(
+    folder: Path, encoding: Encoding, subjects: Sequence[str], found: Predicted, pictures: bool
+) -> Iterator[predicted.Shown]:
+    """Each clip's own folder: every voxel, a volume of each subject where voxels have a place, and pictures."""
+    about = encoding.about
+    inside = [place for place, region in enumerate(about.regions) if region.subject in subjects]
+    regions, slices = [about.regions[place] for place in inside], [about.columns.slices[place] for place in inside]
+    means = encoding.means(found.responses)[:, inside]
+    for path, clip, responses, mean in zip(found.paths, found.clips, found.responses, means):
+        target, lines = folder / path.stem, predicted.lines(regions, mean)
+        voxels = {f"{region.subject}.{region.roi}": responses[where] for region, where in zip(regions, slices)}
+        io.write_arrays(target / "voxels.npz", **voxels)
+        files = _volumes(encoding, subjects, responses, path.name)
+        if pictures:
+            files |= _pictures(encoding, subjects, responses, lines)
+        for name, content in files.items():
+            io.write_bytes(target / name, content)
+        drawn = {name.partition(".")[0]: f"{path.stem}/{name}" for name in ("rois.svg", "brain.png") if name in files}
+        yield predicted.Shown(path.stem, clip.fps, clip.n_decoded, clip.indices, lines, drawn)
+
+
+def _volumes(encoding: Encoding, subjects: Sequence[str], responses: Floats, clip: str) -> dict[str, bytes]:
+    about = encoding.about
+    told = {"row": about.row, "clip": clip, "cautions": " ".join(about.cautions) or "none"}
+    return {
+        f"{subject}.nii.gz": maps.nifti(
+            maps.Map(subject, f"predicted response, {subject}", volume), predicted.affine(about), told
+        )
+        for subject, volume in predicted.volumes(encoding, subjects, responses).items()
+    }
+
+
+def _pictures(
+    encoding: Encoding, subjects: Sequence[str], responses: Floats, lines: Sequence[predicted.Line]
+) -> dict[str, bytes]:
+    """Of the ROIs, if there are several, and of the brain, if voxels have a place."""
+    drawn = predicted.roi_pictures(lines, encoding.about) if len(lines) > 1 else {}
+    found = {f"rois.{kind}": content for kind, content in drawn.items()}
+    volumes = predicted.volumes(encoding, subjects, responses, predicted.LARGEST_Q)
+    brain = predicted.brain_picture(volumes, predicted.affine(encoding.about)) if volumes else None
+    return found if brain is None else found | {"brain.png": brain}
+
+
+def write_index(folder: Path, encoding: Encoding, subjects: Sequence[str], clips: Sequence[predicted.Shown]) -> None:
+    """The table and the page of all clips."""
+    table = pd.DataFrame(
+        [
+            {"clip": clip.name, "subject": region.subject, "roi": region.roi, "response": response}
+            | region.model_dump(exclude={"subject", "roi"})
+            for clip in clips
+            for line in clip.lines
+            for region, response in zip(line.regions, line.responses)
+        ]
+    ).rename(columns={"low": "usual_low", "median": "usual_median", "high": "usual_high"})
+    io.write_bytes(folder / "responses.csv", table.to_csv(index=False).encode())
+    io.write_bytes(folder / "index.html", predicted.page(encoding.about, subjects, clips).encode())
+
+
+def on_screen(subjects: Sequence[str], clips: Sequence[predicted.Shown]) -> Table:
+    """One clip: a line for each ROI, a column for each subject. Several: a line for each clip, means over subjects."""
+    lines = clips[0].lines
+    if len(clips) == 1:
+        table = new_table("ROI", *(("mean",) if len(subjects) > 1 else ()), *subjects, "usual range", "trust")
+        for line in lines:
+            values = [*([line.response] if len(subjects) > 1 else []), *line.responses]
+            low, high = line.band
+            table.add_row(line.roi, *map(signed, values), f"{signed(low)} to {signed(high)}", number(line.score))
+        return table
+    table = new_table("clip", *(line.roi for line in lines))
+    for clip in clips[:MOST_LINES]:
+        table.add_row(clip.name, *(signed(line.response) for line in clip.lines))
+    if len(clips) > MOST_LINES:
+        table.add_row(f"{len(clips) - MOST_LINES} more", *("..." for _ in lines))
+    table.add_row("trust", *(number(line.score) for line in lines))
+    return table

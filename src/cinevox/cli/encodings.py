@@ -1,0 +1,114 @@
+"""Encoding models: used on any video, and handed to MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cinevox import params
+from cinevox.cli._screen import Commands, show
+from cinevox.encoding.about import FILE
+from cinevox.errors import InputError
+from cinevox.paths import Paths
+
+
+def folder_of(paths: Paths, row: str) -> Path:
+    """The folder of a row's encoding model.
+
+    Raises
+    ------
+    InputError
+        No such row, or its model was not made, with the cure.
+    """
+    settings = params.load(paths.params)
+    if row not in settings.experiments.rows:
+        known = ", ".join(settings.experiments.rows)
+        raise InputError(f"no row {row!r} in experiments; expected one of {known}")
+    folder = paths.encoding(row)
+    if row not in settings.encoding.rows or not (folder / FILE).is_file():
+        first = "" if row in settings.encoding.rows else "add it to encoding.rows in params.yaml, then "
+        raise InputError(f"row {row} has no encoding model yet; {first}run `dvc repro encoding@{row}`")
+    return folder
+
+
+def _predict(chosen: argparse.Namespace) -> int:
+    """predict the responses to any video: a table, a picture of each ROI and of the brain, and every voxel
+
+    Any length, size and frame rate: as many frames as the model was fitted with are taken, spread evenly over the clip.
+    Exit code 0: every clip is predicted; 1: some could not be read, and were left out.
+    """
+    from joblib import parallel_config
+
+    from cinevox.cli import _predictions  # torch and pandas: seconds
+    from cinevox.encoding import clips, store
+
+    paths = Paths()
+    encoding = store.read(folder_of(paths, chosen.row))
+    about, wanted = encoding.about, clips.found_in(chosen.clips)
+    subjects = tuple(dict.fromkeys(chosen.subject or about.columns.subjects))
+    if unknown := [subject for subject in subjects if subject not in about.columns.subjects]:
+        raise InputError(
+            f"{chosen.row}: no subject {', '.join(unknown)}; there are {', '.join(about.columns.subjects)}"
+        )
+    folder = chosen.output or paths.responses(chosen.row)
+    shown: list[_predictions.predicted.Shown] = []
+    faults: list[str] = []
+    with parallel_config(n_jobs=params.load(paths.params).parallel.n_jobs):
+        for found in clips.Predictor(encoding)(wanted):
+            shown += _predictions.write(folder, encoding, subjects, found, not chosen.no_pictures)
+            faults += found.faults
+    if shown:
+        _predictions.write_index(folder, encoding, subjects, shown)
+        show(_predictions.on_screen(subjects, shown))
+        print(f"Responses in {about.units}; means over voxels{' and subjects' if len(subjects) > 1 else ''}.")
+        print(f"trust: normalized correlation of this row on the {about.split} clips of {about.dataset}.")
+        for caution in about.cautions:
+            print(caution)
+        print(f"\nLook further:  {folder / 'index.html'}")
+    for fault in faults:
+        print(f"cinevox predict: {fault}", file=sys.stderr)
+    return int(bool(faults))
+
+
+def _register(chosen: argparse.Namespace) -> None:
+    """log a row's encoding model in MLflow under the row's run, register it, and say how to serve it
+
+    The model takes a clip (the content of an mp4 file) or, with --input features, what the network gives for one.
+    """
+    from cinevox.tracking import models
+
+    paths = Paths()
+    folder_of(paths, chosen.row)
+    name = chosen.name or f"{chosen.row}-{chosen.input}"
+    found = models.register(paths, params.load(paths.params), chosen.row, chosen.input, name)
+    print(f"{found.name}, version {found.version}", end="")
+    print(", under the row's run" if found.run else "; the row has no run yet: `cinevox sync` makes it")
+    print(f"\n{found.commands(chosen.port)}")
+
+
+COMMANDS: Commands = {
+    "predict": (
+        _predict,
+        {
+            "clips": {"type": Path, "nargs": "+", "metavar": "CLIP", "help": "a video, or a folder of videos"},
+            "--row": {"required": True, "help": "a row of encoding.rows in params.yaml"},
+            "--subject": {"action": "append", "help": "may be given several times; by default all"},
+            "--output": {"type": Path, "metavar": "FOLDER", "help": "by default predictions/<row>"},
+            "--no-pictures": {"action": "store_true", "help": "tables and voxels only (a brain takes seconds to draw)"},
+        },
+    ),
+    "register": (
+        _register,
+        {
+            "row": {"help": "a row of encoding.rows in params.yaml"},
+            "--input": {
+                "choices": ("clip", "features"),
+                "default": "clip",
+                "help": "what the model takes (default clip)",
+            },
+            "--name": {"help": "in the registry; by default <row>-<input>"},
+            "--port": {"type": int, "default": 5001, "help": "in the commands that are printed (default 5001)"},
+        },
+    ),
+}

@@ -1,0 +1,129 @@
+"""What is told of an encoding model: encoding.json, checked when it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from cinevox import io
+from cinevox.params import Base, Features, Network, Section, Track
+from cinevox.responses import Block, Columns
+
+FILE = "encoding.json"
+
+
+class FrameSettings(Section):
+    """Frames of a clip: how many, their height and width, and how they come to that size."""
+
+    count: int
+    size: int
+    resize: Literal["direct", "crop"]
+
+
+class Source(Section):
+    """What a clip goes through before the model.
+
+    settings: of the network, in the parameters; weights: which they were, by checksum
+    base: of transfer networks; inputs: layer -> shape of what the model is given of a clip
+    """
+
+    network: str
+    title: str
+    settings: Network
+    weights: dict[str, Any]
+    frames: FrameSettings
+    features: Features
+    base: Base | None
+    inputs: dict[str, list[int]]
+
+
+class Region(Section):
+    """An ROI of a subject.
+
+    normalized_correlation, correlation, ceiling: means over its voxels on the split that counts, None where no voxel
+        has a ceiling; n_scored: voxels that have
+    low, median, high: 5th, 50th and 95th percentile over the data set's test clips of the predicted mean response
+    """
+
+    subject: str
+    roi: str
+    n_voxels: int
+    n_scored: int
+    normalized_correlation: float | None
+    correlation: float | None
+    ceiling: float | None
+    low: float
+    median: float
+    high: float
+
+
+class Grid(Section):
+    """The volume that whole-brain voxels lie in; affine: voxel indices to MNI152 millimetres."""
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, float, float, float], ...]
+
+
+class Made(Section):
+    """What it was made from; commit: of the code, None outside git."""
+
+    commit: str | None
+    dirty: bool
+    params_hash: str
+    data_hash: str
+
+
+class About(Section):
+    """An encoding model without its numbers.
+
+    split: whose scores say how far to trust it; n_clips: that it was fitted on; chosen: ROI -> space -> share of voxels
+    """
+
+    row: str
+    track: Track
+    features: str
+    regressor: str
+    source: Source
+    regions: list[Region]
+    split: str
+    fitted_on: list[str]
+    n_clips: int
+    chosen: dict[str, dict[str, float]]
+    units: str
+    dataset: str
+    in_silico: bool
+    grid: Grid | None
+    made: Made
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(tuple(Block(region.subject, region.roi, region.n_voxels) for region in self.regions))
+
+    @property
+    def cautions(self) -> list[str]:
+        """Why its predictions may be no statement about a brain, a sentence each."""
+        said = []
+        if self.in_silico:
+            said.append("Fitted to in-silico responses: nothing here is about a brain.")
+        if self.source.weights.get("policy") == "random":
+            said.append(f"{self.source.title} has random weights: an untrained baseline.")
+        return said
+
+
+def parse(content: Any, path: Path) -> About:
+    """The description in a parsed encoding.json.
+
+    Raises
+    ------
+    FileError
+        It is not one.
+    """
+    try:
+        return About.model_validate(content)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors()[:5])
+        raise io.FileError(
+            f"{path}: no description of an encoding model ({wrong}); make it again: `dvc repro encoding@<row>`"
+        ) from None

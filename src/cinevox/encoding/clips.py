@@ -1,0 +1,147 @@
+"""Videos in, responses out: frames and features are made as when the model was fitted.
+
+A clip of any length, size and frame rate is taken: the same number of frames, spread evenly from its first to its
+last, each resized as the stage frames does. So a longer clip is seen more sparsely, not for longer.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from cinevox import bases, features
+from cinevox.encoding.model import Encoding, Floats
+from cinevox.errors import InputError
+from cinevox.frames import Clip, FramesError, read_clip
+from cinevox.params import Network
+from cinevox.videos import READERS, Limits
+
+CLIPS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Some clips. paths, clips: those that could be read; responses: (n_clips, n_voxels); faults: of the others"""
+
+    paths: tuple[Path, ...]
+    clips: tuple[Clip, ...]
+    responses: NDArray[np.float32]
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """An encoding model with the network in front of it.
+
+    weights: the network's file, where it is not to be had as the parameters said
+    """
+
+    encoding: Encoding
+    weights: Path | None = None
+
+    @cached_property
+    def extraction(self) -> features.Extraction:
+        """The network, found and checked.
+
+        Raises
+        ------
+        InputError
+            Its weights are not to be had, or are others than those that the model was fitted with.
+        """
+        source = self.encoding.about.source
+        settings, sha256 = source.settings, source.weights["sha256"]
+        if self.weights is not None:
+            settings = Network(weights="file", file=self.weights, sha256=sha256, n_frames=1, seed=0)
+        shape = (source.frames.count, source.frames.size, source.frames.size, 3)
+        if source.base is not None:
+            found = bases.prepare(source.base, settings, source.features, shape)
+        else:
+            found = features.prepare(source.network, settings, source.features, shape, tuple(source.inputs))
+        if found.weights.sha256 != sha256:
+            raise InputError(
+                f"{source.network}: its weights have sha256 {found.weights.sha256[:16]}..., and the model was fitted "
+                f"with {sha256[:16]}...; run `dvc repro encoding@{self.encoding.about.row}`"
+            )
+        return found
+
+    @cached_property
+    def _readers(self) -> features.Readers:
+        return features.Readers(self.extraction)
+
+    def features(self, frames: NDArray[np.uint8]) -> dict[str, Floats]:
+        """What the model is given, from frames (n_clips, n_frames, height, width, 3)."""
+        return self.encoding.model.reduced(features.extract(self.extraction, frames, self._readers))
+
+    def __call__(self, clips: Sequence[Path], limits: Limits | None = None) -> Iterator[Predicted]:
+        """Responses to video files, some clips at a time, in order, over as many threads as the caller has workers."""
+        for start in range(0, len(clips), CLIPS_AT_ONCE):
+            group = clips[start : start + CLIPS_AT_ONCE]
+            found = Parallel(backend="threading")(delayed(self._read)(path, limits) for path in group)
+            read = [(path, *part) for path, part in zip(group, found) if not isinstance(part, str)]
+            responses = np.empty((0, self.encoding.about.columns.n_voxels), dtype=np.float32)
+            if read:
+                responses = self.encoding.predict(self.features(np.stack([frames for _, frames, _ in read])))
+            yield Predicted(
+                tuple(path for path, _, _ in read),
+                tuple(clip for _, _, clip in read),
+                responses,
+                tuple(part for part in found if isinstance(part, str)),
+            )
+
+    def _read(self, path: Path, limits: Limits | None) -> tuple[NDArray[np.uint8], Clip] | str:
+        wanted = self.encoding.about.source.frames
+        try:
+            return read_clip(path, wanted.count, wanted.size, wanted.resize, limits)
+        except FramesError as error:
+            return str(error)
+
+    def of_bytes(self, contents: Sequence[bytes], limits: Limits) -> NDArray[np.float32]:
+        """Responses to mp4 files given by their content, (n_clips, n_voxels); as a stranger may send them.
+
+        Raises
+        ------
+        FramesError
+            Some can't be decoded or are beyond the limits, all of them in one message.
+        """
+        with tempfile.TemporaryDirectory(prefix="cinevox-") as folder:
+            paths = [Path(folder) / f"clip-{number}.mp4" for number in range(1, len(contents) + 1)]
+            for path, content in zip(paths, contents):
+                path.write_bytes(content)
+            found = list(self(paths, limits))
+        if faults := [fault.replace(f"{folder}/", "") for part in found for fault in part.faults]:
+            raise FramesError("\n".join(faults))
+        return np.concatenate([part.responses for part in found])
+
+
+def found_in(given: Sequence[Path]) -> list[Path]:
+    """The clips among these files and in these folders, each folder's by name.
+
+    Raises
+    ------
+    InputError
+        One does not exist, a folder holds no video, or two clips have the same name, all of them in one message.
+    """
+    clips: list[Path] = []
+    faults = []
+    for path in given:
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS) if path.is_dir() else [path]
+        if not path.exists():
+            faults.append(f"{path}: no such file or folder")
+        elif not inside:
+            faults.append(f"{path}: no video in it; expected files that end in {', '.join(READERS)}")
+        else:
+            clips += inside
+    named: dict[str, Path] = {}
+    for path in clips:
+        if (other := named.setdefault(path.stem, path)) is not path:
+            faults.append(f"{other} and {path} have the same name, and results lie under it; rename one")
+    if faults:
+        raise InputError("\n".join(faults))
+    return clips

@@ -1,0 +1,121 @@
+"""The description of an encoding model, from the files of its row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox import converted, identity, plugins
+from cinevox.datasets import open_dataset
+from cinevox.encoding.about import About, FrameSettings, Grid, Made, Region, Source
+from cinevox.encoding.model import Floats
+from cinevox.params import WHOLE_BRAIN, RoiwiseRow, Row
+from cinevox.paths import Paths
+from cinevox.responses import Columns
+from cinevox.significance import false_discovery_rate
+from cinevox.volume import fingerprints, locate
+
+UNITS = {  # whether it is a row of transfer networks
+    True: "standard deviations of the training responses; training leaves their scale free, so compare clips, not ROIs",
+    False: "the units of the data set's responses",
+}
+
+
+def source(params: Any, row: Row, sidecar: Mapping[str, Any], inputs: Mapping[str, list[int]]) -> Source:
+    """What a clip goes through. params: has the sections networks, frames, features and bases
+
+    sidecar: features.json of the network, or of the base
+    """
+    return Source(
+        network=row.network,
+        title=sidecar["title"],
+        settings=params.networks[row.network],
+        weights=sidecar["weights"],
+        frames=FrameSettings(count=sidecar["n_frames"], size=sidecar["frame_size"][0], resize=params.frames.resize),
+        features=params.features,
+        base=params.bases[row.base] if isinstance(row, RoiwiseRow) else None,
+        inputs=dict(inputs),
+    )
+
+
+def scored(selected: Mapping[str, NDArray[Any]], split: str, columns: Columns) -> dict[str, NDArray[np.float32]]:
+    """Of every voxel: correlation, normalized and q (false discovery rate within its subject) on one split."""
+    q = np.empty(columns.n_voxels, dtype=np.float32)
+    for _, where in columns.by_subject:
+        q[where] = false_discovery_rate(selected[f"{split}.p"][where])
+    return {name: selected[f"{split}.{name}"] for name in ("correlation", "normalized")} | {"q": q}
+
+
+def regions(
+    columns: Columns, voxels: Mapping[str, NDArray[Any]], ceiling: Floats, predicted: Floats
+) -> Iterator[Region]:
+    """Every ROI of every subject.
+
+    voxels: as `scored`; ceiling: (n_voxels,); predicted: responses to the test clips, (n_clips, n_voxels)
+    """
+    for block, where in zip(columns.blocks, columns.slices):
+        low, median, high = np.percentile(predicted[:, where].mean(axis=1), (5, 50, 95))
+        known = np.isfinite(voxels["normalized"][where])
+        over = {
+            "normalized_correlation": voxels["normalized"][where][known],
+            "correlation": voxels["correlation"][where][known],
+            "ceiling": ceiling[where][known],
+        }
+        yield Region(
+            **vars(block), n_scored=int(known.sum()), low=float(low), median=float(median), high=float(high),
+            **{name: float(values.mean(dtype=np.float64)) if known.any() else None for name, values in over.items()},
+        )  # fmt: skip
+
+
+def places(paths: Paths, params: Any, row: Row, columns: Columns) -> tuple[Grid | None, dict[str, NDArray[np.int32]]]:
+    """The volume, and each voxel's position in it (flat, in C order), -1 where it is not known.
+
+    ROIs are found among the whole brain's voxels by their responses, where the data set has both. Nothing at all
+    where the data set does not say where voxels lie.
+    """
+    dataset, responses = open_dataset(params.dataset), converted.read(paths.conversion("train"))
+    masks = [responses.voxel_mask(subject) for subject in columns.subjects]
+    flat = [np.flatnonzero(mask).astype(np.int32) for mask in masks if mask is not None]
+    if dataset.grid is None or len(flat) < len(masks) or not (row.track == "full" or dataset.places_rois):
+        return None, {}
+    grid = Grid(shape=dataset.grid.shape, affine=dataset.grid.affine)
+    if row.track == "full":
+        return grid, {"place": np.concatenate(flat)}
+    found = []
+    for where, (own, _) in zip(flat, columns.by_subject):
+        subject = own.subjects[0]
+        among = fingerprints(responses.trials("full", subject, WHOLE_BRAIN).values)
+        for block in own.blocks:
+            position = locate(fingerprints(responses.trials("mini", subject, block.roi).values), among)
+            found.append(np.where(position < 0, np.int32(-1), where[position]))
+    return grid, {"place": np.concatenate(found)}
+
+
+def made(paths: Paths, params: Any, sections: Sequence[str]) -> Made:
+    """Code, parameters (of these sections) and data of this run."""
+    commit = identity.commit(paths.root)
+    return Made(
+        commit=commit and commit.sha,
+        dirty=commit is not None and commit.dirty,
+        params_hash=identity.params_hash(params, sections),
+        data_hash=identity.data_hash(identity.read_lock(paths), params.dataset.folder),
+    )
+
+
+def describe(params: Any, row: Row, **found: Any) -> About:
+    """All of it. params: has the sections dataset and simulation; found: the other fields of About, by name"""
+    transfer = isinstance(row, RoiwiseRow)
+    return About(
+        row=row.name,
+        track=row.track,
+        features=row.features,
+        regressor=row.regressor,
+        fitted_on=["train"] if transfer else ["train", "validation"],
+        units=UNITS[transfer],
+        dataset=plugins.load("cinevox.datasets", params.dataset.name).title,
+        in_silico=params.dataset.name in params.simulation.datasets,
+        **found,
+    )

@@ -1,0 +1,157 @@
+"""The model itself: from what a network gives for a clip to the responses of all voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.encoding.about import About
+from cinevox.errors import InputError
+from cinevox.reduction import Projection
+from cinevox.regressors import Map
+from cinevox.responses import Block
+from cinevox.spaces import Scaling, Space, joined
+
+Floats = NDArray[np.floating]
+Activations = Mapping[str, Floats]
+
+
+class Model(Protocol):
+    """What is fitted: features in, responses out."""
+
+    def inputs(self, sidecar: Mapping[str, Any]) -> dict[str, list[int]]:
+        """Layer -> shape of what it is given of a clip. sidecar: features.json of the network, or of the base"""
+        ...
+
+    def reduced(self, activations: Activations) -> dict[str, Floats]:
+        """What `__call__` is given, from a network's activations: layer -> (n_clips, ...)."""
+        ...
+
+    def __call__(self, features: Activations) -> NDArray[np.float32]:
+        """Responses, (n_clips, n_voxels)."""
+        ...
+
+
+@dataclass(frozen=True)
+class SpaceModel:
+    """One feature space and what was fitted to it, each map with the columns of its voxels."""
+
+    space: Space
+    scaling: Scaling | None
+    maps: tuple[tuple[NDArray[np.integer], Map], ...]
+
+
+@dataclass(frozen=True)
+class Voxelwise:
+    """A regressor's maps. projections: layer -> its components; none for raw features."""
+
+    projections: Mapping[str, Projection]
+    spaces: tuple[SpaceModel, ...]
+
+    def inputs(self, sidecar: Mapping[str, Any]) -> dict[str, list[int]]:
+        if self.projections:
+            return {layer: [found.weights.shape[1]] for layer, found in self.projections.items()}
+        used = {layer for part in self.spaces for layer in part.space.layers}
+        n_frames = sidecar["n_frames"] if sidecar["over_frames"] == "none" else 1
+        return {name: [n * n_frames] for name, n in _sizes(sidecar).items() if name in used}
+
+    def reduced(self, activations: Activations) -> dict[str, Floats]:
+        if not self.projections:
+            return {layer: values.reshape(len(values), -1) for layer, values in activations.items()}
+        return {layer: project(activations[layer]) for layer, project in self.projections.items()}
+
+    def __call__(self, features: Activations) -> NDArray[np.float32]:
+        n_voxels = sum(len(voxels) for part in self.spaces for voxels, _ in part.maps)
+        found = np.full((len(next(iter(features.values()))), n_voxels), np.nan, dtype=np.float32)
+        for part in self.spaces:
+            X = joined(part.space, [features[layer] for layer in part.space.layers])
+            X = X if part.scaling is None else part.scaling(X)
+            for voxels, predict in part.maps:
+                found[:, voxels] = predict(X)
+        return found
+
+
+@dataclass(frozen=True)
+class Roiwise:
+    """A transfer network for each ROI of each subject, read when first asked for.
+
+    files: of the networks, in the order of the columns; blocks: whose they are
+    """
+
+    files: tuple[Path, ...]
+    blocks: tuple[Block, ...]
+    compute: Literal["float32", "bfloat16"]
+
+    @cached_property
+    def networks(self) -> list[Any]:
+        from cinevox.transfer import TransferError, read_checkpoint  # torch: seconds, which fitted rows don't need
+
+        found = [read_checkpoint(file) for file in self.files]
+        for file, network, block in zip(self.files, found, self.blocks):
+            if (n_voxels := network.head.last.out_features) != block.n_voxels:
+                raise TransferError(
+                    f"{file} predicts {n_voxels} voxels; expected {block.n_voxels}, as encoding.json has it"
+                )
+        return found
+
+    def inputs(self, sidecar: Mapping[str, Any]) -> dict[str, list[int]]:
+        return {layer: [sidecar["n_frames"], n_features] for layer, n_features in _sizes(sidecar).items()}
+
+    def reduced(self, activations: Activations) -> dict[str, Floats]:
+        return dict(activations)
+
+    def __call__(self, features: Activations) -> NDArray[np.float32]:
+        from cinevox.transfer import predict
+
+        [values] = features.values()
+        return np.hstack([predict(network, values, self.compute, "cpu") for network in self.networks])
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """An encoding model.
+
+    voxels: of every voxel, (n_voxels,): `correlation`, `normalized` and `q` on the split that counts, and `place`,
+        its position in the flat volume (C order; -1 where not known), if there is one
+    """
+
+    about: About
+    model: Model
+    voxels: Mapping[str, NDArray[Any]]
+
+    def predict(self, features: Activations) -> NDArray[np.float32]:
+        """Responses, (n_clips, n_voxels), in the order of `about.columns`.
+
+        features: layer -> (n_clips, ...), of the shapes in `about.source.inputs`
+
+        Raises
+        ------
+        InputError
+            A layer is missing or has another shape, or is not finite.
+        """
+        faults = []
+        for layer, shape in self.about.source.inputs.items():
+            values = features.get(layer)
+            if values is None:
+                faults.append(f"no features of layer {layer}")
+            elif list(values.shape[1:]) != shape:
+                faults.append(f"{layer} has {values.shape[1:]} numbers a clip, expected {tuple(shape)}")
+            elif not np.isfinite(values).all():
+                faults.append(f"{layer} has NaN or infinite features")
+        if faults:
+            raise InputError(f"{self.about.row}: {'; '.join(faults)}")
+        return self.model({layer: features[layer] for layer in self.about.source.inputs})
+
+    def means(self, responses: Floats) -> Floats:
+        """Mean over the voxels of each region, (n_clips, n_regions), from responses (n_clips, n_voxels)."""
+        return np.stack([responses[:, where].mean(axis=1) for where in self.about.columns.slices], axis=1)
+
+
+def _sizes(sidecar: Mapping[str, Any]) -> dict[str, int]:
+    return {layer["name"]: layer["n_features"] for layer in sidecar["layers"]}

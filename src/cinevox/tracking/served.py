@@ -1,0 +1,59 @@
+"""The encoding model as MLflow runs it. MLflow reads this file as code (`models from code`); nothing is pickled.
+
+Only `models.register` names this file. A package that imported it would set the model of whatever MLflow is doing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel
+
+from cinevox.encoding.clips import CLIPS_AT_ONCE, Predictor
+from cinevox.encoding.store import read
+from cinevox.errors import InputError
+from cinevox.tracking.models import LIMITS, output_names
+
+
+class Served(PythonModel):
+    """A table in, a table out: a line for each clip, `<subject>.<roi>` the mean response over its voxels.
+
+    In goes a column `clip` with the content of an mp4 file (in JSON as base64), or a column for each layer with a
+    clip's features, as the model was registered. Never a path: a server that reads paths reads any file.
+    """
+
+    def load_context(self, context: Any) -> None:
+        weights = context.artifacts.get("weights")
+        self.predictor = Predictor(read(Path(context.artifacts["encoding"])), Path(weights) if weights else None)
+        self.input = context.model_config["input"]
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+        encoding = self.predictor.encoding
+        try:
+            if len(model_input) > CLIPS_AT_ONCE or not len(model_input):
+                raise InputError(f"{len(model_input)} clips in a request; expected 1 to {CLIPS_AT_ONCE}")
+            if self.input == "clip":
+                responses = self.predictor.of_bytes(list(model_input["clip"]), LIMITS)
+            else:
+                responses = encoding.predict(self._features(model_input))
+        except InputError as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
+        return pd.DataFrame(encoding.means(responses).astype(float), columns=output_names(encoding.about))
+
+    def _features(self, given: pd.DataFrame) -> dict[str, np.ndarray]:
+        found = {}
+        for layer, shape in self.predictor.encoding.about.source.inputs.items():
+            values = [np.asarray(line, dtype=np.float32).ravel() for line in given[layer]]
+            if wrong := {len(line) for line in values} - {int(np.prod(shape))}:
+                raise InputError(f"{layer} has {wrong.pop()} numbers; expected {int(np.prod(shape))}")
+            found[layer] = np.stack(values).reshape(-1, *shape)
+        return found
+
+
+mlflow.models.set_model(Served())

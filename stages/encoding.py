@@ -1,0 +1,53 @@
+"""Encoding: a row's chosen model as a function of any video, for `cinevox predict` and MLflow."""
+
+import numpy as np
+
+from _cli import Run, stage
+from cinevox import encoding, io, predictions, spaces
+from cinevox.encoding import build, description, store
+from cinevox.encoding.model import Encoding, Model
+from cinevox.fits import Method
+from cinevox.params import RoiwiseRow, Row, row_of
+from cinevox.predictions import Index
+from cinevox.splits import best_split, ceiling_split
+
+
+def main(run: Run) -> None:
+    name, paths, params = run.instance, run.paths, run.params
+    index, selected = predictions.read_index(paths.scores(name)), io.read_json(paths.selection(name) / "selection.json")
+    row, columns, split = row_of(index.provenance), index.columns, best_split(selected["scores"])
+    chosen = io.read_arrays(paths.selection(name) / "voxels.npz")
+    model: Model
+    if isinstance(row, RoiwiseRow):
+        model = build.roiwise(name, paths.transfer(name) / "checkpoints", columns, params.transfer)
+        predicted = np.array(predictions.read(paths.transfer(name), index, index.spaces[0], "test"))
+        sidecar, n_clips = io.read_json(paths.base(row.base) / "base.json")["features"], len(run.split().train)
+    else:
+        sidecar, n_clips = io.read_json(paths.features(row.network) / "features.json"), run.n_clips()[0]
+        model, predicted = _voxelwise(run, row, index, chosen["space"], sidecar)
+    grid, places = description.places(paths, params, row, columns)
+    voxels = description.scored(chosen, split, columns) | places
+    source = description.source(params, row, sidecar, model.inputs(sidecar))
+    regions = description.regions(columns, voxels, run.ceilings(row.track)[ceiling_split(split)], predicted)
+    about = description.describe(
+        params, row, source=source, regions=list(regions), grid=grid, split=split, n_clips=n_clips,
+        chosen=selected["chosen"], made=description.made(paths, params, encoding.SECTIONS),
+    )  # fmt: skip
+    store.write(paths.encoding(name), Encoding(about, model, voxels))
+    for caution in about.cautions:
+        run.log.warning("%s: %s", run.log.name, caution)
+
+
+def _voxelwise(run: Run, row: Row, index: Index, chosen: np.ndarray, sidecar: dict) -> tuple[Model, np.ndarray]:
+    folder, layers = run.paths.features(row.network), [layer["name"] for layer in sidecar["layers"]]
+    return build.voxelwise(
+        spaces.candidates(row.features, layers),
+        chosen,
+        {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
+        *run.responses("train").means(row.track, [(block.subject, block.roi) for block in index.columns.blocks]),
+        run.params.reduction, Method.of(row.regressor, run.params), run.progress,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    stage(main, *encoding.SECTIONS, instances=lambda params: params.encoding.rows)

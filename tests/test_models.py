@@ -1,0 +1,215 @@
+"""Encoding models in MLflow: registered, and served on this machine as `cinevox register` says."""
+
+import ast
+import base64
+import contextlib
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import small_encoding
+from cinevox.encoding import store
+from cinevox.encoding.clips import Predictor
+from cinevox.paths import Paths
+from cinevox.tracking import models
+from conftest import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("models"),
+    pytest.mark.filterwarnings("default::DeprecationWarning"),  # MLflow's own use of SQLAlchemy
+    pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning"),  # and of type hints
+]
+
+ROW = "mini-efficientnet_lite0-layer-ridge"
+PATIENCE_S = 180
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return small_encoding.study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, study):
+    """A folder with parameters, a row's results, its run in the store, and an encoding model under the row's name."""
+    import fabricate
+    from cinevox import tracking
+
+    root = tmp_path_factory.mktemp("project")
+    settings = fabricate.make(root)
+    found = small_encoding.encoding(study)
+    store.write(Paths(root).encoding(ROW), found)
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    settings = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        tracking.sync(tracking.gather(Paths(), settings), uri)
+    return root, settings
+
+
+@pytest.fixture(scope="module")
+def registered(project):
+    """The model that takes clips and the one that takes features."""
+    root, settings = project
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return {kind: models.register(Paths(), settings, ROW, kind, f"made-up-{kind}") for kind in ("clip", "features")}
+
+
+def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, registered):
+    import mlflow
+
+    root, settings = project
+    about = store.read(Paths(root).encoding(ROW)).about
+    client = mlflow.MlflowClient(settings.tracking.uri)
+    for kind, found in registered.items():
+        version = client.get_model_version(found.name, found.version)
+        assert client.get_run(found.run).data.tags["row"] == ROW
+        assert version.tags["weights_policy"] == "random" and "in-silico" in version.tags["cautions"]
+        model = mlflow.models.Model.load(found.folder)
+        assert model.signature.outputs.input_names() == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2"]
+        assert model.signature.inputs.input_names() == (["clip"] if kind == "clip" else list(about.source.inputs))
+        files = {path.suffix for path in Path(found.folder).rglob("*") if path.is_file()}
+        assert not files & {".pkl", ".pickle", ".pt"}
+        needed = (Path(found.folder) / "requirements.txt").read_text().splitlines()
+        assert needed == models.requirements() and all("==" in line for line in needed)
+
+
+def test_a_model_whose_row_has_no_run_is_registered_without_one(project, tmp_path):
+    root, settings = project
+    uri = f"sqlite:///{tmp_path / 'other.db'}"
+    other = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        assert models.register(Paths(), other, ROW, "features", "alone").run is None
+
+
+@contextlib.contextmanager
+def served(found, folder):
+    """The printed command, run without this project on the path: the model brings its code."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variable, *words = shlex.split(found.commands(port).splitlines()[0])
+    environment = os.environ | dict([variable.split("=", 1)]) | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment.pop("PYTHONPATH", None)
+    command = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
+    with (folder / "serve.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            _wait(port, server, folder / "serve.log")
+            yield f"http://127.0.0.1:{port}/invocations"
+        finally:
+            os.killpg(server.pid, 15)
+            server.wait()
+
+
+def _wait(port, server, log):
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2):
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"no answer: {log.read_text()}")
+
+
+def ask(address, records):
+    request = urllib.request.Request(
+        address, json.dumps({"dataframe_records": records}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        return json.load(answer)["predictions"]
+
+
+def refusal(address, records):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        ask(address, records)
+    with caught.value as answer:
+        return answer.code, json.load(answer)["message"]
+
+
+def expected(study, encoding, clips):
+    [found] = Predictor(encoding)(clips)
+    return encoding.means(found.responses)
+
+
+def test_a_served_model_answers_a_posted_clip_as_predict_does_and_refuses_what_is_none(project, registered, study):
+    root, _ = project
+    encoding = store.read(Paths(root).encoding(ROW))
+    clips = study.clips[:2]
+    records = [{"clip": base64.b64encode(path.read_bytes()).decode()} for path in clips]
+    with served(registered["clip"], root) as address:
+        found = ask(address, records)
+        code, message = refusal(address, [{"clip": base64.b64encode(b"#EXTM3U\nfile:///etc/passwd").decode()}])
+        assert code == 400 and "clip-1.mp4: it is a playlist" in message
+        assert refusal(address, [{"clip": str(clips[0])}])[0] == 400  # a path is no content
+        assert refusal(address, records * 9) == (400, refusal(address, records * 9)[1])
+        assert "18 clips in a request; expected 1 to 16" in refusal(address, records * 9)[1]
+    np.testing.assert_allclose([list(line.values()) for line in found], expected(study, encoding, clips), atol=1e-5)
+    assert list(found[0]) == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2"]
+
+
+def test_a_served_model_answers_features_and_its_own_example(project, registered, study):
+    root, _ = project
+    encoding = store.read(Paths(root).encoding(ROW))
+    reduced = encoding.model.reduced(study.features)
+    records = [{layer: reduced[layer][row].tolist() for layer in encoding.about.source.inputs} for row in range(3)]
+    with served(registered["features"], root) as address:
+        found = ask(address, records)
+        code, message = refusal(address, [{layer: values[:3] for layer, values in records[0].items()}])
+        assert code == 400 and "has 3 numbers; expected 4" in message
+        example = json.loads((Path(registered["features"].folder) / "serving_input_example.json").read_text())
+        request = urllib.request.Request(address, json.dumps(example).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            assert len(json.load(answer)["predictions"]) == 1
+    np.testing.assert_allclose(
+        [list(line.values()) for line in found], expected(study, encoding, study.clips[:3]), atol=1e-5
+    )
+
+
+def test_what_a_served_model_imports_is_what_it_asks_for(project, study, tmp_path):
+    """Run alone: of this project's dependencies, those that its modules import which loading and predicting needs."""
+    root, _ = project
+    code = (
+        "import sys; from pathlib import Path; import cinevox.tracking.served as served;"
+        f"encoding = served.read(Path({str(Paths(root).encoding(ROW))!r}));"
+        f"list(served.Predictor(encoding)([Path({str(study.clips[0])!r})]));"
+        "ours = [m.__file__ for n, m in sys.modules.items() if n.startswith('cinevox')];"
+        "print(*ours, '|', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    files, loaded = (part.split() for part in done.stdout.split("|"))
+    named = {name for file in files for name in imported_by(Path(file))} & set(loaded)
+    owners = metadata.packages_distributions()
+    needed = {owner.lower().replace("_", "-") for name in named for owner in owners.get(name, ())}
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    declared = {re.match(r"[\w-]+", line)[0] for line in ours}
+    assert needed & declared <= set(models.NEEDED) <= declared
+
+
+def imported_by(file):
+    """First words of everything that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]

@@ -1,0 +1,149 @@
+"""`cinevox predict` as a user types it: what it writes, draws, says and refuses."""
+
+import io as streams
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+import small_encoding
+from cinevox import cli, params
+from cinevox.encoding import store
+from cinevox.encoding.clips import Predictor
+from cinevox.paths import Paths
+from cinevox.report import predicted
+from conftest import ROOT
+from small_encoding import COLUMNS
+
+ROW = "mini-squeezenet-layer-ridge"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return small_encoding.study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def encoding(study):
+    return small_encoding.encoding(study)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, encoding):
+    """A folder with parameters and one encoding model."""
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    row = {"track": "mini", "network": "squeezenet", "features": "layer", "regressor": "ridge", "reported": None}
+    document["experiments"]["voxelwise"][ROW] = row
+    document["encoding"]["rows"].append(ROW)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    store.write(Paths(tmp_path).encoding(ROW), encoding)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_clip_becomes_tables_voxels_volumes_pictures_and_a_page(project, study, encoding, capsys):
+    assert cli.main(["predict", str(study.clips[0]), "--row", ROW]) == 0
+    said, folder = capsys.readouterr().out, project / "predictions" / ROW
+    assert sorted(path.name for path in (folder / "0000").iterdir()) == [
+        "brain.png", "rois.png", "rois.svg", "sub01.nii.gz", "sub02.nii.gz", "voxels.npz",
+    ]  # fmt: skip
+    [found] = Predictor(encoding)([study.clips[0]])
+    voxels = np.load(folder / "0000/voxels.npz")
+    assert list(voxels) == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2"]
+    np.testing.assert_array_equal(np.concatenate([voxels[name] for name in voxels]), found.responses[0])
+    table = pd.read_csv(folder / "responses.csv").set_index(["subject", "roi"])
+    for block, where in zip(COLUMNS.blocks, COLUMNS.slices):
+        line = table.loc[block.subject, block.roi]
+        assert line["response"] == pytest.approx(found.responses[0, where].mean(), rel=1e-5)
+        assert (line["n_voxels"], line["normalized_correlation"]) == (block.n_voxels, 0.6)
+    volume = nibabel.load(folder / "0000/sub01.nii.gz").get_fdata()
+    place = encoding.voxels["place"][:7]
+    np.testing.assert_allclose(volume.ravel()[place], found.responses[0, :7], rtol=1e-6)
+    assert np.isfinite(volume).sum() == 7
+    page = (folder / "index.html").read_text()
+    assert 'src="0000/rois.svg"' in page and 'src="0000/brain.png"' in page
+    for text in (page, said):
+        assert "nothing here is about a brain" in text and "SqueezeNet 1.0 has random weights" in text
+    assert "0.600" in said and "index.html" in said
+
+
+def test_several_clips_are_a_line_each_and_faulty_ones_are_named(project, study, capsys, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"\x89PNG")
+    clips = [str(path) for path in (*study.clips[:2], bad)]
+    assert cli.main(["predict", *clips, "--row", ROW, "--subject", "sub02", "--output", "out", "--no-pictures"]) == 1
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()[:4]] == ["clip", "0000", "0001", "trust"]
+    assert "bad.mp4: it is a PNG image" in err
+    table = pd.read_csv("out/responses.csv")
+    assert set(table["subject"]) == {"sub02"} and list(dict.fromkeys(table["clip"])) == [0, 1]
+    assert sorted(path.name for path in (project / "out/0000").iterdir()) == ["sub02.nii.gz", "voxels.npz"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--row", "mini-none-layer-ridge"], "no row 'mini-none-layer-ridge' in experiments; expected one of full-eff"),
+        (
+            ["--row", "full-efficientnet_lite0-layer-ridge"],
+            "no encoding model yet; add it to encoding.rows in params.yaml, then run `dvc repro encoding@full-eff",
+        ),
+        (
+            ["--row", "mini-efficientnet_lite0-layer-ridge"],
+            "no encoding model yet; run `dvc repro encoding@mini-efficientnet_lite0-layer-ridge`",
+        ),
+        (["--row", ROW, "--subject", "sub09"], "no subject sub09; there are sub01, sub02"),
+        (["none.mp4", "--row", ROW], "none.mp4: no such file or folder"),
+    ],
+)
+def test_a_mistake_ends_in_a_message_with_its_cure(project, study, capsys, words, message):
+    assert cli.main(["predict", str(study.clips[0]), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_row_of_encoding_rows_must_be_one_of_experiments(project):
+    document = yaml.safe_load((project / "params.yaml").read_text())
+    document["encoding"]["rows"].append("mini-none-layer-ridge")
+    with pytest.raises(params.ParamsError, match=r"encoding\.rows has mini-none-layer-ridge, which is no row"):
+        params.parse(document, "here")
+
+
+# Pictures
+
+
+def test_lines_are_rois_with_the_responses_of_each_subject(encoding):
+    v1, v2 = predicted.lines(encoding.about.regions, np.array([1.0, 2.0, 3.0, 6.0]))
+    assert (v1.roi, v1.response, list(v2.responses)) == ("V1", 2.0, [2.0, 6.0])
+    assert v1.score == pytest.approx(0.6) and v1.band[1] == 1.0
+
+
+def test_the_picture_of_rois_is_the_same_for_the_same_numbers_and_has_both_formats(encoding):
+    lines = predicted.lines(encoding.about.regions, np.array([0.1, -0.2, 0.3, 0.4]))
+    found = predicted.roi_pictures(lines, encoding.about)
+    assert predicted.roi_pictures(lines, encoding.about) == found
+    assert Image.open(streams.BytesIO(found["png"])).size[0] > 800
+    assert found["svg"].startswith(b"<?xml") and b"http-equiv" not in found["svg"]
+    other = predicted.lines(encoding.about.regions, np.array([0.1, -0.2, 0.3, 0.5]))
+    assert predicted.roi_pictures(other, encoding.about)["png"] != found["png"]
+
+
+def test_an_roi_without_a_score_is_drawn_without_a_colour(encoding):
+    regions = [region.model_copy(update={"normalized_correlation": None}) for region in encoding.about.regions]
+    lines = predicted.lines(regions, np.zeros(4))
+    assert lines[0].score is None
+    predicted.roi_pictures(lines, encoding.about)
+
+
+def test_the_brain_shows_what_is_predicted_above_chance_and_nothing_without_a_place(encoding):
+    responses = np.arange(1.0, 13.0)
+    every, some = (predicted.volumes(encoding, ["sub01", "sub02"], responses, q) for q in (1.0, 0.05))
+    assert [int(np.isfinite(volume).sum()) for volume in every.values()] == [7, 5]
+    shown = encoding.voxels["q"] <= 0.05
+    values = np.concatenate([volume[np.isfinite(volume)] for volume in some.values()])
+    np.testing.assert_array_equal(values, responses[shown])
+    nowhere = small_encoding.Encoding(encoding.about, encoding.model, {"q": encoding.voxels["q"]})
+    assert predicted.volumes(nowhere, ["sub01"], responses) == {}
+    assert predicted.brain_picture({"sub01": np.full((4, 5, 6), np.nan)}, np.eye(4)) is None
