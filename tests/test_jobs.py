@@ -50,6 +50,8 @@ def asked(**changes):
     [
         ({"walltime": yaml.safe_load("12:00:00")}, r"walltime: expected hours:minutes:seconds in quotes.*found 43200"),
         ({"walltime": "04:00"}, "walltime: expected hours:minutes:seconds in quotes"),
+        ({"walltime": "00:00:00"}, "jobqueue: walltime is 00:00:00; expected more than nothing"),
+        ({"walltime": "01:00:30", "system": "lsf"}, "walltime is 01:00:30; expected .* whole minutes with lsf"),
         ({"memory": "64"}, "jobqueue.memory: .*'64'"),
         ({"system": "condor"}, "jobqueue.system: .*'condor'"),
         ({"jobs": 0}, r"jobqueue.jobs: .*found 0"),
@@ -310,9 +312,8 @@ def test_jobs_fit_the_same_bits_and_one_that_is_killed_is_replaced(slurm, rng):
                 for part, predicted in result.predicted.items():
                     np.testing.assert_array_equal(found[name].predicted[part], predicted)
             first, second = lines(slurm / "submitted")
-            until(
-                lambda: "Registered to" in (slurm / f"job.{first}.log").read_text()
-            )  # one that never was is not missed
+            until(lambda: "Registered to" in (slurm / f"job.{first}.log").read_text())
+            time.sleep(2 * jobs.INTERVAL)  # until it was seen: a job that never came up is not missed
             os.killpg(int(first), signal.SIGKILL)
             tasks = [joblib.delayed(lambda i: (time.sleep(0.1), i)[1])(i) for i in range(60)]
             assert joblib.Parallel()(tasks) == list(range(60))
