@@ -1,6 +1,7 @@
 """A cluster of batch jobs: what is asked of the batch system, and that as many jobs as asked for are kept up."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -49,6 +50,8 @@ def asked(**changes):
     [
         ({"walltime": yaml.safe_load("12:00:00")}, r"walltime: expected hours:minutes:seconds in quotes.*found 43200"),
         ({"walltime": "04:00"}, "walltime: expected hours:minutes:seconds in quotes"),
+        ({"walltime": "00:00:00"}, "jobqueue: walltime is 00:00:00; expected more than nothing"),
+        ({"walltime": "01:00:30", "system": "lsf"}, "walltime is 01:00:30; expected .* whole minutes with lsf"),
         ({"memory": "64"}, "jobqueue.memory: .*'64'"),
         ({"system": "condor"}, "jobqueue.system: .*'condor'"),
         ({"jobs": 0}, r"jobqueue.jobs: .*found 0"),
@@ -197,7 +200,7 @@ def test_the_examples_of_the_documentation_are_parameters(default_params):
 SBATCH = """#!/bin/bash
 test -z "$REFUSED" || { echo "Invalid account" >&2; exit 1; }
 cp "$1" "job.$$"  # as sbatch does: the script is gone after it was submitted
-setsid bash "job.$$" > "log.$$" 2>&1 &
+setsid bash -c 'exec bash "$0" > "job.$$.log" 2>&1' "job.$$" &
 echo $! >> submitted
 echo "Submitted batch job $!"
 """
@@ -270,39 +273,60 @@ def test_a_cluster_lasts_as_long_as_a_command_and_has_its_exit_code(slurm, code,
     until(lambda: not any(map(alive, lines(slurm / "submitted"))))
 
 
+QUICK = "from cinevox import cli, jobs; jobs.GRACE = 2; raise SystemExit(cli.main(['cluster']))"
+
+
+@contextlib.contextmanager
+def running(folder, **changes):
+    """The command as a process of its own, told only to wait less before it replaces a job; yields its settings.
+
+    In the end it is terminated, and every job is cancelled and gone.
+    """
+    (folder / "params.yaml").write_text(yaml.safe_dump(document(**changes)))
+    settings = params.load(folder / "params.yaml").parallel
+    with subprocess.Popen([sys.executable, "-c", QUICK], stdout=subprocess.DEVNULL) as command:
+        try:
+            until((folder / "tmp/cluster/cluster.json").exists)
+            until(lambda: any("Registered to" in log.read_text() for log in folder.glob("job.*.log")))
+            yield settings
+        finally:
+            command.terminate()
+    assert command.returncode == 0
+    assert sorted(lines(folder / "cancelled")) == sorted(lines(folder / "submitted"))
+    until(lambda: not any(map(alive, lines(folder / "submitted"))))
+
+
 @pytest.mark.slow
-def test_jobs_fit_the_same_bits_are_replaced_when_they_end_and_are_gone_in_the_end(slurm, rng):
-    """The command as a process of its own, told only to wait less before it replaces a job."""
-    quick = "from cinevox import cli, jobs; jobs.GRACE = 2; raise SystemExit(cli.main(['cluster']))"
-    settings, spec = params.load(slurm / "params.yaml").parallel, plugins.load("cinevox.regressors", "ridge")
+def test_jobs_fit_the_same_bits_and_one_that_is_killed_is_replaced(slurm, rng):
+    spec = plugins.load("cinevox.regressors", "ridge")
     layers, measured = made_problem(rng)
     with joblib.parallel_config(backend="sequential"), threadpool_limits(1):
         alone = fitted(layers, measured, spec)
-    with subprocess.Popen([sys.executable, "-c", quick], stdout=subprocess.PIPE, text=True) as command:
-        try:
-            until((slurm / "tmp/cluster/cluster.json").exists)
-            until(lambda: any("Registered to" in log.read_text() for log in slurm.glob("log.*")))
-            assert (slurm / "tmp/cluster").stat().st_mode & 0o077 == 0
-            with parallel.context(settings) as n_workers:
-                assert n_workers == 4
-                assert joblib.Parallel()([joblib.delayed(blas_threads)()] * 4) == [{1}] * 4
-                found = fitted(layers, measured, spec)
-                for name, result in alone.items():
-                    for part, predicted in result.predicted.items():
-                        np.testing.assert_array_equal(found[name].predicted[part], predicted)
-                os.killpg(int(lines(slurm / "submitted")[0]), signal.SIGKILL)
-                until(lambda: len(lines(slurm / "submitted")) == 3)
-                tasks = [joblib.delayed(lambda i: (time.sleep(0.3), i)[1])(i) for i in range(200)]
-                assert joblib.Parallel()(tasks) == list(range(200))  # longer than the walltime of the second job
-            until(lambda: len(lines(slurm / "submitted")) >= 4)
-            assert cli.main(["cluster"]) == 2  # there is one
-        finally:
-            command.terminate()
-        said = command.communicate()[0]
-    assert command.returncode == 0
-    assert "2 of 2 jobs are up, with 4 workers" in said and "1 of 2 jobs are up, with 2 workers" in said
-    submitted = lines(slurm / "submitted")
-    assert sorted(lines(slurm / "cancelled")) == sorted(submitted)
-    until(lambda: not any(map(alive, submitted)))
+    with running(slurm) as settings:
+        assert (slurm / "tmp/cluster").stat().st_mode & 0o077 == 0
+        with parallel.context(settings) as n_workers:
+            assert n_workers == 4
+            assert joblib.Parallel()([joblib.delayed(blas_threads)()] * 4) == [{1}] * 4
+            found = fitted(layers, measured, spec)
+            for name, result in alone.items():
+                for part, predicted in result.predicted.items():
+                    np.testing.assert_array_equal(found[name].predicted[part], predicted)
+            first, second = lines(slurm / "submitted")
+            until(lambda: "Registered to" in (slurm / f"job.{first}.log").read_text())
+            time.sleep(2 * jobs.INTERVAL)  # until it was seen: a job that never came up is not missed
+            os.killpg(int(first), signal.SIGKILL)
+            tasks = [joblib.delayed(lambda i: (time.sleep(0.1), i)[1])(i) for i in range(60)]
+            assert joblib.Parallel()(tasks) == list(range(60))
+            until(lambda: len(lines(slurm / "submitted")) == 3)
+            assert lines(slurm / "cancelled") == [first] and alive(second)
+        assert cli.main(["cluster"]) == 2  # there is one
     with pytest.raises(InputError, match="no cluster runs here"), parallel.context(settings):
         pass
+
+
+@pytest.mark.slow
+def test_work_goes_on_after_the_walltime_of_every_job(slurm):
+    with running(slurm, cores=1, walltime="00:00:10") as settings, parallel.context(settings):
+        tasks = [joblib.delayed(lambda i: (time.sleep(0.3), i)[1])(i) for i in range(100)]
+        assert joblib.Parallel()(tasks) == list(range(100))
+        until(lambda: len(lines(slurm / "submitted")) >= 4)

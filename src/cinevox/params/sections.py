@@ -209,6 +209,12 @@ class JobQueue(Section):
             raise ValueError('expected hours:minutes:seconds in quotes, such as "04:00:00"')
         return walltime
 
+    @model_validator(mode="after")
+    def _a_time_that_can_be_asked_for(self) -> JobQueue:
+        if self.seconds == 0 or (self.system == "lsf" and self.seconds % 60):
+            raise ValueError(f"walltime is {self.walltime}; expected more than nothing, and whole minutes with lsf")
+        return self
+
     @property
     def seconds(self) -> int:
         hours, minutes, seconds = map(int, self.walltime.split(":"))
