@@ -19,7 +19,7 @@ from cinevox.paths import Paths
 from conftest import ROOT
 
 NETWORK = "efficientnet_lite0"
-ROW = f"mini-{NETWORK}-layer-ridge"
+ROW, TRANSFER = f"mini-{NETWORK}-layer-ridge", f"mini-{NETWORK}-frozen-fully_connected_1024"
 LAYERS = ("first", "second", "third", "fourth")
 SUBJECTS, ROIS = ("sub01", "sub02"), {"V1": 0, "LOC": 1, "FFA": 3}  # ROI -> the layer that drives it
 N_TRAIN, N_TEST, N_FEATURES, N_LATENTS, N_VOXELS = 100, 50, 60, 12, 16
@@ -46,10 +46,18 @@ class SmallRun:
     """A folder with features, and responses to their clips; `run` takes it through the stages.
 
     responses: seed of the noise of the responses; what drives the voxels and the features are always the same
+    transfer: whether there is a row of transfer networks, too
     """
 
-    def __init__(self, root: Path, responses: int = 0) -> None:
+    def __init__(self, root: Path, responses: int = 0, transfer: bool = False) -> None:
         self.paths, self.document = Paths(root), document(root / "dataset")
+        if transfer:
+            track, network, features, regressor = TRANSFER.split("-")
+            row = {"track": track, "network": network, "features": features, "regressor": regressor, "reported": None}
+            self.document["experiments"]["roiwise"] = {TRANSFER: row}
+            base = {"network": network, "features": features, "n_frames": 2}
+            self.document["bases"] = {f"{network}-{features}": base}
+            self.document["transfer"]["n_epochs"] = 10
         truth = np.random.default_rng(1)
         n_clips = N_TRAIN + N_TEST
         latents, before = {}, truth.standard_normal((n_clips, N_LATENTS))
@@ -88,6 +96,11 @@ class SmallRun:
         sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in LAYERS]}
         io.write_json(source / "features.json", sidecar)
         io.write_json(self.paths.validation / "clips.json", {"n_clips": N_TRAIN + N_TEST, "n_train_clips": N_TRAIN})
+        for base in self.params.bases:
+            frame = np.hstack(list(self.features.values())).astype(np.float16)
+            io.write_array(self.paths.base(base) / "last.npy", np.stack([frame, frame], axis=1))
+            about = {"layer": "last", "map_shape": [frame.shape[1], 1, 1], "features": sidecar}
+            io.write_json(self.paths.base(base) / "base.json", about)
         scale = {f"mini/{subject}/{roi}": float(np.hypot(1, NOISE)) for subject in SUBJECTS for roi in ROIS}
         io.write_json(self.paths.validation / "scale.json", scale)
         for step in ("validation", "checks"):
@@ -95,7 +108,8 @@ class SmallRun:
         for name in ("conversion@train", "conversion@test", f"reduction@{NETWORK}", "ceiling@mini"):
             self.stage(name, changes)
         for row in self.params.experiments.rows:
-            for step in ("fits", "scores", "selection"):
+            made_by = "transfer" if row == TRANSFER else "fits"
+            for step in (made_by, "scores", "selection"):
                 self.stage(f"{step}@{row}", changes)
         return self
 

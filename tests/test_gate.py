@@ -339,6 +339,19 @@ def test_a_selection_of_another_run_brings_no_replicates(run):
     assert entry.metrics["test.V1"].half_width == entry.metrics["test.score"].half_width > 0
 
 
+def test_a_row_without_replicates_in_the_base_is_unpaired_beside_rows_with(run):
+    paths, params = run
+    voxels = paths.selection(ROW) / "voxels.npz"
+    content = voxels.read_bytes()
+    voxels.unlink()
+    accepted(paths, params)
+    voxels.write_bytes(content)
+    verdict = gate.judge(paths, params)
+    assert verdict.differing == {ROW: ("no replicates",)}
+    assert {line.basis for line in verdict.lines if line.row == ROW} == {"unpaired"}
+    assert {line.basis for line in verdict.lines if line.row != ROW} == {"paired"}
+
+
 def test_limits_are_those_of_the_baseline(run):
     """A change can't loosen its own gate, and one that updates the baseline shows it in the baseline's diff."""
     paths, params = run

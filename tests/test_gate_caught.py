@@ -7,7 +7,7 @@ import pytest
 
 from cinevox import converted, io, reduction, selection
 from cinevox.errors import InputError
-from small_run import ROW, SmallRun
+from small_run import ROW, TRANSFER, SmallRun
 
 pytestmark = pytest.mark.xdist_group("small_run")
 
@@ -133,6 +133,22 @@ def test_responses_measured_again_pass(base, tmp_path, seed):
     verdict = again.judged()
     assert verdict.exit_code == 0
     assert verdict.differing == {ROW: ("responses",)}
+
+
+@pytest.mark.slow
+def test_transfer_networks_trained_with_other_seeds_pass(tmp_path):
+    """And with learning that does not take, they don't."""
+    base = SmallRun(tmp_path / "base", transfer=True).run()
+    base.accept()
+    for seed in (1, 2, 3):
+        base.document["transfer"]["seed"] = seed
+        verdict = base.run().judged()
+        assert verdict.exit_code == 0
+        assert verdict.differing == {TRANSFER: ("transfer.seed",)}
+        assert any(line.change for line in verdict.lines if line.row == TRANSFER)
+    base.document["transfer"] |= {"seed": 0, "learning_rate": 1e-9}
+    verdict = base.run().judged()
+    assert verdict.exit_code == 1 and {line.row for line in verdict.of("regressed")} == {TRANSFER}
 
 
 @pytest.mark.slow

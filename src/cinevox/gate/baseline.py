@@ -98,13 +98,14 @@ def _plain(metrics: Mapping[str, Any]) -> dict[str, Reading]:
 
 def _entry(row: str, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Entry:
     metrics = _plain(entry["metrics"])
-    if row in arrays:
-        columns = dict(zip(metrics, arrays[row].T))
-        metrics = {
-            name: replace(reading, replicates=None if np.isnan(columns[name]).any() else columns[name])
-            for name, reading in metrics.items()
-        }
-    return Entry(metrics, entry["drawn"], arrays.get(_responses(row)))
+    if row not in arrays:
+        return Entry(metrics)
+    columns = dict(zip(metrics, arrays[row].T))
+    kept = {
+        name: replace(reading, replicates=None if np.isnan(columns[name]).any() else columns[name])
+        for name, reading in metrics.items()
+    }
+    return Entry(kept, entry["drawn"], arrays[_responses(row)])
 
 
 def _responses(row: str) -> str:
@@ -165,10 +166,9 @@ def _committed(paths: Paths, revision: str) -> Mapping[str, Entry]:
 
 
 def _with_intervals(found: Mapping[str, Reading], known: Entry | None) -> Entry:
-    same = known is not None and {k: r.value for k, r in known.metrics.items()} == {
-        k: r.value for k, r in found.items()
-    }
-    return known if known is not None and same else Entry(found)
+    if known is None or {k: r.value for k, r in known.metrics.items()} != {k: r.value for k, r in found.items()}:
+        return Entry(found)
+    return known
 
 
 def _show(paths: Paths, revision: str, path: Path) -> bytes | None:

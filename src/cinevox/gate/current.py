@@ -102,7 +102,7 @@ def _kept(drawn: NDArray[np.float64], value: float | None) -> NDArray[np.float16
 def _drawn(params: Any, row: Row, result: results.Result) -> dict[str, Any]:
     clips = {name: where.tolist() for name, where in result.index.clips.items()}
     scored = outer_names(clips) if result.split == "nested" else [result.split]
-    weights, options = result.index.provenance["weights"], params.regressors.get(row.regressor, {})
+    weights, options = result.index.provenance.get("weights", {}), params.regressors.get(row.regressor, {})
     seeds = {
         "networks.seed": weights.get("seed"),
         "regressors.seed": _seeds(options) or None,

@@ -8,7 +8,7 @@ from typing import get_args
 from cinevox.gate.verdict import FAILURES, Line, Verdict, Word
 
 HEADERS = ("row", "metric", "was", "now", "change", "allowed drop", "interval", "verdict")
-MOST_LINES = 400  # of the folded table: a comment on a pull request holds 65,536 characters
+MOST_LINES = 400  # in Markdown: a comment on a pull request holds 65,536 characters
 MEANT = (
     "If this is meant (a row that was removed on purpose, too), `cinevox gate --update` makes the present scores the "
     "baseline; commit `metrics/baseline.json` and `metrics/baseline.npz` with the change that explains them. Against a "
@@ -48,15 +48,23 @@ def rule(verdict: Verdict) -> list[str]:
 def to_markdown(verdict: Verdict) -> str:
     """The sentence, failures in a table, then improvements and what is new; all that stayed is folded."""
     text = [f"**{sentence(verdict)}**", ""]
-    failures, moved = verdict.of(*FAILURES), verdict.of("improved", "new")
-    if failures:
+    ordered = [*verdict.of(*FAILURES), *verdict.of("improved", "new"), *verdict.of("same")]
+    told, left = ordered[:MOST_LINES], len(ordered) - MOST_LINES
+    if failures := [line for line in told if line.verdict in FAILURES]:
         text += [*_table(failures), "", MEANT, ""]
-    if moved:
-        text += [*_table(moved[:MOST_LINES]), ""]
-    if same := verdict.of("same"):
-        text += [f"<details><summary>{len(same)} the same</summary>", "", *_table(same[:MOST_LINES]), ""]
-        text += [f"… {len(same) - MOST_LINES} more in `gate/verdict.json`.", ""] if len(same) > MOST_LINES else []
-        text += ["</details>", ""]
+    if moved := [line for line in told if line.verdict in ("improved", "new")]:
+        text += [*_table(moved), ""]
+    if same := [line for line in told if line.verdict == "same"]:
+        text += [
+            f"<details><summary>{len(verdict.of('same'))} the same</summary>",
+            "",
+            *_table(same),
+            "",
+            "</details>",
+            "",
+        ]
+    if left > 0:
+        text += [f"{left} more in `gate/verdict.json`.", ""]
     return "\n".join([*text, *rule(verdict)]) + "\n"
 
 

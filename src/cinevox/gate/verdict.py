@@ -93,8 +93,7 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
 
     the last only with `use_interval` (see `intervals.half_widths`), and is missing when it is gone. It is implausible
     when it is new or rose by more than that, and its own interval lies above 1, the noise ceiling: rather a leak than a
-    success.
-    Errors and warnings of validation and checks have regressed when there are more than there were.
+    success. Errors and warnings of validation and checks have regressed when there are more than there were.
 
     Raises
     ------
@@ -110,14 +109,19 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
         if None not in (reading.value, _reading(now, row, metric).value)
     ]
     differing = {row: found for row, entry in was.rows.items() if (found := _differing(entry, now.rows.get(row)))}
-    pairs = [(_reading(was, *key), _reading(now, *key), key[0] not in differing) for key in both]
-    widths = dict(zip(both, half_widths(pairs, limits.confidence, _n_clips(was, now))))
+    pairs = [(a := _reading(was, *key), b := _reading(now, *key), _paired(a, b, key[0] in differing)) for key in both]
+    widths = half_widths(pairs, limits.confidence, _n_clips(was, now))
+    intervals = {key: (width, paired) for key, (_, _, paired), width in zip(both, pairs, widths)}
     lines = [
-        _line(row, metric, was, now, limits.gate, widths.get((row, metric)), row not in differing)
+        _line(row, metric, was, now, limits.gate, *intervals.get((row, metric), (None, False)))
         for row in dict.fromkeys((*was.rows, *now.rows))
         for metric in dict.fromkeys((*_metrics(was, row), *_metrics(now, row)))
     ]
     return Verdict(against, limits, (*lines, *_counts(was, now)), differing)
+
+
+def _paired(was: Reading, now: Reading, differing: bool) -> bool:
+    return not differing and was.replicates is not None and now.replicates is not None
 
 
 def _n_clips(*states: State) -> float:
