@@ -18,6 +18,7 @@ from cinevox.report import brain, figures, known, optimism, paper, regions, tabl
 from cinevox.report.brain import map_files
 from cinevox.report.dvcplots import plots
 from cinevox.report.pairs import in_pairs
+from cinevox.report.rowscores import row_scores
 from cinevox.report.solvers import solver_lines
 from cinevox.report.sources import SECTIONS, Sources, read
 from cinevox.report.svg import shown, signed, standalone
@@ -90,10 +91,12 @@ def _content(sources: Sources) -> dict[str, object]:
 
 
 def drawings(sources: Sources) -> dict[str, str]:
-    """Name -> vector graphic as a file of its own: the paper's figures, layer profiles, validation against test."""
+    """Name -> vector graphic as a file of its own: the paper's figures, each row's scores and layer profiles,
+    validation against test."""
     css = resources.files("cinevox.report").joinpath("page.css").read_text()
     found = {figure.name: figure.drawing for figure in regions.figures(sources)}
     for result in sources.results:
+        found[f"scores-{result.name}"] = row_scores(sources, result)
         profile = tables.profile(result)
         if profile is not None:
             found[f"layers-{result.name}"] = figures.profiles(profile)
