@@ -9,7 +9,8 @@ from scipy import stats
 import fabricate
 from cinevox import report
 from cinevox.params import MINI_ROIS
-from cinevox.report import optimism, pairs, paper, regions
+from cinevox.report import optimism, pairs, paper, regions, tables
+from cinevox.report.svg import shown
 from test_report import sources_of
 
 MINI, RIDGE, FULL = fabricate.ROWS
@@ -83,6 +84,16 @@ def test_rows_are_compared_in_pairs_over_the_same_clips(made):
     np.testing.assert_allclose([found.q[pair] for pair in found.cells], expected)
     assert found.n_apart == int((expected <= 0.05).sum())
     assert pairs.in_pairs(made, "full") is None  # one row alone
+
+
+def test_a_rows_own_figure_has_each_regions_score_and_ceiling(made):
+    drawings = report.drawings(made)
+    for result in made.results:
+        drawing = drawings[f"scores-{result.name}"]
+        known = tables.ceilings(made, result.row.track, result.split)
+        for roi, values in result.scores["rois"].items():
+            assert f"<title>{roi} {shown(values['normalized_correlation'])}</title>" in drawing
+            assert f">{shown(values['correlation'])} of {shown(known[roi])}, {result.chosen[roi]}<" in drawing
 
 
 def test_figures_hold_the_scores_they_draw(made):

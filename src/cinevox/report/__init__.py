@@ -18,6 +18,7 @@ from cinevox.report import brain, figures, known, optimism, paper, regions, tabl
 from cinevox.report.brain import map_files
 from cinevox.report.dvcplots import plots
 from cinevox.report.pairs import in_pairs
+from cinevox.report.rowscores import row_scores
 from cinevox.report.solvers import solver_lines
 from cinevox.report.sources import SECTIONS, Sources, read
 from cinevox.report.svg import shown, signed, standalone
@@ -26,8 +27,8 @@ __all__ = ["SECTIONS", "Rendered", "Sources", "map_files", "plots", "read", "ren
 
 
 class Rendered(NamedTuple):
-    """The whole report as HTML; name -> vector graphic as a file of its own: the paper's figures, layer profiles,
-    validation against test."""
+    """The whole report as HTML; name -> vector graphic as a file of its own: the paper's figures, each row's scores and
+    layer profiles, validation against test."""
 
     page: str
     drawings: dict[str, str]
@@ -100,6 +101,7 @@ def _content(sources: Sources) -> dict[str, Any]:
 def _drawings(content: Mapping[str, Any]) -> dict[str, str]:
     css = resources.files("cinevox.report").joinpath("page.css").read_text()
     found = {figure.name: figure.drawing for figure in content["figures"]}
+    found |= {f"scores-{result.name}": row_scores(content["s"], result) for result in content["s"].results}
     for profile, drawing, _ in content["profiles"]:
         found[f"layers-{profile.result.name}"] = drawing
         found[f"heat-{profile.result.name}"] = figures.heat(profile)
