@@ -182,7 +182,7 @@ def test_another_version_is_checked_out_whole(stage):
 
 def test_copies_of_clips_are_bound_to_the_remote_of_the_parameters():
     """What shows the clips or copies the responses: `dvc push` may not take that of restricted data anywhere."""
-    for stage in ("conversion", "frames", "features", "bases"):
+    for stage in ("conversion", "frames", "features", "bases", "encoding"):
         assert [next(iter(out.values())) for out in body(stage)["outs"]] == [{"remote": "${storage.remote}"}]
 
 

@@ -87,7 +87,7 @@ def test_rows_are_compared_in_pairs_over_the_same_clips(made):
 
 
 def test_a_rows_own_figure_has_each_regions_score_and_ceiling(made):
-    drawings = report.drawings(made)
+    drawings = report.render(made).drawings
     for result in made.results:
         drawing = drawings[f"scores-{result.name}"]
         known = tables.ceilings(made, result.row.track, result.split)

@@ -84,6 +84,8 @@ def _register(chosen: argparse.Namespace) -> None:
     found = models.register(paths, params.load(paths.params), chosen.row, chosen.input, name)
     print(f"{found.name}, version {found.version}", end="")
     print(", under the row's run" if found.run else "; the row has no run yet: `cinevox sync` makes it")
+    if found.restricted:
+        print("Fitted to data that may not be passed on: so this model may not be either, unless their terms allow it.")
     print(f"\n{found.commands(chosen.port)}")
 
 

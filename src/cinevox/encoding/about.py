@@ -79,6 +79,7 @@ class About(Section):
     """An encoding model without its numbers.
 
     split: whose scores say how far to trust it; n_clips: that it was fitted on; chosen: ROI -> space -> share of voxels
+    restricted: whether the data set may not be passed on
     """
 
     row: str
@@ -94,6 +95,7 @@ class About(Section):
     units: str
     dataset: str
     in_silico: bool
+    restricted: bool
     grid: Grid | None
     made: Made
 

@@ -107,7 +107,7 @@ def made(paths: Paths, params: Any, sections: Sequence[str]) -> Made:
 
 def describe(params: Any, row: Row, **found: Any) -> About:
     """All of it. params: has the sections dataset and simulation; found: the other fields of About, by name"""
-    transfer = isinstance(row, RoiwiseRow)
+    transfer, dataset = isinstance(row, RoiwiseRow), plugins.load("cinevox.datasets", params.dataset.name)
     return About(
         row=row.name,
         track=row.track,
@@ -115,7 +115,8 @@ def describe(params: Any, row: Row, **found: Any) -> About:
         regressor=row.regressor,
         fitted_on=["train"] if transfer else ["train", "validation"],
         units=UNITS[transfer],
-        dataset=plugins.load("cinevox.datasets", params.dataset.name).title,
+        dataset=dataset.title,
+        restricted=dataset.restricted,
         in_silico=params.dataset.name in params.simulation.datasets,
         **found,
     )

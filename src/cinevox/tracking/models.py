@@ -35,7 +35,11 @@ NEEDED = (
 
 @dataclass(frozen=True)
 class Registered:
-    """A version in the registry. run: of its row, None where it was not synced yet; folder: where its files are"""
+    """A version in the registry.
+
+    run: of its row, None where it was not synced yet; folder: where its files are
+    restricted: whether the data set may not be passed on, and so perhaps not this either
+    """
 
     name: str
     version: str
@@ -43,19 +47,20 @@ class Registered:
     store: str
     input: Input
     folder: str
+    restricted: bool
 
     def commands(self, port: int = 5001) -> str:
         """How to serve it on this machine, and to ask it: with a clip of one's own, or the example that it brings."""
-        server, kind = f"http://127.0.0.1:{port}/invocations", "-H 'Content-Type: application/json'"
+        server, header = f"http://127.0.0.1:{port}/invocations", "-H 'Content-Type: application/json'"
         clip = """printf '{"dataframe_records": [{"clip": "%s"}]}' "$(base64 < clip.mp4 | tr -d '\\n')" """
         example = f"{self.folder.removeprefix('file://')}/serving_input_example.json"
         return (
             f"MLFLOW_TRACKING_URI={self.store} mlflow models serve -m models:/{self.name}/{self.version} "
             f"--env-manager local --host 127.0.0.1 --port {port}\n"
         ) + (
-            f"{clip}| curl -s {kind} -d @- {server}"
+            f"{clip}| curl -s {header} -d @- {server}"
             if self.input == "clip"
-            else f"curl -s {kind} -d @{example} {server}"
+            else f"curl -s {header} -d @{example} {server}"
         )
 
 
@@ -107,7 +112,8 @@ def register(paths: Paths, params: Params, row: str, kind: Input, name: str) -> 
                 registered_model_name=name,
                 tags=_tags(about),
             )
-    return Registered(name, str(found.registered_model_version), run, shown(uri), kind, found.artifact_path)
+    version, folder = str(found.registered_model_version), found.artifact_path
+    return Registered(name, version, run, shown(uri), kind, folder, about.restricted)
 
 
 def _run_of(paths: Paths, params: Params, row: str) -> str | None:
