@@ -35,7 +35,7 @@ from cinevox import params, tracking
 from cinevox.params import MINI_ROIS, WHOLE_BRAIN
 from cinevox.plugins import load
 from cinevox.spaces import candidates
-from cinevox.tracking import records, store
+from cinevox.tracking import records, writing
 from cinevox.tracking.measures import ROI_METRICS, ROW_METRICS, SPACE_METRICS
 
 ROOT = Path(__file__).parents[1]
@@ -94,15 +94,17 @@ class _Only:
 
 
 def fresh(given: Sequence[tracking.Record]) -> list[tracking.Record]:
-    """The same records under keys that nobody has stored."""
+    """The same records as rows that nobody has stored: no run replaces another."""
     number = next(numbers)
     return [
         dataclasses.replace(
-            row, key=f"{number}/{row.key}",
+            row,
+            key=f"{number}/{row.key}",
+            tags={**row.tags, "row": f"{row.name}-{number}"},
             children=tuple(dataclasses.replace(child, key=f"{number}/{child.key}") for child in row.children),
         )
         for row in given
-    ]  # fmt: skip
+    ]
 
 
 def studies(given: Sequence[tracking.Record], n_runs: int = 670) -> list[tracking.Record]:
@@ -129,7 +131,7 @@ def one_by_one(uri: str, runs: Sequence[tracking.Record]) -> None:
             client.log_metric(run, name, value)
         for name, value in record.params.items():
             client.log_param(run, name, value)
-        for name, value in store._tags(record).items():
+        for name, value in writing.tags_of(record).items():
             client.set_tag(run, name, value)
         client.set_terminated(run)
 
@@ -139,7 +141,7 @@ def fluent(uri: str, runs: Sequence[tracking.Record]) -> None:
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(EXPERIMENT)
     for record in runs:
-        with mlflow.start_run(run_name=record.name, tags=store._tags(record)):
+        with mlflow.start_run(run_name=record.name, tags=writing.tags_of(record)):
             mlflow.log_metrics(dict(record.metrics))
             mlflow.log_params(dict(record.params))
 
@@ -238,6 +240,6 @@ if __name__ == "__main__":
             "tracking",
             lambda quick: cases(quick, Path(temporary), workers),
             note=f"A run has {mean(lambda run: len(run.metrics)):.0f} metrics, {mean(lambda run: len(run.params)):.0f} "
-            f"parameters and {mean(lambda run: len(store._tags(run))):.0f} tags on average. Not timed: making the "
+            f"parameters and {mean(lambda run: len(writing.tags_of(run))):.0f} tags on average. Not timed: making the "
             "database, importing MLflow. Ours also keeps a table with each row and looks for each row's key.",
         )

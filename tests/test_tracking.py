@@ -19,7 +19,7 @@ import fabricate
 from cinevox import io, results, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.tracking import store
+from cinevox.tracking import store, writing
 from cinevox.tracking.connection import resolved
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")  # MLflow's own use of SQLAlchemy
@@ -174,7 +174,7 @@ def test_the_key_follows_dvc_lock_and_a_new_result_supersedes_the_old(run, uri, 
 def test_a_sync_cut_short_is_taken_up_again(run, uri, monkeypatch):
     [record] = records(run, "cut", [ROW])
     n_calls = 0
-    log = store._log
+    log = writing.log
 
     def dies(*arguments):
         nonlocal n_calls
@@ -183,7 +183,7 @@ def test_a_sync_cut_short_is_taken_up_again(run, uri, monkeypatch):
             raise KeyboardInterrupt
         return log(*arguments)
 
-    monkeypatch.setattr(store, "_log", dies)
+    monkeypatch.setattr(writing, "log", dies)
     with pytest.raises(KeyboardInterrupt):
         tracking.sync([record], uri)
     monkeypatch.undo()
@@ -358,7 +358,7 @@ def test_calls_stay_within_a_servers_limits():
     params_of = {f"p{number}": "x" for number in range(250)}
     metrics = {f"m{number}": 1.0 for number in range(2900)}
     record = tracking.Record("n", "k", "e", params_of, metrics, {}, curves={"epoch/loss": [1.0, 2.0]})
-    store._log(client, "run", record)
+    writing.log(client, "run", record)
     assert calls == [(900, 100), (900, 100), (950, 50), (152, 0)]
 
 
@@ -375,7 +375,7 @@ def test_a_removed_row_is_gone_with_its_spaces_until_a_sync_brings_it_back(run, 
     assert tracking.sync(ours, uri) == tracking.Counts(created=6, present=1, superseded=0)
     MlflowClient(tracking_uri=uri).restore_run(seen.run)  # from the trash, in MLflow's interface
     assert tracking.sync(ours, uri) == tracking.Counts(created=0, present=2, superseded=0)
-    keys = [item.data.tags[store.KEY] for item in all_runs(uri, "removed-mini") if item.data.tags["level"] == "row"]
+    keys = [item.data.tags[writing.KEY] for item in all_runs(uri, "removed-mini") if item.data.tags["level"] == "row"]
     assert sorted(keys) == sorted(record.key for record in ours)
 
 
@@ -383,7 +383,7 @@ def test_a_removed_row_is_gone_with_its_spaces_until_a_sync_brings_it_back(run, 
 def test_of_two_syncs_that_cannot_take_turns_one_run_stays(run, uri, monkeypatch, step):
     """In a sync another one of the same row begins and ends, as on a server: then it is there once."""
     [record] = records(run, f"rivals{step}", [ROW])
-    log, rivals, calls = store._log, [], []
+    log, rivals, calls = writing.log, [], []
 
     def beside(*arguments):
         calls.append(arguments)
@@ -393,21 +393,21 @@ def test_of_two_syncs_that_cannot_take_turns_one_run_stays(run, uri, monkeypatch
             experiment = other.get_experiment_by_name(record.experiment).experiment_id
             rivals.append(store._add(other, experiment, record))
 
-    monkeypatch.setattr(store, "_log", beside)
+    monkeypatch.setattr(writing, "log", beside)
     done = tracking.sync([record], uri)
     assert (rivals, done) == ([True], tracking.Counts(present=1))
     runs = all_runs(uri, f"rivals{step}-mini")
-    assert len(runs) == len({item.data.tags[store.KEY] for item in runs}) == record.n_runs
+    assert len(runs) == len({item.data.tags[writing.KEY] for item in runs}) == record.n_runs
     assert {item.info.status for item in runs} == {"FINISHED"}
 
 
 def test_all_who_look_keep_the_same_run_and_nothing_unfinished_becomes_complete(uri):
     client = MlflowClient(tracking_uri=uri)
     experiment = client.create_experiment("settled")
-    runs = [client.create_run(experiment, tags={"level": "row", store.KEY: "k"}).info.run_id for _ in range(5)]
+    runs = [client.create_run(experiment, tags={"level": "row", writing.KEY: "k"}).info.run_id for _ in range(5)]
     first, *others = sorted(runs)
     for sealed in (first, *others[:2]):
-        client.log_param(sealed, store.SEAL, "a-row")
+        client.log_param(sealed, writing.SEAL, "a-row")
     client.set_terminated(others[0])
     client.set_terminated(others[1])  # the first one's sync died between sealing and finishing it
     seen = store._of_key(client, experiment, "k")
@@ -418,7 +418,7 @@ def test_all_who_look_keep_the_same_run_and_nothing_unfinished_becomes_complete(
     for unsealed in others[2:]:
         client.restore_run(unsealed)
         with pytest.raises(MlflowException, match="Changing param values"):
-            client.log_param(unsealed, store.SEAL, "a-row")
+            client.log_param(unsealed, writing.SEAL, "a-row")
 
 
 def test_a_relative_database_is_the_main_repositorys(monkeypatch, tmp_path):

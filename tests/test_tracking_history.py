@@ -15,7 +15,7 @@ import fabricate
 from cinevox import tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.tracking import history, store
+from cinevox.tracking import history, writing
 from conftest import ROOT
 
 pytestmark = [
@@ -103,7 +103,7 @@ def test_experiments_keep_the_keys_of_their_runs_and_runs_the_names_of_their_exp
     experiment = client.get_experiment_by_name("cinevox-mini").experiment_id
     baseline = study.run("git", "rev-parse", "HEAD").strip()
     for names, key in (({"first", "again"}, keys["first"]), ({"apart"}, keys["apart"])):
-        [run] = client.search_runs([experiment], f"tags.`{store.KEY}` = '{key}'")
+        [run] = client.search_runs([experiment], f"tags.`{writing.KEY}` = '{key}'")
         tags = {tag: value for tag, value in run.data.tags.items() if tag.startswith(history.EXPERIMENT)}
         assert tags == {f"dvc.exp.{name}": baseline for name in names}
         assert run.data.tags["superseded"] == "false"

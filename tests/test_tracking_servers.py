@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 import fabricate
 from cinevox import params, tracking
 from cinevox.paths import Paths
-from cinevox.tracking import store
+from cinevox.tracking import writing
 from conftest import ROOT
 
 pytestmark = [
@@ -94,14 +94,14 @@ def all_runs(uri, *experiments):
 def assert_each_once(uri, experiment, n_rows=3):
     """Every row and feature space has one finished run, each space under its row, with everything in it."""
     runs = all_runs(uri, f"{experiment}-mini", f"{experiment}-full")
-    keys = [item.data.tags[store.KEY] for item in runs]
+    keys = [item.data.tags[writing.KEY] for item in runs]
     assert len(set(keys)) == len(keys) == n_rows * N_RUNS
     assert {item.info.status for item in runs} == {"FINISHED"}
-    rows = {item.info.run_id: item.data.tags[store.KEY] for item in runs if item.data.tags["level"] == "row"}
+    rows = {item.info.run_id: item.data.tags[writing.KEY] for item in runs if item.data.tags["level"] == "row"}
     for item in runs:
         assert item.data.metrics["score"] is not None and item.data.params["network"]
         if item.data.tags["level"] == "space":
-            assert item.data.tags[store.KEY].startswith(rows[item.data.tags["mlflow.parentRunId"]])
+            assert item.data.tags[writing.KEY].startswith(rows[item.data.tags["mlflow.parentRunId"]])
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_a_server_that_ends_in_the_middle_costs_nothing_but_a_later_sync(run, se
     name = f"ends-{how.name}"
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     ours = records(run, name)
-    log, calls = store._log, []
+    log, calls = writing.log, []
 
     def ends(*arguments):
         calls.append(arguments)
@@ -187,7 +187,7 @@ def test_a_server_that_ends_in_the_middle_costs_nothing_but_a_later_sync(run, se
             server.signal(how)
         return log(*arguments)
 
-    monkeypatch.setattr(store, "_log", ends)
+    monkeypatch.setattr(writing, "log", ends)
     began = time.monotonic()
     with pytest.raises(tracking.StoreError, match=r"the MLflow store http://127\.0\.0\.1:\d+ refuses"):
         tracking.sync(ours, server.uri)

@@ -1,9 +1,9 @@
 """MLflow as a view of the score files: derived, repeatable, and never the place where a result lives.
 
 `records` turns files into records (`measures` their metrics, `words` their texts, `data` their data set), `store`
-brings the store up to date with them, `lookup` finds and removes runs, `history` knows which commits and experiments
-hold a result, `connection` where the store is, `views` how it is shown. mlflow is imported nowhere else. `models`
-registers encoding models, and `served` is what MLflow runs of one.
+brings the store up to date with them (`writing` a run each), `lookup` finds and removes runs, `history` knows which
+commits and experiments hold a result, `connection` where the store is, `views` how it is shown. `models` registers
+encoding models, and `served` is what MLflow runs of one. mlflow is imported nowhere else.
 """
 
 from cinevox.tracking.connection import StoreError

@@ -12,7 +12,8 @@ from cinevox.paths import Paths
 from cinevox.tracking import history
 from cinevox.tracking.connection import Store, opened, resolved, shown
 from cinevox.tracking.history import Revision
-from cinevox.tracking.store import KEY, SUPERSEDED, delete, search
+from cinevox.tracking.store import delete
+from cinevox.tracking.writing import KEY, SUPERSEDED, search
 
 
 @dataclass(frozen=True)

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cinevox.tracking import views
 from cinevox.tracking.connection import Store, opened, resolved
-from cinevox.tracking.data import Data
 from cinevox.tracking.history import EXPERIMENT
 from cinevox.tracking.records import Record
+from cinevox.tracking.writing import KEY, SEAL, SUPERSEDED, fill, search, tags_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-KEY = "cinevox.key"
-SUPERSEDED = "superseded"
-NOTE = "mlflow.note.content"
-SEAL, DISCARDED = "row", "discarded"  # the parameter that says whose run it is, and that it is nobody's
+DISCARDED = "discarded"  # another value of the seal: the run is nobody's
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # of another value, or to write into a deleted run
-BATCH = {"metrics": 1000, "params": 100, "tags": 100, "all": 1000}  # what a server takes in one call
 
 
 @dataclass(frozen=True)
@@ -71,15 +62,6 @@ def sync(records: Sequence[Record], uri: str, tick: Callable[[int], object] = la
                 )
             views.describe(store.client, experiment, group)
     return counts
-
-
-def search(client: MlflowClient, experiment: str, query: str) -> Iterator[Any]:
-    """Every run of an experiment that answers to the query, page by page."""
-    page = client.search_runs([experiment], query, max_results=1000)
-    yield from page
-    while page.token:
-        page = client.search_runs([experiment], query, max_results=1000, page_token=page.token)
-        yield from page
 
 
 def delete(client: MlflowClient, run: Any) -> int:
@@ -146,9 +128,9 @@ def _add(client: MlflowClient, experiment: str, record: Record) -> bool:
 
     if any(run.info.status == "FINISHED" for run in _of_key(client, experiment, record.key)):
         return False
-    run = client.create_run(experiment, run_name=record.name, tags=_tags(record)).info.run_id
+    run = client.create_run(experiment, run_name=record.name, tags=tags_of(record)).info.run_id
     try:
-        _fill(client, experiment, run, record)
+        fill(client, experiment, run, record)
         client.log_param(run, SEAL, record.name)
     except MlflowException as error:
         if error.error_code not in REFUSALS or not _is_discarded(client, run):
@@ -193,74 +175,6 @@ def _is_sealed(client: MlflowClient, run: Any) -> bool:
 def _is_discarded(client: MlflowClient, run: str) -> bool:
     found = client.get_run(run)
     return bool(found.info.lifecycle_stage == "deleted" or found.data.params.get(SEAL) == DISCARDED)
-
-
-def _fill(client: MlflowClient, experiment: str, run: str, record: Record) -> None:
-    if record.data is not None:
-        _log_data(client, run, record.data)
-    with tempfile.TemporaryDirectory() as folder:
-        for name, text in record.texts.items():
-            (Path(folder) / name).write_text(text)
-        client.log_artifacts(run, folder)
-    for name, files in record.files.items():
-        for file in files:
-            client.log_artifact(run, str(file), name)
-    _log(client, run, record)
-    for child in record.children:
-        _add_child(client, experiment, child, run)
-    # A server that answered too late was asked again, and has made a run that nobody knows.
-    unfinished = f"tags.`mlflow.parentRunId` = '{run}' and attributes.status = 'RUNNING'"
-    for stray in search(client, experiment, unfinished):
-        client.delete_run(stray.info.run_id)
-
-
-def _log_data(client: MlflowClient, run: str, data: Data) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-    from mlflow.exceptions import MlflowException
-
-    source, profile = json.dumps(dict(data.source)), json.dumps(dict(data.profile))
-    used = Dataset(data.name, data.digest, "dvc", source, data.schema(), profile)
-    inputs = [DatasetInput(used, [InputTag("mlflow.data.context", "training")])]
-    try:
-        client.log_inputs(run, inputs)
-    except MlflowException as error:
-        if error.error_code != "BAD_REQUEST":
-            raise
-        client.log_inputs(run, inputs)  # another process was first to name the data set; now MLflow finds it
-
-
-def _add_child(client: MlflowClient, experiment: str, record: Record, parent: str) -> None:
-    tags = _tags(record) | {"mlflow.parentRunId": parent}
-    run = client.create_run(experiment, run_name=record.name, tags=tags).info.run_id
-    client.set_terminated(run)  # before it is filled: MLflow reads the whole run for that
-    _log(client, run, record)
-
-
-def _tags(record: Record) -> dict[str, str]:
-    tags = dict(record.tags) | {KEY: record.key, SUPERSEDED: "false"}
-    tags |= {"mlflow.source.name": "dvc repro", "mlflow.source.type": "PROJECT"}
-    if record.note:
-        tags[NOTE] = record.note
-    if os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`: that run is the project's, not the row's
-        tags["project_run"] = os.environ["MLFLOW_RUN_ID"]
-    return tags
-
-
-def _log(client: MlflowClient, run: str, record: Record) -> None:
-    """Metrics and parameters in as few calls as a server allows."""
-    from mlflow.entities import Metric, Param
-
-    now = int(time.time() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in record.metrics.items()]
-    metrics += [
-        Metric(name, value, now, step) for name, values in record.curves.items() for step, value in enumerate(values, 1)
-    ]
-    params = [Param(name, value) for name, value in record.params.items() if name != SEAL or not record.children]
-    while metrics or params:
-        some, params = params[: BATCH["params"]], params[BATCH["params"] :]
-        room = min(BATCH["metrics"], BATCH["all"] - len(some))
-        client.log_batch(run, metrics=metrics[:room], params=some)
-        metrics = metrics[room:]
 
 
 def _replaced(known: dict[str, list[Any]], record: Record) -> list[Any]:

@@ -1,0 +1,100 @@
+"""Writing: one record's run, in as few calls as a server allows."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cinevox.tracking.data import Data
+from cinevox.tracking.records import Record
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+KEY = "cinevox.key"
+SUPERSEDED = "superseded"
+SEAL = "row"  # the parameter that is logged last of a row's run
+BATCH = {"metrics": 1000, "params": 100, "all": 1000}  # what a server takes in one call
+
+
+def search(client: MlflowClient, experiment: str, query: str) -> Iterator[Any]:
+    """Every run of an experiment that answers to the query, page by page."""
+    page = client.search_runs([experiment], query, max_results=1000)
+    yield from page
+    while page.token:
+        page = client.search_runs([experiment], query, max_results=1000, page_token=page.token)
+        yield from page
+
+
+def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> None:
+    """All of a row's run but for the seal, and the runs of its feature spaces."""
+    if record.data is not None:
+        _log_data(client, run, record.data)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in record.texts.items():
+            (Path(folder) / name).write_text(text)
+        client.log_artifacts(run, folder)
+    for name, files in record.files.items():
+        for file in files:
+            client.log_artifact(run, str(file), name)
+    log(client, run, record)
+    for child in record.children:
+        _add_child(client, experiment, child, run)
+    # A server that answered too late was asked again, and has made a run that nobody knows.
+    unfinished = f"tags.`mlflow.parentRunId` = '{run}' and attributes.status = 'RUNNING'"
+    for stray in search(client, experiment, unfinished):
+        client.delete_run(stray.info.run_id)
+
+
+def _log_data(client: MlflowClient, run: str, data: Data) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
+
+    source, profile = json.dumps(dict(data.source)), json.dumps(dict(data.profile))
+    used = Dataset(data.name, data.digest, "dvc", source, data.schema(), profile)
+    inputs = [DatasetInput(used, [InputTag("mlflow.data.context", "training")])]
+    try:
+        client.log_inputs(run, inputs)
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        client.log_inputs(run, inputs)  # another process was first to name the data set; now MLflow finds it
+
+
+def _add_child(client: MlflowClient, experiment: str, record: Record, parent: str) -> None:
+    tags = tags_of(record) | {"mlflow.parentRunId": parent}
+    run = client.create_run(experiment, run_name=record.name, tags=tags).info.run_id
+    client.set_terminated(run)  # before it is filled: MLflow reads the whole run for that
+    log(client, run, record)
+
+
+def tags_of(record: Record) -> dict[str, str]:
+    tags = dict(record.tags) | {KEY: record.key, SUPERSEDED: "false"}
+    tags |= {"mlflow.source.name": "dvc repro", "mlflow.source.type": "PROJECT"}
+    if record.note:
+        tags["mlflow.note.content"] = record.note
+    if os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`: that run is the project's, not the row's
+        tags["project_run"] = os.environ["MLFLOW_RUN_ID"]
+    return tags
+
+
+def log(client: MlflowClient, run: str, record: Record) -> None:
+    """Metrics and parameters in as few calls as a server allows."""
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in record.metrics.items()]
+    metrics += [
+        Metric(name, value, now, step) for name, values in record.curves.items() for step, value in enumerate(values, 1)
+    ]
+    params = [Param(name, value) for name, value in record.params.items() if name != SEAL or not record.children]
+    while metrics or params:
+        some, params = params[: BATCH["params"]], params[BATCH["params"] :]
+        room = min(BATCH["metrics"], BATCH["all"] - len(some))
+        client.log_batch(run, metrics=metrics[:room], params=some)
+        metrics = metrics[room:]
