@@ -87,5 +87,5 @@ lock: install  ## resolve pyproject.toml anew into requirements.lock
 
 .PHONY: clean
 clean:  ## remove results and unfinished work; the DVC cache, MLflow's record and the environment stay
-	rm -rf tmp report submission gate tracking data/frames data/features data/reduction data/bases data/ceiling data/fits \
+	rm -rf tmp report submission gate data/frames data/features data/reduction data/bases data/ceiling data/fits \
 	    data/transfer data/scores data/selection data/validation data/conversion data/checks

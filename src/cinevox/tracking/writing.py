@@ -37,7 +37,7 @@ def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> Non
         _log_data(client, run, record.data)
     with tempfile.TemporaryDirectory() as folder:
         for name, text in record.texts.items():
-            (Path(folder) / name).write_text(text)
+            (Path(folder) / name).write_text(text, encoding="utf-8")
         client.log_artifacts(run, folder)
     for name, files in record.files.items():
         for file in files:
@@ -74,6 +74,7 @@ def _add_child(client: MlflowClient, experiment: str, record: Record, parent: st
 
 
 def tags_of(record: Record) -> dict[str, str]:
+    """The record's tags and those that every run has."""
     tags = dict(record.tags) | {KEY: record.key, SUPERSEDED: "false"}
     tags |= {"mlflow.source.name": "dvc repro", "mlflow.source.type": "PROJECT"}
     if record.note:
