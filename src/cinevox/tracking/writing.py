@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,18 @@ def search(client: MlflowClient, experiment: str, query: str) -> Iterator[Any]:
         yield from page
 
 
+def insist(call: Callable[..., object], *arguments: object) -> None:
+    """Of two processes that add the same thing at once, MLflow refuses one; asked again, it finds what is there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        call(*arguments)
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        call(*arguments)
+
+
 def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> None:
     """All of a row's run but for the seal, and the runs of its feature spaces."""
     if record.data is not None:
@@ -53,17 +65,10 @@ def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> Non
 
 def _log_data(client: MlflowClient, run: str, data: Data) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
-    from mlflow.exceptions import MlflowException
 
     source, profile = json.dumps(dict(data.source)), json.dumps(dict(data.profile))
     used = Dataset(data.name, data.digest, "dvc", source, data.schema(), profile)
-    inputs = [DatasetInput(used, [InputTag("mlflow.data.context", "training")])]
-    try:
-        client.log_inputs(run, inputs)
-    except MlflowException as error:
-        if error.error_code != "BAD_REQUEST":
-            raise
-        client.log_inputs(run, inputs)  # another process was first to name the data set; now MLflow finds it
+    insist(client.log_inputs, run, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
 
 
 def _add_child(client: MlflowClient, experiment: str, record: Record, parent: str) -> None:
