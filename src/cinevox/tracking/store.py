@@ -10,7 +10,7 @@ from cinevox.tracking import views
 from cinevox.tracking.connection import Store, opened, resolved
 from cinevox.tracking.history import EXPERIMENT
 from cinevox.tracking.records import Record
-from cinevox.tracking.writing import KEY, SEAL, SUPERSEDED, fill, search, tags_of
+from cinevox.tracking.writing import KEY, SEAL, SUPERSEDED, fill, insist, search, tags_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -110,7 +110,7 @@ def _bring(store: Store, experiment: str, record: Record, known: Sequence[Any]) 
         run = _settle(client, known)
         for name, value in record.tags.items():
             if name.startswith(EXPERIMENT) and run.data.tags.get(name) != value:
-                client.set_tag(run.info.run_id, name, value)
+                insist(client.set_tag, run.info.run_id, name, value)
         _mark(client, experiment, run, False)
         return Counts(present=1)
     with store.turn:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from cinevox.params import Track, Tracking
 from cinevox.tracking.connection import StoreError, is_server, opened, resolved
 from cinevox.tracking.records import Record
+from cinevox.tracking.writing import insist
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,7 +50,7 @@ def describe(client: MlflowClient, experiment: str, group: Sequence[Record]) -> 
     there = client.get_experiment(experiment).tags
     for name, value in wanted.items():
         if there.get(name) != value:
-            client.set_experiment_tag(experiment, name, value)
+            insist(client.set_experiment_tag, experiment, name, value)
 
 
 def note(group: Sequence[Record]) -> str:

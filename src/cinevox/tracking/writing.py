@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +31,25 @@ def search(client: MlflowClient, experiment: str, query: str) -> Iterator[Any]:
         yield from page
 
 
+def insist(call: Callable[..., object], *arguments: object) -> None:
+    """Of two processes that add the same thing at once, MLflow refuses one; asked again, it finds what is there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        call(*arguments)
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        call(*arguments)
+
+
 def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> None:
     """All of a row's run but for the seal, and the runs of its feature spaces."""
     if record.data is not None:
         _log_data(client, run, record.data)
     with tempfile.TemporaryDirectory() as folder:
         for name, text in record.texts.items():
-            (Path(folder) / name).write_text(text)
+            (Path(folder) / name).write_text(text, encoding="utf-8")
         client.log_artifacts(run, folder)
     for name, files in record.files.items():
         for file in files:
@@ -53,17 +65,10 @@ def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> Non
 
 def _log_data(client: MlflowClient, run: str, data: Data) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
-    from mlflow.exceptions import MlflowException
 
     source, profile = json.dumps(dict(data.source)), json.dumps(dict(data.profile))
     used = Dataset(data.name, data.digest, "dvc", source, data.schema(), profile)
-    inputs = [DatasetInput(used, [InputTag("mlflow.data.context", "training")])]
-    try:
-        client.log_inputs(run, inputs)
-    except MlflowException as error:
-        if error.error_code != "BAD_REQUEST":
-            raise
-        client.log_inputs(run, inputs)  # another process was first to name the data set; now MLflow finds it
+    insist(client.log_inputs, run, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
 
 
 def _add_child(client: MlflowClient, experiment: str, record: Record, parent: str) -> None:
@@ -74,6 +79,7 @@ def _add_child(client: MlflowClient, experiment: str, record: Record, parent: st
 
 
 def tags_of(record: Record) -> dict[str, str]:
+    """The record's tags and those that every run has."""
     tags = dict(record.tags) | {KEY: record.key, SUPERSEDED: "false"}
     tags |= {"mlflow.source.name": "dvc repro", "mlflow.source.type": "PROJECT"}
     if record.note:
