@@ -70,20 +70,20 @@ def test_the_score_table_shows_them(made, monkeypatch, capsys):
 
 def test_the_gate_compares_them(made):
     paths, params = made
-    now = gate.read_current(paths, params.experiments.rows)
+    now = gate.read_current(paths, params)
     score = nested(paths, RIDGE)
-    assert now[RIDGE]["nested.score"].value == score["score"]
-    assert now[RIDGE]["nested.V1"].value == score["rois"]["V1"]["normalized_correlation"]
-    assert not gate.compare(now, now, params.gate, "itself").failed
+    assert now.rows[RIDGE].metrics["nested.score"].value == score["score"]
+    assert now.rows[RIDGE].metrics["nested.V1"].value == score["rois"]["V1"]["normalized_correlation"]
+    assert not gate.compare(now, now, gate.limits_of(params), "itself").failed
     metrics = io.read_json(paths.metrics(RIDGE))
     try:
         io.write_json(
             paths.metrics(RIDGE), metrics | {"nested": metrics["nested"] | {"V1": score["rois"]["V1"]["low"] - 1}}
         )
-        worse = gate.compare(now, gate.read_current(paths, params.experiments.rows), params.gate, "itself")
+        worse = gate.compare(now, gate.read_current(paths, params), gate.limits_of(params), "itself")
     finally:
         io.write_json(paths.metrics(RIDGE), metrics)
-    assert worse.failed and "nested.V1" in worse.to_markdown()
+    assert worse.failed and "nested.V1" in gate.to_markdown(worse)
 
 
 def test_the_record_holds_them(made):
@@ -98,3 +98,7 @@ def test_the_record_holds_them(made):
     for child in records[RIDGE].children:
         mean = own[own["space"] == child.name.rsplit("/", 1)[-1]]["normalized_correlation"].mean()
         assert dict(child.metrics)["score"] == pytest.approx(mean)
+    subjects = pd.read_csv(paths.scores(RIDGE) / "subjects.csv").query("subject == 'sub02' and roi == 'LOC'")
+    folds = subjects[subjects.split.str.startswith("outer-") & (subjects.space == "layer_2")]
+    child = next(child for child in records[RIDGE].children if child.name == "layer_2")
+    assert child.metrics["sub02/LOC.normalized_correlation"] == pytest.approx(folds["normalized_correlation"].mean())

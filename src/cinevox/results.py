@@ -86,12 +86,19 @@ class Result:
 
     def table(self, split: str, aggregation: str = "subjects") -> pd.DataFrame:
         """The ROI table of one split and aggregation, one line per space and ROI; nested: means over outer folds."""
-        rows = self.rois[self.rois["aggregation"] == aggregation]
-        if split != "nested":
-            return rows[rows["split"] == split].reset_index(drop=True)
-        folds = rows[rows["split"].isin(outer_names(dict.fromkeys(rows["split"])))]
-        means = folds.groupby(["space", "roi"], sort=False).mean(numeric_only=True).reset_index()
-        return means.assign(split="nested", low=np.nan, high=np.nan, standard_error=np.nan)
+        rows = _of_split(self.rois[self.rois["aggregation"] == aggregation], split, ["space", "roi"])
+        return rows.assign(low=np.nan, high=np.nan, standard_error=np.nan) if split == "nested" else rows
+
+    def by_subject(self, split: str) -> pd.DataFrame:
+        """The subjects' table of one split, one line per space, subject and ROI; nested: means over outer folds."""
+        return _of_split(self.subjects, split, ["space", "subject", "roi"])
+
+
+def _of_split(rows: pd.DataFrame, split: str, names: list[str]) -> pd.DataFrame:
+    if split != "nested":
+        return rows[rows["split"] == split].reset_index(drop=True)
+    folds = rows[rows["split"].isin(outer_names(dict.fromkeys(rows["split"])))]
+    return folds.groupby(names, sort=False).mean(numeric_only=True).reset_index().assign(split="nested")
 
 
 def read(paths: Paths, rows: Mapping[str, Row]) -> tuple[Result, ...]:

@@ -48,8 +48,8 @@ def of_space(result: Result, space: str) -> dict[str, float]:
         for line in rois.to_dict("records"):
             named |= {f"{line['roi']}.{name}": line[name] for name in (SPACE_METRICS if counts else OTHER_ROI_METRICS)}
         found |= named if counts else {f"{split}/{name}": value for name, value in named.items()}
-    lines = result.subjects
-    lines = lines[(lines["space"] == space) & (lines["split"] == result.split)]
+    lines = result.by_subject(result.split)
+    lines = lines[lines["space"] == space]
     found |= dict(
         zip(lines["subject"] + "/" + lines["roi"] + ".normalized_correlation", lines["normalized_correlation"])
     )
