@@ -31,7 +31,7 @@ os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 import mlflow
 from mlflow import MlflowClient
 
-from cinevox import params, tracking
+from cinevox import identity, params, tracking
 from cinevox.params import MINI_ROIS, WHOLE_BRAIN
 from cinevox.plugins import load
 from cinevox.spaces import candidates
@@ -47,7 +47,7 @@ numbers = count()
 def paper(n_rows: int) -> list[tracking.Record]:
     """Records of rows of the paper, with all that a real one has but for files."""
     settings = params.load(ROOT / "params.paper.yaml")
-    sections = {name: records._dump(getattr(settings, name)) for name in tracking.SECTIONS}
+    sections = {name: identity.plain(getattr(settings, name)) for name in tracking.SECTIONS}
     rng = np.random.default_rng(0)
     return [
         _row(row, sections, settings.dataset.subjects, rng) for row in list(settings.experiments.rows.values())[:n_rows]
@@ -144,6 +144,7 @@ def fluent(uri: str, runs: Sequence[tracking.Record]) -> None:
         with mlflow.start_run(run_name=record.name, tags=writing.tags_of(record)):
             mlflow.log_metrics(dict(record.metrics))
             mlflow.log_params(dict(record.params))
+    os.environ.pop("MLFLOW_TRACKING_URI")  # MLflow's own way to hand the address to processes that it starts
 
 
 def bring(uri: str, given: Sequence[tracking.Record]) -> None:

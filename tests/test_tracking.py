@@ -1,5 +1,6 @@
 """Tracking: a store that is a view of the files, repeatable and without a run lost or doubled."""
 
+import dataclasses
 import json
 import re
 import socket
@@ -19,7 +20,7 @@ import fabricate
 from cinevox import io, results, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.tracking import store, writing
+from cinevox.tracking import bulk, store, writing
 from cinevox.tracking.connection import resolved
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")  # MLflow's own use of SQLAlchemy
@@ -171,7 +172,61 @@ def test_the_key_follows_dvc_lock_and_a_new_result_supersedes_the_old(run, uri, 
     assert {item.data.tags["data_hash"] for item in runs} == {"abc"}
 
 
-def test_a_sync_cut_short_is_taken_up_again(run, uri, monkeypatch):
+@pytest.fixture
+def by_calls(monkeypatch):
+    """As with a server, or an MLflow whose tables are not known."""
+    monkeypatch.setattr(bulk, "SERIES", "0.")
+
+
+def test_runs_written_at_once_are_those_that_calls_make(run, uri, monkeypatch):
+    tracking.sync(records(run, "at-once", [ROW]), uri)
+    monkeypatch.setattr(bulk, "SERIES", "0.")
+    monkeypatch.setattr(bulk, "add", None)
+    tracking.sync(records(run, "by-calls", [ROW]), uri)
+    found = [
+        {item.info.run_name: item for item in all_runs(uri, f"{name}-mini") if item.data.tags["level"] == "space"}
+        for name in ("at-once", "by-calls")
+    ]
+    assert found[0].keys() == found[1].keys() == set(fabricate.LAYERS)
+    client = MlflowClient(tracking_uri=uri)
+    for ours, theirs in ((found[0][name], found[1][name]) for name in fabricate.LAYERS):
+        assert ours.data.params == theirs.data.params
+        assert ours.data.metrics == theirs.data.metrics
+        for tag in ("mlflow.parentRunId",):
+            assert ours.data.tags.pop(tag) != theirs.data.tags.pop(tag)
+        assert ours.data.tags == theirs.data.tags
+        same = ("status", "lifecycle_stage", "user_id", "run_name")
+        assert [getattr(ours.info, name) for name in same] == [getattr(theirs.info, name) for name in same]
+        places = [item.info.artifact_uri.replace(item.info.run_id, "run").split("/")[-2:] for item in (ours, theirs)]
+        assert places[0] == places[1] == ["run", "artifacts"]
+        assert ours.info.end_time >= ours.info.start_time
+        points = [client.get_metric_history(item.info.run_id, "score") for item in (ours, theirs)]
+        assert [(p.value, p.step) for p in points[0]] == [(p.value, p.step) for p in points[1]]
+
+
+def test_what_mlflow_would_refuse_is_refused_at_once_too(run, uri):
+    [record] = records(run, "refuses", [ROW])
+    bad = dataclasses.replace(record.children[0], metrics={"a metric, with a comma": 1.0})
+    with pytest.raises(tracking.StoreError, match="a metric, with a comma"):
+        tracking.sync([dataclasses.replace(record, children=(bad,))], uri)
+    assert not [item for item in all_runs(uri, "refuses-mini") if item.data.tags["level"] == "space"]
+
+
+def test_a_sync_cut_short_in_a_database_is_taken_up_again(run, uri, monkeypatch):
+    [record] = records(run, "cut-off", [ROW])
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bulk, "add", dies)
+    with pytest.raises(KeyboardInterrupt):
+        tracking.sync([record], uri)
+    monkeypatch.undo()
+    assert tracking.sync([record], uri).created == record.n_runs
+    assert len(all_runs(uri, "cut-off-mini")) == record.n_runs
+
+
+def test_a_sync_cut_short_is_taken_up_again(run, uri, monkeypatch, by_calls):
     [record] = records(run, "cut", [ROW])
     n_calls = 0
     log = writing.log
@@ -380,7 +435,7 @@ def test_a_removed_row_is_gone_with_its_spaces_until_a_sync_brings_it_back(run, 
 
 
 @pytest.mark.parametrize("step", [0, 3, len(fabricate.LAYERS)])  # after the row, in the middle, after the last space
-def test_of_two_syncs_that_cannot_take_turns_one_run_stays(run, uri, monkeypatch, step):
+def test_of_two_syncs_that_cannot_take_turns_one_run_stays(run, uri, monkeypatch, step, by_calls):
     """In a sync another one of the same row begins and ends, as on a server: then it is there once."""
     [record] = records(run, f"rivals{step}", [ROW])
     log, rivals, calls = writing.log, [], []

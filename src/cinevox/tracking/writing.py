@@ -6,10 +6,11 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cinevox.tracking import bulk
 from cinevox.tracking.data import Data
 from cinevox.tracking.records import Record
 
@@ -55,8 +56,7 @@ def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> Non
         for file in files:
             client.log_artifact(run, str(file), name)
     log(client, run, record)
-    for child in record.children:
-        _add_child(client, experiment, child, run)
+    _add_children(client, experiment, record.children, run)
     # A server that answered too late was asked again, and has made a run that nobody knows.
     unfinished = f"tags.`mlflow.parentRunId` = '{run}' and attributes.status = 'RUNNING'"
     for stray in search(client, experiment, unfinished):
@@ -71,11 +71,15 @@ def _log_data(client: MlflowClient, run: str, data: Data) -> None:
     insist(client.log_inputs, run, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
 
 
-def _add_child(client: MlflowClient, experiment: str, record: Record, parent: str) -> None:
-    tags = tags_of(record) | {"mlflow.parentRunId": parent}
-    run = client.create_run(experiment, run_name=record.name, tags=tags).info.run_id
-    client.set_terminated(run)  # before it is filled: MLflow reads the whole run for that
-    log(client, run, record)
+def _add_children(client: MlflowClient, experiment: str, records: Sequence[Record], parent: str) -> None:
+    tags = [tags_of(record) | {"mlflow.parentRunId": parent} for record in records]
+    if (engine := bulk.database(client)) is not None:
+        bulk.add(client, engine, experiment, records, tags)
+        return
+    for record, own in zip(records, tags):
+        run = client.create_run(experiment, run_name=record.name, tags=own).info.run_id
+        client.set_terminated(run)  # before it is filled: MLflow reads the whole run for that
+        log(client, run, record)
 
 
 def tags_of(record: Record) -> dict[str, str]:
