@@ -144,7 +144,7 @@ def fluent(uri: str, runs: Sequence[tracking.Record]) -> None:
         with mlflow.start_run(run_name=record.name, tags=writing.tags_of(record)):
             mlflow.log_metrics(dict(record.metrics))
             mlflow.log_params(dict(record.params))
-    os.environ.pop("MLFLOW_TRACKING_URI")  # MLflow's own way to hand the address to processes that it starts
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow leaves its address to processes that it starts
 
 
 def bring(uri: str, given: Sequence[tracking.Record]) -> None:
