@@ -38,7 +38,7 @@ def document(folder: Path) -> dict[str, Any]:
     found["scores"] |= {"n_bootstraps": 200, "n_permutations": 20}
     found["report"] |= {"brain_row": None, "subject": SUBJECTS[0]}
     found["submission"]["rows"] = {}
-    found["parallel"] = {"backend": "sequential", "n_jobs": 1, "scheduler": None}
+    found["parallel"] = {"backend": "sequential", "n_jobs": 1, "scheduler": None, "jobqueue": None}
     return found
 
 

@@ -342,6 +342,7 @@ def test_the_flow_from_clips_to_the_report(tmp_path):
             "roiwise": {},
         }
         document["bases"], document["submission"]["rows"] = {}, {"mini": rows[0]}
+        document["encoding"]["rows"] = [rows[0]]
         document["reduction"]["n_components"] = 5
         document["report"] |= {"subject": "sub-02", "brain_row": rows[1]}
         return document
@@ -349,7 +350,7 @@ def test_the_flow_from_clips_to_the_report(tmp_path):
     repository = Repository(tmp_path)
     record.make(tmp_path / "data" / "bold_moments", version, n_train=24, n_test=10)
     repository.write(real_params())
-    repository.run("dvc", "repro", "report", "submission")
+    repository.run("dvc", "repro", "report", "submission", "encoding")
     for track, rois in (("mini", ["V1", "V4", "FFA"]), ("full", ["WB"])):
         metrics = repository.json(f"metrics/{track}-efficientnet_lite0-layer-ridge.json")
         assert [name for name in metrics["test"] if name in ("V1", "V4", "FFA", "WB")] == rois

@@ -271,7 +271,7 @@ def test_validate_prints_every_problem_at_once(tmp_path, monkeypatch, capsys):
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["validation"] |= json.loads(layout.limits().model_dump_json())
     document["dataset"]["rois"] = list(layout.ROIS)
-    document["parallel"] = {"backend": "sequential", "n_jobs": 1, "scheduler": None}
+    document["parallel"] = {"backend": "sequential", "n_jobs": 1, "scheduler": None, "jobqueue": None}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
     folder = layout.make(tmp_path / "study")
     assert main(["validate", "study", "--dataset", "algonauts2021", "--pages", "pages"]) == 0

@@ -96,8 +96,9 @@ def test_every_job_runs_a_script_that_is_there_and_gitlab_runs_the_same():
         set(re.findall(r"(?:run:|-) \.ci/(\w+)", "".join(path.read_text() for path in paths)))
         for paths in (WORKFLOWS, [ROOT / ".gitlab-ci.yml"])
     )
-    assert github == scripts
-    assert gitlab == scripts - {"comment"}
+    assert ".ci/browser" in (ROOT / ".ci/run").read_text()
+    assert github == scripts - {"browser"}
+    assert gitlab == github - {"comment"}
 
 
 def test_only_the_job_that_runs_nothing_of_the_change_may_write():
@@ -142,7 +143,7 @@ def test_scores_tells_what_moved_and_ends_as_the_gate_does(repository, monkeypat
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(repository / "tmp/summary.md"))
     done = answer(".ci/scores", "HEAD")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert told.read_text().startswith("<!-- cinevox scores -->\n### Scores against `HEAD`\n\n**Passed**")
+    assert told.read_text().startswith("<!-- cinevox scores -->\n### Scores against `HEAD`\n\n**Passed against HEAD: ")
     assert told.read_text().count("None.") == 2
 
     scored(repository, 0.3)
@@ -150,7 +151,8 @@ def test_scores_tells_what_moved_and_ends_as_the_gate_does(repository, monkeypat
     (repository / "params.yaml").write_text(text.replace("n_components: 100", "n_components: 50"))
     assert answer(".ci/scores", "HEAD").returncode == 1
     said = told.read_text()
-    assert "**Failed**" in said and "**regressed**" in said and "<details open>" in said
+    assert "**Failed against HEAD: " in said
+    assert "regressed" in said.partition("<details>")[0]  # what failed is not folded
     moved = said.partition("#### Rows that moved")[2]
     assert re.search(rf"\| metrics/{ROW}.json +\| test.score +\| 0.5 +\| 0.3 +\| -0.2 +\|", moved)
     assert re.search(r"\| params.yaml +\| reduction.n_components +\| 100 +\| 50 +\|", moved)

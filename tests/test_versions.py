@@ -27,10 +27,10 @@ def parameters():
     found["networks"] = {"alexnet": found["networks"]["alexnet"]}
     row = dict(zip(("track", "network", "features", "regressor"), ROW.split("-"))) | {"reported": None}
     found["experiments"] = {"voxelwise": {ROW: row}, "roiwise": {}}
-    found |= {"bases": {}, "parallel": {"backend": "sequential", "n_jobs": 1, "scheduler": None}}
+    found |= {"bases": {}, "parallel": {"backend": "sequential", "n_jobs": 1, "scheduler": None, "jobqueue": None}}
     found["scores"] |= {"n_bootstraps": 20, "n_permutations": 20}
     found["report"] = {"brain_row": None, "subject": "sub01"}
-    found["submission"]["rows"] = {}
+    found["submission"]["rows"], found["encoding"]["rows"] = {}, []
     return found
 
 

