@@ -228,8 +228,27 @@ def test_two_rows_are_compared(runs, site, pictures):
     for name in pair:
         expect(runs.get_by_text(name, exact=True).first).to_be_visible()
     runs.get_by_role("tab", name="Scatter Plot").click()
-    expect(runs.locator(".js-plotly-plot:visible")).to_be_visible()
+    for axis, metric in (("X-axis:", "score"), ("Y-axis:", "V1.normalized_correlation")):
+        runs.get_by_label(axis).click()
+        runs.keyboard.type(metric)
+        runs.get_by_role("option", name=metric, exact=True).click()
+    drawn = runs.locator(".js-plotly-plot:visible")
+    expect(drawn.get_by_text("V1.normalized_correlation")).to_be_visible()
     runs.screenshot(path=pictures / "mlflow-compare.png", full_page=True)
+
+
+def test_a_row_says_what_it_is_and_keeps_its_tables_and_figures(runs, site, pictures):
+    name = _by(site, "score")[0]
+    runs.get_by_role("link", name=name, exact=True).click()
+    expect(runs.get_by_role("heading", name=name)).to_be_visible()
+    expect(runs.get_by_text(f"{site.rows[name].scores['score']:.3f}").first).to_be_visible()
+    runs.screenshot(path=pictures / "mlflow-row.png")
+    runs.get_by_role("tab", name="Artifacts").click()
+    runs.get_by_text("scores.csv").click()
+    expect(runs.get_by_role("cell", name="V1", exact=True).first).to_be_visible()
+    runs.get_by_text("figures").click()
+    runs.get_by_text(f"scores-{name}.svg").click()
+    expect(runs.locator("img[src], svg").last).to_be_visible()
 
 
 def test_charts_show_a_bar_for_every_row_and_the_curves_of_training(runs, site, pictures):

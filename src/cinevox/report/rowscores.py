@@ -8,6 +8,7 @@ from cinevox.report.svg import Panel, figure, shown, text, ticks
 from cinevox.results import Result
 
 WIDTH, STEP, LEFT, RIGHT, TOP = 720.0, 28.0, 70.0, 250.0, 26.0
+LONGEST = 26  # characters of a feature space's name that fit
 
 
 def row_scores(sources: Sources, result: Result) -> str:
@@ -37,6 +38,11 @@ def row_scores(sources: Sources, result: Result) -> str:
             panel.line((values["low"], values["high"]), (middle, middle), "interval")
         if score is not None:
             panel.dot(score, middle, 5, "dot", f"{roi} {shown(score)}")
-        words = f"{shown(values['correlation'])} of {shown(ceilings.get(roi))}, {result.chosen[roi]}"
+        words = f"{shown(values['correlation'])} of {shown(ceilings.get(roi))}, {_short(result.chosen[roi])}"
         panel.marks.append(text(beside, base, words, "tick"))
     return figure(WIDTH, TOP + tall + 26, panel.marks, f"Score in every ROI, {result.name}")
+
+
+def _short(space: str) -> str:
+    """Several layers in one space have a long name."""
+    return space if len(space) <= LONGEST else f"{space[: LONGEST - 1]}…"

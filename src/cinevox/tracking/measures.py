@@ -22,8 +22,8 @@ OTHER_ROW_METRICS, OTHER_ROI_METRICS = ("score", "low", "high"), ("normalized_co
 def of_row(result: Result) -> dict[str, float]:
     """The row's scores with the spaces that were chosen, how much choosing flattered, the paper's score."""
     found: dict[str, float | None] = {}
-    for split, scores in result.selection["scores"].items():
-        counts = split == result.split
+    for split in _most_telling_first(result):
+        scores, counts = result.selection["scores"][split], split == result.split
         named = {name: scores[name] for name in (ROW_METRICS if counts else OTHER_ROW_METRICS)}
         for roi, values in scores["rois"].items():
             named |= {f"{roi}.{name}": values[name] for name in (ROI_METRICS if counts else OTHER_ROI_METRICS)}
@@ -40,7 +40,7 @@ def of_row(result: Result) -> dict[str, float]:
 def of_space(result: Result, space: str) -> dict[str, float]:
     """The scores of one feature space: per ROI on every split, per subject on the one that counts."""
     found: dict[str, float | None] = {}
-    for split in result.selection["scores"]:
+    for split in _most_telling_first(result):
         counts = split == result.split
         rois = result.table(split)
         rois = rois[rois["space"] == space]
@@ -62,6 +62,11 @@ def curves(result: Result) -> Iterator[tuple[str, list[float]]]:
     for name in next(iter(by_roi.values()), {}):
         yield f"epoch/{name}", [sum(values) / len(by_roi) for values in zip(*(c[name] for c in by_roi.values()))]
         yield from ((f"epoch/{roi}.{name}", list(found[name])) for roi, found in by_roi.items())
+
+
+def _most_telling_first(result: Result) -> list[str]:
+    """The splits, in the order in which MLflow's page of a run lists their scores."""
+    return sorted(result.selection["scores"], key=lambda split: split != result.split)
 
 
 def _known(named: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
