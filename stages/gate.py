@@ -1,4 +1,7 @@
-"""Compare this run's metrics with the committed baseline. Never stops a run: `cinevox gate` has the exit codes."""
+"""Compare this run's metrics with the committed baseline.
+
+A verdict never stops a run: `cinevox gate` has the exit codes.
+"""
 
 from _cli import Run, stage
 from cinevox import gate, io

@@ -10,12 +10,10 @@ def main(run: Run) -> None:
         with run.ticks(sum(record.n_runs for record in records), "runs") as tick:
             counts = tracking.sync(records, run.params.tracking.uri, tick)
         run.log.info("%s", counts)
-        synced = True
     except tracking.StoreError as error:
         run.log.warning("not synced: %s; `make sync` brings the record up to date later", error)
-        synced = False
     keys = {record.name: record.key for record in sorted(records, key=lambda record: record.name)}
-    io.write_json(run.paths.tracking / "synced.json", {"synced": synced, "rows": keys})
+    io.write_json(run.paths.tracking / "synced.json", {"rows": keys})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -187,6 +188,40 @@ def test_another_length_size_and_rate_are_taken(kept, tmp_path):
     [found] = Predictor(store.read(kept))([path])
     assert (found.clips[0].n_decoded, found.clips[0].fps, found.clips[0].indices) == (31, 25.0, (0, 30))
     assert np.isfinite(found.responses).all() and found.responses.shape == (1, COLUMNS.n_voxels)
+
+
+@pytest.mark.parametrize("fps", [1, 2, 3])
+def test_a_slow_clip_is_whole(kept, tmp_path, fps):
+    """Its last frame stands for long: the announced end lies that much behind where it begins."""
+    small_encoding.layout.write_clip(tmp_path / "slow.mp4", n_frames=6, fps=fps)
+    [found] = Predictor(store.read(kept))([tmp_path / "slow.mp4"])
+    assert found.faults == () and found.clips[0].n_decoded == 6
+
+
+def test_trust_that_was_measured_on_the_choosing_clips_is_told(kept):
+    about = store.read(kept).about
+    assert not [said for said in about.cautions if "flattered" in said]
+    flattered = about.model_copy(update={"split": "validation", "chosen_here": True})
+    assert "the validation clips that say so also chose the model" in flattered.cautions[-1]
+    assert about.model_copy(update={"split": "nested"}).measured_on == "clips of the outer folds"
+
+
+def test_a_strip_is_refused_before_it_is_scaled(kept, tmp_path):
+    """40,000 x 2 pixels are few, and become 5 million x 256 where the shorter side counts."""
+    limits = Limits(megabytes=1, megapixels=9, frames=100)
+    with pytest.raises(FramesError, match="40000 x 2; a frame may be 8 times as long as wide"):
+        Predictor(store.read(kept)).of_bytes([strip(tmp_path)], limits)
+
+
+def strip(folder):
+    path = folder / "strip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 40000, 2, "rgb24"
+        frame = av.VideoFrame.from_ndarray(np.zeros((2, 40000, 3), np.uint8), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path.read_bytes()
 
 
 def test_bytes_of_a_clip_are_predicted_as_its_file(kept, study):

@@ -102,6 +102,10 @@ def test_numbers_are_read_as_dvc_writes_them(number):
     assert text.read("a: 1e") == {"a": "1e"}
 
 
+def test_an_empty_value_gets_one():
+    assert text.rewritten("a:\n  b:\n  c: 1\n", {"a": {"b": 3, "c": 1}}) == "a:\n  b: 3\n  c: 1\n"
+
+
 def test_a_file_that_cannot_be_read_is_left_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(Paths, "params", tmp_path / "params.yaml")

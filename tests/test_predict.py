@@ -70,6 +70,24 @@ def test_a_clip_becomes_tables_voxels_volumes_pictures_and_a_page(project, study
     assert "0.600" in said and "index.html" in said
 
 
+def test_a_model_of_former_results_says_so_and_is_not_registered(project, study, capsys):
+    folder = f"data/selection/{ROW}"
+    stages = {f"encoding@{ROW}": {"deps": [{"path": folder, "md5": "old"}]},
+              f"selection@{ROW}": {"outs": [{"path": folder, "md5": "new"}]}}  # fmt: skip
+    (project / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    assert cli.main(["predict", str(study.clips[0]), "--row", ROW, "--no-pictures"]) == 0
+    assert f"other results by now: `dvc repro encoding@{ROW}`" in capsys.readouterr().err
+    assert cli.main(["register", ROW]) == 2
+    assert f"run `dvc repro encoding@{ROW}` first" in capsys.readouterr().err
+
+
+def test_nothing_of_an_earlier_prediction_stays(project, study):
+    folder = project / "predictions" / ROW / "0000"
+    assert cli.main(["predict", str(study.clips[0]), "--row", ROW]) == 0
+    assert cli.main(["predict", str(study.clips[0]), "--row", ROW, "--subject", "sub01", "--no-pictures"]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["sub01.nii.gz", "voxels.npz"]
+
+
 def test_several_clips_are_a_line_each_and_faulty_ones_are_named(project, study, capsys, tmp_path):
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"\x89PNG")

@@ -178,6 +178,39 @@ def by_calls(monkeypatch):
     monkeypatch.setattr(bulk, "SERIES", "0.")
 
 
+def test_what_experiments_came_to_too_is_superseded_and_what_they_alone_came_to_is_not(run, uri, monkeypatch):
+    [record] = records(run, "beside", [ROW])
+
+    def sync(key, experiment=None):
+        tags = dict(record.tags) | ({f"dvc.exp.{experiment}": "base"} if experiment else {})
+        return tracking.sync([dataclasses.replace(record, key=key, tags=tags, children=())], uri)
+
+    sync("one")
+    sync("one", "wide")  # an experiment that changed nothing of this row
+    sync("apart", "narrow")
+    assert sync("two").superseded == 1
+    now = {item.data.tags[writing.KEY]: item.data.tags["superseded"] for item in all_runs(uri, "beside-mini")}
+    assert now == {"one": "true", "apart": "false", "two": "false"}
+
+
+def test_a_password_stays_out_of_messages_and_links(run, monkeypatch):
+    from cinevox.tracking import connection
+
+    address = "http://bob:s3cret@127.0.0.1:9"
+    told = connection._without_password(f"API request to {address}/api failed", address)
+    assert "s3cret" not in told and "bob:***@" in told
+    assert connection.without_login(address + "/sub") == "http://127.0.0.1:9/sub"
+
+
+def test_a_database_may_lie_anywhere(run, tmp_path, monkeypatch):
+    folder = tmp_path / "a b%20c? ü"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    [record] = records(run, "anywhere", [ROW])
+    assert tracking.sync([record], "sqlite:///mlflow.db").created == record.n_runs
+    assert (folder / "mlflow.db").is_file() and (folder / "mlartifacts").is_dir()
+
+
 def test_runs_written_at_once_are_those_that_calls_make(run, uri, monkeypatch):
     tracking.sync(records(run, "at-once", [ROW]), uri)
     monkeypatch.setattr(bulk, "SERIES", "0.")

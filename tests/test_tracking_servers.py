@@ -222,7 +222,7 @@ def test_the_stage_ends_well_while_the_server_is_down(run, tmp_path, monkeypatch
     keys = {
         record.name: record.key for record in records((Paths(tmp_path), params.load(tmp_path / "params.yaml")), "x")
     }
-    assert synced == {"synced": False, "rows": keys}
+    assert synced == {"rows": keys}
 
 
 def test_credentials_come_from_mlflows_own_variables(run, monkeypatch):

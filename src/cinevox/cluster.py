@@ -72,7 +72,7 @@ def of_jobs(folder: Path) -> Access:
     """
     try:
         said = json.loads((folder / "cluster.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         raise InputError(
             "parallel.jobqueue: no cluster runs here; start one with `cinevox cluster` and leave it running, or run it "
             "for as long as a command takes: `cinevox cluster dvc repro`"

@@ -171,6 +171,8 @@ def _decode(
         indices = frame_indices(max(1, announced if expected is None else expected), count)
         try:
             for frame in container.decode(container.streams.video[0]):
+                if limits is not None:
+                    _refuse(path, limits, frame.width, frame.height, container)
                 slots = np.flatnonzero(indices == n_decoded)
                 if len(slots):
                     frames[slots] = resized(to_rgb.reformat(frame, format="rgb24").to_image(), size, resize)
@@ -179,7 +181,7 @@ def _decode(
                     raise FramesError(f"{path}: more than {limits.frames:,} frames; cut it")
                 n_corrupt += frame.is_corrupt
                 if frame.pts is not None:
-                    times.append(frame.pts)
+                    times.append((frame.pts, frame.pts + (frame.duration or 0)))
         except av.FFmpegError as error:
             raise FramesError(f"{path}: damaged after {n_decoded} frames ({error.strerror})") from None
         seconds = _announced_seconds(container)
@@ -188,12 +190,20 @@ def _decode(
         raise FramesError(f"{path}: not a single frame in it")
     if n_corrupt:
         raise FramesError(f"{path}: {n_corrupt} of {n_decoded} frames are damaged")
-    end = (max(times) - times[0]) * unit if times else Fraction(0)
+    end = (max(stop for _, stop in times) - times[0][0]) * unit if times else Fraction(0)
     if seconds - end > MAX_LOST_SECONDS and end > 0:
         raise FramesError(
             f"{path}: cut off: {n_decoded} frames end at {float(end):.2f} s of {float(seconds):.2f} s announced"
         )
     return fps, n_decoded, indices, frames
+
+
+def _refuse(path: Path, limits: Limits, width: int, height: int, container: av.container.InputContainer) -> None:
+    try:
+        limits.refuse_frame(path, width, height)
+    except FileError as error:
+        container.close()
+        raise FramesError(str(error)) from None
 
 
 def _opened(path: Path, limits: Limits | None) -> av.container.InputContainer:
@@ -212,8 +222,6 @@ def _opened(path: Path, limits: Limits | None) -> av.container.InputContainer:
     codec = container.streams.video[0].codec_context
     codec.thread_count = 1
     if limits is not None:
-        if codec.width * codec.height > limits.megapixels * 1e6:
-            container.close()
-            raise FramesError(f"{path}: {codec.width} x {codec.height}; at most {limits.megapixels:g} megapixels")
+        _refuse(path, limits, codec.width, codec.height, container)
         codec.options = {"max_pixels": str(int(limits.megapixels * 1e6))}  # what a later frame announces
     return container

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import shlex
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
@@ -35,6 +36,10 @@ def job(settings: JobQueue, address: str, name: str, folder: Path) -> Job:
     address: of the scheduler; name: of the job and the beginning of its workers' names
     folder: where the keys are, and where it writes its log
     """
+    if any(character.isspace() for path in (folder.resolve(), sys.executable) for character in str(path)):
+        raise InputError(
+            f"{folder.resolve()}: batch jobs can't run where a path has a space in it; move the repository"
+        )
     account = "account" if settings.system in ("slurm", "pbs") else "project"
     leave = min(LEAVE, settings.seconds // 10)
     walltime = settings.walltime.rpartition(":")[0] if settings.system == "lsf" else settings.walltime
@@ -73,7 +78,7 @@ async def kept(settings: JobQueue, folder: Path, say: Callable[[str], object]) -
         said = {"address": scheduler.address, "n_workers": settings.jobs * settings.cores}
         try:
             await jobs.fill()
-            (folder / "cluster.json").write_text(json.dumps(said))
+            _write(folder / "cluster.json", json.dumps(said))
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(_look_after(jobs, scheduler, say))
                 yield
@@ -166,3 +171,10 @@ class _Jobs:
 
     async def end(self) -> None:
         await asyncio.gather(*(job.close() for job in self._jobs.values()))
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing: a stage may look at any moment."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)

@@ -11,6 +11,7 @@ import numpy as np
 from cinevox.errors import FileError
 
 READERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska", ".avi": "avi"}
+ASPECT = 8
 _FOREIGN = {
     b"#EXTM3U": "a playlist, which names other files",
     b"ffconcat": "a playlist, which names other files",
@@ -30,7 +31,7 @@ _FOREIGN = {
 class Limits:
     """What a clip from a stranger may ask for: a file of a few kilobytes can announce frames of gigabytes.
 
-    megabytes: of the file; megapixels: of a frame; frames: decoded
+    megabytes: of the file; megapixels: of a frame, which is at most ASPECT times as long as wide; frames: decoded
     """
 
     megabytes: float
@@ -46,6 +47,18 @@ class Limits:
         """
         if (size := path.stat().st_size) > self.megabytes * 1e6:
             raise FileError(f"{path}: {size / 1e6:.1f} MB; at most {self.megabytes:g} MB are taken")
+
+    def refuse_frame(self, path: Path, width: int, height: int) -> None:
+        """
+        Raises
+        ------
+        FileError
+            The frame is larger, or a strip: scaled to a given width, that becomes a frame of any size.
+        """
+        if width * height > self.megapixels * 1e6:
+            raise FileError(f"{path}: {width} x {height}; at most {self.megapixels:g} megapixels are taken")
+        if max(width, height) > ASPECT * min(width, height):
+            raise FileError(f"{path}: {width} x {height}; a frame may be {ASPECT} times as long as wide")
 
 
 def opened(path: Path) -> av.container.InputContainer:

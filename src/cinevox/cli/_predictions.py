@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 from rich.table import Table
@@ -29,13 +30,19 @@ def write(
     for path, clip, responses, mean in zip(found.paths, found.clips, found.responses, means):
         target, lines = folder / path.stem, predicted.lines(regions, mean)
         voxels = {f"{region.subject}.{region.roi}": responses[where] for region, where in zip(regions, slices)}
+        for name in ("rois.png", "rois.svg", "brain.png", *(f"{own}.nii.gz" for own in about.columns.subjects)):
+            (target / name).unlink(missing_ok=True)  # of an earlier run, for other subjects or by another model
         io.write_arrays(target / "voxels.npz", **voxels)
         files = _volumes(encoding, subjects, responses, path.name)
         if pictures:
             files |= _pictures(encoding, subjects, responses, lines)
         for name, content in files.items():
             io.write_bytes(target / name, content)
-        drawn = {name.partition(".")[0]: f"{path.stem}/{name}" for name in ("rois.svg", "brain.png") if name in files}
+        drawn = {
+            name.partition(".")[0]: f"{quote(path.stem, safe='')}/{name}"
+            for name in ("rois.svg", "brain.png")
+            if name in files
+        }
         yield predicted.Shown(path.stem, clip.fps, clip.n_decoded, clip.indices, lines, drawn)
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cinevox import params
+from cinevox import identity, params
 from cinevox.cli._screen import Commands, show
 from cinevox.encoding.about import FILE
 from cinevox.errors import InputError
@@ -30,6 +30,15 @@ def folder_of(paths: Paths, row: str) -> Path:
         first = "" if row in settings.encoding.rows else "add it to encoding.rows in params.yaml, then "
         raise InputError(f"row {row} has no encoding model yet; {first}run `dvc repro encoding@{row}`")
     return folder
+
+
+def _is_stale(paths: Paths, row: str) -> bool:
+    """Whether the row was scored or chosen anew since its model was made, as far as dvc.lock knows."""
+    lock = identity.read_lock(paths)
+    used = {dep["path"]: dep["md5"] for dep in lock.get(f"encoding@{row}", {}).get("deps", ())}
+    stages = (f"{step}{kind}@{row}" for step in ("scores", "selection") for kind in ("", "-roiwise"))
+    outs = (out for name in stages for out in lock.get(name, {}).get("outs", ()))
+    return bool(used) and any(used.get(out["path"], out["md5"]) != out["md5"] for out in outs)
 
 
 def _predict(chosen: argparse.Namespace) -> int:
@@ -62,10 +71,12 @@ def _predict(chosen: argparse.Namespace) -> int:
         _predictions.write_index(folder, encoding, subjects, shown)
         show(_predictions.on_screen(subjects, shown))
         print(f"Responses in {about.units}; means over voxels{' and subjects' if len(subjects) > 1 else ''}.")
-        print(f"trust: normalized correlation of this row on the {about.split} clips of {about.dataset}.")
+        print(f"trust: normalized correlation of this row on the {about.measured_on} of {about.dataset}.")
         for caution in about.cautions:
             print(caution)
         print(f"\nLook further:  {folder / 'index.html'}")
+    if _is_stale(paths, chosen.row):
+        print(f"cinevox predict: the row has other results by now: `dvc repro encoding@{chosen.row}`", file=sys.stderr)
     for fault in faults:
         print(f"cinevox predict: {fault}", file=sys.stderr)
     return int(bool(faults))
@@ -80,6 +91,11 @@ def _register(chosen: argparse.Namespace) -> None:
 
     paths = Paths()
     folder_of(paths, chosen.row)
+    if _is_stale(paths, chosen.row):
+        raise InputError(
+            f"row {chosen.row} has other results than those that its model was made from; run `dvc repro "
+            f"encoding@{chosen.row}` first"
+        )
     name = chosen.name or f"{chosen.row}-{chosen.input}"
     found = models.register(paths, params.load(paths.params), chosen.row, chosen.input, name)
     print(f"{found.name}, version {found.version}", end="")

@@ -113,6 +113,8 @@ def _tidy(chosen: argparse.Namespace) -> None:
         values = text.read(paths.params.read_text())
     except (FileNotFoundError, yaml.YAMLError) as error:
         raise InputError(f"{paths.params} can't be read, so nothing was changed: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{paths.params} is no YAML mapping; take it from git: git checkout {paths.params}")
     paths.params.write_text(text.rewritten(form, values))
     changed = _answer("git", "diff", "--shortstat", "--", str(paths.params)).strip()
     print(f"{paths.params}: {changed or 'as in git'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 from tqdm import tqdm
@@ -46,7 +47,7 @@ def _runs(chosen: argparse.Namespace) -> None:
 
     settings = params.load(Paths().params).tracking
     if chosen.action == "list":
-        _show_runs(tracking.listed(settings))
+        _show_runs([entry for entry in tracking.listed(settings) if chosen.row in (None, entry.row)])
         return
     if chosen.row is None:
         raise InputError("which row? cinevox runs remove ROW; `cinevox runs list` names them")
@@ -54,7 +55,7 @@ def _runs(chosen: argparse.Namespace) -> None:
     if chosen.yes:
         print(
             "In MLflow's trash, with the runs of their feature spaces. This frees the space, on the store's machine:\n"
-            f"  mlflow gc --backend-store-uri {tracking.where(settings)}"
+            f"  mlflow gc --backend-store-uri {shlex.quote(tracking.where(settings))}"
         )
     else:
         print("These and the runs of their feature spaces would be removed; add --yes to do so.")
@@ -64,8 +65,7 @@ def _show_runs(entries: list) -> None:
     table = new_table("row", "run", "score", "split", "state", "commit", "experiments")
     for entry in entries:
         commit = entry.commit[:10] + "+" * entry.dirty
-        state = "current" if entry.current else "superseded"
-        words = (entry.split, state, commit or "–", " ".join(entry.experiments) or "–")
+        words = (entry.split, entry.state, commit or "–", " ".join(entry.experiments) or "–")
         table.add_row(entry.row, entry.run, number(entry.score), *words)
     show(table)
 
@@ -80,7 +80,10 @@ def _find(chosen: argparse.Namespace) -> None:
     paths = Paths()
     for found in tracking.find(paths, params.load(paths.params).tracking, chosen.word):
         entry = found.entry
-        print(f"{entry.row}  {number(entry.score)} ({entry.split})" + ("" if entry.current else ", superseded"))
+        print(
+            f"{entry.row}  {number(entry.score)} ({entry.split})"
+            + ("" if entry.state == "current" else f", {entry.state}")
+        )
         print(f"  run          {entry.run}")
         print(f"  made with    {entry.commit[:10] or 'no commit'}{' and changes' if entry.dirty else ''}")
         print(f"  parameters   {entry.params_hash[:10]}")
@@ -102,7 +105,7 @@ COMMANDS: Commands = {
         _runs,
         {
             "action": {"choices": ["list", "remove"]},
-            "row": {"nargs": "?", "help": "whose runs are removed"},
+            "row": {"nargs": "?", "help": "whose runs are listed (all without) or removed"},
             "--yes": {"action": "store_true", "help": "remove, and not only say what"},
         },
     ),

@@ -1,12 +1,13 @@
-"""Runs: prepared, gated."""
+"""Preparations, and the gate."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from cinevox import params, plugins
+from cinevox import io, params, plugins
 from cinevox.cli._screen import Commands, new_table, show
+from cinevox.errors import InputError
 from cinevox.paths import Paths
 
 
@@ -51,6 +52,8 @@ def _gate(chosen: argparse.Namespace) -> int:
 
     paths = Paths()
     settings = params.load(paths.params)
+    if chosen.update and (chosen.against or chosen.markdown):
+        raise InputError("--update compares with nothing; look at the gate first, then `cinevox gate --update` alone")
     if chosen.update:
         return _update_baseline(paths, settings)
     verdict = gate.judge(paths, settings, chosen.against)
@@ -60,7 +63,7 @@ def _gate(chosen: argparse.Namespace) -> int:
     show(table)
     print("", *gate.rule(verdict), *([gate.MEANT] if verdict.failed else ()), gate.sentence(verdict), sep="\n")
     if chosen.markdown:
-        chosen.markdown.write_text(gate.to_markdown(verdict))
+        io.write_bytes(chosen.markdown, gate.to_markdown(verdict).encode())
     return verdict.exit_code
 
 

@@ -78,7 +78,8 @@ class Made(Section):
 class About(Section):
     """An encoding model without its numbers.
 
-    split: whose scores say how far to trust it; n_clips: that it was fitted on; chosen: ROI -> space -> share of voxels
+    split: whose scores say how far to trust it; chosen_here: whether its clips also chose the model
+    n_clips: that it was fitted on; chosen: ROI -> space -> share of voxels
     restricted: whether the data set may not be passed on
     """
 
@@ -89,6 +90,7 @@ class About(Section):
     source: Source
     regions: list[Region]
     split: str
+    chosen_here: bool
     fitted_on: list[str]
     n_clips: int
     chosen: dict[str, dict[str, float]]
@@ -105,13 +107,20 @@ class About(Section):
 
     @property
     def cautions(self) -> list[str]:
-        """Why its predictions may be no statement about a brain, a sentence each."""
+        """Why its predictions may be no statement about a brain, or a weaker one, a sentence each."""
         said = []
         if self.in_silico:
             said.append("Fitted to in-silico responses: nothing here is about a brain.")
         if self.source.weights.get("policy") == "random":
             said.append(f"{self.source.title} has random weights: an untrained baseline.")
+        if self.chosen_here:
+            said.append(f"How far to trust it is flattered: the {self.measured_on} that say so also chose the model.")
         return said
+
+    @property
+    def measured_on(self) -> str:
+        """The clips whose scores say how far to trust it."""
+        return "clips of the outer folds" if self.split == "nested" else f"{self.split} clips"
 
 
 def parse(content: Any, path: Path) -> About:

@@ -35,7 +35,7 @@ def source(params: Any, row: Row, sidecar: Mapping[str, Any], inputs: Mapping[st
         settings=params.networks[row.network],
         weights=sidecar["weights"],
         frames=FrameSettings(count=sidecar["n_frames"], size=sidecar["frame_size"][0], resize=params.frames.resize),
-        features=params.features,
+        features=params.features.model_copy(update={"device": "auto"}),  # it may be used on another machine
         base=params.bases[row.base] if isinstance(row, RoiwiseRow) else None,
         inputs=dict(inputs),
     )

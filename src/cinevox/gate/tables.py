@@ -64,7 +64,7 @@ def to_markdown(verdict: Verdict) -> str:
             "",
         ]
     if left > 0:
-        text += [f"{left} more in `gate/verdict.json`.", ""]
+        text += [f"{left} more lines; `cinevox gate` prints all.", ""]
     return "\n".join([*text, *rule(verdict)]) + "\n"
 
 

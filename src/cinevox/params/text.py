@@ -47,7 +47,11 @@ def rewritten(text: str, values: Mapping[str, Any]) -> str:
         raise InputError("no YAML mapping; take the parameters from git: git checkout params.yaml")
     for start, end, new in sorted(_edits(text, root, values), reverse=True):
         text = text[:start] + new + text[end:]
-    if not _same(read(text), values):
+    try:
+        same = _same(read(text), values)
+    except yaml.YAMLError:
+        same = False
+    if not same:
         raise InputError("the values don't fit into the form of the text; edit the file by hand")
     return text
 
@@ -83,6 +87,8 @@ def _replacement(text: str, node: yaml.Node, new: str) -> Edit:
     start, end = node.start_mark.index, _end(node)
     if isinstance(node, yaml.CollectionNode) and not node.flow_style:
         new = " " + new  # it may stand in its key's own column
+    elif text[start - 1 : start] == ":":
+        new = " " + new  # there was no value
     space = len(text[end:]) - len(text[end:].lstrip(" "))
     if not space or text[end + space : end + space + 1] != "#":
         return start, end, new

@@ -1,9 +1,8 @@
 """A row's feature spaces written into a database at once.
 
 MLflow's calls take about eight transactions for a run, and make an object of every value. Here all runs of a row become
-rows of MLflow's own tables in one transaction, which is two to four times as fast (benchmarks/results/tracking.md). The
-tables are internal, so this is for the series of MLflow that it was written for; a server, and any other series, gets
-the calls. A test holds the two to the same content.
+rows of MLflow's own tables in one transaction. The tables are internal, so this is for the series of MLflow that it was
+written for; a server, and any other series, gets the calls. A test holds the two to the same content.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 from filelock import FileLock, Timeout
@@ -55,8 +55,9 @@ def resolved(uri: str) -> str:
     DVC runs queued experiments in a copy of the repository that it throws away, and names the main one in DVC_ROOT.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or uri
-    if is_file(uri):
-        return SQLITE + str(_home() / uri.removeprefix(SQLITE))
+    if is_file(uri) and not uri.removeprefix(SQLITE).startswith("/"):
+        home = str(_home()).replace("%", "%25").replace("?", "%3F")  # SQLAlchemy takes the path as part of a URL
+        return f"{SQLITE}{home}/{uri.removeprefix(SQLITE)}"
     return uri
 
 
@@ -71,8 +72,18 @@ def is_server(uri: str) -> bool:
 
 def shown(uri: str) -> str:
     """The address without a password."""
+    return _without_password(uri, uri)
+
+
+def without_login(uri: str) -> str:
+    """A server's address without user and password."""
     parts = urlsplit(uri)
-    return uri if parts.password is None else uri.replace(f":{parts.password}@", ":***@")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _without_password(text: str, uri: str) -> str:
+    password = urlsplit(uri).password
+    return text if password is None else text.replace(f":{password}@", ":***@")
 
 
 @contextlib.contextmanager
@@ -89,7 +100,7 @@ def opened(uri: str) -> Iterator[Store]:
     from mlflow.exceptions import MlflowException  # after the check: importing takes seconds
     from sqlalchemy.exc import SQLAlchemyError
 
-    database = Path(uri.removeprefix(SQLITE).partition("?")[0]) if is_file(uri) else None
+    database = Path(unquote(uri.removeprefix(SQLITE).partition("?")[0])) if is_file(uri) else None
     try:
         turn: AbstractContextManager[object] = contextlib.nullcontext()
         if database is not None:
@@ -102,7 +113,7 @@ def opened(uri: str) -> Iterator[Store]:
     except Timeout:
         raise StoreError(f"another sync has held {database}.lock for {TURN_S:.0f} s; end it, then sync again") from None
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise StoreError(f"the MLflow store {shown(uri)} refuses: {error}") from None
+        raise StoreError(f"the MLflow store {shown(uri)} refuses: {_without_password(str(error), uri)}") from None
 
 
 def _home() -> Path:
@@ -113,8 +124,7 @@ def _reach(uri: str) -> None:
     """An absent or hanging server is noticed here; what a server answers is for MLflow's client to judge."""
     for name, value in (LIMITS | QUIET).items():
         os.environ.setdefault(name, value)
-    parts = urlsplit(uri)
-    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/") + "/health").geturl()
+    address = without_login(uri).rstrip("/") + "/health"
     try:
         urlopen(address, timeout=PATIENCE_S).close()
     except HTTPError as answer:

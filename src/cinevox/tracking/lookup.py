@@ -18,14 +18,18 @@ from cinevox.tracking.writing import KEY, SUPERSEDED, search
 
 @dataclass(frozen=True)
 class Entry:
-    """A row's run, as the store has it. `experiments`: DVC's, as far as the run is tagged with them."""
+    """A row's run, as the store has it.
+
+    state: current, superseded, or unfinished (a sync was cut short)
+    experiments: DVC's, as far as the run is tagged with them
+    """
 
     run: str
     row: str
     key: str
     score: float | None
     split: str
-    current: bool
+    state: str
     commit: str
     dirty: bool
     params_hash: str
@@ -147,9 +151,15 @@ def _entry(run: Any) -> Entry:
         key=tags[KEY],
         score=run.data.metrics.get("score"),
         split=tags["reported_split"],
-        current=tags.get(SUPERSEDED) == "false" and run.info.status == "FINISHED",
+        state=_state(run),
         commit=tags.get("mlflow.source.git.commit", ""),
         dirty=tags.get("dirty") == "true",
         params_hash=tags["params_hash"],
         experiments=tuple(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)),
     )
+
+
+def _state(run: Any) -> str:
+    if run.info.status != "FINISHED":
+        return "unfinished: `cinevox sync`"
+    return "current" if run.data.tags.get(SUPERSEDED) == "false" else "superseded"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,18 +51,23 @@ class Registered:
     restricted: bool
 
     def commands(self, port: int = 5001) -> str:
-        """How to serve it on this machine, and to ask it: with a clip of one's own, or the example that it brings."""
+        """How to serve it on this machine, and to ask it: with a clip of one's own, or the example that it brings.
+
+        An address with a password is left out: it has to be in MLFLOW_TRACKING_URI already.
+        """
+        where = "" if "***" in self.store else f"MLFLOW_TRACKING_URI={shlex.quote(self.store)} "
+        model = shlex.quote(f"models:/{self.name}/{self.version}")
         server, header = f"http://127.0.0.1:{port}/invocations", "-H 'Content-Type: application/json'"
-        clip = """printf '{"dataframe_records": [{"clip": "%s"}]}' "$(base64 < clip.mp4 | tr -d '\\n')" """
-        example = f"{self.folder}/serving_input_example.json"
-        return (
-            f"MLFLOW_TRACKING_URI={self.store} mlflow models serve -m models:/{self.name}/{self.version} "
-            f"--env-manager local --host 127.0.0.1 --port {port}\n"
-        ) + (
-            f"{clip}| curl -s {header} -d @- {server}"
-            if self.input == "clip"
-            else f"curl -s {header} -d @{example} {server}"
-        )
+        lines = [f"{where}mlflow models serve -m {model} --env-manager local --host 127.0.0.1 --port {port}"]
+        if self.input == "clip":
+            clip = """printf '{"dataframe_records": [{"clip": "%s"}]}' "$(base64 < clip.mp4 | tr -d '\\n')" """
+            return "\n".join([*lines, f"{clip}| curl -s {header} -d @- {server}"])
+        folder = self.folder
+        if not Path(folder).is_dir():  # on a server
+            folder = "example"
+            lines.append(f"{where}mlflow artifacts download -u {model} -d {folder}")
+        example = shlex.quote(f"@{folder}/serving_input_example.json")
+        return "\n".join([*lines, f"curl -s {header} -d {example} {server}"])
 
 
 def output_names(about: About) -> list[str]:

@@ -10,7 +10,7 @@ from cinevox.tracking import views
 from cinevox.tracking.connection import Store, opened, resolved
 from cinevox.tracking.history import EXPERIMENT
 from cinevox.tracking.records import Record
-from cinevox.tracking.writing import KEY, SEAL, SUPERSEDED, fill, insist, search, tags_of
+from cinevox.tracking.writing import KEY, SEAL, SUPERSEDED, WORKSPACE, fill, insist, search, tags_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -108,8 +108,8 @@ def _bring(store: Store, experiment: str, record: Record, known: Sequence[Any]) 
     client = store.client
     if known:
         run = _settle(client, known)
-        for name, value in record.tags.items():
-            if name.startswith(EXPERIMENT) and run.data.tags.get(name) != value:
+        for name, value in tags_of(record).items():
+            if name.startswith((EXPERIMENT, WORKSPACE)) and run.data.tags.get(name) != value:
                 insist(client.set_tag, run.info.run_id, name, value)
         _mark(client, experiment, run, False)
         return Counts(present=1)
@@ -178,14 +178,14 @@ def _is_discarded(client: MlflowClient, run: str) -> bool:
 
 
 def _replaced(known: dict[str, list[Any]], record: Record) -> list[Any]:
-    """Runs of the same row with another result, but for those that an experiment made."""
+    """Runs of the same row with another result, but for those that experiments alone made."""
     return [
         run
         for key, runs in known.items()
         for run in runs
         if key != record.key
         and run.data.tags["row"] == record.name
-        and not any(tag.startswith(EXPERIMENT) for tag in run.data.tags)
+        and (WORKSPACE in run.data.tags or not any(tag.startswith(EXPERIMENT) for tag in run.data.tags))
     ]
 
 

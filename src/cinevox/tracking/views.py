@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from cinevox.params import Track, Tracking
-from cinevox.tracking.connection import StoreError, is_server, opened, resolved
+from cinevox.tracking.connection import StoreError, is_server, opened, resolved, without_login
 from cinevox.tracking.records import Record
 from cinevox.tracking.writing import insist
 
@@ -84,7 +84,7 @@ def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
         The store can't be reached, or the port is taken.
     """
     uri = resolved(settings.uri)
-    base = uri if is_server(uri) else f"http://127.0.0.1:{port}"
+    base = without_login(uri) if is_server(uri) else f"http://127.0.0.1:{port}"
     with opened(uri) as store:
         for name in (f"{settings.experiment}-{track}" for track in get_args(Track)):
             found = store.client.get_experiment_by_name(name)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cinevox.tracking import bulk
 from cinevox.tracking.data import Data
+from cinevox.tracking.history import EXPERIMENT
 from cinevox.tracking.records import Record
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 KEY = "cinevox.key"
 SUPERSEDED = "superseded"
+WORKSPACE = "workspace"  # tag of what was synced outside experiments, which a newer result there replaces
 SEAL = "row"  # the parameter that is logged last of a row's run
 BATCH = {"metrics": 1000, "params": 100, "all": 1000}  # what a server takes in one call
 
@@ -86,6 +88,8 @@ def tags_of(record: Record) -> dict[str, str]:
     """The record's tags and those that every run has."""
     tags = dict(record.tags) | {KEY: record.key, SUPERSEDED: "false"}
     tags |= {"mlflow.source.name": "dvc repro", "mlflow.source.type": "PROJECT"}
+    if not any(tag.startswith(EXPERIMENT) for tag in record.tags):
+        tags[WORKSPACE] = "true"
     if record.note:
         tags["mlflow.note.content"] = record.note
     if os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`: that run is the project's, not the row's
