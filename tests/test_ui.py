@@ -25,6 +25,7 @@ import fabricate
 from cinevox import io, report, results, tracking
 from cinevox import params as params_module
 from cinevox.paths import Paths
+from conftest import ROOT
 from test_report import sources_of
 
 pytestmark = [
@@ -185,6 +186,10 @@ def _until(read, expected) -> None:
 def _cells(page: Page, name: str) -> Locator:
     index = page.locator(".ag-row[row-index]", has=page.get_by_role("link", name=name, exact=True)).first
     return page.locator(f'.ag-row[row-index="{index.get_attribute("row-index")}"]')
+
+
+def test_ci_looks_for_the_same_browsers():
+    assert f"for name in {' '.join(BROWSERS)}; do" in (ROOT / ".ci/browser").read_text()
 
 
 def test_the_runs_table_opens_with_its_metric_columns_best_row_first(runs, site, pictures):
