@@ -98,7 +98,9 @@ def test_a_model_whose_row_has_no_run_is_registered_without_one(project, tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_EXPERIMENT_ID", "7")
         assert models.register(Paths(), other, ROW, "features", "alone").run is None
+        assert "MLFLOW_TRACKING_URI" not in os.environ and os.environ["MLFLOW_EXPERIMENT_ID"] == "7"
 
 
 @contextlib.contextmanager

@@ -96,11 +96,10 @@ def register(paths: Paths, params: Params, row: str, kind: Input, name: str) -> 
     artifacts = {"encoding": str(paths.encoding(row))} | ({} if weights is None else {"weights": str(weights)})
     uri = resolved(params.tracking.uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    with opened(uri) as store:
+    with opened(uri) as store, _ambient(uri):
         import mlflow
         from mlflow.utils.file_utils import local_file_uri_to_path
 
-        mlflow.set_tracking_uri(uri)
         mlflow.set_experiment(experiment_id=experiment_id(store, f"{params.tracking.experiment}-{about.track}"))
         run = _run_of(paths, params, row)
         with _quiet():
@@ -121,6 +120,23 @@ def register(paths: Paths, params: Params, row: str, kind: Input, name: str) -> 
             )
     version, folder = str(found.registered_model_version), local_file_uri_to_path(found.artifact_path)
     return Registered(name, version, run, shown(uri), kind, folder, about.restricted)
+
+
+@contextlib.contextmanager
+def _ambient(uri: str) -> Iterator[None]:
+    """MLflow logs models to an address of the whole process, and puts that into the environment; here for a while."""
+    import mlflow
+
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
+    before = {name: value for name in names if (value := os.environ.get(name)) is not None}
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri("")
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ |= before
 
 
 def _run_of(paths: Paths, params: Params, row: str) -> str | None:
