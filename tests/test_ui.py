@@ -79,7 +79,10 @@ def site(request, tmp_path_factory):
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
             patch.delenv(name, raising=False)
         if not request.config.getoption("--screenshots"):
-            (io.folder(paths.report) / "index.html").write_text(report.render(sources_of(paths.root, settings)).page)
+            page, drawings = report.render(sources_of(paths.root, settings))
+            (io.folder(paths.report) / "index.html").write_text(page)
+            for name, drawing in drawings.items():
+                (io.folder(paths.report / "figures") / f"{name}.svg").write_text(drawing)
             tracking.sync(tracking.gather(paths, settings), settings.tracking.uri)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
