@@ -3,7 +3,7 @@
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import encoding, io, predictions, spaces
+from cinevox import encoding, io, predictions, refit, spaces
 from cinevox.encoding import build, description, store
 from cinevox.encoding.model import Encoding, Model
 from cinevox.fits import Method
@@ -41,13 +41,14 @@ def main(run: Run) -> None:
 
 def _voxelwise(run: Run, row: Row, index: Index, chosen: np.ndarray, sidecar: dict) -> tuple[Model, np.ndarray]:
     folder, layers = run.paths.features(row.network), [layer["name"] for layer in sidecar["layers"]]
-    return build.voxelwise(
+    found = refit.refit(
         spaces.candidates(row.features, layers),
         chosen,
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
         *run.responses("train").means(row.track, [(block.subject, block.roi) for block in index.columns.blocks]),
-        run.params.reduction, Method.of(row.regressor, run.params), run.progress,
+        run.params.reduction, Method.of(row.regressor, run.params), run.progress, keep=True,
     )  # fmt: skip
+    return build.voxelwise(found), found.predicted
 
 
 if __name__ == "__main__":

@@ -34,13 +34,13 @@ def _refitted(run: Run, row: str, index: predictions.Index) -> np.ndarray:
     made, folder = index.provenance, run.paths.features(index.provenance["network"])
     layers = [layer["name"] for layer in io.read_json(folder / "features.json")["layers"]]
     blocks = [(block.subject, block.roi) for block in index.columns.blocks]
-    return refit.predict(
+    return refit.refit(
         spaces.candidates(made["features"], layers),
         io.read_arrays(run.paths.selection(row) / "voxels.npz")["space"],
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
         *run.responses("train").means(made["track"], blocks),
         run.params.reduction, Method.of(made["regressor"], run.params), run.progress,
-    )  # fmt: skip
+    ).predicted  # fmt: skip
 
 
 if __name__ == "__main__":

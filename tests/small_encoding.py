@@ -54,11 +54,11 @@ def method(regressor: str) -> Method:
     return Method(plugins.load("cinevox.regressors", regressor), OPTIONS[regressor], 3, 5)
 
 
-def refitted(made: Study, word: str, regressor: str, chosen: np.ndarray) -> np.ndarray:
-    """What the submission predicts for the test clips."""
-    return refit.predict(
-        spaces.candidates(word, LAYERS), chosen, made.features, made.measured, COLUMNS, REDUCTION, method(regressor),
-        lambda items, _total, _label: items,
+def refitted(made: Study, word: str, regressor: str, keep: bool = False) -> refit.Refitted:
+    """As the submission is made, and the stage encoding."""
+    return refit.refit(
+        spaces.candidates(word, LAYERS), chosen_of(word), made.features, made.measured, COLUMNS, REDUCTION,
+        method(regressor), lambda items, _total, _label: items, keep=keep,
     )  # fmt: skip
 
 
@@ -69,11 +69,9 @@ def chosen_of(word: str) -> np.ndarray:
 
 
 def encoding(made: Study, word: str = "layer", regressor: str = "ridge") -> Encoding:
-    model, predicted = build.voxelwise(
-        spaces.candidates(word, LAYERS), chosen_of(word), made.features, made.measured, COLUMNS, REDUCTION,
-        method(regressor), lambda items, _total, _label: items,
-    )  # fmt: skip
-    return Encoding(about(made, model, word, regressor, predicted), model, voxels())
+    found = refitted(made, word, regressor, keep=True)
+    model = build.voxelwise(found)
+    return Encoding(about(made, model, word, regressor, found.predicted), model, voxels())
 
 
 def voxels() -> dict[str, np.ndarray]:

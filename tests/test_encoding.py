@@ -54,7 +54,7 @@ def predicted(encoding, clips):
 @pytest.mark.parametrize("regressor", sorted(OPTIONS))
 def test_video_files_give_what_the_submission_predicts(study, tmp_path, regressor):
     store.write(tmp_path, small_encoding.encoding(study, "layer", regressor))
-    expected = small_encoding.refitted(study, "layer", regressor, small_encoding.chosen_of("layer"))
+    expected = small_encoding.refitted(study, "layer", regressor).predicted
     found = predicted(store.read(tmp_path), study.clips[N_TRAIN:])
     assert found.dtype == np.float32 and np.ptp(expected, axis=0).max() > 0.01
     np.testing.assert_allclose(found, expected, atol=2e-5)
@@ -64,7 +64,7 @@ def test_video_files_give_what_the_submission_predicts(study, tmp_path, regresso
 @pytest.mark.parametrize("regressor", ["ridge", "res"])
 def test_so_do_pairs_raw_features_and_polynomial_terms(study, tmp_path, word, regressor):
     store.write(tmp_path, small_encoding.encoding(study, word, regressor))
-    expected = small_encoding.refitted(study, word, regressor, small_encoding.chosen_of(word))
+    expected = small_encoding.refitted(study, word, regressor).predicted
     np.testing.assert_allclose(predicted(store.read(tmp_path), study.clips[N_TRAIN:]), expected, atol=5e-5)
 
 
@@ -72,7 +72,7 @@ def test_so_do_pairs_raw_features_and_polynomial_terms(study, tmp_path, word, re
 def test_so_do_features_of_every_frame(tmp_path, word):
     study = small_encoding.study(tmp_path, over_frames="none")
     store.write(tmp_path / "kept", small_encoding.encoding(study, word))
-    expected = small_encoding.refitted(study, word, "ridge", small_encoding.chosen_of(word))
+    expected = small_encoding.refitted(study, word, "ridge").predicted
     np.testing.assert_allclose(predicted(store.read(tmp_path / "kept"), study.clips[N_TRAIN:]), expected, atol=5e-5)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mlflow_warnings
 import small_encoding
 from cinevox.encoding import store
 from cinevox.encoding.clips import Predictor
@@ -30,8 +31,7 @@ from conftest import ROOT
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("models"),
-    pytest.mark.filterwarnings("default::DeprecationWarning"),  # MLflow's own use of SQLAlchemy
-    pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning"),  # and of type hints
+    *mlflow_warnings.IGNORED,
 ]
 
 ROW = "mini-efficientnet_lite0-layer-ridge"

@@ -47,10 +47,10 @@ def measured(rng):
 
 
 def predict(chosen, features, measured, spec, options, word="layer", batch_voxels=2):
-    return refit.predict(
+    return refit.refit(
         candidates(word, list(features)), np.array(chosen, dtype=np.int16), features, measured, COLUMNS, REDUCTION,
         Method(spec, options, 3, batch_voxels), lambda items, _total, _label: items,
-    )  # fmt: skip
+    ).predicted  # fmt: skip
 
 
 def by_hand(layers, Y, model, reduced=True):

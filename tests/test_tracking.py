@@ -17,13 +17,14 @@ from mlflow.data.schema import TensorDatasetSchema
 from mlflow.exceptions import MlflowException
 
 import fabricate
+import mlflow_warnings
 from cinevox import io, results, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
 from cinevox.tracking import bulk, store, writing
 from cinevox.tracking.connection import resolved
 
-pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")  # MLflow's own use of SQLAlchemy
+pytestmark = mlflow_warnings.IGNORED
 
 ROW = fabricate.ROWS[1]
 

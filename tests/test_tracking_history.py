@@ -11,6 +11,7 @@ import yaml
 from mlflow import MlflowClient
 
 import fabricate
+import mlflow_warnings
 from cinevox import tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
@@ -19,7 +20,7 @@ from conftest import ROOT
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("default::DeprecationWarning"),  # MLflow's own use of SQLAlchemy
+    *mlflow_warnings.IGNORED,
     pytest.mark.xdist_group("history"),
 ]
 ROW = fabricate.ROWS[1]

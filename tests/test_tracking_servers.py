@@ -17,13 +17,14 @@ import pytest
 from mlflow import MlflowClient
 
 import fabricate
+import mlflow_warnings
 from cinevox import params, tracking
 from cinevox.paths import Paths
 from cinevox.tracking import writing
 from conftest import ROOT
 
 pytestmark = [
-    pytest.mark.filterwarnings("default::DeprecationWarning"),  # MLflow's own use of SQLAlchemy
+    *mlflow_warnings.IGNORED,
     pytest.mark.xdist_group("servers"),
 ]
 N_RUNS = 1 + len(fabricate.LAYERS)

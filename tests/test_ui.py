@@ -22,6 +22,7 @@ import yaml
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 import fabricate
+import mlflow_warnings
 from cinevox import io, report, results, tracking
 from cinevox import params as params_module
 from cinevox.paths import Paths
@@ -31,7 +32,7 @@ from test_report import sources_of
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("ui"),
-    pytest.mark.filterwarnings("default::DeprecationWarning"),  # MLflow's own use of SQLAlchemy
+    *mlflow_warnings.IGNORED,
 ]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OFFLINE = (  # a browser that asks nobody but the page's server; no sandbox: in containers it is run as root

@@ -29,7 +29,7 @@ Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class Refit:
+class Part:
     """What one feature space predicts for the voxels that chose it.
 
     voxels: their columns; predicted: float32, (n_test_clips, n_voxels of these)
@@ -42,6 +42,22 @@ class Refit:
     predicted: NDArray[np.float32]
     diagnostics: Mapping[str, Any]
     maps: tuple[tuple[NDArray[np.intp], Map], ...]
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """Every voxel's prediction by its own space and, where the fit is kept, what makes it again for other clips.
+
+    predicted: float32, (n_test_clips, n_voxels)
+    layers: layer -> (n_clips, n_features), what the spaces in use were made from: components or raw features
+    projections: layer -> its projection to components; none for raw features
+    parts: one for each space in use
+    """
+
+    predicted: NDArray[np.float32]
+    layers: Mapping[str, Floats]
+    projections: Mapping[str, Projection]
+    parts: tuple[Part, ...]
 
 
 def spaces_in_use(candidates: Sequence[Space], chosen: NDArray[np.integer], columns: Columns) -> tuple[Space, ...]:
@@ -63,7 +79,7 @@ def spaces_in_use(candidates: Sequence[Space], chosen: NDArray[np.integer], colu
     return tuple(candidates[number] for number in np.unique(chosen))
 
 
-def predict(
+def refit(
     candidates: Sequence[Space],
     chosen: NDArray[np.integer],
     features: Mapping[str, Floats],
@@ -72,27 +88,36 @@ def predict(
     reduction: Reduction,
     method: Method,
     progress: Progress,
-) -> NDArray[np.float32]:
-    """Responses to the test clips, (n_test_clips, n_voxels), each voxel's by its own space.
+    *,
+    keep: bool = False,
+) -> Refitted:
+    """Fit each space in use on all training clips, and predict each voxel's responses to the test clips by its own.
 
     chosen: as for `spaces_in_use`; features: layer -> (n_clips, n_features) of all clips, the test clips last;
-    measured: (n_train_clips, n_voxels). Only layers in use are read.
+    measured: (n_train_clips, n_voxels), mean responses. Only layers in use are read.
+    keep: whether projections and parts are returned; they are empty otherwise
     """
     used = spaces_in_use(candidates, chosen, columns)
     layers = {layer: features[layer] for space in used for layer in space.layers}
+    projections, parts = {}, []
     if not used[0].raw:
-        reduced = progress(components(layers, len(measured), reduction), len(layers), "PCA")
-        layers = {layer: found.scores for layer, found, _ in reduced}
-    fitted = refit(candidates, chosen, layers, measured, columns, method)
+        reduced = progress(components(layers, len(measured), reduction, keep), len(layers), "PCA")
+        for layer, found, projection in reduced:
+            layers[layer] = found.scores
+            if projection is not None:
+                projections[layer] = projection
     n_clips = len(next(iter(layers.values())))
-    found = np.full((n_clips - len(measured), columns.n_voxels), np.nan, dtype=np.float32)
+    predicted = np.full((n_clips - len(measured), columns.n_voxels), np.nan, dtype=np.float32)
+    fitted = _by_space(candidates, chosen, layers, measured, columns, method, keep)
     for part in progress(fitted, len(used), "refit"):
-        found[:, part.voxels] = part.predicted
-    return found
+        predicted[:, part.voxels] = part.predicted
+        if keep:
+            parts.append(part)
+    return Refitted(predicted, layers, projections, tuple(parts))
 
 
 def components(
-    features: Mapping[str, Floats], n_train: int, settings: Reduction, keep: bool = False
+    features: Mapping[str, Floats], n_train: int, settings: Reduction, keep: bool
 ) -> Iterator[tuple[str, Components, Projection | None]]:
     """Principal components of each layer, fitted on the first `n_train` clips, as they come.
 
@@ -112,22 +137,21 @@ def _components(layer: Floats, n_train: int, settings: Reduction, keep: bool) ->
     return found, projection(layer, train, found.duals, standardize=standardize) if keep else None
 
 
-def refit(
+def _by_space(
     candidates: Sequence[Space],
     chosen: NDArray[np.integer],
     layers: Mapping[str, Floats],
     measured: NDArray[np.float32],
     columns: Columns,
     method: Method,
-    keep_maps: bool = False,
-) -> Iterator[Refit]:
-    """Fit each space in use on all training clips, for the voxels it serves, and predict the clips after them.
+    keep_maps: bool,
+) -> Iterator[Part]:
+    """Each space in use, fitted on all training clips for the voxels it serves, and what it predicts of the rest.
 
     A regressor that shares something over an ROI is given the whole ROI, as when it was chosen, and the voxels of
     other spaces are left out of what it predicts.
 
-    chosen: as for `spaces_in_use`; layers: layer -> (n_clips, n_features), components or raw, of all clips
-    measured: (n_train_clips, n_voxels), mean responses to the training set's clips
+    layers: layer -> (n_clips, n_features), components or raw, of all clips
     """
     n_train, n_clips = len(measured), len(next(iter(layers.values())))
     everything = Partition("train", np.arange(n_train), {"test": np.arange(n_train, n_clips)})
@@ -137,7 +161,7 @@ def refit(
         responses = measured if fitted.all() else measured[:, fitted]
         restricted = _restricted(columns, fitted)
         (found,) = fit([candidates[number]], layers, responses, restricted, everything, method, keep_maps)
-        yield Refit(
+        yield Part(
             candidates[number],
             np.flatnonzero(serves),
             found.predicted["test"][:, serves[fitted]],

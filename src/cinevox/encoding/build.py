@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cinevox.encoding.model import Floats, Roiwise, SpaceModel, Voxelwise
+from cinevox.encoding.model import Roiwise, SpaceModel, Voxelwise
 from cinevox.errors import InputError
-from cinevox.fits import Method
-from cinevox.params import Reduction, Transfer
-from cinevox.refit import Progress, components, refit, spaces_in_use
+from cinevox.params import Transfer
+from cinevox.refit import Refitted
 from cinevox.responses import Columns
-from cinevox.spaces import Scaling, Space, joined
+from cinevox.spaces import Scaling, joined
 
 
-def voxelwise(
-    candidates: Sequence[Space],
-    chosen: NDArray[np.integer],
-    features: Mapping[str, Floats],
-    measured: NDArray[np.float32],
-    columns: Columns,
-    reduction: Reduction,
-    method: Method,
-    progress: Progress,
-) -> tuple[Voxelwise, NDArray[np.float32]]:
-    """Each voxel's space fitted on all training clips, and its predictions for the test clips, (n_clips, n_voxels).
-
-    Arguments are those of `cinevox.refit.predict`, which makes the submission's predictions: these are the same.
-    """
-    used = spaces_in_use(candidates, chosen, columns)
-    layers = {layer: features[layer] for space in used for layer in space.layers}
-    projections = {}
-    if not used[0].raw:
-        reduced = progress(components(layers, len(measured), reduction, keep=True), len(layers), "PCA")
-        for layer, found, projection in reduced:
-            layers[layer], projections[layer] = found.scores, projection
-    train, spaces = np.arange(len(measured)), []
-    predicted = np.full((len(next(iter(layers.values()))) - len(train), columns.n_voxels), np.nan, np.float32)
-    for part in progress(refit(candidates, chosen, layers, measured, columns, method, True), len(used), "refit"):
-        predicted[:, part.voxels] = part.predicted
-        scaling = None
+def voxelwise(found: Refitted) -> Voxelwise:
+    """The model of a refit that was kept: for the same clips it predicts what the submission does."""
+    n_clips = len(next(iter(found.layers.values())))
+    train, spaces = np.arange(n_clips - len(found.predicted)), []
+    for part in found.parts:
+        scaling, layers = None, [found.layers[name] for name in part.space.layers]
         if part.space.degree > 1:
-            scaling = Scaling.of(part.space, joined(part.space, [layers[name] for name in part.space.layers]), train)
+            scaling = Scaling.of(part.space, joined(part.space, layers), train)
         spaces.append(SpaceModel(part.space, scaling, part.maps))
-    return Voxelwise(projections, tuple(spaces)), predicted
+    return Voxelwise(found.projections, tuple(spaces))
 
 
 def roiwise(row: str, folder: Path, columns: Columns, settings: Transfer) -> Roiwise:
