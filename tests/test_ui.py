@@ -155,13 +155,12 @@ def runs(page, site):
 
 
 def _table(page: Page) -> list[str]:
-    """Names of the runs in the table, in the order shown."""
-    shown = {}
-    for row in page.locator(".ag-row[row-index]").all():
-        link = row.get_by_role("link").first
-        if link.count():
-            shown[int(row.get_attribute("row-index") or 0)] = link.inner_text()
-    return [shown[number] for number in sorted(shown)]
+    """Names of the runs in the table, in the order shown; read at once, as the interface may redraw at any time."""
+    shown = page.evaluate(
+        """() => [...document.querySelectorAll(".ag-row[row-index]")].map(
+            row => [Number(row.getAttribute("row-index")), row.querySelector("a[href]")?.innerText])"""
+    )
+    return [name for _, name in sorted((index, name) for index, name in shown if name)]
 
 
 def _by(site: Site, metric: str) -> list[str]:
