@@ -15,6 +15,7 @@ def main(run: Run) -> None:
         io.write_bytes(folder / file, content)
     for name, table in report.plots(sources.results).items():
         io.write_bytes(folder / "plots" / f"{name}.csv", table.to_csv(index=False).encode())
+    io.write_json(folder / "results.json", report.drawn(sources))
     run.log.info("%s: open %s", run.log.name, folder / "index.html")
 
 

@@ -1,7 +1,7 @@
 """Bring the MLflow store up to date with this run's scores; the store is a view, the files are the results."""
 
 from _cli import Run, stage
-from cinevox import io, tracking
+from cinevox import tracking
 
 
 def main(run: Run) -> None:
@@ -12,8 +12,6 @@ def main(run: Run) -> None:
         run.log.info("%s", counts)
     except tracking.StoreError as error:
         run.log.warning("not synced: %s; `make sync` brings the record up to date later", error)
-    keys = {record.name: record.key for record in sorted(records, key=lambda record: record.name)}
-    io.write_json(run.paths.tracking / "synced.json", {"rows": keys})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 
 import fabricate
 import mlflow_warnings
-from cinevox import io, results, tracking
+from cinevox import identity, io, results, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
 from cinevox.tracking import bulk, store, writing
@@ -391,12 +391,33 @@ def test_a_run_is_described_by_its_files_numbers(searched, run):
     assert "In-silico" in described and 'metrics."V1.normalized_correlation"' in described
 
 
+def drawn(made, of=None):
+    """Figures of the report, as of the present results unless told otherwise."""
+    figures = io.folder(made[0].report / "figures")
+    for name in (ROW, "mini-other"):
+        (figures / f"layers-{name}.svg").write_text("<svg/>")
+    selection = json.loads((made[0].selection(ROW) / "selection.json").read_text())
+    io.write_json(made[0].report / "results.json", {ROW: of or identity.digest(selection)})
+
+
+def test_figures_of_another_result_are_not_attached_and_later_ones_are_added(tmp_path, uri):
+    made = Paths(tmp_path), fabricate.make(tmp_path)
+
+    def kept():
+        tracking.sync(records(made, "later", [ROW]), uri)
+        [row] = [item for item in all_runs(uri, "later-mini") if item.data.tags["level"] == "row"]
+        return [file.path for file in MlflowClient(tracking_uri=uri).list_artifacts(row.info.run_id, "figures")]
+
+    assert kept() == []
+    drawn(made, of="another result")
+    assert kept() == []
+    drawn(made)
+    assert kept() == kept() == [f"figures/layers-{ROW}.svg"]
+
+
 def test_a_run_keeps_its_tables_and_the_reports_figures(tmp_path, uri):
     made = Paths(tmp_path), fabricate.make(tmp_path)
-    drawing = made[0].report / "figures" / f"layers-{ROW}.svg"
-    drawing.parent.mkdir(parents=True)
-    drawing.write_text("<svg/>")
-    (drawing.parent / "layers-mini-other.svg").write_text("<svg/>")
+    drawn(made)
     tracking.sync(records(made, "kept", [ROW]), uri)
     [row] = [item for item in all_runs(uri, "kept-mini") if item.data.tags["level"] == "row"]
     client = MlflowClient(tracking_uri=uri)

@@ -12,10 +12,10 @@ from mlflow import MlflowClient
 
 import fabricate
 import mlflow_warnings
-from cinevox import tracking
+from cinevox import identity, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.tracking import history, writing
+from cinevox.tracking import history, lock, writing
 from conftest import ROOT
 
 pytestmark = [
@@ -27,6 +27,7 @@ ROW = fabricate.ROWS[1]
 STEP = {
     "cmd": "echo ${scores.n_bootstraps} > NAME-${item}",
     "params": ["scores.n_bootstraps"],
+    "deps": ["src/code"],
     "outs": ["NAME-${item}"],
 }
 
@@ -51,10 +52,13 @@ class Study:
         stages["tracking"] = {
             "cmd": "python stages/tracking.py",
             "deps": ["params.yaml", *(f"{name}-{ROW}" for name in ("scores", "selection"))],
-            "outs": [{"tracking/synced.json": {"cache": False}}],
         }
         (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
         shutil.copy(ROOT / ".gitignore", root / ".gitignore")
+        shutil.copy(ROOT / ".dvcignore", root / ".dvcignore")
+        for name in ("a.py", "b/c.py", "b-c.py", "__pycache__/a.pyc"):
+            (root / "src/code" / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / "src/code" / name).write_text(name)
         self.run("git", "init", "--quiet")
         self.run("dvc", "init", "--quiet")
         self.commit("base")
@@ -91,12 +95,14 @@ def study(tmp_path_factory):
         made.experiment("first", "--set-param", "scores.n_bootstraps=51")
         made.experiment("apart", "--temp", "--set-param", "scores.n_bootstraps=52")
         made.experiment("again", "--set-param", "gate.absolute=0.03")
+        made.experiment("alone", "--set-param", "scores.n_bootstraps=53", f"selection@{ROW}", f"scores@{ROW}")
+        made.run("dvc", "exp", "apply", "again")
         yield made
 
 
 def test_experiments_keep_the_keys_of_their_runs_and_runs_the_names_of_their_experiments(study):
     names = {found.experiment: found.sha for found in history.experiments(study.root)}
-    assert set(names) == {"first", "apart", "again"}
+    assert set(names) == {"first", "apart", "again", "alone"}
     keys = {name: history.keys_at(study.paths, sha)[ROW] for name, sha in names.items()}
     assert keys["first"] == keys["again"] != keys["apart"]
     client = MlflowClient(tracking_uri=f"sqlite:///{study.root / 'mlflow.db'}")  # what ran apart wrote here, too
@@ -125,9 +131,26 @@ def test_each_is_found_from_the_other(study):
         study.find("elsewhere")
 
 
+def test_an_experiment_with_one_row_alone_holds_its_result_synced_or_not(study):
+    sha = {found.experiment: found.sha for found in history.experiments(study.root)}["alone"]
+    key = history.keys_at(study.paths, sha)[ROW]
+    assert key not in history.keys_here(study.paths).values()
+    assert [found.experiment for found in history.holders(study.paths, key)] == ["alone"]
+    with pytest.raises(InputError, match="nothing is named 'alone'"):
+        study.find("alone")
+
+
+def test_code_is_compared_as_dvc_has_it(study):
+    made = lock.made(identity.read_lock(study.paths), ROW)
+    assert set(made.code) == {"src/code"} and made.broken is None and not list(lock.changed(study.root, made.code))
+    (study.root / "src/code/b/c.py").write_text("other")
+    assert list(lock.changed(study.root, made.code)) == ["src/code"]
+    (study.root / "src/code/b/c.py").write_text("b/c.py")
+
+
 def test_a_commit_that_holds_a_result_brings_it_back(study):
     sha = study.commit("kept")
-    study.run("dvc", "exp", "remove", "first", "again")
+    study.run("dvc", "exp", "remove", "first", "again", "alone")
     [found] = [item for item in study.find(ROW) if item.here]
     assert [(held.sha, held.cure) for held in found.revisions] == [(sha, f"git checkout {sha[:10]} && dvc checkout")]
     assert [item.entry for item in study.find(sha)] == [found.entry]

@@ -80,7 +80,9 @@ def site(request, tmp_path_factory):
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
             patch.delenv(name, raising=False)
         if not request.config.getoption("--screenshots"):
-            page, drawings = report.render(sources_of(paths.root, settings))
+            sources = sources_of(paths.root, settings)
+            page, drawings = report.render(sources)
+            io.write_json(paths.report / "results.json", report.drawn(sources))
             (io.folder(paths.report) / "index.html").write_text(page)
             for name, drawing in drawings.items():
                 (io.folder(paths.report / "figures") / f"{name}.svg").write_text(drawing)

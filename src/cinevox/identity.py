@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from cinevox.params import Section
+from cinevox.params import Section, text
 from cinevox.paths import Paths
 
 MADE_BY_RUNS = (":!metrics", ":!dvc.lock", ":!gate", ":!tracking", ":!report")  # tracked, and no code
@@ -45,7 +43,7 @@ def read_lock(paths: Paths) -> Mapping[str, Any]:
     """The stages of dvc.lock, name -> entry; empty where DVC has run nothing."""
     if not paths.lock.is_file():
         return {}
-    stages: Mapping[str, Any] = (yaml.load(paths.lock.read_text(), yaml.CSafeLoader) or {}).get("stages", {})
+    stages: Mapping[str, Any] = (text.read(paths.lock.read_text()) or {}).get("stages", {})
     return stages
 
 

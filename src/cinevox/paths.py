@@ -101,10 +101,6 @@ class Paths:
         return self.root / "gate"
 
     @property
-    def tracking(self) -> Path:
-        return self.root / "tracking"
-
-    @property
     def unfinished(self) -> Path:
         """Work a killed stage left behind and takes up again; never a DVC output."""
         return self.root / "tmp" / "unfinished"

@@ -81,7 +81,9 @@ class Result:
 
     def replicates(self, split: str) -> NDArray[np.float64]:
         """Bootstrap replicates of each ROI's mean over subjects, (n_resamples, n_rois), ROIs in the columns' order."""
-        blocks = self.subjects.iloc[: len(self.index.columns.blocks)]
+        blocks = self.by_subject(split).iloc[
+            : len(self.index.columns.blocks)
+        ]  # of one space: they score the same voxels
         return roi_means(self.voxels[f"{split}.replicates"], blocks, self.index.columns.rois)
 
     def table(self, split: str, aggregation: str = "subjects") -> pd.DataFrame:

@@ -20,15 +20,15 @@ def _sync(_: argparse.Namespace) -> None:
 
     paths = Paths()
     settings = params.load(paths.params)
-    rows = settings.experiments.rows
-    there = {name: row for name, row in rows.items() if (paths.selection(name) / "selection.json").is_file()}
+    missing = tracking.left_out(paths, settings)
+    there = {name: row for name, row in settings.experiments.rows.items() if name not in missing}
     records = tracking.gather(paths, settings.model_copy(update={"experiments": settings.experiments.only(there)}))
     total = sum(record.n_runs for record in records)
     with tqdm(total=total, desc="runs", leave=False, file=sys.stderr, disable=None) as bar:
         counts = tracking.sync(records, settings.tracking.uri, bar.update)
     print(counts)
-    if len(there) < len(rows):
-        print(f"Not run yet: {', '.join(name for name in rows if name not in there)}.")
+    for why in dict.fromkeys(missing.values()):
+        print(f"Left out, {why}: {', '.join(name for name in missing if missing[name] == why)}.")
 
 
 def _ui(chosen: argparse.Namespace) -> int:

@@ -18,17 +18,22 @@ Edit = tuple[int, int, str]  # from, to (characters of the text), what stands th
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats: 1e-06, as DVC writes it, is a number there and a word to PyYAML."""
+    """With places in the text."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+class _Reader(yaml.CSafeLoader):
+    """Without; twenty times as fast."""
+
+
+for loader in (_Loader, _Reader):  # YAML 1.2's floats: 1e-06, as DVC writes it, is a number there and a word to PyYAML
+    loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
 
 
 def read(text: str) -> Any:
     """The values of a YAML text, numbers as DVC takes them. Errors: yaml.YAMLError."""
-    return yaml.load(text, _Loader)
+    return yaml.load(text, _Reader)
 
 
 def rewritten(text: str, values: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_args
 import jinja2
 import numpy as np
 
+from cinevox import identity
 from cinevox.params import MINI_ROIS, Track
 from cinevox.report import brain, figures, known, optimism, paper, regions, tables
 from cinevox.report.brain import map_files
@@ -23,7 +24,7 @@ from cinevox.report.solvers import solver_lines
 from cinevox.report.sources import SECTIONS, Sources, read
 from cinevox.report.svg import shown, signed, standalone
 
-__all__ = ["SECTIONS", "Rendered", "Sources", "map_files", "plots", "read", "render"]
+__all__ = ["SECTIONS", "Rendered", "Sources", "drawn", "map_files", "plots", "read", "render"]
 
 
 class Rendered(NamedTuple):
@@ -48,6 +49,11 @@ def render(sources: Sources) -> Rendered:
     )
     content = _content(sources)
     return Rendered(environment.get_template("page.html").render(content), _drawings(content))
+
+
+def drawn(sources: Sources) -> dict[str, str]:
+    """Row -> digest of the selection that the figures are of: who finds a figure later can tell if it is still true."""
+    return {result.name: identity.digest(result.selection) for result in sources.results}
 
 
 def _content(sources: Sources) -> dict[str, Any]:

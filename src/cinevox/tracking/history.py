@@ -1,22 +1,21 @@
 """What git and DVC know of a run: the experiment it was made in, and the revisions that hold its result.
 
-A result is held by a revision whose `tracking/synced.json` has the result's key: DVC keeps that file with every
-experiment, also where no stage had to run, and a commit keeps it as any other file.
+A result is held by a revision whose dvc.lock has the result's key: DVC keeps that file with every experiment, and a
+commit keeps it as any other file, whether or not the result was synced.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cinevox import io
 from cinevox.paths import Paths
+from cinevox.tracking import lock
 
 EXPERIMENT = "dvc.exp."  # begins the tag that names an experiment; its value is the baseline
 REFS = re.compile(r"refs/exps/[0-9a-f]{2}/(?P<baseline>[0-9a-f]{38})/(?P<name>.+)")
@@ -56,37 +55,48 @@ def experiments(root: Path) -> list[Revision]:
 
 
 def keys_at(paths: Paths, revision: str) -> Mapping[str, str]:
-    """Row -> key of what a revision holds; empty where it is no revision, or was never synced."""
-    text = _git(paths.root, "show", f"{revision}:./{_synced(paths)}")
-    rows: Mapping[str, str] = json.loads(text)["rows"] if text else {}
-    return rows
+    """Row -> key of what a revision holds; empty where it is no revision, or DVC has run nothing there."""
+    return next(iter(_keys(paths, [revision]).values()), {})
 
 
 def keys_here(paths: Paths) -> Mapping[str, str]:
     """The same of the workspace."""
-    file = paths.tracking / "synced.json"
-    rows: Mapping[str, str] = io.read_json(file)["rows"] if file.is_file() else {}
-    return rows
+    return lock.keys(lock.ends(paths.lock.read_text())) if paths.lock.is_file() else {}
 
 
 def holders(paths: Paths, key: str) -> list[Revision]:
-    """Experiments, then commits (the newest first), that hold the result with this key."""
+    """Experiments that hold the result with this key, then the commits that brought it (the newest first)."""
     named = {found.sha: found for found in experiments(paths.root)}
-    pattern, file = f"-S{key}", _synced(paths)
-    touched = _git(paths.root, "log", "HEAD", "--branches", "--tags", "--format=%H", pattern, "--", file).split()
-    return [
-        named.get(sha, Revision(sha, None)) for sha in _holding(paths, key, dict.fromkeys([*named, *touched]).keys())
-    ]
+    touched = _git(
+        paths.root, "log", "--parents", "--format=%H %P", "HEAD", "--branches", "--tags", "--", f"./{paths.lock.name}"
+    )
+    commits = {sha: parents for sha, *parents in map(str.split, touched.splitlines())}
+    found = _keys(paths, [*named, *commits])
+    holding = {sha for sha, keys in found.items() if key in keys.values()}
+    brought = [sha for sha, parents in commits.items() if sha in holding and not holding.intersection(parents)]
+    return [*(revision for sha, revision in named.items() if sha in holding), *(Revision(s, None) for s in brought)]
 
 
-def _holding(paths: Paths, key: str, revisions: Iterable[str]) -> list[str]:
-    """Those whose file has the key: `git log -S` also finds the commit that took it away."""
-    known = list(revisions)
-    if not known:
-        return []
-    lines = _git(paths.root, "grep", "-l", "-F", "-e", key, *known, "--", _synced(paths)).splitlines()
-    holding = {line.partition(":")[0] for line in lines}
-    return [sha for sha in known if sha in holding]
+def _keys(paths: Paths, revisions: Sequence[str]) -> dict[str, Mapping[str, str]]:
+    """Revision -> its keys, of those that have a dvc.lock; each version of it is read once."""
+    asked = "".join(f"{revision}:./{paths.lock.name}\n" for revision in revisions)
+    answer = subprocess.run(
+        ["git", "-C", str(paths.root), "cat-file", "--batch"], input=asked.encode(), capture_output=True, check=False
+    ).stdout
+    found: dict[str, Mapping[str, str]] = {}
+    known: dict[bytes, Mapping[str, str]] = {}
+    at = 0
+    for revision in revisions if answer else ():
+        end = answer.index(b"\n", at)
+        words = answer[at:end].split()
+        at = end + 1
+        if len(words) == 3 and words[1] == b"blob":
+            blob, size = words[0], int(words[2])
+            if blob not in known:
+                known[blob] = lock.keys(lock.ends(answer[at : at + size].decode()))
+            found[revision] = known[blob]
+            at += size + 1
+    return found
 
 
 def remote(root: Path) -> str | None:
@@ -96,10 +106,6 @@ def remote(root: Path) -> str | None:
     if parts.password is not None:
         address = address.replace(f":{parts.password}@", "@")
     return address or None
-
-
-def _synced(paths: Paths) -> str:
-    return (paths.tracking / "synced.json").relative_to(paths.root).as_posix()
 
 
 def _git(root: Path, *words: str) -> str:

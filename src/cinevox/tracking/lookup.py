@@ -109,7 +109,7 @@ def find(paths: Paths, settings: Tracking, word: str) -> list[Found]:
     if not entries:
         raise InputError(
             f"nothing is named {word!r}; expected a row, a run's id, an experiment (dvc exp list) or a git revision "
-            "that holds tracking/synced.json; `cinevox runs list` shows the runs, `cinevox sync` adds those missing"
+            "with a dvc.lock; `cinevox runs list` shows the runs, `cinevox sync` adds those missing"
         )
     here = set(history.keys_here(paths).values())
     return [Found(entry, tuple(history.holders(paths, entry.key)), entry.key in here) for entry in entries]

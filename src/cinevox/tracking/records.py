@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cinevox import identity, io, results
-from cinevox.params import RoiwiseRow
+from cinevox.params import RoiwiseRow, text
 from cinevox.paths import Paths
 from cinevox.results import FILES, Result
-from cinevox.tracking import data, history, measures, words
+from cinevox.tracking import data, history, lock, measures, words
 
 SECTIONS = (
     "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases", "heads", "transfer",
@@ -23,7 +23,8 @@ CHANGES_NOTHING = {  # of the sections: how a thing is computed or where it lies
     "dataset.folder", "dataset.clips", "dataset.responses", "features.batch_size", "features.device",
     "features.memory_format", "transfer.device", "transfer.rois_at_once", "transfer.keep_weights",
 }  # fmt: skip
-STAGES = ("scores", "selection")  # whose entries in dvc.lock make a row's key
+
+FIGURES = "figures"  # folder of a run's artifacts
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,22 @@ class Record:
 
 @dataclass(frozen=True)
 class _Common:
-    """What all rows of a run share. `sections`: of the parameters, as plain values; `tags`: of every row."""
+    """What all rows of a run share.
+
+    stages: of dvc.lock; keys: row -> its key there; document: params.yaml as it stands
+    sections: of the parameters, as plain values; tags: of every row; drawn: as the report's `results.json` has it
+    """
 
     paths: Paths
-    lock: Mapping[str, Any]
+    stages: lock.Stages
+    keys: Mapping[str, str]
     params: Any
+    document: Mapping[str, Any]
     sections: Mapping[str, Any]
     tags: Mapping[str, str]
+    commit: identity.Commit | None
+    drawn: Mapping[str, str]
     md5: str
-    in_silico: bool
 
 
 def gather(paths: Paths, params: Any) -> tuple[Record, ...]:
@@ -82,16 +90,39 @@ def gather(paths: Paths, params: Any) -> tuple[Record, ...]:
     FileError
         A row's files are missing or broken.
     """
-    sections = {name: identity.plain(getattr(params, name)) for name in SECTIONS}
-    lock = identity.read_lock(paths)
-    tags = {"params_hash": identity.digest(sections)} | history.experiment_tag()
-    if (commit := identity.commit(paths.root)) is not None:
-        tags |= {"mlflow.source.git.commit": commit.sha, "dirty": str(commit.dirty).lower()}
-    tags |= _validation_tags(paths)
-    md5 = identity.data_hash(lock, params.dataset.folder)
-    in_silico = params.dataset.name in params.simulation.datasets
-    common = _Common(paths, lock, params, sections, tags, md5, in_silico)
+    stages = identity.read_lock(paths)
+    drawn = paths.report / "results.json"
+    common = _Common(
+        paths=paths,
+        stages=stages,
+        keys=lock.keys(stages),
+        params=params,
+        document=text.read(paths.params.read_text()) if stages else {},
+        sections={name: identity.plain(getattr(params, name)) for name in SECTIONS},
+        tags=history.experiment_tag() | _validation_tags(paths),
+        commit=identity.commit(paths.root),
+        drawn=io.read_json(drawn) if drawn.is_file() else {},
+        md5=identity.data_hash(stages, params.dataset.folder),
+    )
     return tuple(_row_record(common, result) for result in results.read(paths, params.experiments.rows))
+
+
+def left_out(paths: Paths, params: Any) -> dict[str, str]:
+    """Row -> why it has no result that could be recorded: it was not run, or not as the parameters have it now."""
+    stages, document = identity.read_lock(paths), text.read(paths.params.read_text())
+    found = {name: _missing(paths, stages, document, name) for name in params.experiments.rows}
+    return {name: why for name, why in found.items() if why is not None}
+
+
+def _missing(paths: Paths, stages: lock.Stages, document: Mapping[str, Any], row: str) -> str | None:
+    if not (paths.selection(row) / "selection.json").is_file():
+        return "not run yet"
+    if (made := lock.made(stages, row)) is None:
+        return None
+    for name in lock.differing(made, document):
+        if name == "dataset.name" or name.startswith("experiments."):
+            return f"params.yaml has another {name.rpartition(f'{row}.')[2]} now"
+    return f"{made.broken} was made again, and what follows from it was not" if made.broken else None
 
 
 def _validation_tags(paths: Paths) -> dict[str, str]:
@@ -107,14 +138,16 @@ def _validation_tags(paths: Paths) -> dict[str, str]:
 def _row_record(common: _Common, result: Result) -> Record:
     row, weights = result.row, result.index.provenance.get("weights", {})
     key, experiment = _key(common, result), f"{common.params.tracking.experiment}-{row.track}"
+    sections, made_with = _as_made(common, row.name)
+    in_silico = sections["dataset"]["name"] in common.params.simulation.datasets
     tags = {
         "row": row.name,
         "reported_split": result.split,
         "weights_policy": str(weights.get("policy")),
-        "in_silico": str(common.in_silico).lower(),
+        "in_silico": str(in_silico).lower(),
         "data_hash": common.md5,
     }
-    own = {"row": row.name} | row.model_dump(exclude={"reported"}) | dict(_settings(common.sections, result))
+    own = {"row": row.name} | row.model_dump(exclude={"reported"}) | dict(_settings(sections, result))
     params = {name: _text(value) for name, value in own.items()}
     children = tuple(
         Record(
@@ -133,13 +166,13 @@ def _row_record(common: _Common, result: Result) -> Record:
         experiment=experiment,
         params=params | {f"chosen.{roi}": space for roi, space in result.chosen.items()},
         metrics=measures.of_row(result),
-        tags=tags | {"level": "row", "weights_sha256": str(weights.get("sha256"))} | dict(common.tags),
-        note=words.note(result, common.paths, common.in_silico),
+        tags=tags | {"level": "row", "weights_sha256": str(weights.get("sha256"))} | made_with | dict(common.tags),
+        note=words.note(result, common.paths, in_silico),
         data=data.describe(common.paths, common.params.dataset, row.track, common.md5),
         children=children,
         curves=dict(measures.curves(result)),
         texts=words.tables(result) | {"scores.md": words.roi_table(result)},
-        files={name: found for name, found in _files(common.paths, result) if found},
+        files={name: found for name, found in _files(common, result) if found},
     )
 
 
@@ -147,27 +180,40 @@ def _chosen_for(result: Result, space: str) -> str:
     return " ".join(roi for roi, chosen in result.chosen.items() if chosen == space)
 
 
-def _files(paths: Paths, result: Result) -> Iterator[tuple[str, list[Path]]]:
-    """The row's figures, where the report has drawn them; weights of its best network, where they were kept."""
-    yield "figures", sorted((paths.report / "figures").glob(f"*-{result.name}.svg"))
-    best = paths.transfer(result.name) / "checkpoints" / f"{result.best_network}.pt"
+def _as_made(common: _Common, row: str) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """The sections with what made the row, where params.yaml has been edited since, and tags that say so.
+
+    A commit is `dirty` if what git tracks differs from it, or the code from what made the row.
+    """
+    sections, made, commit = common.sections, lock.made(common.stages, row), common.commit
+    if made is not None and (differs := lock.differing(made, common.document)):
+        sections = lock.overlaid(sections, differs)
+    tags = {"params_hash": identity.digest(sections)}
+    if commit is not None:
+        dirty = commit.dirty or (made is not None and any(lock.changed(common.paths.root, made.code)))
+        tags |= {"mlflow.source.git.commit": commit.sha, "dirty": str(dirty).lower()}
+    return sections, tags
+
+
+def _files(common: _Common, result: Result) -> Iterator[tuple[str, list[Path]]]:
+    """The row's figures, if the report drew them of this result; weights of its best network, where they were kept."""
+    if common.drawn.get(result.name) == identity.digest(result.selection):
+        yield FIGURES, sorted((common.paths.report / "figures").glob(f"*-{result.name}.svg"))
+    best = common.paths.transfer(result.name) / "checkpoints" / f"{result.best_network}.pt"
     yield "best_network", [best] if best.is_file() else []
 
 
 def _key(common: _Common, result: Result) -> str:
-    """Hash of what made the row: parameters and dependencies in dvc.lock; of its files where DVC did not run it."""
-    steps = [f"{stage}-roiwise" if isinstance(result.row, RoiwiseRow) else stage for stage in STAGES]
-    entries = [common.lock.get(f"{stage}@{result.name}") for stage in steps]
-    made = [[entry.get("params"), entry.get("deps")] for entry in entries if entry is not None]
-    if len(made) == len(steps):
-        return identity.digest([result.name, made])
+    """As dvc.lock has it; a hash of the row's files where DVC did not run it."""
+    if result.name in common.keys:
+        return common.keys[result.name]
     files = [*(result.folder / name for name in FILES), result.selection_folder / "selection.json"]
     return identity.digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
 
 
 def _settings(sections: Mapping[str, Any], result: Result) -> Iterator[tuple[str, Any]]:
     for section, values in sections.items():
-        for name, value in _flat(section, _own_part(section, values, result)):
+        for name, value in lock.flat(section, _own_part(section, values, result)):
             if value is not None and name not in CHANGES_NOTHING:
                 yield name, value
 
@@ -188,14 +234,6 @@ def _own_part(section: str, values: Any, result: Result) -> Any:
     if section not in own:
         return values
     return {name: value for name, value in values.items() if name == own[section]}
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(f"{prefix}.{key}", inner)
-    else:
-        yield prefix, value
 
 
 def _text(value: Any) -> str:

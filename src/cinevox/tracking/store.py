@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cinevox.tracking import views
 from cinevox.tracking.connection import Store, opened, resolved
 from cinevox.tracking.history import EXPERIMENT
-from cinevox.tracking.records import Record
-from cinevox.tracking.writing import KEY, SEAL, SUPERSEDED, WORKSPACE, fill, insist, search, tags_of
+from cinevox.tracking.records import FIGURES, Record
+from cinevox.tracking.writing import KEY, SEAL, SUPERSEDED, WORKSPACE, attach, fill, insist, search, tags_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -111,6 +111,9 @@ def _bring(store: Store, experiment: str, record: Record, known: Sequence[Any]) 
         for name, value in tags_of(record).items():
             if name.startswith((EXPERIMENT, WORKSPACE)) and run.data.tags.get(name) != value:
                 insist(client.set_tag, run.info.run_id, name, value)
+        if FIGURES in record.files and run.data.tags.get(FIGURES) != "true":  # drawn since
+            attach(client, run.info.run_id, {FIGURES: record.files[FIGURES]})
+            client.set_tag(run.info.run_id, FIGURES, "true")
         _mark(client, experiment, run, False)
         return Counts(present=1)
     with store.turn:

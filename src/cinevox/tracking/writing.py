@@ -6,14 +6,14 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cinevox.tracking import bulk
 from cinevox.tracking.data import Data
 from cinevox.tracking.history import EXPERIMENT
-from cinevox.tracking.records import Record
+from cinevox.tracking.records import FIGURES, Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,15 +54,20 @@ def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> Non
         for name, text in record.texts.items():
             (Path(folder) / name).write_text(text, encoding="utf-8")
         client.log_artifacts(run, folder)
-    for name, files in record.files.items():
-        for file in files:
-            client.log_artifact(run, str(file), name)
+    attach(client, run, record.files)
     log(client, run, record)
     _add_children(client, experiment, record.children, run)
     # A server that answered too late was asked again, and has made a run that nobody knows.
     unfinished = f"tags.`mlflow.parentRunId` = '{run}' and attributes.status = 'RUNNING'"
     for stray in search(client, experiment, unfinished):
         client.delete_run(stray.info.run_id)
+
+
+def attach(client: MlflowClient, run: str, files: Mapping[str, Sequence[Path]]) -> None:
+    """Put files into the run's folders of these names."""
+    for folder, some in files.items():
+        for file in some:
+            client.log_artifact(run, str(file), folder)
 
 
 def _log_data(client: MlflowClient, run: str, data: Data) -> None:
@@ -90,6 +95,8 @@ def tags_of(record: Record) -> dict[str, str]:
     tags |= {"mlflow.source.name": "dvc repro", "mlflow.source.type": "PROJECT"}
     if not any(tag.startswith(EXPERIMENT) for tag in record.tags):
         tags[WORKSPACE] = "true"
+    if record.children:
+        tags[FIGURES] = str(FIGURES in record.files).lower()
     if record.note:
         tags["mlflow.note.content"] = record.note
     if os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`: that run is the project's, not the row's

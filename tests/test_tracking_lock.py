@@ -1,0 +1,135 @@
+"""What dvc.lock says of a row: with what it was made, whatever the workspace holds by now."""
+
+import pytest
+import yaml
+
+import fabricate
+from cinevox import tracking
+from cinevox.paths import Paths
+from cinevox.tracking import lock
+
+ROW = fabricate.ROWS[1]
+
+
+def entry(deps=(), outs=(), **params):
+    return {
+        "cmd": "true",
+        "deps": [{"path": path, "md5": md5} for path, md5 in dict(deps).items()],
+        "params": {"params.yaml": params},
+        "outs": [{"path": path, "md5": md5} for path, md5 in dict(outs).items()],
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A made-up run with a dvc.lock, as its results were made with its params.yaml."""
+    fabricate.make(tmp_path)
+    document = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/code.py").write_text("")
+    scores, selection = f"data/scores/{ROW}", f"data/selection/{ROW}"
+    words = {f"experiments.voxelwise.{ROW}.regressor": "ridge"}
+    stages = {
+        "validation": entry({}, {"data/checked": "a"}, networks=document["networks"], scores={"seed": 77}),
+        f"fits@{ROW}": entry(
+            {"data/checked": "a", "src/code.py": "d41d8cd98f00b204e9800998ecf8427e"}, {f"data/fits/{ROW}": "b"},
+            **words, reduction=document["reduction"],
+        ),
+        f"scores@{ROW}": entry({f"data/fits/{ROW}/x": "b2", f"data/fits/{ROW}": "b"}, {scores: "c"},
+                               scores=document["scores"]),
+        f"selection@{ROW}": entry({scores: "c"}, {selection: "d"}, scores=document["scores"]),
+        "report": entry({"data/selection": "e"}, {"report": "f"}, report={"subject": "none of this"}),
+    }  # fmt: skip
+    write(tmp_path, stages)
+    return Paths(tmp_path), stages
+
+
+def write(root, stages):
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))
+
+
+def edited(paths, **changes):
+    """The parameters after an edit that no run has followed."""
+    document = yaml.safe_load(paths.params.read_text())
+    for name, value in changes.items():
+        section, _, leaf = name.partition("__")
+        document[section][leaf] = value
+    paths.params.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def recorded(paths):
+    from cinevox import params
+
+    return {record.name: record for record in tracking.gather(paths, params.load(paths.params))}
+
+
+def reasons(paths):
+    from cinevox import params
+
+    return tracking.left_out(paths, params.load(paths.params))
+
+
+def test_a_result_is_recorded_with_the_parameters_that_made_it(run):
+    paths, _ = run
+    before = recorded(paths)
+    edited(paths, reduction__n_components=7, scores__n_permutations=30, gate__absolute=0.5)
+    after = recorded(paths)
+    assert after[ROW].params == before[ROW].params and after[ROW].key == before[ROW].key
+    assert after[ROW].tags == before[ROW].tags and after[ROW].params["reduction.n_components"] != "7"
+    assert [child.params for child in after[ROW].children] == [child.params for child in before[ROW].children]
+    other = fabricate.ROWS[2]  # DVC did not run this one: nothing else is known than what stands there
+    assert after[other].params["reduction.n_components"] == "7"
+    assert after[other].tags["params_hash"] != before[other].tags["params_hash"]
+
+
+def test_the_nearest_stage_speaks_first_and_others_stages_do_not_speak(run):
+    paths, stages = run
+    made = lock.made(stages, ROW)
+    assert made.params["scores.seed"] == stages[f"scores@{ROW}"]["params"]["params.yaml"]["scores"]["seed"] != 77
+    assert not any(name.startswith("report") for name in made.params) and set(made.code) == {"src/code.py"}
+    assert made.broken is None and not list(lock.changed(paths.root, made.code))
+    (paths.root / "src/code.py").write_text("1")
+    assert list(lock.changed(paths.root, made.code)) == ["src/code.py"]
+
+
+def test_rows_without_a_result_of_their_own_are_left_out_with_the_reason(run):
+    paths, stages = run
+    assert reasons(paths) == {}
+    write(paths.root, stages | {f"fits@{ROW}": stages[f"fits@{ROW}"] | {"outs": [
+        {"path": f"data/fits/{ROW}", "md5": "newer"}]}})  # fmt: skip
+    assert reasons(paths) == {ROW: f"data/fits/{ROW} was made again, and what follows from it was not"}
+    write(paths.root, stages)
+    edited(paths, dataset__name="algonauts2021")
+    assert reasons(paths) == {}  # no stage of this lock has the data set's name
+    other = entry(**{f"experiments.voxelwise.{ROW}.regressor": "lasso"})
+    write(paths.root, stages | {f"scores@{ROW}": other})
+    assert reasons(paths) == {ROW: "params.yaml has another regressor now"}
+    write(paths.root, stages | {f"scores@{ROW}": entry(dataset={"name": "bold_moments"})})
+    assert reasons(paths) == {ROW: "params.yaml has another dataset.name now"}
+    (paths.selection(ROW) / "selection.json").unlink()
+    assert reasons(paths) == {ROW: "not run yet"}
+
+
+def test_keys_of_a_text_are_those_of_all_of_it(run):
+    paths, stages = run
+    text = paths.lock.read_text()
+    assert lock.keys(lock.ends(text)) == lock.keys(stages) and set(lock.keys(stages)) == {ROW}
+    assert lock.ends("") == lock.ends("schema: '2.0'\nstages:\n  report:\n    cmd: a\n") == {}
+    del stages[f"selection@{ROW}"]
+    assert lock.keys(stages) == {}
+
+
+def test_numbers_are_read_as_dvc_writes_them(run):
+    """`1e-06` is a word to PyYAML."""
+    paths, stages = run
+    paths.lock.write_text(paths.lock.read_text().replace("seed: 77", "seed: 1e-06"))
+    from cinevox import identity
+
+    assert identity.read_lock(paths)["validation"]["params"]["params.yaml"]["scores"] == {"seed": 1e-6}
+
+
+def test_leaves_that_were_not_there_are_taken_out():
+    then = lock.Made({"a.x": 1, "a.gone.y": 2}, frozenset({"a"}), {}, None)
+    found = lock.differing(then, {"a": {"x": 1, "new": 3}, "b": 4})
+    assert found == {"a.gone.y": 2, "a.new": None}
+    assert lock.overlaid({"a": {"x": 1, "new": 3}}, found) == {"a": {"x": 1, "new": None, "gone": {"y": 2}}}
