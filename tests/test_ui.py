@@ -238,12 +238,13 @@ def test_two_rows_are_compared(runs, site, pictures):
     for name in pair:
         expect(runs.get_by_text(name, exact=True).first).to_be_visible()
     runs.get_by_role("tab", name="Scatter Plot").click()
+    drawn = runs.locator(".js-plotly-plot:visible")
+    expect(drawn).to_be_visible()  # what is chosen before is forgotten
     for axis, metric in (("X-axis:", "score"), ("Y-axis:", "V1.normalized_correlation")):
         runs.get_by_label(axis).click()
         runs.keyboard.type(metric)
         runs.get_by_role("option", name=metric, exact=True).click()
-    drawn = runs.locator(".js-plotly-plot:visible")
-    expect(drawn.get_by_text("V1.normalized_correlation")).to_be_visible()
+        expect(drawn.get_by_text(metric, exact=True)).to_be_visible()
     runs.screenshot(path=pictures / "mlflow-compare.png", full_page=True)
 
 
