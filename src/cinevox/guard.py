@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from cinevox import io, plugins
+from cinevox import git, io, plugins
 from cinevox.errors import FileError, InputError
 from cinevox.paths import Paths
 
@@ -94,14 +94,11 @@ def install_hook(root: Path) -> Path:
     Raises
     ------
     InputError
-        There is another hook, or no git repository.
+        There is another hook, no repository, or no git.
     """
-    answer = subprocess.run(
-        ["git", "rev-parse", "--git-path", "hooks/pre-push"], cwd=root, capture_output=True, text=True, check=False
-    )
-    if answer.returncode:
-        raise InputError(f"{root.resolve()}: no git repository, so there is no hook to install")
-    path = root / answer.stdout.strip()
+    if why := git.fault(root):
+        raise InputError(f"{root.resolve()}: no hook to install: {why}")
+    path = root / git.answer(root, "rev-parse", "--git-path", "hooks/pre-push").strip()
     if path.exists() and path.read_text() != HOOK:
         raise InputError(f"{path}: there is another hook; add `cinevox guard || exit 1` to it")
     io.write_bytes(path, HOOK.encode())

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cinevox import git
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.params import text
@@ -62,7 +64,7 @@ def _experiments(chosen: argparse.Namespace) -> None:
 def _found(metric: str, everything: bool) -> Iterator[_Experiment]:
     """The commit first, then the workspace and the experiments, as DVC lists them."""
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json", *(["-A"] if everything else [])]
-    workspace, *commits = json.loads(_answer(*command))
+    workspace, *commits = json.loads(_answer(subprocess.run(command, capture_output=True, check=False)))
     for commit in commits:
         yield _read(commit, metric)
         if commit is commits[0]:
@@ -108,7 +110,7 @@ def _tidy(chosen: argparse.Namespace) -> None:
     `dvc exp run -S` and `dvc exp apply` stretch its lists, wrap its lines and move its comments.
     """
     paths = Paths()
-    form = _answer("git", "show", "--end-of-options", f"{chosen.like}:./{paths.params}")
+    form = _answer(git.run(Path(), "show", "--end-of-options", f"{chosen.like}:./{paths.params}"))
     try:
         values = text.read(paths.params.read_text())
     except (FileNotFoundError, yaml.YAMLError) as error:
@@ -116,16 +118,15 @@ def _tidy(chosen: argparse.Namespace) -> None:
     if not isinstance(values, dict):
         raise InputError(f"{paths.params} is no YAML mapping; take it from git: git checkout {paths.params}")
     paths.params.write_text(text.rewritten(form, values))
-    changed = _answer("git", "diff", "--shortstat", "--", str(paths.params)).strip()
+    changed = _answer(git.run(Path(), "diff", "--shortstat", "--", str(paths.params))).strip()
     print(f"{paths.params}: {changed or 'as in git'}")
 
 
-def _answer(*command: str) -> str:
-    """What a command prints. Errors: InputError, with what it complained of."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _answer(done: subprocess.CompletedProcess[bytes]) -> str:
+    """What a command printed. Errors: InputError, with what it complained of."""
     if done.returncode:
-        raise InputError(done.stderr.strip() or f"{' '.join(command)} ended with {done.returncode}")
-    return done.stdout
+        raise InputError(done.stderr.decode().strip() or f"{' '.join(done.args)} ended with {done.returncode}")
+    return done.stdout.decode()
 
 
 COMMANDS: Commands = {

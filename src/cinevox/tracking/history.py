@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cinevox import io
+from cinevox import git, io
 from cinevox.paths import Paths
 
 EXPERIMENT = "dvc.exp."  # begins the tag that names an experiment; its value is the baseline
@@ -104,5 +103,4 @@ def _synced(paths: Paths) -> str:
 
 def _git(root: Path, *words: str) -> str:
     """What git answers; nothing where it can't."""
-    answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
-    return answer.stdout if answer.returncode == 0 else ""
+    return git.answer(root, *words)
