@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ import mlflow_warnings
 from cinevox import io, results, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.tracking import bulk, store, writing
+from cinevox.tracking import bulk, connection, store, writing
 from cinevox.tracking.connection import resolved
 
 pytestmark = mlflow_warnings.IGNORED
@@ -304,6 +305,26 @@ def test_an_unusable_database_is_no_traceback(run, tmp_path):
     (tmp_path / "mlflow.db").write_text("no database")
     with pytest.raises(tracking.StoreError, match=r"refuses: .*not a database"):
         tracking.sync(records(run, "refused", [ROW]), f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.mark.parametrize(
+    ("address", "driver"),
+    [("postgresql://me:secret@db/runs", "psycopg"), ("mysql+pymysql://me:secret@db/x", "pymysql")],
+)
+def test_a_missing_driver_is_named(run, monkeypatch, address, driver):
+    monkeypatch.setitem(sys.modules, driver, None)
+    with pytest.raises(tracking.StoreError, match=rf"://me:\*\*\*@db/.* has a driver .*; pip install {driver}$"):
+        tracking.sync(records(run, "driverless", [ROW]), address)
+
+
+def test_the_store_is_blamed_for_its_own_files_only(uri, tmp_path):
+    other = tmp_path / "no-such-file"
+    with pytest.raises(FileNotFoundError), connection.opened(uri):
+        other.read_text()
+    with pytest.raises(tracking.StoreError, match="refuses"), connection.opened(uri) as store:
+        (store.artifacts / "no-such-run" / "file").read_text()
+    with pytest.raises(tracking.StoreError, match="refuses"), connection.opened(uri):
+        raise ConnectionResetError
 
 
 def test_the_runs_table_opens_with_metric_columns(run, uri):
