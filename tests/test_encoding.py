@@ -265,6 +265,13 @@ def test_features_of_another_shape_or_none_are_refused_together(kept):
         encoding.predict({first: np.zeros((1, 4)), last: np.full((1, 4), np.nan)})
 
 
+@pytest.mark.parametrize("name", ["...mp4", "..mp4"])
+def test_a_clip_without_a_name_has_no_folder_of_its_own(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"\.mp4: results would lie in the folder '\.+'; give it a name"):
+        found_in([tmp_path / name])
+
+
 def test_clips_are_found_in_folders_and_every_fault_is_told(tmp_path, study):
     folder, empty = tmp_path / "folder", tmp_path / "empty"
     folder.mkdir(), empty.mkdir()

@@ -126,7 +126,8 @@ def found_in(given: Sequence[Path]) -> list[Path]:
     Raises
     ------
     InputError
-        One does not exist, a folder holds no video, or two clips have the same name, all of them in one message.
+        One does not exist, a folder holds no video, a clip has no name of its own, or two have the same, all of them in
+        one message.
     """
     clips: list[Path] = []
     faults = []
@@ -140,6 +141,8 @@ def found_in(given: Sequence[Path]) -> list[Path]:
             clips += inside
     named: dict[str, Path] = {}
     for path in clips:
+        if path.stem in (".", ".."):
+            faults.append(f"{path}: results would lie in the folder {path.stem!r}; give it a name before the last dot")
         if (other := named.setdefault(path.stem, path)) is not path:
             faults.append(f"{other} and {path} have the same name, and results lie under it; rename one")
     if faults:
