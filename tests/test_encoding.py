@@ -277,7 +277,9 @@ def test_clips_are_found_in_folders_and_every_fault_is_told(tmp_path, study):
     folder.mkdir(), empty.mkdir()
     for name in ("b.mp4", "a.mov", "notes.txt"):
         (folder / name).touch()
-    assert found_in([folder, study.clips[0]]) == [folder / "a.mov", folder / "b.mp4", study.clips[0]]
+    found = [folder / "a.mov", folder / "b.mp4", study.clips[0]]
+    assert found_in([folder, study.clips[0]]) == found
+    assert found_in([folder, study.clips[0], folder / "b.mp4", folder / ".." / folder.name / "a.mov"]) == found
     with pytest.raises(InputError) as caught:
         found_in([empty, tmp_path / "none.mp4", folder, folder / "a.mov", tmp_path / "a.mp4"])
     assert [line.partition(": ")[2][:20] for line in str(caught.value).splitlines()[:2]] == [

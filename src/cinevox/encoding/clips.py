@@ -121,7 +121,7 @@ class Predictor:
 
 
 def found_in(given: Sequence[Path]) -> list[Path]:
-    """The clips among these files and in these folders, each folder's by name.
+    """The clips among these files and in these folders, each folder's by name; what is given twice once.
 
     Raises
     ------
@@ -143,8 +143,9 @@ def found_in(given: Sequence[Path]) -> list[Path]:
     for path in clips:
         if path.stem in (".", ".."):
             faults.append(f"{path}: results would lie in the folder {path.stem!r}; give it a name before the last dot")
-        if (other := named.setdefault(path.stem, path)) is not path:
+        other = named.setdefault(path.stem, path)
+        if other.resolve() != path.resolve():
             faults.append(f"{other} and {path} have the same name, and results lie under it; rename one")
     if faults:
         raise InputError("\n".join(faults))
-    return clips
+    return list(named.values())
