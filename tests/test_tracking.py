@@ -22,7 +22,7 @@ import mlflow_warnings
 from cinevox import io, results, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.tracking import bulk, connection, store, writing
+from cinevox.tracking import bulk, connection, history, store, views, writing
 from cinevox.tracking.connection import resolved
 
 pytestmark = mlflow_warnings.IGNORED
@@ -357,6 +357,19 @@ def test_the_interface_is_not_started_on_a_taken_port(run, uri):
     assert lines == ["cinevox-mini: nothing yet", "cinevox-full: nothing yet"]
 
 
+def test_the_stores_address_is_not_among_the_words_of_the_process(run, uri, monkeypatch):
+    started = []
+
+    def starts(words, env, check):
+        started.append((words, env))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(views.subprocess, "run", starts)
+    assert tracking.ui(run[1].tracking.model_copy(update={"uri": uri}), 0, print) == 0
+    [(words, env)] = started
+    assert env["MLFLOW_BACKEND_STORE_URI"] == uri and not any(uri in word for word in words)
+
+
 def test_an_address_leads_to_the_shared_view():
     assert tracking.address("http://127.0.0.1:5000", "3") == (
         "http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning&viewStateShareKey=default"
@@ -434,6 +447,21 @@ def test_a_run_keeps_its_tables_and_the_reports_figures(tmp_path, uri):
     assert list((database.parent / "mlartifacts" / "kept-mini").rglob("scores.csv"))
 
 
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("https://atoken@example.org/lab/study.git", "https://example.org/lab/study.git"),
+        ("HTTPS://me:secret@example.org:8443/study", "https://example.org:8443/study"),
+        ("git@example.org:lab/study.git", "git@example.org:lab/study.git"),
+        ("ssh://git:secret@example.org/study", "ssh://git@example.org/study"),
+    ],
+)
+def test_the_data_sets_source_has_no_login(tmp_path, address, kept):
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", address], check=True)
+    assert history.remote(tmp_path) == kept
+
+
 def test_a_data_set_is_what_dvc_and_validation_know_of_it(tmp_path, uri):
     made = Paths(tmp_path), fabricate.make(tmp_path)
     io.write_json(made[0].validation / "clips.json", {"n_clips": 84, "n_train_clips": 24})
@@ -451,7 +479,7 @@ def test_a_data_set_is_what_dvc_and_validation_know_of_it(tmp_path, uri):
     [dataset] = [item.dataset for item in found.inputs.dataset_inputs]
     columns = fabricate.columns_of("mini")
     assert json.loads(dataset.source) == {
-        "path": "data/insilico", "md5": md5, "remote": "https://me@example.org/lab/study.git",
+        "path": "data/insilico", "md5": md5, "remote": "https://example.org/lab/study.git",
     }  # fmt: skip
     profile = json.loads(dataset.profile)
     assert profile["n_clips"] == {"train": 24, "test": 60} and profile["n_repetitions"] == {"train": 3, "test": 10}

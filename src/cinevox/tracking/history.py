@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from cinevox import git, io
 from cinevox.paths import Paths
+from cinevox.tracking.connection import without_login
 
 EXPERIMENT = "dvc.exp."  # begins the tag that names an experiment; its value is the baseline
 REFS = re.compile(r"refs/exps/[0-9a-f]{2}/(?P<baseline>[0-9a-f]{38})/(?P<name>.+)")
@@ -89,9 +90,11 @@ def _holding(paths: Paths, key: str, revisions: Iterable[str]) -> list[str]:
 
 
 def remote(root: Path) -> str | None:
-    """Address of the git remote `origin`, without a password."""
+    """Address of the git remote `origin`, without a password; of http no user either, who may be a token."""
     address = _git(root, "remote", "get-url", "origin").strip()
     parts = urlsplit(address)
+    if parts.scheme in ("http", "https"):
+        return without_login(address)
     if parts.password is not None:
         address = address.replace(f":{parts.password}@", "@")
     return address or None
