@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cinevox import guard, params, plugins
+from cinevox import cli, guard, params, plugins
 from cinevox.errors import InputError
 from cinevox.paths import Paths
 from conftest import ROOT
@@ -92,6 +92,21 @@ def test_what_is_loose_is_named_and_bound(tmp_path, default_params, paper_params
     loose.write_text("outs: 3\n")
     with pytest.raises(InputError, match=r"study\.dvc: no \.dvc file of outputs .*make it again"):
         guard.faults(paths, settings)
+
+
+def test_the_exit_codes_are_those_of_the_help(tmp_path, monkeypatch, capsys):
+    shutil.copy(ROOT / "params.paper.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(guard, "remotes", lambda root: {})
+    assert cli.main(["guard"]) == 0
+    path = dvc_file(tmp_path, "study")
+    assert cli.main(["guard"]) == 1
+    path.write_text("outs: 3\n")
+    assert cli.main(["guard"]) == 2
+    with pytest.raises(SystemExit):
+        cli.main(["guard", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "0: nothing would; 1: something would; 2: something could not be looked at" in told
 
 
 def test_what_lies_deeper_is_found_too(tmp_path, paper_params):
