@@ -162,6 +162,9 @@ def test_scores_tells_what_moved_and_ends_as_the_gate_does(repository, monkeypat
     assert answer(".ci/scores", "nowhere").returncode == 2
     assert "**Not compared**" in told.read_text() and "nowhere" in told.read_text()
 
+    (repository / "score.json").unlink()
+    assert answer(".ci/scores", "HEAD").returncode == 3 and not told.exists()
+
 
 FAKE = """#!/bin/bash
 # gh, as far as .ci/comment knows it: lists the comments, records what it is told to write.

@@ -1,6 +1,8 @@
 """The console command, as a user types it."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -62,6 +64,22 @@ def test_a_faulty_parameter_ends_in_a_message(project, capsys):
     assert "cinevox scores: params.yaml: " in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_ends_in_a_message(project, capsys):
+    (project / "file").write_text("no folder")
+    assert cli.main(["smoke", "file/folder"]) == 2
+    assert "cinevox smoke: file/folder: can't be read or written (Not a directory)" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(project):
+    command = [sys.executable, "-c", "import sys; input(); from cinevox import cli; sys.exit(cli.main(['rows']))"]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
+        process.stdout.close()
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.stderr.read() == ""
+    assert process.returncode
+
+
 def test_the_gate_needs_a_baseline_and_then_catches_a_drop(project, capsys):
     groups = yaml.safe_load((project / "params.yaml").read_text())["experiments"].values()
     rows = [row for group in groups for row in group]
@@ -72,6 +90,9 @@ def test_the_gate_needs_a_baseline_and_then_catches_a_drop(project, capsys):
     assert "cinevox gate --update" in capsys.readouterr().err
     assert cli.main(["gate", "--update"]) == 0
     assert cli.main(["gate", "--markdown", "verdict.md"]) == 0
+    capsys.readouterr()
+    assert cli.main(["gate", "--markdown", "params.yaml/verdict.md"]) == 2  # 1 would say that something fell
+    assert "cinevox gate: params.yaml: can't be read or written (" in capsys.readouterr().err
     io.write_json(project / f"metrics/{rows[0]}.json", {"test": block | {"V1": 0.3}})
     capsys.readouterr()
     assert cli.main(["gate", "--against", ""]) == 1

@@ -265,12 +265,21 @@ def test_features_of_another_shape_or_none_are_refused_together(kept):
         encoding.predict({first: np.zeros((1, 4)), last: np.full((1, 4), np.nan)})
 
 
+@pytest.mark.parametrize("name", ["...mp4", "..mp4"])
+def test_a_clip_without_a_name_has_no_folder_of_its_own(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"\.mp4: results would lie in the folder '\.+'; give it a name"):
+        found_in([tmp_path / name])
+
+
 def test_clips_are_found_in_folders_and_every_fault_is_told(tmp_path, study):
     folder, empty = tmp_path / "folder", tmp_path / "empty"
     folder.mkdir(), empty.mkdir()
     for name in ("b.mp4", "a.mov", "notes.txt"):
         (folder / name).touch()
-    assert found_in([folder, study.clips[0]]) == [folder / "a.mov", folder / "b.mp4", study.clips[0]]
+    found = [folder / "a.mov", folder / "b.mp4", study.clips[0]]
+    assert found_in([folder, study.clips[0]]) == found
+    assert found_in([folder, study.clips[0], folder / "b.mp4", folder / ".." / folder.name / "a.mov"]) == found
     with pytest.raises(InputError) as caught:
         found_in([empty, tmp_path / "none.mp4", folder, folder / "a.mov", tmp_path / "a.mp4"])
     assert [line.partition(": ")[2][:20] for line in str(caught.value).splitlines()[:2]] == [

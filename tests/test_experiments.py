@@ -212,6 +212,21 @@ def test_a_queued_experiment_from_run_to_tidy(repository, capsys):
     assert cli.main(["experiments", "--metric", "V9"]) == 2
     assert "--metric V9" in capsys.readouterr().err
 
+    # Another commit: its experiments are those of the one checked out; --all has the others too, and no plain commits
+    run("git commit -q --allow-empty -m plain")
+    run("git commit -q --allow-empty -m later")
+    run("dvc exp run -q -n later -S reduction.n_components=20")
+    run("git checkout -q .")
+    for options, names in (([], ["later"]), (["--all"], ["later", "doubled"]), (["--all", "--last", "1"], ["later"])):
+        assert cli.main(["experiments", *options]) == 0
+        assert capsys.readouterr().out.split("\n")[0].split() == ["main", *names]
+    run("git reset -q --hard HEAD~1")
+    run("dvc exp run --queue -n waiting -S reduction.n_components=10")
+    run("git reset -q --hard HEAD~1")
+    assert cli.main(["experiments", "--all"]) == 0
+    head = capsys.readouterr().out.split("\n")[:2]  # the second line has their states
+    assert set(" ".join(head).split()) == {"main", "doubled", "later", "waiting", "queued"}
+
     run("dvc exp apply doubled")
     assert cli.main(["tidy"]) == 0
     assert "1 file changed, 1 insertion(+), 1 deletion(-)" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cinevox import guard, params, plugins
+from cinevox import cli, guard, params, plugins
 from cinevox.errors import InputError
 from cinevox.paths import Paths
 from conftest import ROOT
@@ -64,10 +64,11 @@ def test_a_data_set_is_restricted_unless_its_plugin_says_otherwise():
     assert "not to be redistributed" in found["algonauts2021"].licence
 
 
-def dvc_file(folder, name, **fields):
-    (folder / "data").mkdir(exist_ok=True)
+def dvc_file(folder, name, deps=(), **fields):
     path = folder / "data" / f"{name}.dvc"
-    path.write_text(yaml.safe_dump({"outs": [{"path": name, "md5": "0" * 32, "hash": "md5"} | fields]}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"outs": [{"path": path.stem, "md5": "0" * 32, "hash": "md5"} | fields]}
+    path.write_text(yaml.safe_dump(content | ({"deps": list(deps)} if deps else {})))
     return path
 
 
@@ -91,6 +92,43 @@ def test_what_is_loose_is_named_and_bound(tmp_path, default_params, paper_params
     loose.write_text("outs: 3\n")
     with pytest.raises(InputError, match=r"study\.dvc: no \.dvc file of outputs .*make it again"):
         guard.faults(paths, settings)
+
+
+def test_the_exit_codes_are_those_of_the_help(tmp_path, monkeypatch, capsys):
+    shutil.copy(ROOT / "params.paper.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(guard, "remotes", lambda root: {})
+    assert cli.main(["guard"]) == 0
+    path = dvc_file(tmp_path, "study")
+    assert cli.main(["guard"]) == 1
+    path.write_text("outs: 3\n")
+    assert cli.main(["guard"]) == 2
+    with pytest.raises(SystemExit):
+        cli.main(["guard", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "0: nothing would; 1: something would; 2: something could not be looked at" in told
+
+
+def test_what_lies_deeper_is_found_too(tmp_path, paper_params):
+    """The clips and imports of the README's recipe; a data set outside of data/; nothing of other repositories."""
+    source = {"path": "s3://openneuro.org/ds005165/sub-01"}
+    stimuli = dvc_file(tmp_path, "bold_moments/stimuli")
+    imported = dvc_file(tmp_path, "bold_moments/derivatives/TRavg56789/sub-01", deps=[source])
+    dvc_file(tmp_path, "bold_moments/lent", deps=[{"path": "lent", "repo": {"url": "../other"}}])
+    dvc_file(tmp_path / "elsewhere", "lab")
+    lab, above = dvc_file(tmp_path / "lab", "clips/all"), dvc_file(tmp_path / "lab", "clips")
+
+    def loose(folder):
+        here = paper_params.dataset.model_copy(update={"folder": Path(folder)})
+        return Paths(tmp_path), paper_params.model_copy(update={"dataset": here})
+
+    assert [line.split(": ")[0] for line in guard.faults(*loose("data/bold_moments"))] == [str(imported), str(stimuli)]
+    found = guard.faults(*loose(tmp_path / "lab/data/clips"))
+    assert {line.split(": ")[0] for line in found} == {str(path) for path in (imported, stimuli, lab, above)}
+    assert guard.bind(*loose("data/bold_moments")) == [str(imported), str(stimuli)]
+    content = yaml.safe_load(imported.read_text())
+    assert content["outs"][0]["remote"] == "private" and content["deps"] == [source]
+    assert guard.faults(*loose("data/bold_moments")) == []
 
 
 STAGES = """

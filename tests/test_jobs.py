@@ -259,6 +259,8 @@ def test_a_refused_job_ends_the_command_with_what_the_batch_system_said(slurm, m
     (slurm / "params.yaml").write_text(yaml.safe_dump(document(interface="ib99")))
     assert cli.main(["cluster"]) == 2
     assert "parallel.jobqueue.interface: 'ib99' is not a valid network interface" in capsys.readouterr().err
+    assert cli.main(["cluster", "--", "no-such-command", "--", "-x"]) == 2
+    assert "there is no command no-such-command" in capsys.readouterr().err
     assert cli.main(["cluster", "no-such-command"]) == 2
     assert "there is no command no-such-command" in capsys.readouterr().err
 

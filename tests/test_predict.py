@@ -44,6 +44,14 @@ def project(tmp_path, monkeypatch, encoding):
     return tmp_path
 
 
+def test_a_faulty_number_of_workers_is_refused_as_everywhere(project, study, capsys):
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("n_jobs: -1", "n_jobs: -2"))
+    assert cli.main(["predict", str(study.clips[0]), "--row", ROW]) == 2
+    said = capsys.readouterr().err
+    assert "parallel.n_jobs" in said and "-2" in said and "expected -1 (every core) or at least 1" in said
+
+
 def test_a_clip_becomes_tables_voxels_volumes_pictures_and_a_page(project, study, encoding, capsys):
     assert cli.main(["predict", str(study.clips[0]), "--row", ROW]) == 0
     said, folder = capsys.readouterr().out, project / "predictions" / ROW

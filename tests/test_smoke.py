@@ -1,5 +1,6 @@
 """The paper's run in small: every row and network of it, none of its size."""
 
+import pytest
 import yaml
 
 from cinevox import cli, params, plugins, smoke
@@ -29,7 +30,7 @@ def test_the_paper_has_nineteen_and_nine_rows(paper_params):
 def test_the_folder_holds_the_flow_and_what_lay_there_is_gone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     folder = tmp_path / "smoke"
-    (folder / "data").mkdir(parents=True)
+    assert cli.main(["smoke", str(folder)]) == 0
     (folder / "data/old").write_text("of an earlier run")
     assert cli.main(["smoke", str(folder)]) == 0
     assert "28 rows" in capsys.readouterr().out
@@ -37,3 +38,15 @@ def test_the_folder_holds_the_flow_and_what_lay_there_is_gone(tmp_path, monkeypa
         p.name for p in folder.iterdir()
     }
     assert not list((folder / "data").iterdir())
+
+
+@pytest.mark.parametrize("given", [".", "..", "data", "params.yaml"])
+def test_no_folder_but_its_own_is_replaced(tmp_path, monkeypatch, capsys, given):
+    home = tmp_path / "home"
+    (home / "data").mkdir(parents=True)
+    for name in ("params.yaml", "data/kept"):
+        (home / name).write_text("mine")
+    monkeypatch.chdir(home)
+    assert cli.main(["smoke", given]) == 2
+    assert f"cinevox smoke: {given}: " in (told := capsys.readouterr().err) and "name a new folder" in told
+    assert (home / "params.yaml").read_text() == (home / "data/kept").read_text() == "mine"

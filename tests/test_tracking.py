@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ import mlflow_warnings
 from cinevox import identity, io, results, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.tracking import bulk, store, writing
+from cinevox.tracking import bulk, connection, history, store, views, writing
 from cinevox.tracking.connection import resolved
 
 pytestmark = mlflow_warnings.IGNORED
@@ -306,6 +307,26 @@ def test_an_unusable_database_is_no_traceback(run, tmp_path):
         tracking.sync(records(run, "refused", [ROW]), f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 
+@pytest.mark.parametrize(
+    ("address", "driver"),
+    [("postgresql://me:secret@db/runs", "psycopg"), ("mysql+pymysql://me:secret@db/x", "pymysql")],
+)
+def test_a_missing_driver_is_named(run, monkeypatch, address, driver):
+    monkeypatch.setitem(sys.modules, driver, None)
+    with pytest.raises(tracking.StoreError, match=rf"://me:\*\*\*@db/.* has a driver .*; pip install {driver}$"):
+        tracking.sync(records(run, "driverless", [ROW]), address)
+
+
+def test_the_store_is_blamed_for_its_own_files_only(uri, tmp_path):
+    other = tmp_path / "no-such-file"
+    with pytest.raises(FileNotFoundError), connection.opened(uri):
+        other.read_text()
+    with pytest.raises(tracking.StoreError, match="refuses"), connection.opened(uri) as store:
+        (store.artifacts / "no-such-run" / "file").read_text()
+    with pytest.raises(tracking.StoreError, match="refuses"), connection.opened(uri):
+        raise ConnectionResetError
+
+
 def test_the_runs_table_opens_with_metric_columns(run, uri):
     """MLflow's own words for a table's state; they are looked up in the interface of the installed version."""
     tracking.sync(records(run, "view", [ROW]), uri)
@@ -334,6 +355,19 @@ def test_the_interface_is_not_started_on_a_taken_port(run, uri):
         with pytest.raises(tracking.StoreError, match=f"port {port} is taken"):
             tracking.ui(settings, port, lines.append)
     assert lines == ["cinevox-mini: nothing yet", "cinevox-full: nothing yet"]
+
+
+def test_the_stores_address_is_not_among_the_words_of_the_process(run, uri, monkeypatch):
+    started = []
+
+    def starts(words, env, check):
+        started.append((words, env))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(views.subprocess, "run", starts)
+    assert tracking.ui(run[1].tracking.model_copy(update={"uri": uri}), 0, print) == 0
+    [(words, env)] = started
+    assert env["MLFLOW_BACKEND_STORE_URI"] == uri and not any(uri in word for word in words)
 
 
 def test_an_address_leads_to_the_shared_view():
@@ -434,6 +468,21 @@ def test_a_run_keeps_its_tables_and_the_reports_figures(tmp_path, uri):
     assert list((database.parent / "mlartifacts" / "kept-mini").rglob("scores.csv"))
 
 
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("https://atoken@example.org/lab/study.git", "https://example.org/lab/study.git"),
+        ("HTTPS://me:secret@example.org:8443/study", "https://example.org:8443/study"),
+        ("git@example.org:lab/study.git", "git@example.org:lab/study.git"),
+        ("ssh://git:secret@example.org/study", "ssh://git@example.org/study"),
+    ],
+)
+def test_the_data_sets_source_has_no_login(tmp_path, address, kept):
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", address], check=True)
+    assert history.remote(tmp_path) == kept
+
+
 def test_a_data_set_is_what_dvc_and_validation_know_of_it(tmp_path, uri):
     made = Paths(tmp_path), fabricate.make(tmp_path)
     io.write_json(made[0].validation / "clips.json", {"n_clips": 84, "n_train_clips": 24})
@@ -451,7 +500,7 @@ def test_a_data_set_is_what_dvc_and_validation_know_of_it(tmp_path, uri):
     [dataset] = [item.dataset for item in found.inputs.dataset_inputs]
     columns = fabricate.columns_of("mini")
     assert json.loads(dataset.source) == {
-        "path": "data/insilico", "md5": md5, "remote": "https://me@example.org/lab/study.git",
+        "path": "data/insilico", "md5": md5, "remote": "https://example.org/lab/study.git",
     }  # fmt: skip
     profile = json.loads(dataset.profile)
     assert profile["n_clips"] == {"train": 24, "test": 60} and profile["n_repetitions"] == {"train": 3, "test": 10}

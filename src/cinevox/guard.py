@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cinevox import io, plugins
+from cinevox import git, io, plugins
 from cinevox.errors import FileError, InputError
 from cinevox.paths import Paths
 
@@ -39,11 +39,10 @@ def faults(paths: Paths, params: Any) -> list[str]:
             f"storage.remote is {params.storage.remote!r}, and {spec.title} may not be passed on "
             f"({spec.licence}); set it to {PRIVATE}"
         )
-    free = None if spec.restricted else params.dataset.folder
     return found + [
         f"{path}: `dvc push` would take {out.get('path')} to any remote; `cinevox guard --fix` binds it to {PRIVATE}"
-        for path, out in _outs(paths)
-        if not _is_bound(out) and not _is_part(path, out, free)
+        for path, _, outs in _loose(paths, params)
+        for out in outs
     ]
 
 
@@ -71,17 +70,12 @@ def require(paths: Paths, params: Any) -> None:
 
 def bind(paths: Paths, params: Any) -> list[str]:
     """Bind every .dvc file that is not free to the private remote; which ones were changed."""
-    free = params.dataset.folder
-    restricted = plugins.load("cinevox.datasets", params.dataset.name).restricted
     changed = []
-    for path in _files(paths):
-        content = _content(path)
-        loose = [out for out in content["outs"] if not _is_bound(out) and (restricted or not _is_part(path, out, free))]
-        for out in loose:
+    for path, content, outs in _loose(paths, params):
+        for out in outs:
             out["remote"] = PRIVATE
-        if loose:
-            io.write_bytes(path, yaml.safe_dump(content, sort_keys=False).encode())
-            changed.append(str(path))
+        io.write_bytes(path, yaml.safe_dump(content, sort_keys=False).encode())
+        changed.append(str(path))
     return changed
 
 
@@ -100,14 +94,11 @@ def install_hook(root: Path) -> Path:
     Raises
     ------
     InputError
-        There is another hook, or no git repository.
+        There is another hook, no repository, or no git.
     """
-    answer = subprocess.run(
-        ["git", "rev-parse", "--git-path", "hooks/pre-push"], cwd=root, capture_output=True, text=True, check=False
-    )
-    if answer.returncode:
-        raise InputError(f"{root.resolve()}: no git repository, so there is no hook to install")
-    path = root / answer.stdout.strip()
+    if why := git.fault(root):
+        raise InputError(f"{root.resolve()}: no hook to install: {why}")
+    path = root / git.answer(root, "rev-parse", "--git-path", "hooks/pre-push").strip()
     if path.exists() and path.read_text() != HOOK:
         raise InputError(f"{path}: there is another hook; add `cinevox guard || exit 1` to it")
     io.write_bytes(path, HOOK.encode())
@@ -115,25 +106,47 @@ def install_hook(root: Path) -> Path:
     return path
 
 
-def _files(paths: Paths) -> list[Path]:
-    return sorted(path for folder in (paths.root, paths.data) for path in folder.glob("*.dvc") if path.is_file())
+def _loose(paths: Paths, params: Any) -> Iterator[tuple[Path, Any, list[dict[str, Any]]]]:
+    """Each .dvc file that is neither bound nor free, its content, and the outputs that any remote would be given."""
+    folder = paths.root / params.dataset.folder
+    free = None if plugins.load("cinevox.datasets", params.dataset.name).restricted else folder
+    for path in _files(paths, folder):
+        content = _content(path)
+        outs = [out for out in content["outs"] if not _is_bound(out) and not _is_part(path, out, free)]
+        if outs and not _is_of_another_repository(content):
+            yield path, content, outs
+
+
+def _files(paths: Paths, folder: Path) -> list[Path]:
+    """The .dvc files in the root, everywhere in data/, and in and above the data set's folder if the root has it."""
+    root, data, place = (each.resolve() for each in (paths.root, paths.data, folder))
+    whole, alone = [paths.data], [paths.root]
+    if place.is_relative_to(root):
+        alone += [parent for parent in folder.parents if parent.resolve().is_relative_to(root)]
+        whole += [] if place.is_relative_to(data) else [folder]
+    found = [path for parent in alone for path in parent.glob("*.dvc")]
+    for top in whole:
+        found += [Path(inside, name) for inside, _, names in os.walk(top) for name in names if name.endswith(".dvc")]
+    return sorted({path.resolve(): path for path in found if path.is_file()}.values())
 
 
 def _content(path: Path) -> Any:
     try:
         content = yaml.safe_load(path.read_text())
         [out.get("path") for out in content["outs"]]
+        _is_of_another_repository(content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise FileError(f"{path}: no .dvc file of outputs ({type(error).__name__}); make it again: dvc add") from None
     return content
 
 
-def _outs(paths: Paths) -> list[tuple[Path, Mapping[str, Any]]]:
-    return [(path, out) for path in _files(paths) for out in _content(path)["outs"]]
-
-
 def _is_bound(out: Mapping[str, Any]) -> bool:
     return out.get("remote") == PRIVATE or out.get("push") is False
+
+
+def _is_of_another_repository(content: Mapping[str, Any]) -> bool:
+    """Made by `dvc import`: DVC never pushes it. What `dvc import-url` made is pushed like any other output."""
+    return any("repo" in dep for dep in content.get("deps", ()))
 
 
 def _is_part(path: Path, out: Mapping[str, Any], folder: Path | None) -> bool:

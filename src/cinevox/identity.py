@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cinevox import git
 from cinevox.params import Section, text
 from cinevox.paths import Paths
 
-MADE_BY_RUNS = (":!metrics", ":!dvc.lock", ":!gate", ":!tracking", ":!report")  # tracked, and no code
+MADE_BY_RUNS = (":!metrics", ":!dvc.lock", ":!gate", ":!report")  # tracked, and no code
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,11 @@ class Commit:
 
 
 def commit(root: Path) -> Commit | None:
-    """The commit checked out at `root`; None outside git."""
-
-    def git(*words: str) -> str:
-        answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
-        return answer.stdout.strip() if answer.returncode == 0 else ""
-
-    sha, _, date = git("show", "--no-patch", "--format=%H %cs", "HEAD").partition(" ")
+    """The commit checked out at `root`; None outside git, and without the program."""
+    sha, _, date = git.answer(root, "show", "--no-patch", "--format=%H %cs", "HEAD").strip().partition(" ")
     if not sha:
         return None
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *MADE_BY_RUNS)
+    changed = git.answer(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *MADE_BY_RUNS)
     return Commit(sha, date, bool(changed))
 
 

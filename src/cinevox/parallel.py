@@ -9,7 +9,6 @@ from typing import Any
 import joblib
 from threadpoolctl import threadpool_limits
 
-from cinevox.errors import InputError
 from cinevox.params import Parallel
 from cinevox.paths import Paths
 
@@ -42,11 +41,9 @@ def context(settings: Parallel) -> Iterator[int]:
     Raises
     ------
     InputError
-        `n_jobs` is no number of workers, or the cluster cannot be used; see docs/parallel.md.
+        The cluster cannot be used; see docs/parallel.md.
     """
     n_jobs = joblib.cpu_count() if settings.n_jobs == -1 else settings.n_jobs
-    if n_jobs < 1:
-        raise InputError(f"parallel.n_jobs is {settings.n_jobs}; expected -1 (every core) or at least 1")
     if settings.backend == "dask":
         from cinevox import cluster  # imports dask.distributed: a second that nobody else should wait
 

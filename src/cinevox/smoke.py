@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from cinevox import plugins
+from cinevox.errors import InputError
 from cinevox.paths import Paths
 
 # What differs from the paper's parameters, besides the data set and the weights. Nothing here is a result.
@@ -23,6 +24,7 @@ SIMULATED = {
     "n_subjects": 2, "n_train": 60, "n_test": 24, "voxel_fraction": 0.02, "min_voxels": 6, "n_frames": 2,
 }  # fmt: skip
 AS_BY_DEFAULT = ("dataset", "regressors", "heads", "storage")  # sections of the small default run
+MARK = ".cinevox-smoke"  # a file in each folder that was made here: those are replaced, and no others
 
 
 def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,10 +46,20 @@ def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str
 
 
 def make(folder: Path, root: Path = Path()) -> None:
-    """A copy of the flow in a folder of its own, with these parameters; what lay there is replaced."""
+    """A copy of the flow in a folder of its own, with these parameters, in place of an earlier one.
+
+    Raises
+    ------
+    InputError
+        The folder has the repository in it, or something that was not made here.
+    """
+    _require_replaceable(folder, root)
     paths = Paths(root)
     paper, default = (yaml.safe_load(path.read_text()) for path in (paths.paper_params, paths.params))
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).write_text("`cinevox smoke` replaces this folder.\n")
     for name in ("stages", "src"):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(root / "dvc.yaml", folder)
@@ -55,3 +67,13 @@ def make(folder: Path, root: Path = Path()) -> None:
     shutil.copy(paths.paper_params, folder)
     (folder / "data").mkdir()
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters(paper, default), sort_keys=False))
+
+
+def _require_replaceable(folder: Path, root: Path) -> None:
+    cure = "name a new folder, such as tmp/paper-smoke"
+    if root.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{folder}: this repository lies there, and the folder would be replaced; {cure}")
+    if folder.is_dir() and (not any(folder.iterdir()) or (folder / MARK).is_file()):
+        return
+    if folder.exists():
+        raise InputError(f"{folder}: not made by `cinevox smoke` (no {MARK} in it); remove it yourself, or {cure}")

@@ -6,6 +6,7 @@ A subcommand stands in the `COMMANDS` of the module that does it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,13 +14,17 @@ from cinevox.cli import batch, data, encodings, experiments, listings, record, r
 from cinevox.cli._screen import Commands
 from cinevox.errors import InputError
 
+CLOSED = 141  # exit code of a program whose reader has gone, as a shell says it
 COMMANDS: Commands = {}
 for _module in (listings, data, runs, record, experiments, batch, submissions, encodings):
     COMMANDS |= _module.COMMANDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns its exit code. A user's mistake ends in one message and exit code 2."""
+    """Run one subcommand; returns its exit code.
+
+    A user's mistake, and a file that the system refuses, end in one message and exit code 2.
+    """
     parser = argparse.ArgumentParser(
         prog="cinevox", description="Encoding models of video fMRI: what there is, and what came out."
     )
@@ -30,7 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument(flag, **settings)
     chosen = parser.parse_args(arguments)
     try:
-        return COMMANDS[chosen.command][0](chosen) or 0
+        code = COMMANDS[chosen.command][0](chosen) or 0
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"cinevox {chosen.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # such as `| head`, which has seen enough; Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
+    except OSError as error:
+        if error.filename is None:
+            raise
+        told = f"{error.filename}: can't be read or written ({error.strerror}); mend that, or name another place"
+        print(f"cinevox {chosen.command}: {told}", file=sys.stderr)
         return 2

@@ -29,9 +29,10 @@ def _cluster(chosen: argparse.Namespace) -> int:
     if chosen.script:
         print(jobs.job(settings, "tls://SCHEDULER", "job0", paths.cluster).job_script())
         return 0
-    if chosen.program and shutil.which(chosen.program[0]) is None:
-        raise InputError(f"there is no command {chosen.program[0]}")
-    return asyncio.run(_keep(settings, paths.cluster, chosen.program))
+    program = chosen.program[1:] if chosen.program[:1] == ["--"] else chosen.program  # argparse keeps it
+    if program and shutil.which(program[0]) is None:
+        raise InputError(f"there is no command {program[0]}")
+    return asyncio.run(_keep(settings, paths.cluster, program))
 
 
 async def _keep(settings: params.JobQueue, folder: Path, program: list[str]) -> int:

@@ -35,7 +35,7 @@ def _validate(chosen: argparse.Namespace) -> int:
 def _guard(chosen: argparse.Namespace) -> int:
     """refuse what would let data that may not be passed on go to a remote that is not private
 
-    Exit code 0: nothing would; 1: something would, or could not be looked at.
+    Exit code 0: nothing would; 1: something would; 2: something could not be looked at.
     """
     from cinevox import guard
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cinevox import git
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.params import text
@@ -36,9 +39,9 @@ def _experiments(chosen: argparse.Namespace) -> None:
     for each parameter that differs. The first column is the commit; the others show how far they are from it.
     """
     base, workspace, *others = _found(chosen.metric, chosen.all)
+    others = others[: chosen.last]
     if not any((workspace.params, workspace.scores) == (other.params, other.scores) for other in (base, *others)):
         others.insert(0, workspace)
-    others = others[: chosen.last]
     columns = [base, *others]
     found = [score for column in columns for score in column.scores.values()]
     if found and not any(score is not None for score in found):
@@ -60,16 +63,30 @@ def _experiments(chosen: argparse.Namespace) -> None:
 
 
 def _found(metric: str, everything: bool) -> Iterator[_Experiment]:
-    """The commit first, then the workspace and the experiments, as DVC lists them."""
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", *(["-A"] if everything else [])]
-    workspace, *commits = json.loads(_answer(*command))
-    for commit in commits:
-        yield _read(commit, metric)
-        if commit is commits[0]:
-            yield _read(workspace, metric)
+    """The commit first, then the workspace and the experiments, as DVC lists them.
+
+    everything: those of other commits too; DVC's own `--all-commits` reads every commit, half a second each
+    """
+    revisions = dict.fromkeys([git.answer(Path(), "rev-parse", "HEAD").strip() or "HEAD", *_bases(everything)])
+    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", *(f"--rev={revision}" for revision in revisions)]
+    workspace, first, *earlier = json.loads(_answer(subprocess.run(command, capture_output=True, check=False)))
+    yield _read(first, metric)
+    yield _read(workspace, metric)
+    for commit in (first, *earlier):
         for experiment in commit["experiments"] or ():
             state = (experiment["executor"] or {}).get("state", "")
             yield _read(experiment["revs"][0], metric, state if state != "success" else "")
+
+
+def _bases(everything: bool) -> list[str]:
+    """Commits that experiments were made from, those of the newest first; then those of queued and failed ones."""
+    if not everything:
+        return []
+    refs = git.answer(Path(), "for-each-ref", "--sort=-committerdate", "--format=%(refname)", "refs/exps").splitlines()
+    done = ["".join(ref.split("/")[2:4]) for ref in refs]
+    kept = [git.answer(Path(), "reflog", "--format=%gs", f"refs/exps/celery/{name}") for name in ("stash", "failed")]
+    waiting = re.findall(r"dvc-exp:[0-9a-f]+:([0-9a-f]{40}):", "".join(kept))
+    return [sha for sha in (*done, *waiting) if re.fullmatch("[0-9a-f]{40}", sha)]
 
 
 def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment:
@@ -108,7 +125,7 @@ def _tidy(chosen: argparse.Namespace) -> None:
     `dvc exp run -S` and `dvc exp apply` stretch its lists, wrap its lines and move its comments.
     """
     paths = Paths()
-    form = _answer("git", "show", "--end-of-options", f"{chosen.like}:./{paths.params}")
+    form = _answer(git.run(Path(), "show", "--end-of-options", f"{chosen.like}:./{paths.params}"))
     try:
         values = text.read(paths.params.read_text())
     except (FileNotFoundError, yaml.YAMLError) as error:
@@ -116,16 +133,15 @@ def _tidy(chosen: argparse.Namespace) -> None:
     if not isinstance(values, dict):
         raise InputError(f"{paths.params} is no YAML mapping; take it from git: git checkout {paths.params}")
     paths.params.write_text(text.rewritten(form, values))
-    changed = _answer("git", "diff", "--shortstat", "--", str(paths.params)).strip()
+    changed = _answer(git.run(Path(), "diff", "--shortstat", "--", str(paths.params))).strip()
     print(f"{paths.params}: {changed or 'as in git'}")
 
 
-def _answer(*command: str) -> str:
-    """What a command prints. Errors: InputError, with what it complained of."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _answer(done: subprocess.CompletedProcess[bytes]) -> str:
+    """What a command printed. Errors: InputError, with what it complained of."""
     if done.returncode:
-        raise InputError(done.stderr.strip() or f"{' '.join(command)} ended with {done.returncode}")
-    return done.stdout
+        raise InputError(done.stderr.decode().strip() or f"{' '.join(done.args)} ended with {done.returncode}")
+    return done.stdout.decode()
 
 
 COMMANDS: Commands = {

@@ -87,7 +87,7 @@ def _update_baseline(paths: Paths, settings: params.Params) -> int:
 
 COMMANDS: Commands = {
     "warm": (_warm, {}),
-    "smoke": (_smoke, {"folder": {"type": Path, "help": "what lies there is replaced"}}),
+    "smoke": (_smoke, {"folder": {"type": Path, "help": "new, or made by this command: then it is replaced"}}),
     "gate": (
         _gate,
         {

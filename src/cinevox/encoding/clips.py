@@ -121,12 +121,13 @@ class Predictor:
 
 
 def found_in(given: Sequence[Path]) -> list[Path]:
-    """The clips among these files and in these folders, each folder's by name.
+    """The clips among these files and in these folders, each folder's by name; what is given twice once.
 
     Raises
     ------
     InputError
-        One does not exist, a folder holds no video, or two clips have the same name, all of them in one message.
+        One does not exist, a folder holds no video, a clip has no name of its own, or two have the same, all of them in
+        one message.
     """
     clips: list[Path] = []
     faults = []
@@ -140,8 +141,11 @@ def found_in(given: Sequence[Path]) -> list[Path]:
             clips += inside
     named: dict[str, Path] = {}
     for path in clips:
-        if (other := named.setdefault(path.stem, path)) is not path:
+        if path.stem in (".", ".."):
+            faults.append(f"{path}: results would lie in the folder {path.stem!r}; give it a name before the last dot")
+        other = named.setdefault(path.stem, path)
+        if other.resolve() != path.resolve():
             faults.append(f"{other} and {path} have the same name, and results lie under it; rename one")
     if faults:
         raise InputError("\n".join(faults))
-    return clips
+    return list(named.values())

@@ -8,7 +8,6 @@ metrics/baseline.npz    <row>: float16, (n_kept, n_metrics), replicates less the
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -20,7 +19,7 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from cinevox import io
+from cinevox import git, io
 from cinevox.errors import InputError
 from cinevox.gate.state import CHECKS, Entry, GateError, Reading, State, counts, finite, readings
 from cinevox.gate.verdict import CURE, Limits
@@ -173,17 +172,13 @@ def _with_intervals(found: Mapping[str, Reading], known: Entry | None) -> Entry:
 
 def _show(paths: Paths, revision: str, path: Path) -> bytes | None:
     relative = path.relative_to(paths.root).as_posix()
-    answer = _git(paths, "show", "--end-of-options", f"{revision}:./{relative}")
+    answer = git.run(paths.root, "show", "--end-of-options", f"{revision}:./{relative}")
     return answer.stdout if answer.returncode == 0 else None
 
 
 def _advice(paths: Paths) -> str:
-    if _git(paths, "rev-parse", "--git-dir").returncode:
-        return "this folder is in no git repository"
-    if _git(paths, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
+    if why := git.fault(paths.root):
+        return why
+    if git.answer(paths.root, "rev-parse", "--is-shallow-repository").strip() == "true":
         return "this clone is shallow: `git fetch --unshallow`, or fetch-depth: 0 of actions/checkout"
     return "try HEAD or origin/main (fetched)"
-
-
-def _git(paths: Paths, *words: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", "-C", str(paths.root), *words], capture_output=True, check=False)

@@ -227,6 +227,13 @@ class Parallel(Section):
     scheduler: str | None
     jobqueue: JobQueue | None
 
+    @field_validator("n_jobs")
+    @classmethod
+    def _a_number_of_workers(cls, n_jobs: int) -> int:
+        if n_jobs != -1 and n_jobs < 1:
+            raise ValueError("expected -1 (every core) or at least 1")
+        return n_jobs
+
     @model_validator(mode="after")
     def _a_cluster_where_it_is_used(self) -> Parallel:
         given = [name for name in ("scheduler", "jobqueue") if getattr(self, name) is not None]

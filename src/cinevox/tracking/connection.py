@@ -93,7 +93,7 @@ def opened(uri: str) -> Iterator[Store]:
     Raises
     ------
     StoreError
-        It can't be reached, stops answering, or refuses.
+        It can't be reached, its driver is missing, it stops answering, or refuses.
     """
     if is_server(uri):
         _reach(uri)
@@ -101,6 +101,7 @@ def opened(uri: str) -> Iterator[Store]:
     from sqlalchemy.exc import SQLAlchemyError
 
     database = Path(unquote(uri.removeprefix(SQLITE).partition("?")[0])) if is_file(uri) else None
+    store = None
     try:
         turn: AbstractContextManager[object] = contextlib.nullcontext()
         if database is not None:
@@ -109,11 +110,27 @@ def opened(uri: str) -> Iterator[Store]:
         with turn:  # MLflow makes a database's tables without looking whether somebody else does
             client = _client(uri)
         artifacts = None if is_server(uri) else (_home() if database is None else database.parent) / "mlartifacts"
-        yield Store(client, turn, artifacts)
+        store = Store(client, turn, artifacts)
+        yield store
     except Timeout:
         raise StoreError(f"another sync has held {database}.lock for {TURN_S:.0f} s; end it, then sync again") from None
+    except ImportError as error:
+        if store is not None:
+            raise
+        cure = f"pip install {error.name}" if error.name else "install what it needs"
+        raise StoreError(
+            f"the MLflow store {shown(uri)} has a driver that can't be imported ({error}); {cure}"
+        ) from None
     except (MlflowException, SQLAlchemyError, OSError) as error:
+        if isinstance(error, OSError) and store is not None and _is_elsewhere(error, database, store.artifacts):
+            raise
         raise StoreError(f"the MLflow store {shown(uri)} refuses: {_without_password(str(error), uri)}") from None
+
+
+def _is_elsewhere(error: OSError, *places: Path | None) -> bool:
+    """Whether it names files, and none of the store's. Errors of a connection name none."""
+    named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return bool(named) and not any(name.startswith(str(place)) for name in named for place in places if place)
 
 
 def _home() -> Path:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cinevox import git
 from cinevox.paths import Paths
 from cinevox.tracking import lock
+from cinevox.tracking.connection import without_login
 
 EXPERIMENT = "dvc.exp."  # begins the tag that names an experiment; its value is the baseline
 REFS = re.compile(r"refs/exps/[0-9a-f]{2}/(?P<baseline>[0-9a-f]{38})/(?P<name>.+)")
@@ -49,7 +50,7 @@ def tag_of(experiment: str) -> str:
 
 def experiments(root: Path) -> list[Revision]:
     """DVC's experiments in this repository."""
-    lines = _git(root, "for-each-ref", "refs/exps", "--format=%(objectname) %(refname)").splitlines()
+    lines = git.answer(root, "for-each-ref", "refs/exps", "--format=%(objectname) %(refname)").splitlines()
     found = ((sha, REFS.fullmatch(ref)) for sha, _, ref in (line.partition(" ") for line in lines))
     return [Revision(sha, match["name"]) for sha, match in found if match]
 
@@ -67,7 +68,7 @@ def keys_here(paths: Paths) -> Mapping[str, str]:
 def holders(paths: Paths, key: str) -> list[Revision]:
     """Experiments that hold the result with this key, then the commits that brought it (the newest first)."""
     named = {found.sha: found for found in experiments(paths.root)}
-    touched = _git(
+    touched = git.answer(
         paths.root, "log", "--parents", "--format=%H %P", "HEAD", "--branches", "--tags", "--", f"./{paths.lock.name}"
     )
     commits = {sha: parents for sha, *parents in map(str.split, touched.splitlines())}
@@ -80,9 +81,7 @@ def holders(paths: Paths, key: str) -> list[Revision]:
 def _keys(paths: Paths, revisions: Sequence[str]) -> dict[str, Mapping[str, str]]:
     """Revision -> its keys, of those that have a dvc.lock; each version of it is read once."""
     asked = "".join(f"{revision}:./{paths.lock.name}\n" for revision in revisions)
-    answer = subprocess.run(
-        ["git", "-C", str(paths.root), "cat-file", "--batch"], input=asked.encode(), capture_output=True, check=False
-    ).stdout
+    answer = git.run(paths.root, "cat-file", "--batch", asked=asked).stdout
     found: dict[str, Mapping[str, str]] = {}
     known: dict[bytes, Mapping[str, str]] = {}
     at = 0
@@ -100,15 +99,11 @@ def _keys(paths: Paths, revisions: Sequence[str]) -> dict[str, Mapping[str, str]
 
 
 def remote(root: Path) -> str | None:
-    """Address of the git remote `origin`, without a password."""
-    address = _git(root, "remote", "get-url", "origin").strip()
+    """Address of the git remote `origin`, without a password; of http no user either, who may be a token."""
+    address = git.answer(root, "remote", "get-url", "origin").strip()
     parts = urlsplit(address)
+    if parts.scheme in ("http", "https"):
+        return without_login(address)
     if parts.password is not None:
         address = address.replace(f":{parts.password}@", "@")
     return address or None
-
-
-def _git(root: Path, *words: str) -> str:
-    """What git answers; nothing where it can't."""
-    answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
-    return answer.stdout if answer.returncode == 0 else ""

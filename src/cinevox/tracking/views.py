@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -93,9 +94,10 @@ def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
         return 0
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
         raise StoreError(f"port {port} is taken; choose another one with --port")
-    words = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words = ["ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    known = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}  # among the words anybody here could read its password
     with contextlib.suppress(KeyboardInterrupt):
-        return subprocess.run([sys.executable, "-m", "mlflow", *words], check=False).returncode
+        return subprocess.run([sys.executable, "-m", "mlflow", *words], env=known, check=False).returncode
     return 0
 
 

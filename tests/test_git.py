@@ -1,0 +1,30 @@
+"""Without the program git: what only asks goes on as outside of a repository, what needs it says so."""
+
+import pytest
+
+from cinevox import cli, gate, guard, identity
+from cinevox.errors import InputError
+from cinevox.paths import Paths
+from cinevox.tracking import history
+from conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _no_git(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def test_what_only_asks_is_told_nothing():
+    assert identity.commit(ROOT) is None
+    assert history.experiments(ROOT) == [] and history.remote(ROOT) is None
+    assert history.keys_at(Paths(ROOT), "HEAD") == {} and history.holders(Paths(ROOT), "a key") == []
+
+
+def test_what_needs_it_says_so(monkeypatch, capsys):
+    with pytest.raises(gate.GateError, match=r"HEAD: no git revision .*git can't be run \(No such file.*install it"):
+        gate.read_revision(Paths(ROOT), "HEAD")
+    with pytest.raises(InputError, match=r"no hook to install: git can't be run"):
+        guard.install_hook(ROOT)
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["tidy"]) == 2
+    assert "cinevox tidy: git can't be run" in capsys.readouterr().err
