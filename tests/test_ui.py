@@ -238,13 +238,13 @@ def test_two_rows_are_compared(runs, site, pictures):
     for name in pair:
         expect(runs.get_by_text(name, exact=True).first).to_be_visible()
     runs.get_by_role("tab", name="Scatter Plot").click()
-    drawn = runs.locator(".js-plotly-plot:visible")
-    expect(drawn).to_be_visible()  # what is chosen before is forgotten
-    for axis, metric in (("X-axis:", "score"), ("Y-axis:", "V1.normalized_correlation")):
-        runs.get_by_label(axis).click()
+    titles = [runs.locator(f"text.{axis}title:visible") for axis in "xy"]
+    expect(titles[0]).to_be_visible()  # what is chosen before it is drawn is forgotten
+    for label, metric, title in zip(("X-axis:", "Y-axis:"), ("score", "V1.normalized_correlation"), titles):
+        runs.get_by_label(label).click()
         runs.keyboard.type(metric)
         runs.get_by_role("option", name=metric, exact=True).click()
-        expect(drawn.get_by_text(metric, exact=True)).to_be_visible()
+        expect(title).to_have_text(metric)
     runs.screenshot(path=pictures / "mlflow-compare.png", full_page=True)
 
 
