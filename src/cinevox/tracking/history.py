@@ -34,7 +34,7 @@ class Revision:
         """What brings the result back."""
         if self.experiment is not None:
             return f"dvc exp apply {self.experiment}"
-        return f"git checkout {self.sha[:10]} && dvc checkout"
+        return f"git checkout {self.sha[:10]} && dvc checkout --allow-missing"
 
 
 def experiment_tag() -> dict[str, str]:
