@@ -78,6 +78,7 @@ def made(stages: Stages, row: str) -> Made | None:
                 broken = path
             if PurePosixPath(path).parts[0] in CODE:
                 code.setdefault(path, md5)
+                continue
             found += sorted({source for out, (source, _) in outs.items() if _overlap(out, path)} - set(found))
     return Made(params, frozenset(tracked), code, broken)
 
