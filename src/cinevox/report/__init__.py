@@ -95,7 +95,7 @@ def _content(sources: Sources) -> dict[str, Any]:
         "pairs": {track: cells for track in tracks if (cells := in_pairs(sources, track)) is not None},
         "optimism": optimism.optimism_lines(sources),
         "validations": [
-            (title, _validation_words(summary), f"../data/{folder}/data_docs/index.html", _failed(summary))
+            (title, _validation_words(summary), f"../data/{folder}", _failed(summary))
             for title, folder, summary in (
                 ("Validation", "validation", sources.validation),
                 ("Checks of results", "checks", sources.checks),
