@@ -271,3 +271,10 @@ def test_the_heat_maps_of_all_rows_have_one_scale(made):
     tops = {p.result.name: np.nanmax(p.values(p.result.split)) for p in profiles}
     for name, top in tops.items():
         assert (darkest in found.drawings[f"heat-{name}"]) == (top == max(tops.values()))
+
+
+def test_the_scores_are_drawn_for_a_phone_too(made, page):
+    drawing = figures.forest(tables.score_lines(made, "mini"), figures.NARROW)
+    assert drawing in page
+    assert all(0 <= float(x) <= figures.NARROW for x in re.findall(r'(?:text x|circle cx)="([^"]+)"', drawing))
+    assert drawing.count("score .") == figures.forest(tables.score_lines(made, "mini")).count("score .") > 0
