@@ -31,6 +31,7 @@ install: .venv/.installed  ## the virtual environment, from the hash-pinned lock
 
 .PHONY: repro
 repro: install  ## run whatever changed, then print the scores and where to look
+	@cinevox ready
 	dvc repro
 	cinevox sync
 	cinevox scores

@@ -24,8 +24,14 @@ OPTIONS = {
 KINDS = ("whitened", "correlated", "wide", "constant_feature", "one_feature")
 
 
+def options(name):
+    if name not in OPTIONS:
+        raise LookupError(f"{name} has no options to be tested with; add it to OPTIONS in tests/regression_problems.py")
+    return OPTIONS[name]
+
+
 def build(name, **changes):
-    return plugins.load("cinevox.regressors", name).build({**OPTIONS[name], **changes})
+    return plugins.load("cinevox.regressors", name).build({**options(name), **changes})
 
 
 def problem(kind, n_voxels=8, n=90, seed=0):

@@ -64,6 +64,23 @@ def test_a_faulty_parameter_ends_in_a_message(project, capsys):
     assert "cinevox scores: params.yaml: " in capsys.readouterr().err
 
 
+def test_ready_names_all_that_a_run_would_miss(project, capsys):
+    assert cli.main(["ready"]) == 0
+    assert "rows, nothing missing" in capsys.readouterr().out
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["regressors"]["laso"] = {}
+    content["dataset"] |= {"name": "algonauts2021", "folder": "data/algonauts2021"}
+    io.write_bytes(project / "params.yaml", yaml.safe_dump(content).encode())
+    assert cli.main(["ready"]) == 2
+    said = capsys.readouterr().err
+    assert "params.yaml: 2 faults" in said
+    assert "regressors.laso: there is no src/cinevox/regressors/laso.py; there are banded_ridge" in said
+    assert "data/algonauts2021: no such folder; unpack the challenge's archive" in said
+    io.write_bytes(project / "data/algonauts2021.dvc", b"outs: []")
+    assert cli.main(["ready"]) == 2
+    assert "`dvc pull data/algonauts2021.dvc` brings it" in capsys.readouterr().err
+
+
 def test_a_place_that_cannot_be_written_ends_in_a_message(project, capsys):
     (project / "file").write_text("no folder")
     assert cli.main(["smoke", "file/folder"]) == 2

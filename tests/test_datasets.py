@@ -88,7 +88,14 @@ def test_nothing_there(tmp_path):
         f"{tmp_path}: no {layout.CLIPS}/*.mp4 (dataset.clips) and no {layout.RESPONSES}/mini_track or full_track "
         "(dataset.responses) in it; found videos; unpack the challenge's archive there again"
     )
-    assert "`dvc repro simulation` makes it" in fails(lambda: open_dataset(layout.wanted(tmp_path, name="insilico")))
+
+
+def test_in_silico_data_that_are_not_there(tmp_path):
+    own, others = (layout.wanted(tmp_path / folder, name="insilico") for folder in ("insilico", "algonauts2021"))
+    assert "no such folder; `dvc repro simulation` makes it, or set" in fails(lambda: open_dataset(own))
+    said = fails(lambda: open_dataset(others))
+    assert "looked for as insilico, which `dvc repro simulation` makes in data/insilico; if it" in said
+    assert "DATASET=algonauts2021" in said
 
 
 def test_a_folder_without_pickles(folder):

@@ -1,6 +1,7 @@
 """Parameters: every fault in one message, nothing unknown accepted, the two files of one shape."""
 
 import copy
+import re
 
 import pytest
 import yaml
@@ -103,3 +104,15 @@ def test_candidates_of_each_word():
     assert every == spaces.Space(("a", "b", "c"), raw=True, degree=3)
     with pytest.raises(ValueError, match="layers"):
         spaces.candidates("layers", layers)
+
+
+def test_the_examples_of_the_docs_fit_this_run(document):
+    """Each block of docs/adding.md, put into params.yaml as it stands."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/adding.md").read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    for block in blocks:
+        for section, added in yaml.safe_load(block).items():
+            kinds = added if section == "experiments" else {"": added}
+            for kind, keys in kinds.items():
+                (document[section][kind] if kind else document[section]).update(keys)
+    params.parse(document, "params.yaml")

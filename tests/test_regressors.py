@@ -1,13 +1,18 @@
 """What every regressor keeps, whichever it is: the folder says which there are."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
+import yaml
 
-from cinevox import plugins
+from cinevox import plugins, regressors
 from cinevox.errors import InputError
 from cinevox.regressors._solvers import maps
 from cinevox.splits import Fold, folds
-from regression_problems import KINDS, OPTIONS, build, fitted, problem
+from conftest import ROOT
+from regression_problems import KINDS, OPTIONS, build, fitted, options, problem
 
 NAMES = plugins.names("cinevox.regressors")
 CHOOSING = sorted(set(NAMES) - {"linear", "res", "sparse_linear"})
@@ -30,8 +35,8 @@ def test_predicts_every_kind_of_problem(name, kind):
     X, Y = problem(kind)
     before = X.copy(), Y.copy()
     # more features than clips: small alphas are slow in any solver
-    easy = {"tolerance": 1e-4, "alpha_ratio": 0.05} if kind == "wide" and "tolerance" in OPTIONS[name] else {}
-    easy = {key: value for key, value in easy.items() if key in OPTIONS[name]}
+    easy = {"tolerance": 1e-4, "alpha_ratio": 0.05} if kind == "wide" and "tolerance" in options(name) else {}
+    easy = {key: value for key, value in easy.items() if key in options(name)}
     regressor = fitted(name, X, Y, **easy)
     prediction = regressor.predict(X[:20])
     assert prediction.shape == (20, Y.shape[1])
@@ -198,3 +203,35 @@ def test_threads_change_nothing():
     numba.set_num_threads(threads)
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
+
+
+def test_one_without_options_for_the_tests_is_told_where_they_go():
+    with pytest.raises(LookupError, match=r"mine has no options .* OPTIONS in tests/regression_problems\.py"):
+        options("mine")
+
+
+def test_the_example_of_the_docs_keeps_the_common_contract(tmp_path, monkeypatch):
+    section = (ROOT / "docs/adding.md").read_text().partition("\n## A regressor\n")[2].partition("\n## ")[0]
+    code, keys = (re.search(rf"```{kind}\n(.*?)```", section, re.DOTALL)[1] for kind in ("python", "yaml"))
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.setattr(regressors, "__path__", [*regressors.__path__, str(tmp_path)])
+    monkeypatch.setitem(OPTIONS, "mine", yaml.safe_load(keys)["regressors"]["mine"])
+    try:
+        for kind in KINDS:
+            test_predicts_every_kind_of_problem("mine", kind)
+        for contract in (
+            test_constant_voxel_is_predicted_by_its_mean_and_flagged,
+            test_what_was_fitted_is_kept_as_arrays_and_predicts_as_before,
+            test_duplicated_features_predict_alike,
+            test_a_voxel_does_not_depend_on_its_neighbours,
+            test_single_precision_input,
+            test_shapes_are_refused_with_their_axes,
+            test_nan_is_refused,
+            test_unusable_folds_are_refused,
+        ):
+            contract("mine")
+        with pytest.raises(InputError, match=r"regressors\.mine\.strength is 0; expected "):
+            build("mine", strength=0)
+    finally:
+        sys.modules.pop("cinevox.regressors.mine", None)
+        vars(regressors).pop("mine", None)

@@ -119,8 +119,10 @@ def test_scores_stand_in_the_table_as_in_the_files(made, page):
 def test_what_validation_found_stands_there_with_its_pages(page):
     assert "12 checks of every file (84 clips): all as expected" in page
     assert "2 checks of every file (3 features): 0 errors, 1 warnings" in page
-    assert "features: not in all cases features differ (2 of 3 differ)" in page
-    assert all(f'href="../data/{step}/data_docs/index.html"' in page for step in ("validation", "checks"))
+    assert "features: 2 of 3 are not as expected, which is: features differ" in page
+    for step in ("validation", "checks"):
+        assert f'href="../data/{step}/data_docs/index.html"' in page
+        assert "blank without a network" in page and f'href="../data/{step}/summary.json"' in page
 
 
 def test_what_is_no_result_says_so(page):
@@ -233,5 +235,46 @@ def test_what_solvers_say_of_themselves_is_counted_over_voxels_and_spaces():
     }
     index = SimpleNamespace(diagnostics=diagnostics, columns=SimpleNamespace(n_voxels=10))
     plain = SimpleNamespace(diagnostics={"c1": {"constant": 1}}, columns=index.columns)
-    lines = solvers.solver_lines([SimpleNamespace(name="a", index=index), SimpleNamespace(name="b", index=plain)])
-    assert lines == [solvers.SolverLine("a", 20, 0.2, 0.1, (0.1, 1.0, 9.0))]
+    network = SimpleNamespace(diagnostics={"frozen": {"best_epoch": 1, "curves": {}}}, columns=index.columns)
+    rows = {"a": index, "b": plain, "c": network}
+    lines = solvers.solver_lines(SimpleNamespace(name=name, index=index) for name, index in rows.items())
+    assert lines == [
+        solvers.SolverLine("a", 20, 0.2, 0.1, (0.1, 1.0, 9.0)),
+        solvers.SolverLine("b", 10, None, None, None),
+    ]
+
+
+def test_only_the_highest_score_is_bold(made):
+    lines = tables.score_lines(made, "mini")
+    assert [line.score.best for line in lines] == [line is lines[0] for line in lines]
+
+
+def test_digits_of_the_heat_map_can_be_read_on_every_ground():
+    def luminance(colour):
+        digits = (
+            re.findall(r"\d+", colour) if colour.startswith("rgb") else [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        )
+        values = np.array(digits, dtype=float) / 255
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    for value in [None, *np.linspace(-0.1, 1, 200)]:
+        low, high = sorted(map(luminance, figures.heat_colours(value, 1.0)))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, value
+
+
+def test_the_heat_maps_of_all_rows_have_one_scale(made):
+    """In a file as on the page: the colour of the highest score of all rows stands in one row's map alone."""
+    found = report.render(made)
+    darkest = figures.heat_colours(1.0, 1.0)[0]
+    profiles = [p for result in made.results if (p := tables.profile(result)) is not None]
+    tops = {p.result.name: np.nanmax(p.values(p.result.split)) for p in profiles}
+    for name, top in tops.items():
+        assert (darkest in found.drawings[f"heat-{name}"]) == (top == max(tops.values()))
+
+
+def test_the_scores_are_drawn_for_a_phone_too(made, page):
+    drawing = figures.forest(tables.score_lines(made, "mini"), figures.NARROW)
+    assert drawing in page
+    assert all(0 <= float(x) <= figures.NARROW for x in re.findall(r'(?:text x|circle cx)="([^"]+)"', drawing))
+    assert drawing.count("score .") == figures.forest(tables.score_lines(made, "mini")).count("score .") > 0

@@ -226,7 +226,7 @@ def test_faults_alike_share_a_line_and_constants_are_counted(tmp_path, content):
     with pytest.raises(faults.SubmissionError) as caught:
         faults.check(submitted(tmp_path / "mini_track.zip", doubled), WANTED)
     lines = str(caught.value).splitlines()
-    assert lines[0].endswith("5 faults") and len(lines) == 3
+    assert lines[0].endswith("5 faults, those alike in one line") and len(lines) == 3
     assert lines[1] == "  all 4 arrays: float64, expected float32; cast it with .astype('float32')"
     assert lines[2].startswith("  V1 sub02: 2 of 7 voxels are predicted the same for every clip; a constant has no")
 

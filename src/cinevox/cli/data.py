@@ -8,7 +8,44 @@ from pathlib import Path
 
 from cinevox import params, plugins
 from cinevox.cli._screen import Commands
+from cinevox.datasets import open_dataset
+from cinevox.errors import InputError
 from cinevox.paths import Paths
+
+
+def _ready(_: argparse.Namespace) -> None:
+    """check what `dvc repro` needs before it starts: parameters that agree, plug-ins and data that are there
+
+    Exit code 0: it can start; 2: it would stop, with all that is missing.
+    """
+    paths = Paths()
+    settings = params.load(paths.params)
+    faults = []
+    for section, keys in (("networks", settings.networks), ("regressors", settings.regressors)):
+        known = plugins.names(f"cinevox.{section}")
+        faults += [
+            f"{section}.{key}: there is no src/cinevox/{section}/{key}.py; there are {', '.join(known)}"
+            for key in keys
+            if key not in known
+        ]
+    try:
+        _find_data(paths, settings)
+    except InputError as error:
+        faults.append(str(error))
+    if faults:
+        raise InputError("\n  ".join([f"{paths.params}: {len(faults)} fault{'s' * (len(faults) > 1)}", *faults]))
+    print(f"{paths.params}: {len(settings.experiments.rows)} rows, nothing missing")
+
+
+def _find_data(paths: Paths, settings: params.Params) -> None:
+    """Look whether the data set is there; what is simulated comes by itself."""
+    folder = settings.dataset.folder
+    if folder in map(paths.simulation, settings.simulation.datasets):
+        return
+    versioned = folder.with_name(f"{folder.name}.dvc")
+    if versioned.is_file() and not folder.exists():
+        raise InputError(f"{folder}: no such folder, but {versioned} is there; `dvc pull {versioned}` brings it")
+    open_dataset(settings.dataset)
 
 
 def _validate(chosen: argparse.Namespace) -> int:
@@ -71,6 +108,7 @@ def _unpack(chosen: argparse.Namespace) -> None:
 
 
 COMMANDS: Commands = {
+    "ready": (_ready, {}),
     "validate": (
         _validate,
         {

@@ -9,6 +9,8 @@ from cinevox import params as settings
 from cinevox.datasets import DatasetSpec
 from cinevox.datasets.algonauts2021 import Algonauts2021, open_as
 
+NAME = "insilico"
+
 
 @dataclass(frozen=True)
 class InSilico(Algonauts2021):
@@ -25,9 +27,15 @@ def open_folder(wanted: settings.Dataset) -> InSilico:
     Raises
     ------
     FileError
-        Parts are missing: the simulation has not run.
+        Parts are missing: the simulation has not run, or the folder is another data set's.
     """
-    return open_as(InSilico, wanted, "`dvc repro simulation` makes it")
+    cure = "`dvc repro simulation` makes it"
+    if wanted.folder.name != NAME:
+        cure = (
+            f"it was looked for as {NAME}, which `dvc repro simulation` makes in data/{NAME}; if it is another data "
+            "set, name that: `--dataset algonauts2021` (make: DATASET=algonauts2021), or dataset.name in params.yaml"
+        )
+    return open_as(InSilico, wanted, cure)
 
 
 SPEC = DatasetSpec(title="In-silico", open=open_folder, licence="made here, free to use", restricted=False)

@@ -76,6 +76,7 @@ def _content(sources: Sources) -> dict[str, Any]:
         "solvers": solver_lines(sources.results),
         "doubts": sorted({doubt for track in tracks for line in lines[track] for doubt in line.doubts}),
         "forest": {track: figures.forest(lines[track]) for track in tracks},
+        "narrow_forest": {track: figures.forest(lines[track], figures.NARROW) for track in tracks},
         "profiles": [(p, figures.profiles(p), {s: p.values(s) for s in p.by_split}) for p in found],
         "curves": figures.curves(trained) if trained else None,
         "heat_top": max((float(np.nanmax(p.values(p.result.split))) for p in found), default=0.0),
@@ -94,7 +95,7 @@ def _content(sources: Sources) -> dict[str, Any]:
         "pairs": {track: cells for track in tracks if (cells := in_pairs(sources, track)) is not None},
         "optimism": optimism.optimism_lines(sources),
         "validations": [
-            (title, _validation_words(summary), f"../data/{folder}/data_docs/index.html", _failed(summary))
+            (title, _validation_words(summary), f"../data/{folder}", _failed(summary))
             for title, folder, summary in (
                 ("Validation", "validation", sources.validation),
                 ("Checks of results", "checks", sources.checks),
@@ -110,7 +111,7 @@ def _drawings(content: Mapping[str, Any]) -> dict[str, str]:
     found |= {f"scores-{result.name}": row_scores(content["s"], result) for result in content["s"].results}
     for profile, drawing, _ in content["profiles"]:
         found[f"layers-{profile.result.name}"] = drawing
-        found[f"heat-{profile.result.name}"] = figures.heat(profile)
+        found[f"heat-{profile.result.name}"] = figures.heat(profile, content["heat_top"])
     if content["generalization"]:
         found["validation-test"] = content["generalization"]["figure"]
     return {name: standalone(drawing, css) for name, drawing in found.items()}
@@ -119,8 +120,8 @@ def _drawings(content: Mapping[str, Any]) -> dict[str, str]:
 def _failed(summary: Mapping[str, Any]) -> list[str]:
     """What was not as expected, a sentence each."""
     return [
-        f"{check['suite'].replace('_', ' ')}: not in all cases {check['expected']} "
-        f"({check['n_unexpected']} of {check['n_files']} differ)"
+        f"{check['suite'].replace('_', ' ')}: {check['n_unexpected']} of {check['n_files']} are not as expected, "
+        f"which is: {check['expected']}"
         for check in summary["checks"]
         if not check["success"]
     ]

@@ -17,15 +17,19 @@ from cinevox.splits import ceiling_split
 
 Floats = NDArray[np.floating]
 
-WIDTH = 960.0
+WIDTH, NARROW = 960.0, 380.0  # of drawings across the page; of those for a phone
 LIGHT, DARK = (247, 250, 250), (11, 94, 122)  # the ends of the heat scale: 0 and the highest score
 CURVES = ("train_correlation", "validation_correlation")
 MOST_DOTS = 4000  # in a scatter; more are thinned, evenly
 
 
-def forest(lines: Sequence[ScoreLine]) -> str:
-    """Every row's score with its interval, the ROIs' scores as small dots, the paper's score as a diamond."""
-    step, left, top = 30.0, 300.0, 18.0
+def forest(lines: Sequence[ScoreLine], width: float = WIDTH) -> str:
+    """Every row's score with its interval, the ROIs' scores as small dots, the paper's score as a diamond.
+
+    A row's name stands beside its marks, in a narrow drawing above them.
+    """
+    narrow = width < WIDTH
+    step, left, right, top = (42.0, 8.0, 8.0, 8.0) if narrow else (30.0, 300.0, 20.0, 18.0)
     numbers = [
         number
         for line in lines
@@ -35,14 +39,17 @@ def forest(lines: Sequence[ScoreLine]) -> str:
     ]
     low, high = min(0.0, *numbers) - 0.02, max(0.1, *numbers) + 0.04
     height = top + step * len(lines) + 26
-    panel = Panel((left, top, WIDTH - left - 20, step * len(lines)), (low, high), (len(lines), 0))
+    panel = Panel((left, top, width - left - right, step * len(lines)), (low, high), (len(lines), 0))
     marks = ticks(low, high, 8)
     panel.grid(marks)
     panel.x_ticks(marks)
     for number, line in enumerate(lines):
-        middle = number + 0.5
+        middle = number + (0.7 if narrow else 0.5)
         name = line.result.name.partition("-")[2]
-        panel.marks.append(text(left - 14, panel.y(middle) + 4, name, "name", "end"))
+        if narrow:
+            panel.marks.append(text(0, panel.y(middle) - 13, name, "name"))
+        else:
+            panel.marks.append(text(left - 14, panel.y(middle) + 4, name, "name", "end"))
         for roi, cell in zip(line.result.scores["rois"], line.cells):
             if cell.value is not None:
                 panel.dot(cell.value, middle, 2.6, "faint-dot", f"{roi} {shown(cell.value)} ({cell.space})")
@@ -52,7 +59,7 @@ def forest(lines: Sequence[ScoreLine]) -> str:
             panel.dot(line.score.value, middle, 5, "dot", f"score {shown(line.score.value)}")
         if line.reported is not None:
             panel.diamond(line.reported, middle, 4, "paper", f"the paper reports {shown(line.reported)}")
-    return figure(WIDTH, height, panel.marks, "Score of every row with its interval")
+    return figure(width, height, panel.marks, "Score of every row with its interval")
 
 
 def profiles(profile: Profile) -> str:
@@ -92,11 +99,13 @@ def profiles(profile: Profile) -> str:
     return figure(width, height, marks, f"Scores of the layers in every ROI, {profile.result.name}")
 
 
-def heat(profile: Profile) -> str:
-    """The same as a map: a line for each layer, a column for each ROI, darker is higher, the chosen ones framed."""
+def heat(profile: Profile, highest: float) -> str:
+    """The same as a map: a line for each layer, a column for each ROI, darker is higher, the chosen ones framed.
+
+    highest: the score of the darkest cell, of all rows
+    """
     wide, tall, left, top = 62.0, 24.0, 150.0, 30.0
     values = profile.values(profile.result.split)
-    highest = max(float(np.nanmax(values, initial=0.0)), 1e-9)
     marks: list[str] = []
     for column, roi in enumerate(profile.rois):
         marks.append(text(left + (column + 0.5) * wide, top - 10, roi, "panel-name", "middle"))
@@ -121,12 +130,19 @@ def _cell(x: float, y: float, wide: float, tall: float, value: float, top: float
 
 
 def heat_colours(value: float | None, top: float) -> tuple[str, str]:
-    """Colour of a cell of a heat map, from 0 to the highest score, and of ink that can be read on it."""
+    """Colour of a cell of a heat map, from 0 to the highest score, and of the ink of the higher contrast on it."""
     if value is None or value != value:
-        return "#ffffff", "#8a8f94"
+        return "#ffffff", "#5b656d"
     share = min(max(value / top, 0.0), 1.0) if top > 0 else 0.0
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(LIGHT, DARK))
-    return f"rgb({red},{green},{blue})", "#ffffff" if share > 0.55 else "#1d2327"
+    # white on luminance L has the contrast 1.05 / (L + 0.05), black (L + 0.05) / 0.05 (WCAG 2): they meet at 4.58
+    return f"rgb({red},{green},{blue})", "#ffffff" if _luminance(red, green, blue) < 0.179 else "#000000"
+
+
+def _luminance(*channels: int) -> float:
+    """Relative luminance of an sRGB colour, 0 to 1."""
+    linear = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in channels))
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear))
 
 
 def curves(results: Sequence[Result]) -> str:

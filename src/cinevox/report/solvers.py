@@ -24,16 +24,18 @@ class SolverLine:
 
 
 def solver_lines(results: Iterable[Result]) -> list[SolverLine]:
-    """A line for each row whose regressor reports anything."""
+    """A line for each row of fits; transfer networks have their curves instead."""
     return [line for result in results if (line := _line(result)) is not None]
 
 
 def _line(result: Result) -> SolverLine | None:
     spaces = list(result.index.diagnostics.values())
+    if not spaces or any("curves" in space for space in spaces):
+        return None
     n_fits = len(spaces) * result.index.columns.n_voxels
 
     def share(flag: str) -> float | None:
-        known = bool(spaces) and all(flag in space for space in spaces)
+        known = all(flag in space for space in spaces)
         return sum(space[flag] for space in spaces) / n_fits if known else None
 
     ranges = [space["alpha"] for space in spaces if "alpha" in space]
@@ -41,5 +43,4 @@ def _line(result: Result) -> SolverLine | None:
     if ranges:
         medians = sorted(found["median"] for found in ranges)
         alpha = (min(r["min"] for r in ranges), medians[len(medians) // 2], max(r["max"] for r in ranges))
-    line = SolverLine(result.name, n_fits, share("empty"), share("not_converged"), alpha)
-    return None if (line.empty, line.not_converged, line.alpha) == (None, None, None) else line
+    return SolverLine(result.name, n_fits, share("empty"), share("not_converged"), alpha)

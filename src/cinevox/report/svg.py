@@ -12,10 +12,10 @@ Range = tuple[float, float]
 
 
 def figure(width: float, height: float, marks: Iterable[str], label: str) -> str:
-    """A whole drawing; `label` is its text for those who can't see it."""
+    """A whole drawing; `label` is its text for those who can't see it. Under `--least` its type is too small."""
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}" '
-        f'style="max-width:{width:g}px">{"".join(marks)}</svg>'
+        f'style="max-width:{width:g}px;--least:{min(0.9 * width, width - 20):g}px">{"".join(marks)}</svg>'
     )
 
 

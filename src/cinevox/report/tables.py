@@ -63,10 +63,11 @@ def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
     rows = sources.of_track(track)
     rois = sources.params.dataset.track_rois(track)
     best = {roi: max((v for r in rows if (v := _normalized(r, roi)) is not None), default=None) for roi in rois}
+    highest = max((v for r in rows if (v := r.scores["score"]) is not None), default=None)
     return [
         ScoreLine(
             result,
-            _cell({**result.scores, "value": result.scores["score"]}, "", None),
+            _cell({**result.scores, "value": result.scores["score"]}, "", highest),
             tuple(_cell(_named(result, roi), result.chosen[roi], best[roi]) for roi in rois),
             tuple(doubts(sources, result)),
         )

@@ -134,8 +134,11 @@ def refuse(source: str, faults: Sequence[Fault], wanted: Expected) -> None:
         All of them, those alike in one line; `source` names what has them.
     """
     if faults:
-        lines = "\n".join(f"  {line}" for line in grouped(faults, len(wanted.columns.blocks)))
-        raise SubmissionError(f"{source}: {len(faults)} fault{'s' * (len(faults) > 1)}\n{lines}")
+        lines = list(grouped(faults, len(wanted.columns.blocks)))
+        count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
+        if len(lines) < len(faults):
+            count += ", those alike in one line"
+        raise SubmissionError("\n  ".join([f"{source}: {count}", *lines]))
 
 
 def grouped(faults: Sequence[Fault], n_blocks: int) -> Iterator[str]:
