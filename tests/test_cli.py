@@ -58,6 +58,25 @@ def test_scores_show_what_was_run_and_name_what_was_not(project, capsys):
     assert f"Not run yet: {rows[1]}" in said
 
 
+def test_scores_warn_by_what_made_them_and_not_by_todays_parameters(project, capsys):
+    """As in a fresh clone after `make paper`: there are the metrics and dvc.lock, and neither data nor a report."""
+    shutil.copy(ROOT / "dvc.lock", project)
+    shutil.copytree(ROOT / "metrics", project / "metrics")
+    shutil.copy(project / "params.paper.yaml", project / "params.yaml")
+    assert cli.main(["scores"]) == 0
+    said = capsys.readouterr().out
+    assert "Random weights, so no result: alexnet, resnet18_ssl, squeezenet.\n" in said
+    assert "In-silico responses, so not comparable with reported scores.\n" in said
+    assert "Committed metrics: " in said and "index.html" not in said
+    io.write_json(project / "data/selection/mini-squeezenet-layer-lasso/selection.json", {})
+    io.write_bytes(project / "report/index.html", b"")
+    lock = (project / "dvc.lock").read_text().replace("name: insilico", "name: algonauts2021")
+    (project / "dvc.lock").write_text(lock.replace("weights: random", "weights: pretrained"))
+    assert cli.main(["scores"]) == 0
+    said = capsys.readouterr().out
+    assert "so no" not in said and "Committed metrics" not in said and "report/index.html  the report" in said
+
+
 def test_a_faulty_parameter_ends_in_a_message(project, capsys):
     (project / "params.yaml").write_text("seed: 1\n")
     assert cli.main(["scores"]) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 
 from cinevox import io, params, plugins
 from cinevox.cli._screen import Commands, new_table, number, show
@@ -61,16 +62,13 @@ def _weights(_: argparse.Namespace) -> None:
 
 
 def _scores(_: argparse.Namespace) -> None:
-    """the score table of the last run, and where to look further"""
+    """the score table, as the metrics files have it, and where to look further"""
     paths = Paths()
     settings = params.load(paths.params)
-    rois = settings.dataset.rois
+    rois, rows = settings.dataset.rois, settings.experiments.rows
+    there = {name: row for name, row in rows.items() if paths.metrics(name).is_file()}
     table = new_table("row", "split", "score", "interval", *rois, "WB", "reported")
-    missing = []
-    for name, row in settings.experiments.rows.items():
-        if not paths.metrics(name).is_file():
-            missing.append(name)
-            continue
+    for name, row in there.items():
         metrics = io.read_json(paths.metrics(name))
         split = best_split(metrics)
         part = metrics[split]
@@ -79,18 +77,42 @@ def _scores(_: argparse.Namespace) -> None:
         table.add_row(name, split, number(part["score"]), interval, *regions, number(row.reported))
     show(table)
     print("Normalized correlation (r / noise ceiling), mean over subjects; interval over clips.")
-    random = [name for name, network in settings.networks.items() if network.weights == "random"]
-    if random:
-        print(f"Random weights, so no result: {', '.join(random)}.")
-    if settings.dataset.name in settings.simulation.datasets:
-        print("In-silico responses, so not comparable with reported scores.")
-    if missing:
+    for warning in _warnings(paths, settings, there):
+        print(warning)
+    if missing := [name for name in rows if name not in there]:
         print(f"Not run yet: {', '.join(missing)}.")
-    print(
-        f"\nLook further:  {paths.report / 'index.html'}  the report\n"
-        f"               {paths.metrics('<row>')}  metrics, compare with `dvc metrics diff`\n"
-        "               make ui  every network, layer and regressor in MLflow"
-    )
+    if there and not any(paths.selection(name).is_dir() for name in there):
+        print("Committed metrics: what they were made from is not in this folder; `dvc repro` makes it.")
+    places = [
+        (paths.metrics("<row>"), "metrics, compare with `dvc metrics diff`"),
+        ("make ui", "every network, layer and regressor in MLflow"),
+    ]
+    if (page := paths.report / "index.html").is_file():
+        places.insert(0, (page, "the report"))
+    lines = (f"{place}  {what}" for place, what in places)
+    print("\nLook further:  " + "\n               ".join(lines))
+
+
+def _warnings(paths: Paths, settings: params.Params, rows: Mapping[str, params.Row]) -> Iterator[str]:
+    """Why rows are no results: by what made them, as dvc.lock has it; by params.yaml where DVC did not run them."""
+    from cinevox import identity
+    from cinevox.tracking import lock  # pandas: a second
+
+    stages = identity.read_lock(paths)
+    random, simulated = [], []
+    for name, row in rows.items():
+        made = lock.made(stages, name)
+        then = {} if made is None else made.params
+        if then.get(f"networks.{row.network}.weights", settings.networks[row.network].weights) == "random":
+            random.append(row.network)
+        datasets = then.get("simulation.datasets", settings.simulation.datasets)
+        if then.get("dataset.name", settings.dataset.name) in datasets:
+            simulated.append(name)
+    if random:
+        yield f"Random weights, so no result: {', '.join(dict.fromkeys(random))}."
+    if simulated:
+        which = "" if len(simulated) == len(rows) else f": {', '.join(simulated)}"
+        yield f"In-silico responses, so not comparable with reported scores{which}."
 
 
 COMMANDS: Commands = {
