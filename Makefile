@@ -32,7 +32,7 @@ install: .venv/.installed  ## the virtual environment, from the hash-pinned lock
 .PHONY: repro
 repro: install  ## run whatever changed, then print the scores and where to look
 	dvc repro
-	cinevox sync
+	-cinevox sync
 	cinevox scores
 
 .PHONY: test
