@@ -46,6 +46,15 @@ def test_rows_of_this_run_and_of_the_paper(project, capsys):
     assert "full-vgg19-layer-res" in said
 
 
+def test_one_row_by_name_and_no_other(project, capsys):
+    assert cli.main(["rows", "mini-squeezenet-layer-lasso"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    for name in ("nope", "full-vgg19-layer-res"):  # the paper has the second, this run has neither
+        assert cli.main(["rows", name]) == 2
+        said = capsys.readouterr().err
+        assert f"params.yaml: no row {name!r} in experiments; expected one of mini-alexnet-layer-" in said
+
+
 def test_scores_show_what_was_run_and_name_what_was_not(project, capsys):
     rows = list(yaml.safe_load((project / "params.yaml").read_text())["experiments"]["voxelwise"])
     block = {"score": 0.4567, "low": 0.4, "high": 0.5, "V1": 0.3, "PPA": None}

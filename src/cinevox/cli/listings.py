@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from cinevox import io, params, plugins
 from cinevox.cli._screen import Commands, new_table, number, show
+from cinevox.errors import InputError
 from cinevox.paths import Paths
 from cinevox.splits import best_split
 
@@ -38,10 +39,17 @@ def _regressors(_: argparse.Namespace) -> None:
     show(table)
 
 
-def _rows(_: argparse.Namespace) -> None:
-    """the rows of this run and of the paper"""
+def _rows(chosen: argparse.Namespace) -> None:
+    """the rows of this run and of the paper
+
+    Exit code 0; with ROW 2 if this run has no such row.
+    """
     paths = Paths()
     run, paper = (params.load(path).experiments.rows for path in (paths.params, paths.paper_params))
+    if chosen.row is not None:
+        if chosen.row not in run:
+            raise InputError(f"{paths.params}: no row {chosen.row!r} in experiments; expected one of {', '.join(run)}")
+        run, paper = ({name: row for name, row in rows.items() if name == chosen.row} for rows in (run, paper))
     table = new_table("row", "reported", "in this run", "in the paper")
     for name in dict.fromkeys((*run, *paper)):
         reported = (run.get(name) or paper[name]).reported
@@ -118,7 +126,7 @@ def _warnings(paths: Paths, settings: params.Params, rows: Mapping[str, params.R
 COMMANDS: Commands = {
     "networks": (_networks, {}),
     "regressors": (_regressors, {}),
-    "rows": (_rows, {}),
+    "rows": (_rows, {"row": {"nargs": "?", "metavar": "ROW", "help": "this row alone, which this run must have"}}),
     "weights": (_weights, {}),
     "scores": (_scores, {}),
 }
