@@ -110,7 +110,7 @@ def test_processes_write_different_rows_and_the_same_ones_into_a_database_that_i
     first, second, third = fabricate.ROWS
     said = at_once([syncing(run, uri, "many", *rows) for rows in ([first], [second], [third], [], [])])
     assert_each_once(uri, "many")
-    assert sum(int(line.split(" runs created")[0]) for line in said) == 3 * N_RUNS
+    assert sum(int(line.split("(")[1].split(" runs) created")[0]) for line in said) == 3 * N_RUNS
 
 
 def free_port():
