@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 import fabricate
 import mlflow_warnings
 from cinevox import tracking
+from cinevox.errors import InputError
 from cinevox.paths import Paths
 from cinevox.tracking import writing
 from conftest import ROOT
@@ -249,3 +250,20 @@ def test_credentials_come_from_mlflows_own_variables(run, monkeypatch):
             served.result()
     assert [who for path, who in seen if path == "/health"] == [None, None]
     assert [who for path, who in seen if path != "/health"] == ["Basic bWU6c2VjcmV0", "Bearer letmein"]
+
+
+def test_a_server_that_is_shown_ends_with_all_its_processes():
+    """What it started holds the pipe open: as long as one of them lives, reading goes on."""
+    words = ["bash", "-c", "sleep 300 & echo started; wait"]
+    script = f"import os; from cinevox.tracking import views; raise SystemExit(views._served({words}, os.environ))"
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        with process:
+            assert process.stdout.readline() == "started\n"
+            process.send_signal(number)
+            assert process.communicate(timeout=60) == ("", None) and process.returncode == 0
+
+
+def test_what_is_no_port_is_refused(run):
+    with pytest.raises(InputError, match="--port 99999: expected a number from 1 to 65535"):
+        tracking.ui(run[1].tracking, 99999, print)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from cinevox.errors import InputError
 from cinevox.params import Track, Tracking
 from cinevox.tracking.connection import StoreError, is_server, opened, resolved, without_login
 from cinevox.tracking.records import Record
@@ -29,6 +31,7 @@ VIEWS = {  # name -> (level of the runs that are listed, params shown first)
     "spaces": ("space", ("network", "space", "regressor")),
 }
 CURVES = ("epoch/loss", "epoch/train_correlation", "epoch/validation_correlation")  # of transfer networks
+PATIENCE_S = 10.0  # for a server that is told to end
 N_BARS = 40  # runs in a chart: the paper has 28 rows
 
 
@@ -83,8 +86,12 @@ def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
     ------
     StoreError
         The store can't be reached, or the port is taken.
+    InputError
+        It is no port.
     """
     uri = resolved(settings.uri)
+    if not (is_server(uri) or 0 < port < 2**16):
+        raise InputError(f"--port {port}: expected a number from 1 to {2**16 - 1}")
     base = without_login(uri) if is_server(uri) else f"http://127.0.0.1:{port}"
     with opened(uri) as store:
         for name in (f"{settings.experiment}-{track}" for track in get_args(Track)):
@@ -96,9 +103,29 @@ def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
         raise StoreError(f"port {port} is taken; choose another one with --port")
     words = ["ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     known = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}  # among the words anybody here could read its password
-    with contextlib.suppress(KeyboardInterrupt):
-        return subprocess.run([sys.executable, "-m", "mlflow", *words], env=known, check=False).returncode
-    return 0
+    return _served([sys.executable, "-m", "mlflow", *words], known)
+
+
+def _served(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a server until it ends or this process is told to (Ctrl-C, SIGTERM, SIGHUP): then with all its processes."""
+    known = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        for number in known:
+            signal.signal(number, signal.SIG_IGN)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for number, handler in known.items():
+            signal.signal(number, handler)
 
 
 def _state(level: str, params: Sequence[str], rois: Sequence[str]) -> dict[str, Any]:
