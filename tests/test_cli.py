@@ -7,7 +7,8 @@ import sys
 import pytest
 import yaml
 
-from cinevox import cli, io, plugins
+from cinevox import cli, io, params, plugins
+from cinevox.networks._weights import status
 from conftest import ROOT
 
 
@@ -28,6 +29,28 @@ def test_every_plugin_has_its_line(project, capsys, command, package):
     said = capsys.readouterr().out
     for name in plugins.names(f"cinevox.{package}"):
         assert f"\n{name} " in said
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_paths_and_addresses_stand_on_one_line_to_be_copied(project, capsys, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    cli.main(["weights"])
+    said = capsys.readouterr().out
+    for entry in status(params.load(project / "params.yaml").networks):
+        assert entry.file in said and entry.url in said
+
+
+def test_every_help_has_its_sentences_and_paragraphs(capsys):
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit):
+            cli.main([name, "--help"])
+        said = capsys.readouterr().out.split("\n\n")
+        assert said[1].endswith(".") and not said[1].endswith("..")
+    with pytest.raises(SystemExit):
+        cli.main(["cluster", "--help"])
+    said = [" ".join(paragraph.split()) for paragraph in capsys.readouterr().out.split("\n\n")]
+    assert said[1].endswith("or while a command runs.") and said[2].startswith("Stages then find it by themselves. All")
 
 
 def test_weights_say_policy_source_and_licence(project, capsys):

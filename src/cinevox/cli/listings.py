@@ -62,7 +62,8 @@ def _weights(_: argparse.Namespace) -> None:
     from cinevox.networks._weights import status  # torch is imported only where networks are
 
     used = params.load(Paths().params).networks
-    table = new_table("network", "policy", "state", "size", "looked for", "source", "licence")
+    places = ("looked for", "source")
+    table = new_table("network", "policy", "state", "size", *places, "licence", whole=places)
     for entry in status(used):
         place = (entry.file, entry.url or "–")
         table.add_row(entry.network, entry.policy, entry.state, entry.size or "–", *place, entry.licence or "–")
