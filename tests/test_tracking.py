@@ -210,7 +210,7 @@ def test_a_database_may_lie_anywhere(run, tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     [record] = records(run, "anywhere", [ROW])
-    assert tracking.sync([record], "sqlite:///mlflow.db").created == record.n_runs
+    assert tracking.sync([record], "sqlite:///mlflow.db").runs == record.n_runs
     assert (folder / "mlflow.db").is_file() and (folder / "mlartifacts").is_dir()
 
 
@@ -258,7 +258,7 @@ def test_a_sync_cut_short_in_a_database_is_taken_up_again(run, uri, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         tracking.sync([record], uri)
     monkeypatch.undo()
-    assert tracking.sync([record], uri).created == record.n_runs
+    assert tracking.sync([record], uri).runs == record.n_runs
     assert len(all_runs(uri, "cut-off-mini")) == record.n_runs
 
 
@@ -278,7 +278,7 @@ def test_a_sync_cut_short_is_taken_up_again(run, uri, monkeypatch, by_calls):
     with pytest.raises(KeyboardInterrupt):
         tracking.sync([record], uri)
     monkeypatch.undo()
-    assert tracking.sync([record], uri).created == 1 + len(record.children)
+    assert tracking.sync([record], uri).runs == 1 + len(record.children)
     assert len(all_runs(uri, "cut-mini")) == 1 + len(record.children)
 
 
@@ -361,12 +361,12 @@ def test_the_interface_is_not_started_on_a_taken_port(run, uri):
 def test_the_stores_address_is_not_among_the_words_of_the_process(run, uri, monkeypatch):
     started = []
 
-    def starts(words, env, check):
-        started.append((words, env))
-        return SimpleNamespace(returncode=0)
+    def starts(words, environment):
+        started.append((words, environment))
+        return 0
 
-    monkeypatch.setattr(views.subprocess, "run", starts)
-    assert tracking.ui(run[1].tracking.model_copy(update={"uri": uri}), 0, print) == 0
+    monkeypatch.setattr(views, "_served", starts)
+    assert tracking.ui(run[1].tracking.model_copy(update={"uri": uri}), 65535, print) == 0
     [(words, env)] = started
     assert env["MLFLOW_BACKEND_STORE_URI"] == uri and not any(uri in word for word in words)
 

@@ -202,7 +202,7 @@ def test_a_server_that_ends_in_the_middle_costs_nothing_but_a_later_sync(run, se
     else:
         server.signal(signal.SIGCONT)
     done = tracking.sync(ours, server.uri)
-    assert (done.created, done.present) == (2 * N_RUNS, 1)
+    assert (done.runs, done.created, done.present) == (2 * N_RUNS, 2, 1)
     assert_each_once(server.uri, name)
 
 

@@ -31,7 +31,6 @@ VIEWS = {  # name -> (level of the runs that are listed, params shown first)
     "spaces": ("space", ("network", "space", "regressor")),
 }
 CURVES = ("epoch/loss", "epoch/train_correlation", "epoch/validation_correlation")  # of transfer networks
-PATIENCE_S = 10.0  # for a server that is told to end
 N_BARS = 40  # runs in a chart: the paper has 28 rows
 
 
@@ -107,25 +106,32 @@ def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
 
 
 def _served(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a server until it ends or this process is told to (Ctrl-C, SIGTERM, SIGHUP): then with all its processes."""
-    known = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    """Run a server until it ends or this process is told to: then with all its processes, at once if told twice."""
+    started: list[subprocess.Popen[bytes]] = []
+    told: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        told.append(number)
+        for process in started:
+            _signal(process, signal.SIGTERM if len(told) == 1 else signal.SIGKILL)
+
+    known = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        return process.wait()
-    except KeyboardInterrupt:
-        return 0
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True))
+        if told:  # before there was anything to end
+            _signal(started[0], signal.SIGTERM)
+        code = started[0].wait()
+        _signal(started[0], signal.SIGTERM)  # what it left behind
+        return 0 if told else code
     finally:
-        for number in known:
-            signal.signal(number, signal.SIG_IGN)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
         for number, handler in known.items():
             signal.signal(number, handler)
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    """Of a process that leads its own group: to all of them."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _state(level: str, params: Sequence[str], rois: Sequence[str]) -> dict[str, Any]:
