@@ -33,7 +33,7 @@ install: .venv/.installed  ## the virtual environment, from the hash-pinned lock
 repro: install  ## run whatever changed, then print the scores and where to look
 	@cinevox ready
 	dvc repro
-	cinevox sync
+	-cinevox sync
 	cinevox scores
 
 .PHONY: test

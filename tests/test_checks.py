@@ -13,7 +13,7 @@ from cinevox.errors import InputError
 from cinevox.params import parse
 from cinevox.paths import Paths
 from cinevox.responses import Block, Columns
-from cinevox.validation import inspection, results
+from cinevox.validation import inspection, judgement, results
 from conftest import ROOT
 
 pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
@@ -266,6 +266,13 @@ def test_odd_but_usable(tmp_path):
         assert len(files) == 1 and file in files[0]
 
 
+@pytest.mark.parametrize(("n", "told"), [(1, "1 warning (odd"), (2, "2 warnings (odd")])
+def test_one_of_a_kind_is_told_as_one(n, told):
+    check = judgement.Check("clips", "a clip", "warning", False, 1, 1, (), "Mend it.")
+    said = judgement.Summary("study", (check,) * n).to_text()
+    assert said.startswith(told) and said.endswith(f": 0 errors, {told.removesuffix(' (odd')}")
+
+
 def test_validate_prints_every_problem_at_once(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -282,7 +289,7 @@ def test_validate_prints_every_problem_at_once(tmp_path, monkeypatch, capsys):
     noise_in(folder)
     assert main(["validate", "study", "--dataset", "algonauts2021"]) == 1
     said = capsys.readouterr().out
-    errors, warnings = said.split("warnings (odd, but usable)")
+    errors, warnings = said.split(" (odd, but usable)")
     assert "sub02/V1.pkl (refused: it asks for os.system" in errors and "0003_0-1-2-3.mp4" in errors
     assert "1 of 6 files differ" in errors and "agree better" in warnings and "sub01/V1.pkl" in warnings
     assert main(["validate", "nowhere", "--dataset", "algonauts2021"]) == 2

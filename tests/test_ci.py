@@ -166,6 +166,19 @@ def test_scores_tells_what_moved_and_ends_as_the_gate_does(repository, monkeypat
     assert answer(".ci/scores", "HEAD").returncode == 3 and not told.exists()
 
 
+@pytest.mark.parametrize(("failing", "ends_well"), [("sync", True), ("scores", False)])
+def test_a_run_whose_record_has_to_wait_ends_well_and_shows_its_scores(tmp_path, failing, ends_well):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.lock", "pyproject.toml", ".venv/bin/dvc", ".venv/bin/cinevox", ".venv/.installed"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f'#!/bin/bash\necho "did $1"\ntest "$1" != {failing}\n')
+        (tmp_path / name).chmod(0o755)
+    done = answer("make", "repro", cwd=tmp_path)
+    assert (done.returncode == 0) == ends_well
+    assert re.findall("^did (.*)", done.stdout, re.M) == ["repro", "sync", "scores"]
+    assert (answer("make", "sync", cwd=tmp_path).returncode == 0) != ends_well
+
+
 FAKE = """#!/bin/bash
 # gh, as far as .ci/comment knows it: lists the comments, records what it is told to write.
 if [[ "$*" == *"--jq"* ]]; then cat comments.jsonl; else printf '%s\\n' "$@" >> calls; fi

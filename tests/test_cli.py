@@ -7,7 +7,8 @@ import sys
 import pytest
 import yaml
 
-from cinevox import cli, io, plugins
+from cinevox import cli, io, params, plugins
+from cinevox.networks._weights import status
 from conftest import ROOT
 
 
@@ -30,6 +31,28 @@ def test_every_plugin_has_its_line(project, capsys, command, package):
         assert f"\n{name} " in said
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_paths_and_addresses_stand_on_one_line_to_be_copied(project, capsys, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    cli.main(["weights"])
+    said = capsys.readouterr().out
+    for entry in status(params.load(project / "params.yaml").networks):
+        assert entry.file in said and entry.url in said
+
+
+def test_every_help_has_its_sentences_and_paragraphs(capsys):
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit):
+            cli.main([name, "--help"])
+        said = capsys.readouterr().out.split("\n\n")
+        assert said[1].endswith(".") and not said[1].endswith("..")
+    with pytest.raises(SystemExit):
+        cli.main(["cluster", "--help"])
+    said = [" ".join(paragraph.split()) for paragraph in capsys.readouterr().out.split("\n\n")]
+    assert said[1].endswith("or while a command runs.") and said[2].startswith("Stages then find it by themselves. All")
+
+
 def test_weights_say_policy_source_and_licence(project, capsys):
     cli.main(["weights"])
     said = " ".join(capsys.readouterr().out.split())
@@ -46,6 +69,15 @@ def test_rows_of_this_run_and_of_the_paper(project, capsys):
     assert "full-vgg19-layer-res" in said
 
 
+def test_one_row_by_name_and_no_other(project, capsys):
+    assert cli.main(["rows", "mini-squeezenet-layer-lasso"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    for name in ("nope", "full-vgg19-layer-res"):  # the paper has the second, this run has neither
+        assert cli.main(["rows", name]) == 2
+        said = capsys.readouterr().err
+        assert f"params.yaml: no row {name!r} in experiments; expected one of mini-alexnet-layer-" in said
+
+
 def test_scores_show_what_was_run_and_name_what_was_not(project, capsys):
     rows = list(yaml.safe_load((project / "params.yaml").read_text())["experiments"]["voxelwise"])
     block = {"score": 0.4567, "low": 0.4, "high": 0.5, "V1": 0.3, "PPA": None}
@@ -56,6 +88,25 @@ def test_scores_show_what_was_run_and_name_what_was_not(project, capsys):
     assert "Random weights, so no result: alexnet" in said
     assert "not comparable with reported scores" in said
     assert f"Not run yet: {rows[1]}" in said
+
+
+def test_scores_warn_by_what_made_them_and_not_by_todays_parameters(project, capsys):
+    """As in a fresh clone after `make paper`: there are the metrics and dvc.lock, and neither data nor a report."""
+    shutil.copy(ROOT / "dvc.lock", project)
+    shutil.copytree(ROOT / "metrics", project / "metrics")
+    shutil.copy(project / "params.paper.yaml", project / "params.yaml")
+    assert cli.main(["scores"]) == 0
+    said = capsys.readouterr().out
+    assert "Random weights, so no result: alexnet, resnet18_ssl, squeezenet.\n" in said
+    assert "In-silico responses, so not comparable with reported scores.\n" in said
+    assert "Committed metrics: " in said and "index.html" not in said
+    io.write_json(project / "data/selection/mini-squeezenet-layer-lasso/selection.json", {})
+    io.write_bytes(project / "report/index.html", b"")
+    lock = (project / "dvc.lock").read_text().replace("name: insilico", "name: algonauts2021")
+    (project / "dvc.lock").write_text(lock.replace("weights: random", "weights: pretrained"))
+    assert cli.main(["scores"]) == 0
+    said = capsys.readouterr().out
+    assert "so no" not in said and "Committed metrics" not in said and "report/index.html  the report" in said
 
 
 def test_a_faulty_parameter_ends_in_a_message(project, capsys):

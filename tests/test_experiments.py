@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import fabricate
 from cinevox import cli, params, report, results
+from cinevox.cli import experiments
 from cinevox.errors import InputError
 from cinevox.params import text
 from cinevox.paths import Paths
@@ -187,6 +188,29 @@ def test_every_script_takes_the_package_from_the_path_that_cli_sets():
             if line.startswith(("from cinevox", "import cinevox", "from _cli"))
         ]
         assert own[0].startswith("from _cli"), script
+
+
+def test_a_score_that_other_parameters_made_is_not_the_experiments(repository, capsys, monkeypatch):
+    """As after an experiment of one row: dvc.lock has the others as they were before, and DVC shows their scores."""
+    stale, own, remade = "mini-alexnet-layer-res", ROW, "mini-alexnet-layer-ridge"
+    made = {"params": {"params.yaml": {"reduction.n_components": 50}}, "outs": [{"path": "data/x", "md5": "new"}]}
+    old = {"params": {"params.yaml": {"reduction.n_components": 100}}}
+    stages = {"reduction": made, f"scores@{own}": {"deps": [{"path": "data/x", "md5": "new"}]}, f"scores@{stale}": old}
+    stages[f"scores@{remade}"] = {"deps": [{"path": "data/x", "md5": "old"}]}
+    (repository / "params.yaml").write_text("reduction: {n_components: 50}\n")
+    (repository / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    for command in ("git init -q -b main", "git add -A", "git -c user.name=a -c user.email=a@b commit -qm few"):
+        run(command)
+    few = experiments._Experiment("few", "HEAD", "", {}, dict.fromkeys((own, stale, remade, "by_hand"), 0.5))
+    (repository / "dvc.lock").unlink()
+    many = experiments._Experiment("workspace", "workspace", "", {}, {own: 0.25})
+    monkeypatch.setattr(experiments, "_found", lambda *_: iter([few, many]))
+    assert cli.main(["experiments"]) == 0
+    said = capsys.readouterr().out
+    lines = {words[0]: words[1:] for words in map(str.split, said.splitlines()) if words}
+    assert lines[own] == ["0.500", "0.250", "(-0.250)"]
+    assert lines[stale] == lines[remade] == ["–", "–"] and lines["by_hand"] == ["0.500", "–"]
+    assert "–: not run with the parameters of that column." in said
 
 
 @pytest.mark.slow

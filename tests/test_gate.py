@@ -1,6 +1,7 @@
 """The gate: what counts as a fall, and that nothing passes because it could not be compared."""
 
 import json
+import re
 import subprocess
 from dataclasses import replace
 
@@ -199,7 +200,7 @@ def test_the_table_has_failures_first_and_folds_what_stayed():
         "</details>",
         "",
         "Allowed drop: max(0.02, 0.05 of what it was).",
-        "Not paired, as other than in the base (no replicates): row.",
+        "Not paired with the base (no replicates): row.",
     ]
 
 
@@ -298,8 +299,8 @@ def rounded_responses(paths):
 @pytest.mark.parametrize(
     ("change", "reasons"),
     [
-        (other_responses, {"responses"}),
-        (other_clips, {"clips"}),
+        (other_responses, {"other responses"}),
+        (other_clips, {"other clips"}),
         (lambda paths: (paths.selection(ROW) / "voxels.npz").unlink(), {"no replicates"}),
         (rounded_responses, None),
     ],
@@ -324,7 +325,7 @@ def test_a_seed_unpairs_the_rows_that_it_draws_for(run, section, key, rows):
     accepted(paths, params)
     other = getattr(params, section).model_copy(update={key: 77})
     differing = gate.judge(paths, params.model_copy(update={section: other})).differing
-    assert all(differing[row] == (f"{section}.{key}",) for row in rows)
+    assert all(differing[row] == (f"other {section}.{key}",) for row in rows)
     assert (ROW in differing) == (ROW in rows)
 
 
@@ -337,6 +338,8 @@ def test_a_selection_of_another_run_brings_no_replicates(run):
     entry = gate.read_current(paths, params).rows[ROW]
     assert entry.responses is None and entry.metrics["test.V1"].replicates is None
     assert entry.metrics["test.V1"].half_width == entry.metrics["test.score"].half_width > 0
+    why = f"{paths.metrics(ROW)} is not of {paths.selection(ROW)}: `dvc repro selection@{ROW}`"
+    assert f"Not paired with the base ({why}): {ROW}." in gate.rule(gate.judge(paths, params))
 
 
 def test_a_row_without_replicates_in_the_base_is_unpaired_beside_rows_with(run):
@@ -407,7 +410,7 @@ def test_metrics_that_are_none_are_no_comparison(run, content):
     paths, params = run
     accepted(paths, params)
     paths.metrics(ROW).write_text(content)
-    with pytest.raises(gate.GateError, match="expected"):
+    with pytest.raises(gate.GateError, match=f"^{re.escape(str(paths.metrics(ROW)))}: .* expected"):
         gate.judge(paths, params)
 
 

@@ -122,7 +122,7 @@ def test_another_seed_passes(changed, section, key, seed):
     changed.document[section][key] = seed
     verdict = changed.run().judged()
     assert verdict.exit_code == 0
-    assert NOISE[section, key] in verdict.differing[ROW]
+    assert f"other {NOISE[section, key]}" in verdict.differing[ROW]
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 6))])
@@ -132,7 +132,7 @@ def test_responses_measured_again_pass(base, tmp_path, seed):
         io.write_bytes(again.paths.baseline.with_name(file.name), file.read_bytes())
     verdict = again.judged()
     assert verdict.exit_code == 0
-    assert verdict.differing == {ROW: ("responses",)}
+    assert verdict.differing == {ROW: ("other responses",)}
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_transfer_networks_trained_with_other_seeds_pass(tmp_path):
         base.document["transfer"]["seed"] = seed
         verdict = base.run().judged()
         assert verdict.exit_code == 0
-        assert verdict.differing == {TRANSFER: ("transfer.seed",)}
+        assert verdict.differing == {TRANSFER: ("other transfer.seed",)}
         assert any(line.change for line in verdict.lines if line.row == TRANSFER)
     base.document["transfer"] |= {"seed": 0, "learning_rate": 1e-9}
     verdict = base.run().judged()
@@ -155,4 +155,4 @@ def test_transfer_networks_trained_with_other_seeds_pass(tmp_path):
 def test_other_validation_clips_pass(changed):
     changed.document["splits"]["scheme"] = "last"
     verdict = changed.run().judged()
-    assert verdict.exit_code == 0 and verdict.differing[ROW] == ("clips",)
+    assert verdict.exit_code == 0 and verdict.differing[ROW] == ("other clips",)

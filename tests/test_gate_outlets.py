@@ -76,3 +76,14 @@ def test_mlflows_entry_point_agrees_with_the_command(project, monkeypatch, capsy
         assert sentence.startswith("Failed" if code else "Passed")
         run = command(paths.root, "mlflow", "run", ".", "-e", "gate", "--env-manager", "local")
         assert run.returncode == code and sentence in run.stdout
+
+
+@pytest.mark.slow
+def test_mlflows_entry_point_runs_nothing_for_a_row_that_is_not_there(project):
+    """DVC runs the whole flow where a pattern matches nothing; a folder without a flow would say so here."""
+    paths, _ = project
+    shutil.copy(ROOT / "params.paper.yaml", paths.root)
+    run = command(paths.root, "mlflow", "run", ".", "-e", "row", "-P", "row=nope", "--env-manager", "local")
+    said = run.stdout + run.stderr
+    assert run.returncode and f"no row 'nope' in experiments; expected one of {fabricate.ROWS[0]}" in said
+    assert "dvc.yaml" not in said and "DVC repository" not in said

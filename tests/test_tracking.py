@@ -70,7 +70,8 @@ def all_runs(uri, experiment):
 def test_a_sync_creates_a_run_per_row_and_space_and_a_second_one_none(run, uri):
     n_spaces = len(fabricate.LAYERS)
     first = tracking.sync(records(run, "twice"), uri)
-    assert first == tracking.Counts(created=3 * (1 + n_spaces), present=0, superseded=0)
+    assert first == tracking.Counts(created=3, present=0, superseded=0, runs=3 * (1 + n_spaces))
+    assert str(first) == f"3 rows ({first.runs} runs) created, 0 there already, 0 superseded"
     assert tracking.sync(records(run, "twice"), uri) == tracking.Counts(created=0, present=3, superseded=0)
     assert len(all_runs(uri, "twice-mini")) == 2 * (1 + n_spaces)
     assert len(all_runs(uri, "twice-full")) == 1 + n_spaces
@@ -165,8 +166,8 @@ def test_the_key_follows_dvc_lock_and_a_new_result_supersedes_the_old(run, uri, 
         run[0].lock.unlink()
     n_runs = 1 + len(fabricate.LAYERS)
     assert counts == [
-        tracking.Counts(n_runs, 0, 0),
-        tracking.Counts(n_runs, 0, 1),
+        tracking.Counts(1, 0, 0, n_runs),
+        tracking.Counts(1, 0, 1, n_runs),
         tracking.Counts(0, 1, 1),  # going back to known parameters makes the old run current again
     ]
     runs = all_runs(uri, "newer-mini")
@@ -209,7 +210,7 @@ def test_a_database_may_lie_anywhere(run, tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     [record] = records(run, "anywhere", [ROW])
-    assert tracking.sync([record], "sqlite:///mlflow.db").created == record.n_runs
+    assert tracking.sync([record], "sqlite:///mlflow.db").runs == record.n_runs
     assert (folder / "mlflow.db").is_file() and (folder / "mlartifacts").is_dir()
 
 
@@ -257,7 +258,7 @@ def test_a_sync_cut_short_in_a_database_is_taken_up_again(run, uri, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         tracking.sync([record], uri)
     monkeypatch.undo()
-    assert tracking.sync([record], uri).created == record.n_runs
+    assert tracking.sync([record], uri).runs == record.n_runs
     assert len(all_runs(uri, "cut-off-mini")) == record.n_runs
 
 
@@ -277,7 +278,7 @@ def test_a_sync_cut_short_is_taken_up_again(run, uri, monkeypatch, by_calls):
     with pytest.raises(KeyboardInterrupt):
         tracking.sync([record], uri)
     monkeypatch.undo()
-    assert tracking.sync([record], uri).created == 1 + len(record.children)
+    assert tracking.sync([record], uri).runs == 1 + len(record.children)
     assert len(all_runs(uri, "cut-mini")) == 1 + len(record.children)
 
 
@@ -360,12 +361,12 @@ def test_the_interface_is_not_started_on_a_taken_port(run, uri):
 def test_the_stores_address_is_not_among_the_words_of_the_process(run, uri, monkeypatch):
     started = []
 
-    def starts(words, env, check):
-        started.append((words, env))
-        return SimpleNamespace(returncode=0)
+    def starts(words, environment):
+        started.append((words, environment))
+        return 0
 
-    monkeypatch.setattr(views.subprocess, "run", starts)
-    assert tracking.ui(run[1].tracking.model_copy(update={"uri": uri}), 0, print) == 0
+    monkeypatch.setattr(views, "_served", starts)
+    assert tracking.ui(run[1].tracking.model_copy(update={"uri": uri}), 65535, print) == 0
     [(words, env)] = started
     assert env["MLFLOW_BACKEND_STORE_URI"] == uri and not any(uri in word for word in words)
 
@@ -531,7 +532,7 @@ def test_a_removed_row_is_gone_with_its_spaces_until_a_sync_brings_it_back(run, 
     assert {item.data.tags["row"] for item in all_runs(uri, "removed-mini")} == {fabricate.ROWS[0]}
     with pytest.raises(InputError, match=f"no run of the row '{ROW}'; there are runs of {fabricate.ROWS[0]}"):
         tracking.remove(settings, ROW, apply=True)
-    assert tracking.sync(ours, uri) == tracking.Counts(created=6, present=1, superseded=0)
+    assert tracking.sync(ours, uri) == tracking.Counts(created=1, present=1, superseded=0, runs=6)
     MlflowClient(tracking_uri=uri).restore_run(seen.run)  # from the trash, in MLflow's interface
     assert tracking.sync(ours, uri) == tracking.Counts(created=0, present=2, superseded=0)
     keys = [item.data.tags[writing.KEY] for item in all_runs(uri, "removed-mini") if item.data.tags["level"] == "row"]

@@ -1,6 +1,7 @@
 """From an experiment to its runs and back, with real experiments of DVC's in a small repository."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -163,6 +164,10 @@ def test_a_commit_that_holds_a_result_brings_it_back(study):
 def test_the_command_removes_a_row_when_told_twice(study):
     assert "add --yes" in study.run("cinevox", "runs", "remove", fabricate.ROWS[0])
     said = study.run("cinevox", "runs", "remove", fabricate.ROWS[0], "--yes")
-    assert f"mlflow gc --backend-store-uri sqlite:///{study.root / 'mlflow.db'}" in said
+    uri = f"sqlite:///{study.root / 'mlflow.db'}"
+    assert said.splitlines()[-1] == f"  mlflow gc --backend-store-uri {uri} --tracking-uri {uri}"
+    assert "has been permanently deleted" in study.run(*shlex.split(said.splitlines()[-1]))
     assert fabricate.ROWS[0] not in study.run("cinevox", "runs", "list")
-    assert "6 runs created" in study.run("cinevox", "sync")
+    with pytest.raises(InputError, match=f"no run of the row '{fabricate.ROWS[0]}'; there are runs of {ROW}, "):
+        tracking.listed(study.settings.tracking.model_copy(update={"uri": uri}), fabricate.ROWS[0])
+    assert "1 row (6 runs) created, 2 there already" in study.run("cinevox", "sync")

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 import fabricate
 import mlflow_warnings
 from cinevox import tracking
+from cinevox.errors import InputError
 from cinevox.paths import Paths
 from cinevox.tracking import writing
 from conftest import ROOT
@@ -110,7 +111,7 @@ def test_processes_write_different_rows_and_the_same_ones_into_a_database_that_i
     first, second, third = fabricate.ROWS
     said = at_once([syncing(run, uri, "many", *rows) for rows in ([first], [second], [third], [], [])])
     assert_each_once(uri, "many")
-    assert sum(int(line.split(" runs created")[0]) for line in said) == 3 * N_RUNS
+    assert sum(int(line.split("(")[1].split(" runs) created")[0]) for line in said) == 3 * N_RUNS
 
 
 def free_port():
@@ -201,7 +202,7 @@ def test_a_server_that_ends_in_the_middle_costs_nothing_but_a_later_sync(run, se
     else:
         server.signal(signal.SIGCONT)
     done = tracking.sync(ours, server.uri)
-    assert (done.created, done.present) == (2 * N_RUNS, 1)
+    assert (done.runs, done.created, done.present) == (2 * N_RUNS, 2, 1)
     assert_each_once(server.uri, name)
 
 
@@ -249,3 +250,20 @@ def test_credentials_come_from_mlflows_own_variables(run, monkeypatch):
             served.result()
     assert [who for path, who in seen if path == "/health"] == [None, None]
     assert [who for path, who in seen if path != "/health"] == ["Basic bWU6c2VjcmV0", "Bearer letmein"]
+
+
+def test_a_server_that_is_shown_ends_with_all_its_processes():
+    """What it started holds the pipe open: as long as one of them lives, reading goes on."""
+    words = ["bash", "-c", "sleep 300 & echo started; wait"]
+    script = f"import os; from cinevox.tracking import views; raise SystemExit(views._served({words}, os.environ))"
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        with process:
+            assert process.stdout.readline() == "started\n"
+            process.send_signal(number)
+            assert process.communicate(timeout=60) == ("", None) and process.returncode == 0
+
+
+def test_what_is_no_port_is_refused(run):
+    with pytest.raises(InputError, match="--port 99999: expected a number from 1 to 65535"):
+        tracking.ui(run[1].tracking, 99999, print)

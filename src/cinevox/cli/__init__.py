@@ -6,6 +6,7 @@ A subcommand stands in the `COMMANDS` of the module that does it.
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,14 @@ for _module in (listings, data, runs, record, experiments, batch, submissions, e
     COMMANDS |= _module.COMMANDS
 
 
+class _Paragraphs(argparse.HelpFormatter):
+    """Descriptions keep their paragraphs."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n\n".join(fill(paragraph, width, indent) for paragraph in text.split("\n\n"))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns its exit code.
 
@@ -30,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (run, options) in COMMANDS.items():
-        command = commands.add_parser(name, help=(run.__doc__ or "").splitlines()[0], description=run.__doc__)
+        first, *others = inspect.cleandoc(run.__doc__ or "").split("\n\n")
+        description = "\n\n".join([f"{first}.", *others])
+        command = commands.add_parser(name, help=first, description=description, formatter_class=_Paragraphs)
         for flag, settings in options.items():
             command.add_argument(flag, **settings)
     chosen = parser.parse_args(arguments)

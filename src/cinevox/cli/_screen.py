@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from cinevox import params
@@ -15,18 +15,28 @@ Commands = dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str,
 """Name -> (function, whose docstring is the command's help; options, each with the arguments of `add_argument`)."""
 
 
-def new_table(*headers: str) -> Table:
+UNBOUNDED = 10_000  # characters in a line
+
+
+def new_table(*headers: str, whole: Sequence[str] = ()) -> Table:
+    """A table without lines between its cells.
+
+    whole: columns that are never wrapped, so that the paths and addresses in them can be copied
+    """
     made = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     numeric = {"layers", "score", "reported", "size", *params.MINI_ROIS, params.WHOLE_BRAIN}
     numeric |= {"subjects", "pooled", "correlation", "n_voxels", "n_excluded", "n_constant"}
     numeric |= {"was", "now", "change", "allowed drop", "interval"}
     for header in headers:
-        made.add_column(header, justify="right" if header in numeric else "left", overflow="fold")
+        justify: JustifyMethod = "right" if header in numeric else "left"
+        made.add_column(header, justify=justify, overflow="fold", no_wrap=header in whole)
     return made
 
 
 def show(table: Table) -> None:
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    """Within the terminal's width, unless a column has to stay whole; a file or a pipe gets whole lines."""
+    wrapped = sys.stdout.isatty() and not any(column.no_wrap for column in table.columns)
+    Console(width=None if wrapped else UNBOUNDED).print(table)
 
 
 def number(value: float | None) -> str:

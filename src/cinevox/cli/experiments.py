@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class _Experiment:
     """One column: a commit, the workspace or an experiment."""
 
     name: str
+    rev: str  # as git knows it, or `workspace`
     state: str  # of a queued, running or failed one; empty where there are results
     params: Mapping[str, Any]  # dotted name -> value
     scores: Mapping[str, float | None]  # row -> the metric asked for
@@ -36,7 +37,8 @@ def _experiments(chosen: argparse.Namespace) -> None:
     """DVC's experiments beside one another: what was changed, and each row's score
 
     `dvc exp show` has a column for every parameter and for every number of every row. This has a line for each row and
-    for each parameter that differs. The first column is the commit; the others show how far they are from it.
+    for each parameter that differs. The first column is the commit; the others show how far they are from it. A row
+    that was not run with a column's parameters has no score there.
     """
     base, workspace, *others = _found(chosen.metric, chosen.all)
     others = others[: chosen.last]
@@ -46,6 +48,8 @@ def _experiments(chosen: argparse.Namespace) -> None:
     found = [score for column in columns for score in column.scores.values()]
     if found and not any(score is not None for score in found):
         raise InputError(f"--metric {chosen.metric}: no row has it; expected score or a region such as V1")
+    as_found, columns = columns, [_own(column) for column in columns]
+    base, *others = columns
     table = new_table("", *(f"{column.name}\n{column.state}" if column.state else column.name for column in columns))
     for name in dict.fromkeys(name for column in columns for name in column.params):
         values = [_written(column.params.get(name)) for column in columns]
@@ -58,6 +62,8 @@ def _experiments(chosen: argparse.Namespace) -> None:
         table.add_row(row, number(was), *cells)
     show(table)
     print(f"{chosen.metric}: normalized correlation; in brackets the change from {base.name}.")
+    if columns != as_found:
+        print("–: not run with the parameters of that column.")
     if not others:
         print("No experiments yet: `dvc exp run -S reduction.n_components=50` makes one.")
 
@@ -93,14 +99,37 @@ def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment
     rev, data = entry["rev"], entry["data"]
     name = entry["name"] or (rev if rev == "workspace" else rev[:7])
     if data is None:
-        return _Experiment(name, "failed" if entry["error"] else state, {}, {})
+        return _Experiment(name, rev, "failed" if entry["error"] else state, {}, {})
     values = next(iter(data["params"].values()))["data"]
     scores = {}
     for row in (row for group in values["experiments"].values() for row in group):
         block = data["metrics"].get(Paths().metrics(row).as_posix(), {}).get("data")
         if block and not state:
             scores[row] = block[best_split(block)].get(metric)
-    return _Experiment(name, state.lower(), dict(_flat(values)), scores)
+    return _Experiment(name, rev, state.lower(), dict(_flat(values)), scores)
+
+
+def _own(column: _Experiment) -> _Experiment:
+    """Without the scores that its dvc.lock says were made with other parameters than its params.yaml has."""
+    from cinevox.tracking import lock  # pandas: a second
+
+    stages = _document(column.rev, Paths().lock).get("stages", {}) if column.scores else {}
+    now = _document(column.rev, Paths().params) if stages else {}
+    scores = dict(column.scores)
+    for row in scores:
+        made = lock.made(stages, row)
+        if made is not None and (made.broken or lock.differing(made, now)):
+            scores[row] = None
+    return replace(column, scores=scores)
+
+
+def _document(rev: str, path: Path) -> Mapping[str, Any]:
+    """A YAML file as a revision or the workspace has it; empty where it has none."""
+    if rev == "workspace":
+        written = path.read_text() if path.is_file() else ""
+    else:
+        written = git.answer(Path(), "show", "--end-of-options", f"{rev}:./{path}")
+    return text.read(written) or {}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

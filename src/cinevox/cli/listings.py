@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 
 from cinevox import io, params, plugins
 from cinevox.cli._screen import Commands, new_table, number, show
+from cinevox.errors import InputError
 from cinevox.paths import Paths
 from cinevox.splits import best_split
 
@@ -37,10 +39,17 @@ def _regressors(_: argparse.Namespace) -> None:
     show(table)
 
 
-def _rows(_: argparse.Namespace) -> None:
-    """the rows of this run and of the paper"""
+def _rows(chosen: argparse.Namespace) -> None:
+    """the rows of this run and of the paper
+
+    Exit code 0; with ROW 2 if this run has no such row.
+    """
     paths = Paths()
     run, paper = (params.load(path).experiments.rows for path in (paths.params, paths.paper_params))
+    if chosen.row is not None:
+        if chosen.row not in run:
+            raise InputError(f"{paths.params}: no row {chosen.row!r} in experiments; expected one of {', '.join(run)}")
+        run, paper = ({name: row for name, row in rows.items() if name == chosen.row} for rows in (run, paper))
     table = new_table("row", "reported", "in this run", "in the paper")
     for name in dict.fromkeys((*run, *paper)):
         reported = (run.get(name) or paper[name]).reported
@@ -53,7 +62,8 @@ def _weights(_: argparse.Namespace) -> None:
     from cinevox.networks._weights import status  # torch is imported only where networks are
 
     used = params.load(Paths().params).networks
-    table = new_table("network", "policy", "state", "size", "looked for", "source", "licence")
+    places = ("looked for", "source")
+    table = new_table("network", "policy", "state", "size", *places, "licence", whole=places)
     for entry in status(used):
         place = (entry.file, entry.url or "–")
         table.add_row(entry.network, entry.policy, entry.state, entry.size or "–", *place, entry.licence or "–")
@@ -61,16 +71,13 @@ def _weights(_: argparse.Namespace) -> None:
 
 
 def _scores(_: argparse.Namespace) -> None:
-    """the score table of the last run, and where to look further"""
+    """the score table, as the metrics files have it, and where to look further"""
     paths = Paths()
     settings = params.load(paths.params)
-    rois = settings.dataset.rois
+    rois, rows = settings.dataset.rois, settings.experiments.rows
+    there = {name: row for name, row in rows.items() if paths.metrics(name).is_file()}
     table = new_table("row", "split", "score", "interval", *rois, "WB", "reported")
-    missing = []
-    for name, row in settings.experiments.rows.items():
-        if not paths.metrics(name).is_file():
-            missing.append(name)
-            continue
+    for name, row in there.items():
         metrics = io.read_json(paths.metrics(name))
         split = best_split(metrics)
         part = metrics[split]
@@ -79,24 +86,48 @@ def _scores(_: argparse.Namespace) -> None:
         table.add_row(name, split, number(part["score"]), interval, *regions, number(row.reported))
     show(table)
     print("Normalized correlation (r / noise ceiling), mean over subjects; interval over clips.")
-    random = [name for name, network in settings.networks.items() if network.weights == "random"]
-    if random:
-        print(f"Random weights, so no result: {', '.join(random)}.")
-    if settings.dataset.name in settings.simulation.datasets:
-        print("In-silico responses, so not comparable with reported scores.")
-    if missing:
+    for warning in _warnings(paths, settings, there):
+        print(warning)
+    if missing := [name for name in rows if name not in there]:
         print(f"Not run yet: {', '.join(missing)}.")
-    print(
-        f"\nLook further:  {paths.report / 'index.html'}  the report\n"
-        f"               {paths.metrics('<row>')}  metrics, compare with `dvc metrics diff`\n"
-        "               make ui  every network, layer and regressor in MLflow"
-    )
+    if there and not any(paths.selection(name).is_dir() for name in there):
+        print("Committed metrics: what they were made from is not in this folder; `dvc repro` makes it.")
+    places = [
+        (paths.metrics("<row>"), "metrics, compare with `dvc metrics diff`"),
+        ("make ui", "every network, layer and regressor in MLflow"),
+    ]
+    if (page := paths.report / "index.html").is_file():
+        places.insert(0, (page, "the report"))
+    lines = (f"{place}  {what}" for place, what in places)
+    print("\nLook further:  " + "\n               ".join(lines))
+
+
+def _warnings(paths: Paths, settings: params.Params, rows: Mapping[str, params.Row]) -> Iterator[str]:
+    """Why rows are no results: by what made them, as dvc.lock has it; by params.yaml where DVC did not run them."""
+    from cinevox import identity
+    from cinevox.tracking import lock  # pandas: a second
+
+    stages = identity.read_lock(paths)
+    random, simulated = [], []
+    for name, row in rows.items():
+        made = lock.made(stages, name)
+        then = {} if made is None else made.params
+        if then.get(f"networks.{row.network}.weights", settings.networks[row.network].weights) == "random":
+            random.append(row.network)
+        datasets = then.get("simulation.datasets", settings.simulation.datasets)
+        if then.get("dataset.name", settings.dataset.name) in datasets:
+            simulated.append(name)
+    if random:
+        yield f"Random weights, so no result: {', '.join(dict.fromkeys(random))}."
+    if simulated:
+        which = "" if len(simulated) == len(rows) else f": {', '.join(simulated)}"
+        yield f"In-silico responses, so not comparable with reported scores{which}."
 
 
 COMMANDS: Commands = {
     "networks": (_networks, {}),
     "regressors": (_regressors, {}),
-    "rows": (_rows, {}),
+    "rows": (_rows, {"row": {"nargs": "?", "metavar": "ROW", "help": "this row alone, which this run must have"}}),
     "weights": (_weights, {}),
     "scores": (_scores, {}),
 }

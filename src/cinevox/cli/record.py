@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 
 from tqdm import tqdm
@@ -47,7 +46,7 @@ def _runs(chosen: argparse.Namespace) -> None:
 
     settings = params.load(Paths().params).tracking
     if chosen.action == "list":
-        _show_runs([entry for entry in tracking.listed(settings) if chosen.row in (None, entry.row)])
+        _show_runs(tracking.listed(settings, chosen.row))
         return
     if chosen.row is None:
         raise InputError("which row? cinevox runs remove ROW; `cinevox runs list` names them")
@@ -55,7 +54,7 @@ def _runs(chosen: argparse.Namespace) -> None:
     if chosen.yes:
         print(
             "In MLflow's trash, with the runs of their feature spaces. This frees the space, on the store's machine:\n"
-            f"  mlflow gc --backend-store-uri {shlex.quote(tracking.where(settings))}"
+            f"  {tracking.emptying(settings)}"
         )
     else:
         print("These and the runs of their feature spaces would be removed; add --yes to do so.")

@@ -135,7 +135,7 @@ def read_revision(paths: Paths, revision: str) -> tuple[State, Limits]:
     try:
         known = _committed(paths, revision)
         metrics = _metrics(paths, revision, rows)
-        found = {row: readings(values) for row, values in metrics.items()}
+        found = {row: readings(paths.metrics(row), values) for row, values in metrics.items()}
         state = State(
             {row: _with_intervals(found[row], known.get(row)) for row in found},
             {step: counts(values) for step, values in _metrics(paths, revision, CHECKS).items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,19 +43,21 @@ def read_current(paths: Paths, params: Any) -> State:
 
 
 def _entry(paths: Paths, params: Any, row: Row) -> Entry:
-    metrics, folder = io.read_json(paths.metrics(row.name)), paths.selection(row.name)
-    plain = Entry(readings(metrics))
+    file, folder = paths.metrics(row.name), paths.selection(row.name)
+    metrics = io.read_json(file)
+    plain = Entry(readings(file, metrics))
     if not all(file.is_file() for file in (folder / "voxels.npz", paths.scores(row.name) / "subjects.csv")):
         return plain
     (result,) = results.read(paths, {row.name: row})
     if not _same(metrics, result):
-        return plain
+        stage = "selection-roiwise" if isinstance(row, RoiwiseRow) else "selection"
+        return replace(plain, alone=f"{file} is not of {folder}: `dvc repro {stage}@{row.name}`")
     split = result.split
     drawn = dict(_replicates(result, split))
     choices = _choices(result, split)
     found = {
         name: Reading(reading.value, reading.half_width, choices[name], _kept(drawn[name], reading.value))
-        for name, reading in readings(metrics, result.scores["rois"]).items()
+        for name, reading in readings(file, metrics, result.scores["rois"]).items()
     }
     reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz")[ceiling_split(split)]
     return Entry(found, _drawn(params, row, result), _some(reliability))

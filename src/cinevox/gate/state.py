@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,13 @@ class Entry:
     metrics: `test.score`, `test.V1`, ... -> reading
     drawn: what chance had a hand in, by name: clips, seeds, number of resamples; empty if unknown
     responses: reliabilities of some voxels, which differ between any two measurements; None if unknown
+    alone: why what the metrics were made of is not taken, where it is there; empty as a rule
     """
 
     metrics: Mapping[str, Reading]
     drawn: Mapping[str, Any] = field(default_factory=dict)
     responses: NDArray[np.float32] | None = field(default=None, compare=False)
+    alone: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,10 @@ def counts(metrics: Mapping[str, int]) -> dict[str, int]:
     return {name: int(metrics[name]) for name in COUNTS}
 
 
-def readings(metrics: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Reading]:
+def readings(file: Path, metrics: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Reading]:
     """The metrics of the split that a row reports (`splits.best_split`), as `test.score`, `test.V1`.
 
+    file: theirs, for messages
     known: what selection.json says of the ROIs of that split: it has their intervals. Without it the half-width of
         the row's score stands in: an ROI's own is rarely smaller, so the gate is then the stricter one.
 
@@ -80,13 +84,17 @@ def readings(metrics: Mapping[str, Any], known: Mapping[str, Any] | None = None)
         split = best_split(metrics)
         block, rois = dict(metrics[split]), known or {}
     except (StopIteration, TypeError, ValueError):
-        raise GateError(f"{str(metrics)[:80]}: expected the metrics of a row, by split; run `dvc repro`") from None
-    whole = _half_width(block)
-    return {
-        f"{split}.{name}": Reading(finite(value), _half_width(rois[name]) if name in rois else whole)
-        for name, value in block.items()
-        if name not in BESIDE
-    }
+        told = f"{str(metrics)[:80]}: expected the metrics of a row, by split; run `dvc repro`"
+        raise GateError(f"{file}: {told}") from None
+    try:
+        whole = _half_width(block)
+        return {
+            f"{split}.{name}": Reading(finite(value), _half_width(rois[name]) if name in rois else whole)
+            for name, value in block.items()
+            if name not in BESIDE
+        }
+    except GateError as error:
+        raise GateError(f"{file}: {error}") from None
 
 
 def _half_width(values: Mapping[str, Any]) -> float | None:

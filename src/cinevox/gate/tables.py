@@ -39,7 +39,7 @@ def rule(verdict: Verdict) -> list[str]:
     for row, reasons in verdict.differing.items():
         by_reason.setdefault(reasons, []).append(row)
     told += [
-        f"Not paired, as other than in the base ({', '.join(reasons)}): {_listed(rows, len(verdict.differing))}."
+        f"Not paired with the base ({', '.join(reasons)}): {_listed(rows, len(verdict.differing))}."
         for reasons, rows in by_reason.items()
     ]
     return told

@@ -58,7 +58,8 @@ class Line:
 class Verdict:
     """What the comparison found.
 
-    against: names the base; differing: row -> what chance has drawn anew, so that its scores are not paired
+    against: names the base; differing: row -> what chance has drawn anew (or why that is not known), so that its
+        scores are not paired
     """
 
     against: str
@@ -140,17 +141,20 @@ def _reading(state: State, row: str, metric: str) -> Reading:
 
 
 def _differing(was: Entry, now: Entry | None) -> tuple[str, ...]:
-    """What was drawn anew, by name: then the same clips tell only part of what chance does to a difference."""
+    """Why a row is not paired: what was drawn anew, as then the same clips tell only part of what chance does to a
+    difference, or what there are no replicates of."""
     if now is None:
         return ()
     a, b = was.responses, now.responses
+    if now.alone:
+        return (now.alone,)
     if a is None or b is None:
         return ("no replicates",)
     names = dict.fromkeys((*was.drawn, *now.drawn))
     found = [name for name in names if was.drawn.get(name) != now.drawn.get(name)]
     if a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=SAME_RESPONSES, equal_nan=True):
         found.append("responses")
-    return tuple(found)
+    return tuple(f"other {name}" for name in found)
 
 
 def _line(

@@ -8,12 +8,12 @@ nowhere else.
 """
 
 from cinevox.tracking.connection import StoreError
-from cinevox.tracking.lookup import Entry, Found, find, listed, remove, where
+from cinevox.tracking.lookup import Entry, Found, emptying, find, listed, remove
 from cinevox.tracking.records import SECTIONS, Record, gather, left_out
 from cinevox.tracking.store import Counts, sync
 from cinevox.tracking.views import address, ui
 
 __all__ = [
-    "SECTIONS", "Counts", "Entry", "Found", "Record", "StoreError", "address", "find", "gather", "left_out", "listed",
-    "remove", "sync", "ui", "where",
+    "SECTIONS", "Counts", "Entry", "Found", "Record", "StoreError", "address", "emptying", "find", "gather", "left_out",
+    "listed", "remove", "sync", "ui",
 ]  # fmt: skip

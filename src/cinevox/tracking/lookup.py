@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -10,7 +11,7 @@ from cinevox.errors import InputError
 from cinevox.params import Track, Tracking
 from cinevox.paths import Paths
 from cinevox.tracking import history
-from cinevox.tracking.connection import Store, opened, resolved, shown
+from cinevox.tracking.connection import Store, is_server, opened, resolved, shown
 from cinevox.tracking.history import Revision
 from cinevox.tracking.store import delete
 from cinevox.tracking.writing import KEY, SUPERSEDED, search
@@ -45,16 +46,19 @@ class Found:
     here: bool
 
 
-def listed(settings: Tracking) -> list[Entry]:
-    """Every row's runs in the store, the superseded ones too, by row and then the newest first.
+def listed(settings: Tracking, row: str | None = None) -> list[Entry]:
+    """Every row's runs in the store (or one row's), the superseded ones too, by row and then the newest first.
 
     Raises
     ------
     StoreError
         The store can't be reached or refuses.
+    InputError
+        There is no run of that row.
     """
     with opened(resolved(settings.uri)) as store:
-        return [_entry(run) for run in _rows(store, settings)]
+        runs = list(_rows(store, settings))
+    return [_entry(run) for run in (runs if row is None else _of_row(runs, row))]
 
 
 def remove(settings: Tracking, row: str, apply: bool) -> list[Entry]:
@@ -70,20 +74,18 @@ def remove(settings: Tracking, row: str, apply: bool) -> list[Entry]:
         There is no run of that row.
     """
     with opened(resolved(settings.uri)) as store:
-        runs = list(_rows(store, settings))
-        mine = [run for run in runs if run.data.tags["row"] == row]
-        if not mine:
-            there = ", ".join(dict.fromkeys(run.data.tags["row"] for run in runs))
-            raise InputError(f"no run of the row {row!r}; there are runs of {there or 'none'}")
+        mine = _of_row(list(_rows(store, settings)), row)
         for run in mine if apply else ():
             with store.turn:
                 delete(store.client, run)
     return [_entry(run) for run in mine]
 
 
-def where(settings: Tracking) -> str:
-    """The store's address, as a command line takes it (without a password)."""
-    return shown(resolved(settings.uri))
+def emptying(settings: Tracking) -> str:
+    """The command that empties MLflow's trash (without a password); of a server it needs the store behind it, too."""
+    uri = resolved(settings.uri)
+    behind = "STORE" if is_server(uri) else shown(uri)  # as `mlflow server` was given it
+    return shlex.join(["mlflow", "gc", "--backend-store-uri", behind, "--tracking-uri", shown(uri)])
 
 
 def find(paths: Paths, settings: Tracking, word: str) -> list[Found]:
@@ -118,6 +120,14 @@ def find(paths: Paths, settings: Tracking, word: str) -> list[Found]:
 def _revision(paths: Paths, word: str) -> str:
     """An experiment's commit, by its name; any other word as it is."""
     return next((found.sha for found in history.experiments(paths.root) if found.experiment == word), word)
+
+
+def _of_row(runs: Sequence[Any], row: str) -> list[Any]:
+    mine = [run for run in runs if run.data.tags["row"] == row]
+    if not mine:
+        there = ", ".join(dict.fromkeys(run.data.tags["row"] for run in runs))
+        raise InputError(f"no run of the row {row!r}; there are runs of {there or 'none'}")
+    return mine
 
 
 def _rows(store: Store, settings: Tracking) -> Iterator[Any]:

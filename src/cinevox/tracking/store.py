@@ -21,14 +21,16 @@ REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # of another value, or to
 
 @dataclass(frozen=True)
 class Counts:
-    """What a sync did: runs (rows and feature spaces) made, rows already there, rows marked as superseded."""
+    """What a sync did: rows made, already there, marked as superseded; runs made (of rows and feature spaces)."""
 
     created: int = 0
     present: int = 0
     superseded: int = 0
+    runs: int = 0
 
     def __str__(self) -> str:
-        return f"{self.created} runs created, {self.present} rows there already, {self.superseded} superseded"
+        made = f"{self.created} row{'s' * (self.created != 1)} ({self.runs} runs) created"
+        return f"{made}, {self.present} there already, {self.superseded} superseded"
 
 
 def sync(records: Sequence[Record], uri: str, tick: Callable[[int], object] = lambda n: None) -> Counts:
@@ -58,7 +60,10 @@ def sync(records: Sequence[Record], uri: str, tick: Callable[[int], object] = la
                 others = [] if mine else _replaced(known, record)
                 n_marked = sum(_mark(store.client, experiment, old, True) for old in others)
                 counts = Counts(
-                    counts.created + done.created, counts.present + done.present, counts.superseded + n_marked
+                    counts.created + done.created,
+                    counts.present + done.present,
+                    counts.superseded + n_marked,
+                    counts.runs + done.runs,
                 )
             views.describe(store.client, experiment, group)
     return counts
@@ -118,7 +123,7 @@ def _bring(store: Store, experiment: str, record: Record, known: Sequence[Any]) 
         return Counts(present=1)
     with store.turn:
         made = _add(client, experiment, record)
-    return Counts(created=record.n_runs) if made else Counts(present=1)
+    return Counts(created=1, runs=record.n_runs) if made else Counts(present=1)
 
 
 def _add(client: MlflowClient, experiment: str, record: Record) -> bool:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from cinevox.errors import InputError
 from cinevox.params import Track, Tracking
 from cinevox.tracking.connection import StoreError, is_server, opened, resolved, without_login
 from cinevox.tracking.records import Record
@@ -83,8 +85,12 @@ def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
     ------
     StoreError
         The store can't be reached, or the port is taken.
+    InputError
+        It is no port.
     """
     uri = resolved(settings.uri)
+    if not (is_server(uri) or 0 < port < 2**16):
+        raise InputError(f"--port {port}: expected a number from 1 to {2**16 - 1}")
     base = without_login(uri) if is_server(uri) else f"http://127.0.0.1:{port}"
     with opened(uri) as store:
         for name in (f"{settings.experiment}-{track}" for track in get_args(Track)):
@@ -96,9 +102,36 @@ def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
         raise StoreError(f"port {port} is taken; choose another one with --port")
     words = ["ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     known = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}  # among the words anybody here could read its password
-    with contextlib.suppress(KeyboardInterrupt):
-        return subprocess.run([sys.executable, "-m", "mlflow", *words], env=known, check=False).returncode
-    return 0
+    return _served([sys.executable, "-m", "mlflow", *words], known)
+
+
+def _served(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a server until it ends or this process is told to: then with all its processes, at once if told twice."""
+    started: list[subprocess.Popen[bytes]] = []
+    told: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        told.append(number)
+        for process in started:
+            _signal(process, signal.SIGTERM if len(told) == 1 else signal.SIGKILL)
+
+    known = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        started.append(subprocess.Popen(command, env=environment, start_new_session=True))
+        if told:  # before there was anything to end
+            _signal(started[0], signal.SIGTERM)
+        code = started[0].wait()
+        _signal(started[0], signal.SIGTERM)  # what it left behind
+        return 0 if told else code
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    """Of a process that leads its own group: to all of them."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _state(level: str, params: Sequence[str], rois: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -101,15 +101,17 @@ class Summary:
 
     def to_text(self) -> str:
         """Everything that was found, errors first, a paragraph each."""
-        found = (("errors", self.errors), ("warnings (odd, but usable)", self.warnings))
+        n_errors, n_warnings = _counted(self.errors, "error"), _counted(self.warnings, "warning")
+        found = ((n_errors, self.errors), (f"{n_warnings} (odd, but usable)", self.warnings))
         parts = [
-            "\n".join([f"{len(checks)} {what}", *(f"  {check.suite}: {check}" for check in checks)])
-            for what, checks in found
-            if checks
+            "\n".join([what, *(f"  {check.suite}: {check}" for check in checks)]) for what, checks in found if checks
         ]
         files = ", ".join(f"{n} {suite.replace('_', ' ')}" for suite, n in self.to_json()["n_files"].items())
-        counts = f"{len(self.errors)} errors, {len(self.warnings)} warnings"
-        return "\n\n".join([*parts, f"{self.folder}: {len(self.checks)} checks of {files}: {counts}"])
+        return "\n\n".join([*parts, f"{self.folder}: {len(self.checks)} checks of {files}: {n_errors}, {n_warnings}"])
+
+
+def _counted(checks: Sequence[Check], what: str) -> str:
+    return f"{len(checks)} {what}" + "s" * (len(checks) != 1)
 
 
 def judge(
