@@ -153,10 +153,15 @@ def test_a_commit_that_holds_a_result_brings_it_back(study):
     sha = study.commit("kept")
     study.run("dvc", "exp", "remove", "first", "again", "alone")
     [found] = [item for item in study.find(ROW) if item.here]
-    assert [(held.sha, held.cure) for held in found.revisions] == [(sha, f"git checkout {sha[:10]} && dvc checkout --allow-missing")]
+    assert [(held.sha, held.cure) for held in found.revisions] == [
+        (sha, f"git checkout {sha[:10]} && dvc checkout --allow-missing")
+    ]
     assert [item.entry for item in study.find(sha)] == [found.entry]
     said = study.run("cinevox", "find", found.entry.run[:12])
-    assert f"held by      {sha[:10]}: git checkout {sha[:10]} && dvc checkout --allow-missing" in said and "this workspace" in said
+    assert (
+        f"held by      {sha[:10]}: git checkout {sha[:10]} && dvc checkout --allow-missing" in said
+        and "this workspace" in said
+    )
     said = study.run("cinevox", "runs", "list")
     assert len([line for line in said.splitlines() if line.startswith(ROW)]) == 2
 

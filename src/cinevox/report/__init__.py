@@ -129,11 +129,8 @@ def _failed(summary: Mapping[str, Any]) -> list[str]:
 
 def _validation_words(summary: Mapping[str, Any]) -> str:
     files = ", ".join(f"{n} {suite.replace('_', ' ')}" for suite, n in summary["n_files"].items())
-    found = (
-        f"{summary['n_errors']} errors, {summary['n_warnings']} warnings"
-        if summary["n_warnings"]
-        else "all as expected"
-    )
+    counts = ((summary[f"n_{kind}s"], kind) for kind in ("error", "warning"))
+    found = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for n, kind in counts if n) or "all as expected"
     return f"{len(summary['checks'])} checks of every file ({files}): {found}"
 
 
