@@ -175,7 +175,7 @@ def test_a_run_whose_record_has_to_wait_ends_well_and_shows_its_scores(tmp_path,
         (tmp_path / name).chmod(0o755)
     done = answer("make", "repro", cwd=tmp_path)
     assert (done.returncode == 0) == ends_well
-    assert re.findall("^did (.*)", done.stdout, re.M) == ["repro", "sync", "scores"]
+    assert re.findall("^did (.*)", done.stdout, re.M) == ["ready", "repro", "sync", "scores"]
     assert (answer("make", "sync", cwd=tmp_path).returncode == 0) != ends_well
 
 

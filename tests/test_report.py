@@ -118,7 +118,7 @@ def test_scores_stand_in_the_table_as_in_the_files(made, page):
 
 def test_what_validation_found_stands_there_with_its_pages(page):
     assert "12 checks of every file (84 clips): all as expected" in page
-    assert "2 checks of every file (3 features): 0 errors, 1 warnings" in page
+    assert "2 checks of every file (3 features): 0 errors, 1 warning;" in page
     assert "features: 2 of 3 are not as expected, which is: features differ" in page
     for step in ("validation", "checks"):
         assert f'href="../data/{step}/data_docs/index.html"' in page

@@ -129,8 +129,9 @@ def _failed(summary: Mapping[str, Any]) -> list[str]:
 
 def _validation_words(summary: Mapping[str, Any]) -> str:
     files = ", ".join(f"{n} {suite.replace('_', ' ')}" for suite, n in summary["n_files"].items())
-    counts = ((summary[f"n_{kind}s"], kind) for kind in ("error", "warning"))
-    found = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for n, kind in counts if n) or "all as expected"
+    counts = {kind: summary[f"n_{kind}s"] for kind in ("error", "warning")}
+    told = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items())
+    found = told if any(counts.values()) else "all as expected"
     return f"{len(summary['checks'])} checks of every file ({files}): {found}"
 
 
