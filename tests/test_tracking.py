@@ -13,9 +13,11 @@ import mlflow
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.colors import to_rgb
 from mlflow import MlflowClient
 from mlflow.data.schema import TensorDatasetSchema
 from mlflow.exceptions import MlflowException
+from scipy.spatial.distance import pdist
 
 import fabricate
 import mlflow_warnings
@@ -24,6 +26,7 @@ from cinevox.errors import InputError
 from cinevox.paths import Paths
 from cinevox.tracking import bulk, connection, history, store, views, writing
 from cinevox.tracking.connection import resolved
+from cinevox.tracking.records import COLOUR, colour
 
 pytestmark = mlflow_warnings.IGNORED
 
@@ -137,6 +140,13 @@ def test_a_run_says_what_made_it(run, uri):
     assert parent.data.params["networks.efficientnet_lite0.weights"] == "package"
     assert not any(name.startswith("networks.alexnet") for name in parent.data.params)
     assert parent.inputs.dataset_inputs[0].dataset.name == "insilico"
+
+
+def test_rows_have_colours_of_their_own(run):
+    rows = records(run, "colours")
+    assert [row.tags[COLOUR] for row in rows] == [colour(position) for position in range(len(rows))]
+    assert not any(COLOUR in child.tags for row in rows for child in row.children)
+    assert pdist([to_rgb(colour(position)) for position in range(28)]).min() > 0.09
 
 
 def test_a_row_is_tagged_with_what_validation_found(tmp_path):
@@ -337,7 +347,9 @@ def test_the_runs_table_opens_with_metric_columns(run, uri):
     scripts = Path(mlflow.__file__).parent / "server" / "js" / "build" / "static" / "js"
     [main] = scripts.glob("main.*.js")
     text = main.read_text()
-    assert all(f'"{word}"' in text for word in ("mlflow.sharedViewState.", "viewStateShareKey", "selectedColumns"))
+    assert all(
+        f'"{word}"' in text for word in ("mlflow.sharedViewState.", "viewStateShareKey", "selectedColumns", COLOUR)
+    )
     assert 'e+".`"+t+"`"' in text  # how a column is named
     chunks = " ".join(path.read_text() for path in scripts.glob("*.chunk.js"))
     assert all(f"{word}:" in chunks for word in ("searchFilter", "orderByKey", "orderByAsc"))
