@@ -119,17 +119,22 @@ def test_ready_names_all_that_a_run_would_miss(project, capsys):
     assert cli.main(["ready"]) == 0
     assert "rows, nothing missing" in capsys.readouterr().out
     content = yaml.safe_load((project / "params.yaml").read_text())
-    content["regressors"]["laso"] = {}
+    content["regressors"] |= {"laso": {}, "ridge": {"alpha": 1.0}}
     content["dataset"] |= {"name": "algonauts2021", "folder": "data/algonauts2021"}
     io.write_bytes(project / "params.yaml", yaml.safe_dump(content).encode())
     assert cli.main(["ready"]) == 2
     said = capsys.readouterr().err
-    assert "params.yaml: 2 faults" in said
-    assert "regressors.laso: there is no src/cinevox/regressors/laso.py; there are banded_ridge" in said
+    assert "params.yaml: plug-ins that cannot be used" in said
+    assert "regressors: there is no 'laso'; there are banded_ridge" in said
+    assert "regressors.ridge: does not know alpha and needs alphas" in said
     assert "data/algonauts2021: no such folder; unpack the challenge's archive" in said
     io.write_bytes(project / "data/algonauts2021.dvc", b"outs: []")
     assert cli.main(["ready"]) == 2
     assert "`dvc pull data/algonauts2021.dvc` brings it" in capsys.readouterr().err
+    content["dataset"]["name"] = "algonauts"
+    io.write_bytes(project / "params.yaml", yaml.safe_dump(content).encode())
+    assert cli.main(["ready"]) == 2
+    assert capsys.readouterr().err.count("datasets: there is no 'algonauts'") == 1
 
 
 def test_a_place_that_cannot_be_written_ends_in_a_message(project, capsys):

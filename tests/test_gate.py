@@ -445,8 +445,8 @@ def test_a_revision_brings_its_values_its_intervals_and_its_own_limits(committed
 
 def test_a_row_that_was_removed_fails_against_the_revision(committed):
     paths, params = committed
-    kept = [row for row in params.experiments.rows if row != ROW]
-    fewer = params.model_copy(update={"experiments": params.experiments.only(kept)})
+    kept = {name: row for name, row in params.experiments.voxelwise.items() if name != ROW}
+    fewer = params.model_copy(update={"experiments": params.experiments.model_copy(update={"voxelwise": kept})})
     for revision in ("HEAD", ""):
         verdict = gate.judge(paths, fewer, revision)
         assert verdict.exit_code == 1 and {line.row for line in verdict.of("missing")} == {ROW}

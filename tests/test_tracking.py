@@ -53,16 +53,8 @@ def _no_ambient_store(monkeypatch):
 
 def records(run, experiment, names=None):
     paths, params = run
-    rows = {name: row for name, row in params.experiments.rows.items() if names is None or name in names}
-    return tracking.gather(
-        paths,
-        params.model_copy(
-            update={
-                "experiments": params.experiments.only(rows),
-                "tracking": params.tracking.model_copy(update={"experiment": experiment}),
-            }
-        ),
-    )
+    update = {"tracking": params.tracking.model_copy(update={"experiment": experiment})}
+    return tracking.gather(paths, params.model_copy(update=update), names)
 
 
 def all_runs(uri, experiment):
@@ -145,6 +137,8 @@ def test_a_run_says_what_made_it(run, uri):
 def test_rows_have_colours_of_their_own(run):
     rows = records(run, "colours")
     assert [row.tags[COLOUR] for row in rows] == [colour(position) for position in range(len(rows))]
+    [last] = records(run, "colours", [rows[-1].name])  # also where the others have not been run yet
+    assert last.tags[COLOUR] == rows[-1].tags[COLOUR]
     assert not any(COLOUR in child.tags for row in rows for child in row.children)
     assert pdist([to_rgb(colour(position)) for position in range(28)]).min() > 0.09
 

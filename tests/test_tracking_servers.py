@@ -36,9 +36,7 @@ from cinevox.paths import Paths
 paths = Paths(Path(sys.argv[1]))
 settings = params.load(paths.params)
 update = {"tracking": settings.tracking.model_copy(update={"experiment": sys.argv[3]})}
-if sys.argv[4:]:
-    update["experiments"] = settings.experiments.only(sys.argv[4:])
-records = tracking.gather(paths, settings.model_copy(update=update))
+records = tracking.gather(paths, settings.model_copy(update=update), sys.argv[4:] or None)
 print("ready", flush=True)
 sys.stdin.readline()
 print(tracking.sync(records, sys.argv[2]), flush=True)
@@ -60,9 +58,7 @@ def _no_ambient_store(monkeypatch):
 def records(run, experiment, *rows):
     paths, settings = run
     update = {"tracking": settings.tracking.model_copy(update={"experiment": experiment})}
-    if rows:
-        update["experiments"] = settings.experiments.only(rows)
-    return tracking.gather(paths, settings.model_copy(update=update))
+    return tracking.gather(paths, settings.model_copy(update=update), rows or None)
 
 
 def syncing(run, uri, experiment, *rows):

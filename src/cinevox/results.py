@@ -81,9 +81,8 @@ class Result:
 
     def replicates(self, split: str) -> NDArray[np.float64]:
         """Bootstrap replicates of each ROI's mean over subjects, (n_resamples, n_rois), ROIs in the columns' order."""
-        blocks = self.by_subject(split).iloc[
-            : len(self.index.columns.blocks)
-        ]  # of one space: they score the same voxels
+        n_blocks = len(self.index.columns.blocks)
+        blocks = self.by_subject(split).iloc[:n_blocks]  # of one space: all spaces score the same voxels
         return roi_means(self.voxels[f"{split}.replicates"], blocks, self.index.columns.rois)
 
     def table(self, split: str, aggregation: str = "subjects") -> pd.DataFrame:

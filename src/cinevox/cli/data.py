@@ -21,26 +21,27 @@ def _ready(_: argparse.Namespace) -> None:
     paths = Paths()
     settings = params.load(paths.params)
     faults = []
-    for section, keys in (("networks", settings.networks), ("regressors", settings.regressors)):
-        known = plugins.names(f"cinevox.{section}")
-        faults += [
-            f"{section}.{key}: there is no src/cinevox/{section}/{key}.py; there are {', '.join(known)}"
-            for key in keys
-            if key not in known
-        ]
-    try:
-        _find_data(paths, settings)
-    except InputError as error:
-        faults.append(str(error))
+    for look in (_look_at_plugins, _look_for_data):
+        try:
+            look(paths, settings)
+        except InputError as error:
+            faults.append(str(error))
     if faults:
-        raise InputError("\n  ".join([f"{paths.params}: {len(faults)} fault{'s' * (len(faults) > 1)}", *faults]))
+        raise InputError("\n".join(faults))
     print(f"{paths.params}: {len(settings.experiments.rows)} rows, nothing missing")
 
 
-def _find_data(paths: Paths, settings: params.Params) -> None:
-    """Look whether the data set is there; what is simulated comes by itself."""
+def _look_at_plugins(_: Paths, settings: params.Params) -> None:
+    from cinevox.validation import check_plugins
+
+    check_plugins(settings.dataset.name, settings.networks, settings.regressors, settings.bases)
+
+
+def _look_for_data(paths: Paths, settings: params.Params) -> None:
+    """What is simulated comes by itself; a data set that is no plug-in is told among those."""
     folder = settings.dataset.folder
-    if folder in map(paths.simulation, settings.simulation.datasets):
+    simulated = folder in map(paths.simulation, settings.simulation.datasets)
+    if simulated or settings.dataset.name not in plugins.names("cinevox.datasets"):
         return
     versioned = folder.with_name(f"{folder.name}.dvc")
     if versioned.is_file() and not folder.exists():

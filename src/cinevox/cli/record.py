@@ -20,8 +20,7 @@ def _sync(_: argparse.Namespace) -> None:
     paths = Paths()
     settings = params.load(paths.params)
     missing = tracking.left_out(paths, settings)
-    there = {name: row for name, row in settings.experiments.rows.items() if name not in missing}
-    records = tracking.gather(paths, settings.model_copy(update={"experiments": settings.experiments.only(there)}))
+    records = tracking.gather(paths, settings, [name for name in settings.experiments.rows if name not in missing])
     total = sum(record.n_runs for record in records)
     with tqdm(total=total, desc="runs", leave=False, file=sys.stderr, disable=None) as bar:
         counts = tracking.sync(records, settings.tracking.uri, bar.update)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
@@ -123,12 +123,6 @@ class Experiments(Section):
     @property
     def rows(self) -> dict[str, Row]:
         return {**self.voxelwise, **self.roiwise}
-
-    def only(self, names: Iterable[str]) -> Experiments:
-        """The same without the rows that are not named."""
-        kept = set(names)
-        groups = {group: {k: row for k, row in rows.items() if k in kept} for group, rows in self}
-        return self.model_copy(update=groups)
 
 
 def row_of(provenance: Mapping[str, Any]) -> Row:

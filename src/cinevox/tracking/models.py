@@ -143,7 +143,7 @@ def _run_of(paths: Paths, params: Params, row: str) -> str | None:
     """The run of the row's present result; None where it was not synced yet."""
     import mlflow
 
-    [record] = gather(paths, params.model_copy(update={"experiments": params.experiments.only([row])}))
+    [record] = gather(paths, params, [row])
     query = f"tags.`{KEY}` = '{record.key}' and attributes.status = 'FINISHED'"
     runs = mlflow.search_runs(experiment_names=[record.experiment], filter_string=query, output_format="list")
     return str(runs[0].info.run_id) if runs else None

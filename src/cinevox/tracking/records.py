@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,8 @@ class _Common:
     md5: str
 
 
-def gather(paths: Paths, params: Any) -> tuple[Record, ...]:
-    """One record per row of the parameters.
+def gather(paths: Paths, params: Any, rows: Iterable[str] | None = None) -> tuple[Record, ...]:
+    """One record per row of the parameters, or of those named `rows`.
 
     Each track has its own experiment in the store, `<tracking.experiment>-<track>`. A run has a row's own words as
     parameters (`network`, `regressor`, ...), which are what one filters by, and under their dotted names the settings
@@ -107,7 +107,9 @@ def gather(paths: Paths, params: Any) -> tuple[Record, ...]:
         drawn=io.read_json(drawn) if drawn.is_file() else {},
         md5=identity.data_hash(stages, params.dataset.folder),
     )
-    return tuple(_row_record(common, result) for result in results.read(paths, params.experiments.rows))
+    known = params.experiments.rows
+    wanted = known if rows is None else {name: known[name] for name in rows}
+    return tuple(_row_record(common, result) for result in results.read(paths, wanted))
 
 
 def left_out(paths: Paths, params: Any) -> dict[str, str]:
