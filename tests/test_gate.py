@@ -229,7 +229,7 @@ def test_a_baseline_keeps_values_intervals_replicates_and_limits(run):
     assert kept == found and limits == gate.limits_of(params)
     selected = json.loads((paths.selection(ROW) / "selection.json").read_text())["scores"]["test"]
     reading = found.rows[ROW].metrics["test.V1"]
-    assert reading.value == selected["rois"]["V1"]["normalized_correlation"]
+    assert reading.value == round(selected["rois"]["V1"]["normalized_correlation"], 5)
     assert reading.half_width == (selected["rois"]["V1"]["high"] - selected["rois"]["V1"]["low"]) / 2
     assert found.rows[ROW].metrics["test.score"].half_width == (selected["high"] - selected["low"]) / 2
     for row, entry in found.rows.items():

@@ -90,6 +90,9 @@ def test_ceiling_policies_for_voxels_of_little_reliability():
     ceiling, scored = metrics.noise_ceiling(reliability, "floor", 0.1)
     np.testing.assert_allclose(ceiling, [0.8, *[np.sqrt(0.1)] * 3])
     assert scored.all()
+    ceiling, scored = metrics.noise_ceiling(np.array([0.0004, 0.0, -0.3]), "exclude", 0.0)  # no threshold
+    np.testing.assert_allclose(ceiling, [0.02, np.nan, np.nan])
+    assert scored.tolist() == [True, False, False]
 
 
 def test_normalized_score_is_not_clipped(rng):

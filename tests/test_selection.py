@@ -334,7 +334,8 @@ def test_a_row_scores_the_mean_of_its_rois_and_keeps_their_covariance(rng):
     metrics_file = selection.headline({"validation": result, "test": result})
     whole = {"score", "low", "high", "pooled_score", "correlation", "V1", "PPA"}
     assert metrics_file["test"].keys() == whole
-    assert metrics_file["validation"] == {"score": result["score"]}
+    assert metrics_file["validation"] == {"score": round(result["score"], 5)}
+    assert metrics_file["test"]["V1"] == round(result["rois"]["V1"]["normalized_correlation"], 5)
     assert selection.headline({"validation": result, "nested": result})["nested"].keys() == whole
     assert selection.headline({"validation": result})["validation"].keys() == whole
     arrays = found.arrays()

@@ -360,7 +360,8 @@ def folder(tmp_path_factory):
 
 
 def by_definition(responses, predicted, min_reliability):
-    """The challenge's score of every voxel, NaN under the minimum, one split of one voxel after another."""
+    """The challenge's score of every voxel, one split of one voxel after another; NaN under the minimum, or without
+    one where the reliability has no root."""
     found = []
     for voxel in range(responses.shape[2]):
         trials = responses[:, :, voxel].astype(np.float64)
@@ -373,14 +374,15 @@ def by_definition(responses, predicted, min_reliability):
         assert len(stepped) == 126
         r = np.corrcoef(trials.mean(axis=1), predicted[:, voxel])[0, 1]
         reliability = np.mean(stepped)
-        found.append(r / np.sqrt(reliability) if reliability >= min_reliability else np.nan)
+        kept = reliability > 0 if min_reliability is None else reliability >= min_reliability
+        found.append(r / np.sqrt(reliability) if kept else np.nan)
     return np.array(found)
 
 
-@pytest.mark.parametrize("minimum", [0.1, 0.97])
+@pytest.mark.parametrize("minimum", [0.1, 0.97, None])
 def test_the_score_is_the_challenges_in_both_aggregations(folder, content, minimum):
     dataset = open_dataset(layout.wanted(folder, tracks=["mini"]))
-    ceiling = Ceiling(policy="exclude", min_reliability=minimum)
+    ceiling = None if minimum is None else Ceiling(policy="exclude", min_reliability=minimum)
     found = offline.score_offline(content, WANTED, dataset, ceiling, SCORES)
     means = {"subjects": [], "voxels": []}
     for roi in layout.ROIS:
@@ -391,13 +393,14 @@ def test_the_score_is_the_challenges_in_both_aggregations(folder, content, minim
         means["subjects"].append(np.mean([np.nanmean(values) for values in each if np.isfinite(values).any()]))
         means["voxels"].append(np.nanmean(np.concatenate(each)))
         for name, values in means.items():
-            assert found.lines[roi][name]["normalized_correlation"] == pytest.approx(values[-1], abs=1e-5)
+            assert found.lines[roi][name]["normalized_correlation"] == pytest.approx(values[-1], rel=1e-12)
             assert found.lines[roi][name]["n_excluded"] == np.isnan(np.concatenate(each)).sum()
     for name, values in means.items():
         track = found.lines["mini track"][name]
-        assert track["normalized_correlation"] == pytest.approx(np.mean(values), abs=1e-5)
+        assert track["normalized_correlation"] == pytest.approx(np.mean(values), rel=1e-12)
         assert track["low"] < track["high"] and track["n_voxels"] == 22
-    assert found.lines["mini track"]["voxels"]["n_excluded"] > 0 or minimum < 0.9
+    assert found.lines["mini track"]["voxels"]["n_excluded"] > 0 or minimum != 0.97
+    assert ("the challenge's own number: there is no" in found.legend) == (minimum is None)
     assert "all 126 splits of 10 repetitions" in found.legend
 
 
@@ -441,6 +444,8 @@ def test_a_zip_is_checked_and_scored_from_the_command_line(project, content, cap
     told = capsys.readouterr().out
     assert [line.split()[0] for line in told.splitlines()[:4]] == ["roi", "V1", "FFA", "mini"]
     assert "all 126 splits" in told and "reliability under 0.1" in told
+    assert cli.main(["score", "team.zip", "--no-threshold"]) == 0
+    assert "This is the challenge's own number" in capsys.readouterr().out
     content["V1"].pop("sub01")
     for command in ("check-submission", "score"):
         submitted(project / "team.zip", content, "preds.pkl")

@@ -99,11 +99,11 @@ def noise_ceiling(
     Under `min_reliability` the ceiling is too uncertain to divide by. `exclude` leaves such voxels out of
     normalized scores (they stay in the plain correlations, and are counted); `floor` keeps them, with their
     reliability raised to the minimum. Neither ever scales a score up by a ceiling smaller than
-    sqrt(min_reliability); no score is clipped.
+    sqrt(min_reliability); no score is clipped. A reliability of 0 or less has no ceiling even without a minimum.
 
     reliability: (n_voxels,); returns the ceiling (n_voxels,), NaN where excluded, and the mask of those scored.
     """
-    known = np.asarray(reliability) >= min_reliability
+    known = (np.asarray(reliability) >= min_reliability) & (np.asarray(reliability) > 0)
     if policy == "floor":
         return np.sqrt(np.fmax(reliability, min_reliability)), np.ones_like(known)
     return np.sqrt(np.where(known, reliability, np.nan)), known

@@ -24,14 +24,19 @@ def _check_submission(chosen: argparse.Namespace) -> None:
 
 
 def _score(chosen: argparse.Namespace) -> None:
-    """score a submission's zip offline, as the challenge does, where there are responses to the test clips"""
+    """score a submission's zip offline, as the challenge does, where there are responses to the test clips
+
+    Voxels of little reliability are treated as params.ceiling says, as in every other score of this project. With
+    --no-threshold it is the challenge's own number, in which every voxel with a positive reliability counts.
+    """
     from cinevox.datasets import open_dataset
     from cinevox.submission import faults, offline
 
     settings = params.load(Paths().params)
     dataset = open_dataset(settings.dataset)
     content, wanted = faults.read(chosen.file, dataset, settings.dataset, chosen.track)
-    found = offline.score_offline(content, wanted, dataset, settings.ceiling, settings.scores)
+    ceiling = None if chosen.no_threshold else settings.ceiling
+    found = offline.score_offline(content, wanted, dataset, ceiling, settings.scores)
     table = new_table(*offline.HEADERS)
     for cells in found.cells():
         table.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in cells))
@@ -45,4 +50,7 @@ FILE: dict[str, dict] = {
     "file": {"type": Path, "help": "mini_track.zip or full_track.zip"},
     "--track": {"choices": ("mini", "full"), "help": "where neither the file's name nor what is in it says so"},
 }
-COMMANDS: Commands = {"check-submission": (_check_submission, FILE), "score": (_score, FILE)}
+NO_THRESHOLD: dict[str, dict] = {
+    "--no-threshold": {"action": "store_true", "help": "the challenge's own number, for the leaderboard"}
+}
+COMMANDS: Commands = {"check-submission": (_check_submission, FILE), "score": (_score, FILE | NO_THRESHOLD)}

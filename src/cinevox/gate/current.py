@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox import io, results
-from cinevox.gate.state import BESIDE, CHECKS, Entry, Reading, State, counts, readings
+from cinevox.gate.state import CHECKS, Entry, Reading, State, counts, readings
 from cinevox.params import RoiwiseRow, Row
 from cinevox.paths import Paths
-from cinevox.splits import best_split, ceiling_split, outer_names
+from cinevox.selection import headline
+from cinevox.splits import ceiling_split, outer_names
 
 N_REPLICATES = 200  # of each metric, kept with a baseline: enough for a quantile at 95 %, and small in git
 N_VOXELS = 200  # whose reliabilities tell one set of responses from another
@@ -65,13 +66,7 @@ def _entry(paths: Paths, params: Any, row: Row) -> Entry:
 
 def _same(metrics: Mapping[str, Any], result: results.Result) -> bool:
     """Whether the selection on disk is the one that the metrics are of."""
-    if best_split(metrics) != result.split:
-        return False
-    own = {roi: entry["normalized_correlation"] for roi, entry in result.scores["rois"].items()}
-    block = metrics[result.split]
-    return own == {name: value for name, value in block.items() if name not in ("score", *BESIDE)} and (
-        block["score"] == result.scores["score"]
-    )
+    return bool(metrics == headline(result.selection["scores"]))
 
 
 def _replicates(result: results.Result, split: str) -> Iterator[tuple[str, NDArray[np.float64]]]:

@@ -24,6 +24,7 @@ from cinevox.splits import best_split, ceiling_split, inner_of, outer_names
 __all__ = ["Candidates", "Choice", "Evidence", "Seen", "Selected", "choose", "frequencies", "headline", "select"]
 
 Floats = NDArray[np.floating]
+DIGITS = 5  # decimals in git: on another processor the scores of fits move by less than half a unit of the last one
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,17 @@ def _optimism(
 def headline(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """The few numbers of a row that are compared between versions: metrics/<row>.json.
 
-    The best evidence there is comes in full (test, else nested, else validation), the others as their score.
+    The best evidence there is comes in full (test, else nested, else validation), the others as their score. Numbers
+    are rounded to DIGITS decimals: what another processor changes lies behind them, but for transfer networks.
     """
     best = best_split(scores)
     full = scores[best]
     rois = {roi: entry["normalized_correlation"] for roi, entry in full["rois"].items()}
     others = {name: {"score": part["score"]} for name, part in scores.items() if name != best}
     whole = {key: full[key] for key in ("score", "low", "high", "pooled_score", "correlation")}
-    return {best: whole | rois} | others
+    numbers = {best: whole | rois} | others
+    return {name: {key: _rounded(value) for key, value in part.items()} for name, part in numbers.items()}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)

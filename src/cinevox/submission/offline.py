@@ -46,14 +46,17 @@ class OfflineScore:
 
 
 def score_offline(
-    content: Content, wanted: Expected, dataset: Dataset, ceiling: Ceiling, settings: Scores
+    content: Content, wanted: Expected, dataset: Dataset, ceiling: Ceiling | None, settings: Scores
 ) -> OfflineScore:
     """Score predictions without a fault as the challenge does.
 
     Per voxel r(mean of the repetitions, prediction) / sqrt(reliability), the reliability from every split of the
     repetitions into halves (126 of ten), stepped up. An ROI's score is the mean over voxels, by either aggregation;
     the track's the unweighted mean over ROIs. The bootstrap draws the clips that the stage selection draws. One
-    subject's responses are in memory at a time.
+    subject's responses are in memory at a time. Means and correlations are computed in float64.
+
+    ceiling: how voxels of little reliability are treated; None for the challenge's own number, which has no threshold:
+        every voxel with a positive reliability counts, and the others, which have no square root, are excluded
 
     Raises
     ------
@@ -71,10 +74,11 @@ def score_offline(
     for subject in wanted.columns.subjects:
         own = Columns(tuple(block for block in wanted.columns.blocks if block.subject == subject))
         responses = [dataset.responses("test", wanted.track, subject, block.roi) for block in own.blocks]
-        measured = np.hstack([part.mean() for part in responses])
+        measured = np.hstack([part.values.mean(axis=1, dtype=np.float64) for part in responses])
         predicted = np.hstack([content[block.roi][subject] for block in own.blocks])
         reliability = np.concatenate([split_half_reliability(part.values) for part in responses])
-        known, _ = noise_ceiling(reliability, ceiling.policy, ceiling.min_reliability)
+        treated = ("exclude", 0.0) if ceiling is None else (ceiling.policy, ceiling.min_reliability)
+        known, _ = noise_ceiling(reliability, *treated)
         parts.append(score(measured, predicted, known, own, resamples))
         n_repetitions = responses[0].values.shape[1]
     joined = SpaceScore(
@@ -102,12 +106,18 @@ def _track(
     return means | interval(np.mean(drawn, axis=0), confidence) | counts
 
 
-def _legend(n_clips: int, n_repetitions: int, ceiling: Ceiling, settings: Scores) -> str:
+def _legend(n_clips: int, n_repetitions: int, ceiling: Ceiling | None, settings: Scores) -> str:
     n_splits = comb(n_repetitions, n_repetitions // 2) // (1 if n_repetitions % 2 else 2)
     done = {"exclude": "is left out (excluded), and stays in `correlation`", "floor": "counts as if it had that"}
+    treated = (
+        "This is the challenge's own number: there is no\nthreshold on the reliability, and only voxels whose "
+        "reliability is not positive are left out (excluded)."
+        if ceiling is None
+        else f"A voxel with a\nreliability under {ceiling.min_reliability:g} {done[ceiling.policy]} (params.ceiling). "
+        "The challenge's own number\nhas no threshold: `cinevox score --no-threshold`."
+    )
     return (
         f"Normalized correlation, r / ceiling, over {n_clips} clips: mean of the subjects' means, and of all their "
         f"voxels pooled;\n{settings.confidence:.0%} intervals over clips. Ceiling: all {n_splits} splits of "
-        f"{n_repetitions} repetitions into halves. No score is clipped; a voxel with a\nreliability under "
-        f"{ceiling.min_reliability:g} {done[ceiling.policy]} (params.ceiling)."
+        f"{n_repetitions} repetitions into halves. No score is clipped. {treated}"
     )
