@@ -10,8 +10,9 @@ def main(run: Run) -> None:
         with run.ticks(sum(record.n_runs for record in records), "runs") as tick:
             counts = tracking.sync(records, run.params.tracking.uri, tick)
         run.log.info("%s", counts)
-    except tracking.StoreError as error:
-        run.log.warning("not synced: %s; `make sync` brings the record up to date later", error)
+    except Exception as error:  # the record is a view of the results: nothing that happens to it stops a run
+        told = error if isinstance(error, tracking.StoreError) else f"{type(error).__name__}: {error}"
+        run.log.warning("not synced: %s; `make sync` brings the record up to date later", told)
 
 
 if __name__ == "__main__":

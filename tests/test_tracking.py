@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import logging
 import re
+import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +24,8 @@ from scipy.spatial.distance import pdist
 
 import fabricate
 import mlflow_warnings
+import small_run
+from _cli import Run
 from cinevox import identity, io, results, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
@@ -330,6 +335,57 @@ def test_the_store_is_blamed_for_its_own_files_only(uri, tmp_path):
         (store.artifacts / "no-such-run" / "file").read_text()
     with pytest.raises(tracking.StoreError, match="refuses"), connection.opened(uri):
         raise ConnectionResetError
+
+
+def test_a_moved_or_copied_repository_keeps_its_files_in_its_own_folder(run, tmp_path):
+    """Renamed, copied, and with somebody else's file where it was before: in SQLite's own words, and by writing."""
+    first, renamed, copied = tmp_path / "first", tmp_path / "re named", tmp_path / "copied"
+    tracking.sync(records(run, "moved", [ROW]), f"sqlite:///{first}/mlflow.db")
+    client = MlflowClient(tracking_uri=f"sqlite:///{first}/mlflow.db")
+    with sqlite3.connect(first / "mlflow.db") as database:  # as where MLflow was started in the repository
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            database.execute(f"UPDATE {table} SET {column} = '{first}/mlruns/0' WHERE experiment_id = 0")
+    database.close()
+    before = {run.info.run_id: run.info.artifact_uri for run in all_runs(client.tracking_uri, "moved-mini")}
+    first.rename(renamed)
+    shutil.copytree(renamed, copied)
+    first.write_text("somebody else's place")
+    for folder in (renamed, copied):
+        uri = f"sqlite:///{folder}/mlflow.db"
+        assert tracking.sync(records(run, "moved", [ROW]), uri).present == 1
+        own = {run.info.run_id: run.info.artifact_uri for run in all_runs(uri, "moved-mini")}
+        assert own == {name: place.replace(first.as_uri(), folder.as_uri()) for name, place in before.items()}
+        client = MlflowClient(tracking_uri=uri)
+        assert client.get_experiment("0").artifact_location == f"{folder}/mlruns/0"
+        made = client.create_run(client.get_experiment_by_name("moved-mini").experiment_id)
+        client.log_text(made.info.run_id, "a note", "note.txt")
+        assert len(list(folder.glob("mlartifacts/moved-mini/*/artifacts/note.txt"))) == 1
+    assert first.read_text() == "somebody else's place"
+
+
+@pytest.mark.parametrize(
+    "error", [NotADirectoryError(20, "Not a directory", "/old/place"), KeyError("a word of MLflow's")]
+)
+def test_the_stage_ends_well_whatever_happens_to_the_record(run, monkeypatch, caplog, error):
+    def failing(*_):
+        raise error
+
+    paths, params = run
+    script = small_run.load("tracking")
+    monkeypatch.setattr(script.tracking, "sync", failing)
+    script.main(Run("tracking", "", params, paths, logging.getLogger("tracking")))
+    assert f"not synced: {type(error).__name__}: {error}; `make sync`" in caplog.text
+
+
+def test_a_moved_database_of_another_mlflow_is_refused(run, tmp_path, monkeypatch):
+    tracking.sync(records(run, "moved", [ROW]), f"sqlite:///{tmp_path}/first/mlflow.db")
+    (tmp_path / "first").rename(tmp_path / "second")
+    monkeypatch.setattr(bulk, "SERIES", "9.9.")
+    with pytest.raises(tracking.StoreError, match=r"keeps its files in .*first, .* Rename mlflow.db, and `make sync`"):
+        tracking.sync(records(run, "moved", [ROW]), f"sqlite:///{tmp_path}/second/mlflow.db")
+    (tmp_path / "second/mlflow.db").rename(tmp_path / "second/old.db")
+    as_new = f"sqlite:///{tmp_path}/second/../second/mlflow.db"  # MLflow remembers databases by address in a process
+    assert tracking.sync(records(run, "moved", [ROW]), as_new).created == 1
 
 
 def test_the_runs_table_opens_with_metric_columns(run, uri):

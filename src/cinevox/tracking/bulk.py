@@ -12,10 +12,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cinevox.tracking.records import Record
-
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from cinevox.tracking.records import Record
 
 SERIES = "3.17."
 

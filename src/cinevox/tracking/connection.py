@@ -19,6 +19,7 @@ from urllib.request import urlopen
 from filelock import FileLock, Timeout
 
 from cinevox.errors import InputError
+from cinevox.tracking import relocation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -109,7 +110,9 @@ def opened(uri: str) -> Iterator[Store]:
             turn = FileLock(f"{database}.lock", timeout=TURN_S)
         with turn:  # MLflow makes a database's tables without looking whether somebody else does
             client = _client(uri)
-        artifacts = None if is_server(uri) else (_home() if database is None else database.parent) / "mlartifacts"
+            if database is not None:
+                _follow(client, database)
+        artifacts = None if is_server(uri) else (_home() if database is None else database.parent) / relocation.FOLDER
         store = Store(client, turn, artifacts)
         yield store
     except Timeout:
@@ -125,6 +128,16 @@ def opened(uri: str) -> Iterator[Store]:
         if isinstance(error, OSError) and store is not None and _is_elsewhere(error, database, store.artifacts):
             raise
         raise StoreError(f"the MLflow store {shown(uri)} refuses: {_without_password(str(error), uri)}") from None
+
+
+def _follow(client: MlflowClient, database: Path) -> None:
+    try:
+        relocation.follow(client, database.parent.absolute())
+    except relocation.Moved as moved:
+        raise StoreError(
+            f"{database} keeps its files in {moved.args[0]}, where it was before: this version of MLflow can't be told "
+            f"that it was moved. Rename {database.name}, and `make sync` begins a new one"
+        ) from None
 
 
 def _is_elsewhere(error: OSError, *places: Path | None) -> bool:
