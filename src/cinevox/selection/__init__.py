@@ -146,7 +146,7 @@ def _optimism(
     return found
 
 
-def headline(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def headline(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """The few numbers of a row that are compared between versions: metrics/<row>.json.
 
     The best evidence there is comes in full (test, else nested, else validation), the others as their score. Numbers

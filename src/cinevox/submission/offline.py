@@ -77,8 +77,8 @@ def score_offline(
         measured = np.hstack([part.values.mean(axis=1, dtype=np.float64) for part in responses])
         predicted = np.hstack([content[block.roi][subject] for block in own.blocks])
         reliability = np.concatenate([split_half_reliability(part.values) for part in responses])
-        treated = ("exclude", 0.0) if ceiling is None else (ceiling.policy, ceiling.min_reliability)
-        known, _ = noise_ceiling(reliability, *treated)
+        policy, minimum = ("exclude", 0.0) if ceiling is None else (ceiling.policy, ceiling.min_reliability)
+        known, _ = noise_ceiling(reliability, policy, minimum)
         parts.append(score(measured, predicted, known, own, resamples))
         n_repetitions = responses[0].values.shape[1]
     joined = SpaceScore(

@@ -7,7 +7,7 @@ them. Left alone, a moved repository would write to its old place, and a copy in
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from cinevox.tracking import bulk
@@ -56,18 +56,18 @@ def _home(experiment: Experiment) -> str | None:
     return str(path.parents[1]) if ours else None
 
 
-def _replace(engine: object, old: str, new: str) -> None:
+def _replace(engine: Any, old: str, new: str) -> None:
     from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
     from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
     from sqlalchemy import func
 
-    columns = (
+    columns: tuple[Any, ...] = (
         SqlExperiment.artifact_location, SqlRun.artifact_uri, SqlLoggedModel.artifact_location,
         SqlModelVersion.source, SqlModelVersion.storage_location,
     )  # fmt: skip
     addresses = [f"{(Path(folder) / FOLDER).as_uri()}/" for folder in (old, new)]
     paths = [f"{folder}/{DEFAULT}/" for folder in (old, new)]
-    with engine.begin() as connection:  # type: ignore[attr-defined]
+    with engine.begin() as connection:
         for before, after in (addresses, paths):
             for column in columns:
                 begins = func.substr(column, 1, len(before)) == before
