@@ -25,7 +25,7 @@ from tqdm import tqdm
 # and `--temp` run in such a copy. Worker processes inherit the path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from cinevox import converted, io, parallel, splits
+from cinevox import converted, disk, io, parallel, splits
 from cinevox import params as params_module
 from cinevox.errors import InputError
 from cinevox.metrics import noise_ceilings
@@ -100,7 +100,7 @@ def stage(
     *sections: str,
     instances: Callable[[params_module.Params], Iterable] | None = None,
 ) -> None:
-    """Run `main` as the stage its file is named after. User mistakes end in one message, not a traceback.
+    """Run `main` as the stage its file is named after. User mistakes and a full disk end in one message each.
 
     instances: the instances that the parameters ask for, where the stage has several
     """
@@ -111,8 +111,8 @@ def stage(
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     log = logging.getLogger(f"{name}@{instance}" if instance else name)
     started = time.perf_counter()
+    paths = Paths()
     try:
-        paths = Paths()
         params = params_module.load(paths.params)
         known = [str(known) for known in instances(params)] if instances else [""]
         if instance not in known:
@@ -121,5 +121,11 @@ def stage(
             main(Run(name, instance, _Declared(params, sections, name), paths, log))
     except InputError as error:
         log.error("%s: %s", log.name, error)
+        sys.exit(1)
+    except Exception as error:
+        if (found := disk.cause(error)) is None:
+            raise
+        where = Path(found.filename).parent if isinstance(found.filename, str) else paths.data
+        log.error("%s: %s", log.name, disk.full(where))
         sys.exit(1)
     log.info("%s: done in %.1f s", log.name, time.perf_counter() - started)

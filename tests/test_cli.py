@@ -1,5 +1,6 @@
 """The console command, as a user types it."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from cinevox import cli, io, params, plugins
+from cinevox import cli, disk, io, params, plugins
 from cinevox.networks._weights import status
 from conftest import ROOT
 
@@ -117,7 +118,7 @@ def test_a_faulty_parameter_ends_in_a_message(project, capsys):
 
 def test_ready_names_all_that_a_run_would_miss(project, capsys):
     assert cli.main(["ready"]) == 0
-    assert "rows, nothing missing" in capsys.readouterr().out
+    assert re.search(r"rows, nothing missing; at least [0-9.]+ GB to write, [0-9.]+ GB free", capsys.readouterr().out)
     content = yaml.safe_load((project / "params.yaml").read_text())
     content["regressors"] |= {"laso": {}, "ridge": {"alpha": 1.0}}
     content["dataset"] |= {"name": "algonauts2021", "folder": "data/algonauts2021"}
@@ -135,6 +136,54 @@ def test_ready_names_all_that_a_run_would_miss(project, capsys):
     io.write_bytes(project / "params.yaml", yaml.safe_dump(content).encode())
     assert cli.main(["ready"]) == 2
     assert capsys.readouterr().err.count("datasets: there is no 'algonauts'") == 1
+
+
+CONFLICT = "<<<<<<< HEAD\nschema: '2.0'\n=======\nschema: '2.1'\n>>>>>>> branch\n"
+
+
+def latin1(project):
+    raw = (project / "params.yaml").read_bytes()
+    (project / "params.yaml").write_bytes(b"# caf\xe9\n" + raw)
+
+
+def twice(project):
+    lines = (project / "params.yaml").read_text().splitlines(keepends=True)
+    where = next(k for k, line in enumerate(lines) if "mini-squeezenet-layer-lasso: {" in line)
+    (project / "params.yaml").write_text("".join([*lines[: where + 1], lines[where], *lines[where + 1 :]]))
+
+
+def restricted(project):
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["dataset"]["name"] = "algonauts2021"  # in the folder where the simulation writes: it will be there
+    content["storage"]["remote"] = ""
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda project: (project / "dvc.lock").write_text("x: 1\n" + CONFLICT), "dvc.lock: line 2: a merge left its"),
+        (lambda project: (project / "dvc.yaml").write_text(CONFLICT), "dvc.yaml: line 1: a merge left its conflict"),
+        (lambda project: (project / "params.yaml").write_text(CONFLICT), "params.yaml: line 1: a merge left its"),
+        (latin1, "params.yaml: line 1: byte 5 (0xe9) is not UTF-8; save the file in UTF-8, or, from Latin-1: iconv"),
+        (twice, "mini-squeezenet-layer-lasso stands there twice, first in line "),
+        (restricted, "storage.remote is '', and Algonauts 2021 may not be passed on"),
+    ],
+)
+def test_ready_says_in_a_line_what_would_stop_dvc(project, capsys, spoil, said):
+    spoil(project)
+    assert cli.main(["ready"]) == 2
+    told = capsys.readouterr().err
+    assert said in told and len(told.splitlines()) <= 2
+
+
+def test_ready_knows_what_a_run_writes_and_what_is_free(project, capsys, monkeypatch):
+    monkeypatch.setattr(disk, "free", lambda _: 10**6)
+    assert cli.main(["ready"]) == 2
+    assert re.search(
+        r"data: the run writes at least [0-9.]+ GB \(.*features .*\), and 1.0 MB are free; free some",
+        capsys.readouterr().err,
+    )
 
 
 def test_a_place_that_cannot_be_written_ends_in_a_message(project, capsys):

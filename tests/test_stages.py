@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from cinevox import truth
+from cinevox import params, sizes, truth
+from cinevox.paths import Paths
 from conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("flow")]
@@ -206,6 +207,20 @@ def test_the_submission_has_no_fault_and_is_the_refit_of_its_row(repository):
     for voxel in range(5):
         model = RidgeCV(alphas, cv=KFold(3), scoring="neg_mean_squared_error").fit(X[:60], measured[:, voxel])
         np.testing.assert_allclose(predicted[:, voxel], model.predict(X[60:]), atol=1e-4)
+
+
+def test_the_sizes_of_large_outputs_are_known_beforehand(repository, tmp_path, monkeypatch):
+    """Exactly for frames, features and bases; of conversion and fits the arrays without what stands beside them."""
+    monkeypatch.chdir(repository.folder)
+    settings = params.load(Path("params.yaml"))
+    known = sizes.needed(Paths(tmp_path), settings, sizes.study(Paths(), settings))
+    for step in ("frames", "features", "bases"):
+        arrays = list(Path("data", step).rglob("*.npy"))
+        assert known[step] == sum(np.load(path, mmap_mode="r").nbytes for path in arrays) > 0
+    for step, folder in (("conversion", "conversion/train"), ("fits", "fits")):
+        written = sum(np.load(path, mmap_mode="r").nbytes for path in Path("data", folder).rglob("*.npy"))
+        assert known[step] == pytest.approx(written, rel=0.05)
+    assert not any(sizes.needed(Paths(), settings, sizes.study(Paths(), settings)).values())
 
 
 def test_encoding_models_predict_from_video_files_what_the_flow_predicted(repository):

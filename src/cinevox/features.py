@@ -16,7 +16,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import io
+from cinevox import disk, io
 from cinevox.networks import _activations, _loading
 from cinevox.networks._extraction import Extraction, FeaturesError, Frames, prepare
 
@@ -69,6 +69,8 @@ def write(
     ------
     FeaturesError
         As `extract`. What was finished before stays and is not done again.
+    DiskFullError
+        There is no room for the layers; it is seen before any is computed.
     """
     _check_frames(extraction, frames)
     partial = unfinished / f"{extraction.network}-{extraction.digest(frames)}"
@@ -92,9 +94,8 @@ def _open_partial(extraction: Extraction, n_clips: int, partial: Path) -> NDArra
     marks = partial / "done.npy"
     if not marks.exists():
         partial.mkdir(parents=True, exist_ok=True)
-        for layer in extraction.layers:
-            shape = extraction.shape(layer, n_clips)
-            np.lib.format.open_memmap(partial / f"{layer}.npy", "w+", extraction.settings.storage, shape)
+        kind = extraction.settings.storage
+        disk.allocate({partial / f"{name}.npy": (extraction.shape(name, n_clips), kind) for name in extraction.layers})
         io.write_array(marks, np.zeros(n_clips, dtype=np.uint8))
     loaded: NDArray[np.uint8] = np.load(marks, allow_pickle=False)
     return loaded

@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinevox import io, videos
+from cinevox import disk, io, videos
 from cinevox.errors import FileError, InputError
 from cinevox.videos import Limits
 
@@ -104,10 +104,12 @@ def write(
     ------
     FramesError
         Clips that can't be decoded, all of them in one message. Then nothing is written.
+    DiskFullError
+        There is no room for the frames; it is seen before any clip is read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "frames.npy.part"
-    np.lib.format.open_memmap(partial, "w+", np.uint8, (len(clips), count, size, size, 3))
+    disk.allocate({partial: ((len(clips), count, size, size, 3), np.uint8)})
     starts = range(0, len(clips), CLIPS_PER_TASK)
     tasks = (delayed(_write_task)(clips[start : start + CLIPS_PER_TASK], start, partial, resize) for start in starts)
     found: list[Clip] = []

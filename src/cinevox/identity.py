@@ -35,10 +35,16 @@ def commit(root: Path) -> Commit | None:
 
 
 def read_lock(paths: Paths) -> Mapping[str, Any]:
-    """The stages of dvc.lock, name -> entry; empty where DVC has run nothing."""
+    """The stages of dvc.lock, name -> entry; empty where DVC has run nothing.
+
+    Raises
+    ------
+    FileError
+        It can't be read, such as after a merge with conflicts.
+    """
     if not paths.lock.is_file():
         return {}
-    stages: Mapping[str, Any] = (text.read(paths.lock.read_text()) or {}).get("stages", {})
+    stages: Mapping[str, Any] = (text.read_file(paths.lock) or {}).get("stages", {})
     return stages
 
 

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cinevox import disk
 from cinevox.errors import FileError
 from cinevox.pickles import read_pickle as read_pickle
 
@@ -40,7 +41,7 @@ def write_pickle(path: Path, content: dict[str, Any], protocol: int = 2) -> None
     """
     if protocol not in (2, 3):
         raise ValueError(f"protocol is {protocol}; expected 2 or 3")
-    with _whole(path) as stream:
+    with whole(path) as stream:
         stream.write(b"\x80" + bytes([protocol]))
         _write(stream, content, protocol)
         stream.write(b".")
@@ -74,8 +75,9 @@ def _text(text: str, protocol: int) -> bytes:
 
 def write_array(path: Path, array: ArrayLike) -> None:
     """Write one .npy file."""
-    with _whole(path) as stream:
-        np.save(stream, np.asarray(array), allow_pickle=False)
+    values = np.asarray(array)
+    with whole(path, values.nbytes) as stream:
+        np.save(stream, values, allow_pickle=False)
 
 
 @contextmanager
@@ -87,7 +89,7 @@ def streamed(path: Path, shape: Sequence[int], dtype: np.dtype) -> Iterator[Bina
     ValueError
         More or fewer were written.
     """
-    with _whole(path) as stream:
+    with whole(path, math.prod(shape) * dtype.itemsize) as stream:
         header = {"descr": dtype.str, "fortran_order": True, "shape": tuple(shape)}
         np.lib.format.write_array_header_1_0(stream, header)
         needed = stream.tell() + math.prod(shape) * dtype.itemsize
@@ -152,8 +154,9 @@ def sha256(path: Path) -> str:
 
 def write_arrays(path: Path, **arrays: ArrayLike) -> None:
     """Write named arrays into one .npz file, the same bytes for the same arrays."""
-    with _whole(path) as stream:
-        np.savez(stream, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
+    values = {name: np.asarray(array) for name, array in arrays.items()}
+    with whole(path, sum(each.nbytes for each in values.values())) as stream:
+        np.savez(stream, allow_pickle=False, **values)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -208,15 +211,13 @@ def inside(path: Path, folder: Path) -> Path:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file that something else has made."""
-    with _whole(path) as stream:
+    with whole(path, len(content)) as stream:
         stream.write(content)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write strict JSON (NaN and infinity become null), in the order given, ending in a newline."""
-    text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
-    with _whole(path) as stream:
-        stream.write(text.encode())
+    write_bytes(path, (json.dumps(_plain(content), indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
@@ -236,14 +237,22 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name once it is written to its end."""
+def whole(path: Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
+    """A file that takes its name once it is written to its end; n_bytes: how long it will be, for the message.
+
+    Raises
+    ------
+    DiskFullError
+        There is no room for it.
+    """
     partial = folder(path.parent) / (path.name + ".part")
     try:
         with partial.open("wb") as stream:
             yield stream
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if disk.cause(error) is not None:
+            raise disk.full(path.parent, n_bytes) from None
         raise
     partial.replace(path)
 

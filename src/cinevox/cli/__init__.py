@@ -10,7 +10,9 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from cinevox import disk
 from cinevox.cli import batch, data, encodings, experiments, listings, record, runs, submissions
 from cinevox.cli._screen import Commands
 from cinevox.errors import InputError
@@ -56,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
     except OSError as error:
+        if error.errno in disk.FULL:
+            where = Path(error.filename).parent if isinstance(error.filename, str) else Path()
+            print(f"cinevox {chosen.command}: {disk.full(where)}", file=sys.stderr)
+            return 2
         if error.filename is None:
             raise
         told = f"{error.filename}: can't be read or written ({error.strerror}); mend that, or name another place"

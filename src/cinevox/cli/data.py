@@ -14,21 +14,25 @@ from cinevox.paths import Paths
 
 
 def _ready(_: argparse.Namespace) -> None:
-    """check what `dvc repro` needs before it starts: parameters that agree, plug-ins and data that are there
+    """check what `dvc repro` needs before it starts: parameters that agree, plug-ins, data, room on the disk
 
     Exit code 0: it can start; 2: it would stop, with all that is missing.
     """
     paths = Paths()
     settings = params.load(paths.params)
-    faults = []
-    for look in (_look_at_plugins, _look_for_data):
+    faults, room = [], ""
+    for look in (_look_at_plugins, _look_for_data, _look_at_dvc, _look_at_the_guard):
         try:
             look(paths, settings)
         except InputError as error:
             faults.append(str(error))
+    if not faults:  # sizes follow from plug-ins and data
+        from cinevox import sizes
+
+        room = sizes.require_room(paths, settings)
     if faults:
         raise InputError("\n".join(faults))
-    print(f"{paths.params}: {len(settings.experiments.rows)} rows, nothing missing")
+    print(f"{paths.params}: {len(settings.experiments.rows)} rows, nothing missing; {room}")
 
 
 def _look_at_plugins(_: Paths, settings: params.Params) -> None:
@@ -47,6 +51,20 @@ def _look_for_data(paths: Paths, settings: params.Params) -> None:
     if versioned.is_file() and not folder.exists():
         raise InputError(f"{folder}: no such folder, but {versioned} is there; `dvc pull {versioned}` brings it")
     open_dataset(settings.dataset)
+
+
+def _look_at_dvc(paths: Paths, _: params.Params) -> None:
+    """What DVC would read first; it ends in tracebacks, or in a message that does not name the cure."""
+    for path in (paths.root / "dvc.yaml", paths.lock):
+        if path.is_file():
+            params.text.read_file(path)
+
+
+def _look_at_the_guard(paths: Paths, settings: params.Params) -> None:
+    from cinevox import guard
+
+    if settings.dataset.name in plugins.names("cinevox.datasets"):
+        guard.require(paths, settings)
 
 
 def _validate(chosen: argparse.Namespace) -> int:

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError, model_validator
 
-from cinevox.errors import InputError
+from cinevox.errors import FileError, InputError
 from cinevox.params import text
 from cinevox.params.experiments import (
     BASE_GRAMMAR,
@@ -169,11 +168,11 @@ def load(path: Path) -> Params:
         The file is missing, is not YAML, or breaks a rule; the message lists every fault by dotted name.
     """
     try:
-        document = text.read(path.read_text())
+        document = text.read_file(path)
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run from the repository's root") from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not YAML: {error}") from None
+    except FileError as error:
+        raise ParamsError(str(error)) from None
     return parse(document, source=str(path))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import comb
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -70,6 +71,8 @@ def score_offline(
             f"without responses to the test clips of the {wanted.track} track nothing can be scored here"
         )
     resamples = resampled_clips(wanted.n_clips, settings.n_bootstraps, generator(settings.seed, "test"))
+    policy: Literal["exclude", "floor"] = "exclude" if ceiling is None else ceiling.policy
+    minimum = 0.0 if ceiling is None else ceiling.min_reliability
     parts, n_repetitions = [], 0
     for subject in wanted.columns.subjects:
         own = Columns(tuple(block for block in wanted.columns.blocks if block.subject == subject))
@@ -77,7 +80,6 @@ def score_offline(
         measured = np.hstack([part.values.mean(axis=1, dtype=np.float64) for part in responses])
         predicted = np.hstack([content[block.roi][subject] for block in own.blocks])
         reliability = np.concatenate([split_half_reliability(part.values) for part in responses])
-        policy, minimum = ("exclude", 0.0) if ceiling is None else (ceiling.policy, ceiling.min_reliability)
         known, _ = noise_ceiling(reliability, policy, minimum)
         parts.append(score(measured, predicted, known, own, resamples))
         n_repetitions = responses[0].values.shape[1]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 
+from cinevox import io
 from cinevox.networks._activations import one_thread
 from cinevox.params import Transfer
 from cinevox.responses import Block, Columns
@@ -113,8 +114,8 @@ def _finished(block: Block, content: Mapping[str, Any]) -> Trained:
 
 def replace_file(path: Path, content: Any) -> None:
     """Write a file whole or not at all."""
-    torch.save(content, partial := path.with_suffix(".partial"))
-    partial.replace(path)
+    with io.whole(path) as stream:
+        torch.save(content, stream)
 
 
 def _digest(problem: Problem, measured: Floats, reliability: Floats | None) -> str:
