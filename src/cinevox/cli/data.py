@@ -60,11 +60,16 @@ def _validate(chosen: argparse.Namespace) -> int:
     wanted = settings.dataset.model_copy(update={"name": chosen.dataset or settings.dataset.name})
     if chosen.folder:
         wanted = wanted.model_copy(update={"folder": chosen.folder})
-        found = plugins.load("cinevox.datasets", wanted.name).open(wanted)
-        wanted = wanted.model_copy(update={"subjects": list(found.subjects) or wanted.subjects})
+    found = open_dataset(wanted)
+    others = [subject for subject in found.subjects if subject not in wanted.subjects]
+    is_other = wanted.folder.resolve() != settings.dataset.folder.resolve() or wanted.name != settings.dataset.name
+    if is_other and found.subjects:
+        wanted, others = wanted.model_copy(update={"subjects": list(found.subjects)}), []
     with parallel.context(settings.parallel):
         summary = validation.check_folder(wanted, settings.validation, chosen.pages)
     print(summary.to_text())
+    if others:
+        print(f"not looked at, because dataset.subjects in params.yaml does not ask for them: {', '.join(others)}")
     if chosen.pages:
         print(f"every check: {chosen.pages / 'index.html'}")
     return int(bool(summary.errors))
@@ -116,7 +121,8 @@ COMMANDS: Commands = {
             "folder": {
                 "type": Path,
                 "nargs": "?",
-                "help": "all subjects in it; by default what params.dataset asks for",
+                "help": "of params.dataset.folder what params.dataset asks for, as in a run (default); of another one all "
+                "subjects in it",
             },
             "--dataset": {"help": "a name in src/cinevox/datasets, by default params.dataset.name"},
             "--pages": {"type": Path, "help": "a folder for Great Expectations' pages"},
