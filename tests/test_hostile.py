@@ -222,7 +222,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
         path.rename(outside / path.name)
         path.symlink_to(outside / path.name)
     dataset = open_dataset(layout.wanted(folder))
-    with pytest.raises(InputError, match=r"V1\.pkl: a link out of .*study, to .*outside.*V1\.pkl; put the file itself in"):
+    with pytest.raises(InputError, match=r"V1\.pkl: a link out of .*study, to .*outside.*V1\.pkl; put the file itself"):
         dataset.responses("train", "mini", "sub01", "V1")
     found = inspection.tables(dataset, layout.wanted(folder))
     faults = [row["fault"] for suite in ("clips", "train_responses") for row in found[suite] if row["fault"]]

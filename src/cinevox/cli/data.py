@@ -121,8 +121,7 @@ COMMANDS: Commands = {
             "folder": {
                 "type": Path,
                 "nargs": "?",
-                "help": "of params.dataset.folder what params.dataset asks for, as in a run (default); of another one all "
-                "subjects in it",
+                "help": "by default what params.dataset asks for, as in a run; of another folder all its subjects",
             },
             "--dataset": {"help": "a name in src/cinevox/datasets, by default params.dataset.name"},
             "--pages": {"type": Path, "help": "a folder for Great Expectations' pages"},

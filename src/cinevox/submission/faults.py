@@ -71,7 +71,9 @@ def expected(dataset: Dataset, settings: params.Dataset, track: Track) -> Expect
     shapes = {block: dataset.arrays("train", track, *block)["train"].shape for block in settings.blocks(track)}
     if len({shape[0] for shape in shapes.values()}) > 1:
         told = ", ".join(f"{subject} {roi} {shape[0]}" for (subject, roi), shape in shapes.items())
-        raise FileError(f"{settings.folder}: responses to different numbers of training clips: {told}; `cinevox validate`")
+        raise FileError(
+            f"{settings.folder}: responses to different numbers of training clips: {told}; see `cinevox validate`"
+        )
     n_train = next(shape[0] for shape in shapes.values())
     columns = Columns(tuple(Block(*block, shape[2]) for block, shape in shapes.items()))
     return Expected(track, len(dataset.clips) - n_train, columns)

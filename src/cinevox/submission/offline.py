@@ -58,7 +58,7 @@ def score_offline(
     Raises
     ------
     InputError
-        There are no responses to the test clips.
+        There are no responses to the test clips, or they are not what validation lets pass.
     """
     if not dataset.has_test_responses(wanted.track):
         block = wanted.columns.blocks[0]

@@ -105,13 +105,15 @@ def _clip(path: Path, folder: Path) -> Row:
         return row | {"fault": error.strerror or type(error).__name__}
 
 
-def _inspect(
-    dataset: Dataset, part: Part, track: Track, subject: str, roi: str, wanted: settings.Dataset
-) -> Inspected:
+def _inspect(dataset: Dataset, part: Part, track: Track, subject: str, roi: str, wanted: settings.Dataset) -> Inspected:
     path = dataset.file(part, track, subject, roi)
     row: Row = {
-        "file": path.relative_to(wanted.folder).as_posix(), "subject": subject, "track": track, "roi": roi, "fault": None,
-    }  # fmt: skip
+        "file": path.relative_to(wanted.folder).as_posix(),
+        "subject": subject,
+        "track": track,
+        "roi": roi,
+        "fault": None,
+    }
     try:
         arrays = dataset.arrays(part, track, subject, roi)
     except FileError as error:
@@ -151,7 +153,7 @@ def _described(stored: NDArray[Any], may_be_missing: bool) -> Row:
     if not values.size:
         return row
     row["missing_declared" if may_be_missing else "missing"] = repetitions.named(~there)
-    row["unmeasured"] = repetitions.named_stimuli(~there.any(axis=1))
+    row["unmeasured"] = repetitions.named_stimuli(np.asarray(~there.any(axis=1)))
     if n_not_finite:
         values = np.where(np.isfinite(values) | ~there[:, :, None], values, 0)
     trials = values.reshape(-1, n_voxels) if there.all() else values[there]

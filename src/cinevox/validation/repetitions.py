@@ -75,7 +75,9 @@ def named_stimuli(stimuli: NDArray[np.bool_]) -> str | None:
 def keys(values: NDArray[Any]) -> frozenset[bytes]:
     """Of every trial the responses of some voxels, by which a copy of it in another file is found.
 
-    Empty where fewer than MIN_VOXELS of them vary, and of whole numbers, which agree by chance. values: (n_stimuli, n_repetitions, n_voxels)
+    Empty where fewer than MIN_VOXELS of them vary, and of whole numbers, which agree by chance.
+
+    values: numbers, (n_stimuli, n_repetitions, n_voxels)
     """
     n_stimuli, n_repetitions, n_voxels = values.shape
     if not values.size or values.dtype.kind != "f":
@@ -139,7 +141,7 @@ def _dependent(values: Floats, usable: NDArray[np.bool_]) -> dict[int, set[tuple
     blocks = [slice(start, start + step) for start in range(0, n_stimuli, step)]
     for rows in blocks:
         mean += np.where(usable[rows][:, :, None], values[rows], 0).sum(axis=(0, 1), dtype=np.float64)
-    mean /= max(1, np.count_nonzero(usable))
+    mean /= np.count_nonzero(usable) or 1
     found: dict[int, set[tuple[Trial, Trial]]] = defaultdict(set)
     for rows in blocks:
         for shared, limit in ((mean, DEPENDENT), (0, EXACTLY)):
