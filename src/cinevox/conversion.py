@@ -191,7 +191,7 @@ def _rounded(
 
 
 def _pieces(values: NDArray[Any], block: int) -> Iterator[slice]:
-    """Stimuli to pass at a time: a voxel's values are all over a file in C order, which would be in memory in the end."""
+    """Stimuli to pass at a time: a voxel's values are all over a file in C order, which would all be in memory else."""
     n_stimuli = len(values)
     step = max(1, block * n_stimuli // max(1, values.nbytes)) if values.flags.c_contiguous else max(1, n_stimuli)
     return (slice(start, start + step) for start in range(0, n_stimuli, step))

@@ -31,7 +31,8 @@ def _score(chosen: argparse.Namespace) -> None:
     settings = params.load(Paths().params)
     dataset = open_dataset(settings.dataset)
     content, wanted = faults.read(chosen.file, dataset, settings.dataset, chosen.track)
-    found = offline.score_offline(content, wanted, dataset, settings.ceiling, settings.scores)
+    may_be_missing = settings.dataset.missing_repetitions == "skip"
+    found = offline.score_offline(content, wanted, dataset, settings.ceiling, settings.scores, may_be_missing)
     table = new_table(*offline.HEADERS)
     for cells in found.cells():
         table.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in cells))

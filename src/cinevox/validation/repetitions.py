@@ -133,19 +133,23 @@ def _dependent(values: Floats, usable: NDArray[np.bool_]) -> dict[int, set[tuple
     """Stimuli whose repetitions are linearly dependent, and pairs of them that are copies.
 
     The smallest eigenvalue of the correlations, over voxels, between a stimulus's repetitions is 0 where one of them
-    is a weighted sum of others.
+    is a weighted sum of others. Patterns are taken as they are, and less the mean of all trials.
     """
     n_stimuli, n_repetitions, n_voxels = values.shape
-    mean = np.zeros(n_voxels)
+    shared = values[usable].mean(axis=0) if not usable.all() else values.mean(axis=(0, 1))
+    shared = shared - shared.mean(dtype=np.float64)
     step = max(1, BLOCK // (8 * n_repetitions * n_voxels))
-    blocks = [slice(start, start + step) for start in range(0, n_stimuli, step)]
-    for rows in blocks:
-        mean += np.where(usable[rows][:, :, None], values[rows], 0).sum(axis=(0, 1), dtype=np.float64)
-    mean /= np.count_nonzero(usable) or 1
     found: dict[int, set[tuple[Trial, Trial]]] = defaultdict(set)
-    for rows in blocks:
-        for shared, limit in ((mean, DEPENDENT), (0, EXACTLY)):
-            r = _correlations(np.where(usable[rows][:, :, None], values[rows] - shared, 0))
+    for rows in (slice(start, start + step) for start in range(0, n_stimuli, step)):
+        there = usable[rows]
+        patterns = values[rows].astype(np.float64)
+        patterns[~there] = 0
+        patterns -= patterns.mean(axis=2, keepdims=True)
+        product = patterns @ patterns.transpose(0, 2, 1)  # (stimuli, repetitions, repetitions)
+        along = (patterns @ shared)[:, :, None]
+        less = product - along - along.transpose(0, 2, 1) + shared @ shared
+        for covariance, limit in ((less, DEPENDENT), (product, EXACTLY)):
+            r = _correlations(covariance, there)
             for number in np.flatnonzero(np.linalg.eigvalsh(r)[:, 0] <= limit):
                 stimulus = rows.start + int(number)
                 alike = np.argwhere(np.triu(r[number], 1) >= 1 - limit)
@@ -153,13 +157,11 @@ def _dependent(values: Floats, usable: NDArray[np.bool_]) -> dict[int, set[tuple
     return found
 
 
-def _correlations(patterns: Floats) -> NDArray[np.float64]:
-    """Over voxels, between the repetitions of each stimulus, (n_stimuli, n_repetitions, n_repetitions).
-
-    A trial of zeros is a missing one and goes with none. patterns: (n_stimuli, n_repetitions, n_voxels)
-    """
-    centred = patterns - patterns.mean(axis=2, keepdims=True, dtype=np.float64)
-    length = np.sqrt(np.einsum("srv,srv->sr", centred, centred))
-    centred /= np.where(length > 0, length, 1)[:, :, None]
-    r: NDArray[np.float64] = centred @ centred.transpose(0, 2, 1)
-    return r + (length == 0)[:, :, None] * np.eye(patterns.shape[1])
+def _correlations(covariance: Floats, there: NDArray[np.bool_]) -> Floats:
+    """Those between trials, (n_stimuli, n_repetitions, n_repetitions), 0 with one that is missing or does not vary."""
+    variance = np.einsum("srr->sr", covariance)
+    varies = there & (variance > 0)
+    both = varies[:, :, None] & varies[:, None, :]
+    spread = np.sqrt(np.where(varies, variance, 1))
+    r: Floats = np.where(both, covariance / (spread[:, :, None] * spread[:, None, :]), 0)
+    return r + ~varies[:, :, None] * np.eye(there.shape[1])
