@@ -110,6 +110,8 @@ def _unpack(chosen: argparse.Namespace) -> None:
     for found in archives.unpack(chosen.folder, int(chosen.max_gigabytes * 1e9)):
         made = ", ".join(map(str, found.made))
         print(f"{found.archive}: {found.n_files} files, {found.n_bytes:,} bytes, in {made}")
+        for folder in sorted({path.parent for place in found.made for path in place.rglob("*.zip")}):
+            print(f"  there are archives in it: `cinevox unpack {folder}` unpacks them in their place")
     print("The archives are not needed any more: remove them before `dvc add`, which would keep them too.")
 
 

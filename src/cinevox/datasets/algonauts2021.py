@@ -134,10 +134,25 @@ def open_as(kind: type[Kind], wanted: settings.Dataset, cure: str) -> Kind:
     if faults:
         found = ", ".join(_folders(folder)) or "no folder"
         zips = sorted(path.name for path in folder.glob("*.zip"))
-        if zips:
+        elsewhere = _elsewhere(folder) if len(faults) == 1 and "responses" in faults[0] else ""
+        if elsewhere:
+            cure = f"set dataset.responses: {elsewhere} in params.yaml"
+        elif zips:
             cure = f"`cinevox unpack {folder}` unpacks {', '.join(zips)} there"
         raise FileError(f"{folder}: {' and '.join(faults)} in it; found {found}; {cure}")
     return kind(folder, wanted.clips, wanted.responses, cure)
+
+
+def _elsewhere(folder: Path) -> str:
+    """Where in a folder, two levels deep at most, the tracks are; "" if nowhere."""
+    places = [
+        place
+        for depth in ("", "*/", "*/*/")
+        for track in TRACK_FOLDERS.values()
+        for place in folder.glob(depth + track)
+    ]
+    there = [place.parent.relative_to(folder) for place in places if place.is_dir()]
+    return next((place.as_posix() for place in there if place.parts[:1] != (TEST_FOLDER,)), "")
 
 
 def _folders(folder: Path) -> list[str]:
