@@ -2,7 +2,6 @@
 
 from _cli import Run, stage
 from cinevox import guard, io
-from cinevox.datasets import open_dataset
 from cinevox.validation import check_folder, check_plugins
 
 
@@ -17,9 +16,7 @@ def main(run: Run) -> None:
     for check in found.warnings:
         run.log.warning("warning: %s: %s", check.suite, check)
     found.require()
-    dataset = open_dataset(params.dataset)
-    clips = {"n_clips": len(dataset.clips), "n_train_clips": dataset.n_train_clips}
-    io.write_json(target / "clips.json", clips)
+    io.write_json(target / "clips.json", {"n_clips": found.n_clips, "n_train_clips": found.n_train_clips})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def wanted(folder, **changed):
         "name": "algonauts2021", "folder": folder, "clips": CLIPS, "responses": RESPONSES,
         "tracks": ["mini", "full"], "subjects": list(SUBJECTS), "rois": list(ROIS),
     }  # fmt: skip
-    return params.Dataset(**values | changed)
+    return params.Dataset(**{"missing_repetitions": "refuse"} | values | changed)
 
 
 def limits(**changed):

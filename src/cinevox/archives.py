@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cinevox.downloads import AGAIN, NOTHING, groups, others, part_faults, unreadable
 from cinevox.errors import FileError
 
 PARTIAL = ".cinevox-unpack.part"
 MAX_MEMBERS = 100_000
 CHUNK = 1 << 20
 _REGULAR = (0, stat.S_IFREG, stat.S_IFDIR)
-_IGNORED = ("__MACOSX", ".DS_Store")
-AGAIN = "Download the archive again from where it was published; nothing of it was unpacked."
+_IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
+_METHODS = {9: "Deflate64, as Windows does for large files", 93: "Zstandard", 98: "PPMd", 99: "encryption (AES)"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class Unpacked:
 def unpack(folder: Path, max_bytes: int) -> list[Unpacked]:
     """Unpack every zip archive of a folder into it.
 
-    An archive with one folder at its top becomes that folder, any other becomes a folder called like the archive.
+    An archive with one folder at its top becomes that folder, any other becomes a folder called like the archive. The
+    parts of a download, NAME-001.zip, NAME-002.zip, ..., are unpacked into one. A leading "./", a "/" for the archive
+    itself and backslashes are read as other programs mean them; what macOS and Windows keep beside files is left out.
     Members are written to a hidden folder first, which takes its names when all archives are unpacked; it is removed
     if anything fails. The archives stay.
 
@@ -48,15 +53,25 @@ def unpack(folder: Path, max_bytes: int) -> list[Unpacked]:
         raise FileError(f"{folder}: no such folder; name the one that holds the archives")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".zip" and path.is_file())
     if not paths:
-        raise FileError(f"{folder}: no .zip in it; put the archives there as downloaded")
+        raise FileError(f"{folder}: no .zip in it; put the archives there as downloaded{others(folder)}")
     _refuse([fault for path in paths for fault in _faults(path, max_bytes)])
+    files = {path: _files(path) for path in paths}
+    together = groups({path: {name.split("/")[0] for name in names} for path, names in files.items()})
+    _refuse([fault for name, parts in together.items() for fault in part_faults(name, {p: files[p] for p in parts})])
     partial = folder / PARTIAL
     _clear(partial)  # of a run that was killed
     try:
-        found = [_extract(path, partial / str(number)) for number, path in enumerate(paths)]
-        return _move(folder, paths, partial, found)
+        numbers = {path: number for number, parts in enumerate(together.values()) for path in parts}
+        found = [_extract(path, partial / str(numbers[path])) for path in paths]
+        return _move(folder, together, partial, found)
     finally:
         _clear(partial)
+
+
+def _files(path: Path) -> list[str]:
+    """The files that an archive becomes."""
+    with zipfile.ZipFile(path) as archive:
+        return ["/".join(_parts(m)) for m in archive.infolist() if not _is_folder(m) and not _ignored(m)]
 
 
 def _clear(partial: Path) -> None:
@@ -76,7 +91,7 @@ def _faults(path: Path, max_bytes: int) -> Iterator[str]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        yield f"{path}: not a whole zip archive ({error}): it was cut off, or is something else. {AGAIN}"
+        yield unreadable(path, error)
         return
     wanted = [member for member in members if not _ignored(member)]
     if not wanted:
@@ -87,16 +102,24 @@ def _faults(path: Path, max_bytes: int) -> Iterator[str]:
     checks = (
         (_leads_outside, "has a name that leads out of the folder, or that no file should have"),
         (_is_special, "is a link or a device, and only files and folders are unpacked"),
-        (lambda member: bool(member.flag_bits & 1), "is encrypted; unpack it yourself with its password"),
     )
     for is_wrong, what in checks:
-        wrong = [member for member in members if is_wrong(member)]
-        if wrong:
-            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            yield f"{path}: member {_name(wrong[0])}{more} {what}. {AGAIN}"
+        if wrong := [member for member in members if is_wrong(member)]:
+            yield f"{path}: member {_first(wrong)} {what}. {AGAIN}"
+    if locked := [member for member in wanted if member.flag_bits & 1]:
+        yield f"{path}: member {_first(locked)} is encrypted; unpack it yourself with its password; {NOTHING}"
+    elif odd := [member for member in wanted if member.compress_type not in (0, 8, 12, 14)]:
+        method = _METHODS.get(odd[0].compress_type, f"method {odd[0].compress_type}")
+        yield (
+            f"{path}: member {_first(odd)} is compressed with {method}, which Python cannot read. Unpack it yourself, "
+            f"`unzip '{path}' -d '{path.parent}'` or with 7-Zip (`7z x`), and take it out of the folder; {NOTHING}"
+        )
     twice = _twice(wanted)
     if twice:
-        yield f"{path}: member {twice[:80]!r} is there twice, or as a file and a folder. {AGAIN}"
+        yield (
+            f"{path}: member {twice[:80]!r} is there twice, or as a file and a folder (capitals aside). Unpack it "
+            f"yourself, see which one is right, and take the archive out of the folder; {NOTHING}"
+        )
     yield from _size_faults(path, wanted, max_bytes)
 
 
@@ -118,8 +141,8 @@ def _size_faults(path: Path, members: list[zipfile.ZipInfo], max_bytes: int) -> 
 
 
 def _extract(path: Path, target: Path) -> Unpacked:
-    """Unpack one archive into a folder that is not there yet."""
-    target.mkdir(parents=True)
+    """Unpack one archive into a folder that is not there yet, or holds other parts of it."""
+    target.mkdir(parents=True, exist_ok=True)
     n_files = n_bytes = 0
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -127,8 +150,8 @@ def _extract(path: Path, target: Path) -> Unpacked:
                 continue
             where = target.joinpath(*_parts(member))
             try:
-                (where if member.is_dir() else where.parent).mkdir(parents=True, exist_ok=True)
-                if not member.is_dir():
+                (where if _is_folder(member) else where.parent).mkdir(parents=True, exist_ok=True)
+                if not _is_folder(member):
                     n_files, n_bytes = n_files + 1, n_bytes + _write(path, archive, member, where)
             except OSError as error:
                 told = f"{path}: member {_name(member)} cannot be written ({error.strerror or error})"
@@ -158,25 +181,18 @@ def _write(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, where:
     return written
 
 
-def _move(folder: Path, paths: list[Path], partial: Path, found: list[Unpacked]) -> list[Unpacked]:
+def _move(folder: Path, together: dict[str, list[Path]], partial: Path, found: list[Unpacked]) -> list[Unpacked]:
     """Give everything its name at last; if one cannot have it, none has."""
-    moves: list[tuple[Path, Path, int]] = []
-    for number, path in enumerate(paths):
+    moves: list[tuple[Path, Path, list[Path]]] = []
+    for number, (name, paths) in enumerate(together.items()):
         top = sorted((partial / str(number)).iterdir())
-        alone = len(top) == 1 and top[0].is_dir()
+        alone = len(top) == 1 and top[0].is_dir() and not any(map(_is_rooted, paths))
         source = top[0] if alone else partial / str(number)
-        moves.append((source, folder / (source.name if alone else path.stem), number))
+        moves.append((source, folder / (source.name if alone else name), paths))
     counts = Counter(target for _, target, _ in moves)
     taken = {target: "another archive becomes too" for target, count in counts.items() if count > 1}
     taken |= {target: "is there already" for target in counts if target.exists() or target.is_symlink()}
-    _refuse(
-        [
-            f"{paths[number]}: would become {target}, which {taken[target]}. Remove one of them and run this again; "
-            "nothing was unpacked."
-            for _, target, number in moves
-            if target in taken
-        ]
-    )
+    _refuse([_taken(paths[0], target, taken[target]) for _, target, paths in moves if target in taken])
     done: list[tuple[Path, Path]] = []
     try:
         for source, target, _ in moves:
@@ -186,11 +202,37 @@ def _move(folder: Path, paths: list[Path], partial: Path, found: list[Unpacked])
         for source, target in reversed(done):
             target.rename(source)
         raise FileError(f"{folder}: what was unpacked cannot be put in its place ({error}); nothing was left") from None
-    return [Unpacked(each.archive, (target,), each.n_files, each.n_bytes) for each, (_, target, _) in zip(found, moves)]
+    targets = {path: target for _, target, paths in moves for path in paths}
+    return [Unpacked(each.archive, (targets[each.archive],), each.n_files, each.n_bytes) for each in found]
+
+
+def _is_rooted(path: Path) -> bool:
+    """Whether an archive names the folder that it was made of, "/", as Dropbox does: what is below is in that."""
+    with zipfile.ZipFile(path) as archive:
+        return any(not _path(member) for member in archive.infolist())
+
+
+def _taken(path: Path, target: Path, why: str) -> str:
+    parts = " If they are parts of one download, name them NAME-001.zip, NAME-002.zip, ..., to have them put together."
+    cure = f"Remove one of them and run this again; nothing was unpacked.{parts if 'another' in why else ''}"
+    return f"{path}: would become {target}, which {why}. {cure}"
+
+
+def _path(member: zipfile.ZipInfo) -> str:
+    """A member's name with the separators of a path, without what names the archive itself."""
+    return re.sub(r"^(\./)+|^/$|^\.$", "", member.orig_filename.replace("\\", "/"))
 
 
 def _parts(member: zipfile.ZipInfo) -> list[str]:
-    return [part for part in member.filename.split("/") if part]
+    return [part for part in _path(member).split("/") if part]
+
+
+def _is_folder(member: zipfile.ZipInfo) -> bool:
+    return not _path(member) or _path(member).endswith("/")
+
+
+def _first(members: list[zipfile.ZipInfo]) -> str:
+    return _name(members[0]) + (f" (and {len(members) - 1} more)" if len(members) > 1 else "")
 
 
 def _name(member: zipfile.ZipInfo) -> str:
@@ -198,13 +240,20 @@ def _name(member: zipfile.ZipInfo) -> str:
 
 
 def _ignored(member: zipfile.ZipInfo) -> bool:
-    return any(part in _IGNORED for part in _parts(member))
+    return not _parts(member) or any(part in _IGNORED or part.startswith("._") for part in _parts(member))
 
 
 def _leads_outside(member: zipfile.ZipInfo) -> bool:
-    name = member.orig_filename
-    parts = name.rstrip("/").split("/")
-    return "\\" in name or ":" in parts[0] or any(part in ("", ".", "..") or not part.isprintable() for part in parts)
+    path = _path(member)
+    if not path:
+        return False
+    parts = path.removesuffix("/").split("/")
+    return bool(re.match("[A-Za-z]:", path)) or any(part in ("", ".", "..") or _is_control(part) for part in parts)
+
+
+def _is_control(part: str) -> bool:
+    """Whether a name holds control characters or line breaks; spaces and marks of any kind are letters like others."""
+    return any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in part)
 
 
 def _is_special(member: zipfile.ZipInfo) -> bool:
@@ -213,8 +262,8 @@ def _is_special(member: zipfile.ZipInfo) -> bool:
 
 def _twice(members: list[zipfile.ZipInfo]) -> str:
     """A name that cannot be written: twice there (letters' case aside), or below a file. "" if there is none."""
-    files = Counter("/".join(_parts(member)).casefold() for member in members if not member.is_dir())
-    folders = {"/".join(_parts(member)).casefold() for member in members if member.is_dir()}
+    files = Counter("/".join(_parts(member)).casefold() for member in members if not _is_folder(member))
+    folders = {"/".join(_parts(member)).casefold() for member in members if _is_folder(member)}
     for member in members:
         parts = _parts(member)
         folders |= {"/".join(parts[:depth]).casefold() for depth in range(1, len(parts))}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from cinevox.converted import MANIFEST, MASK, MEAN, TRIALS
 from cinevox.datasets import Dataset
 from cinevox.errors import InputError
 from cinevox.params import Track
-from cinevox.responses import Part, Responses
+from cinevox.responses import Part, Responses, present
 
 Progress = Callable[[Iterable, int, str], Iterable]
 Key = tuple[Track, str, str]
@@ -50,7 +50,8 @@ def convert(
     Raises
     ------
     InputError
-        Responses are not finite, or not in float32: every file with such, and how many. What was finished stays.
+        Responses are not finite, or not in float32: every file with such, and how many; or the files do not agree on
+        the number of clips. What was finished stays.
     FileError
         A file is missing, or is not what this data set writes.
     """
@@ -60,9 +61,10 @@ def convert(
         if part == "train" or dataset.has_test_responses(track)
         for block in wanted.blocks(track)
     ]
-    asked = hashlib.sha256(json.dumps([wanted.folder.as_posix(), part, keys]).encode()).hexdigest()[:16]
+    identity = [wanted.folder.as_posix(), part, keys, wanted.missing_repetitions]
+    asked = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     partial = unfinished / f"{part}-{asked}"
-    tasks = (delayed(_convert)(dataset, part, key, wanted.folder, partial) for key in keys)
+    tasks = (delayed(_convert)(dataset, part, key, wanted, partial) for key in keys)
     entries = list(progress(Parallel(return_as="generator")(tasks), len(keys), f"{part} responses"))
     faults = [entry for entry in entries if isinstance(entry, str)]
     if faults:
@@ -71,6 +73,13 @@ def convert(
             + "\n".join(f"  {fault}" for fault in faults)
             + "\n  Expected finite numbers between -3.4e38 and 3.4e38: fetch or correct the files, or leave them out "
             "(dataset.subjects, dataset.rois)"
+        )
+    shown = {f"{subject} {roi}": entry["source"]["shape"][0] for (_, subject, roi), entry in zip(keys, entries)}
+    if len(set(shown.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in shown.items())
+        raise InputError(
+            f"{wanted.folder}: {part} responses to different numbers of clips: {told}; expected one number; fetch the "
+            "files that differ again, or leave them out (dataset.subjects, dataset.rois)"
         )
     io.write_json(partial / "arrays" / MANIFEST, {"part": part, "dataset": wanted.name, "responses": entries})
     if folder.exists():
@@ -81,12 +90,12 @@ def convert(
         shutil.rmtree(leftover)
 
 
-def _convert(dataset: Dataset, part: Part, key: Key, root: Path, partial: Path) -> dict[str, Any] | str:
+def _convert(dataset: Dataset, part: Part, key: Key, wanted: settings.Dataset, partial: Path) -> dict[str, Any] | str:
     """One file's entry of the manifest, taken from work left behind where that is of the same file; or its fault."""
     track, subject, roi = key
     path, arrays = dataset.file(part, *key), partial / "arrays"
     source: dict[str, Any] = {
-        "file": path.relative_to(root).as_posix(),
+        "file": path.relative_to(wanted.folder).as_posix(),
         "sha256": io.sha256(path) if path.is_file() else None,
     }
     done = partial / "done" / track / subject / f"{roi}.json"
@@ -99,7 +108,7 @@ def _convert(dataset: Dataset, part: Part, key: Key, root: Path, partial: Path) 
     values = stored[part]
     target = arrays / track / subject / roi
     try:
-        write_responses(target, values, BLOCK)
+        write_responses(target, values, BLOCK, wanted.missing_repetitions == "skip")
     except NotFloat32 as error:
         return f"{source['file']}: {subject} {roi}: of {values.size:,} responses {error}"
     names = [TRIALS, MEAN]
@@ -117,10 +126,12 @@ class NotFloat32(Exception):
     """How many responses are not finite, or too large."""
 
 
-def write_responses(folder: Path, values: NDArray[Any], block: int) -> None:
+def write_responses(folder: Path, values: NDArray[Any], block: int, may_be_missing: bool = False) -> None:
     """Write single trials and their mean over repetitions, each file whole or not at all.
 
     values: numbers, (n_stimuli, n_repetitions, n_voxels), best memory-mapped; block: bytes
+    may_be_missing: whether a trial that is NaN in every voxel is a missing one, left out of the mean; every stimulus
+        needs one that is not
 
     Raises
     ------
@@ -130,12 +141,13 @@ def write_responses(folder: Path, values: NDArray[Any], block: int) -> None:
     n_stimuli, n_repetitions, n_voxels = values.shape
     step = max(1, block // max(1, FLOAT32.itemsize * n_stimuli * n_repetitions))
     faults = {"NaN or infinite": 0, f"too large in {values.dtype}": 0}
+    missing = _missing(values, block) if may_be_missing else np.zeros((n_stimuli, n_repetitions), dtype=bool)
     with (
         io.streamed(folder / f"{TRIALS}.npy", values.shape, FLOAT32) as trials,
         io.streamed(folder / f"{MEAN}.npy", (n_stimuli, n_voxels), FLOAT32) as mean,
     ):
         for start in range(0, n_voxels, step):
-            rounded, counts = _rounded(values, slice(start, start + step), block)
+            rounded, counts = _rounded(values, slice(start, start + step), missing, block)
             for what, count in zip(faults, counts):
                 faults[what] += count
             trials.write(np.ascontiguousarray(rounded.T).data)
@@ -145,24 +157,44 @@ def write_responses(folder: Path, values: NDArray[Any], block: int) -> None:
             raise NotFloat32(" and ".join(f"{count:,} {what}" for what, count in faults.items() if count))
 
 
-def _rounded(values: NDArray[Any], voxels: slice, block: int) -> tuple[NDArray[np.float32], tuple[int, int]]:
-    """Some voxels in float32; how many values are not finite, and how many more are not when rounded.
+def _missing(values: NDArray[Any], block: int) -> NDArray[np.bool_]:
+    """The trials that may be NaN, (n_stimuli, n_repetitions): none where a stimulus would have no other."""
+    missing = np.empty(values.shape[:2], dtype=bool)
+    for rows in _pieces(values, block):
+        missing[rows] = ~present(values[rows, :, :1])
+        io.forget(values)
+    return np.zeros_like(missing) if missing.all(axis=1).any() else missing
 
-    A voxel's values are all over a file in C order: that is passed in pieces, or it would be in memory in the end.
+
+def _rounded(
+    values: NDArray[Any], voxels: slice, missing: NDArray[np.bool_], block: int
+) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """Some voxels in float32; how many values are not what they should be, and how many more are not when rounded.
+
+    They should be finite, or NaN in a missing trial.
     """
     n_stimuli, n_repetitions, _ = values.shape
-    step = max(1, block * n_stimuli // max(1, values.nbytes)) if values.flags.c_contiguous else n_stimuli
     rounded = np.empty((n_stimuli, n_repetitions, len(range(values.shape[2])[voxels])), dtype=FLOAT32)
     n_not_finite = n_bad = 0
-    for start in range(0, n_stimuli, step):
-        rows = slice(start, start + step)
+    for rows in _pieces(values, block):
         with np.errstate(over="ignore"):
             rounded[rows] = values[rows, :, voxels]
-        if bad := rounded[rows].size - np.count_nonzero(np.isfinite(rounded[rows])):
-            n_bad += int(bad)
-            n_not_finite += int(np.count_nonzero(~np.isfinite(values[rows, :, voxels])))
+        good = np.isfinite(rounded[rows])
+        if missing[rows].any():
+            good[missing[rows]] = np.isnan(rounded[rows][missing[rows]])
+        if n := good.size - np.count_nonzero(good):
+            n_bad += int(n)
+            unfit = ~good & (~np.isfinite(values[rows, :, voxels]) | missing[rows][:, :, None])
+            n_not_finite += int(np.count_nonzero(unfit))
         io.forget(values)
     return rounded, (n_not_finite, n_bad - n_not_finite)
+
+
+def _pieces(values: NDArray[Any], block: int) -> Iterator[slice]:
+    """Stimuli to pass at a time: a voxel's values are all over a file in C order, which would all be in memory else."""
+    n_stimuli = len(values)
+    step = max(1, block * n_stimuli // max(1, values.nbytes)) if values.flags.c_contiguous else max(1, n_stimuli)
+    return (slice(start, start + step) for start in range(0, n_stimuli, step))
 
 
 def _described(path: Path, root: Path) -> dict[str, Any]:

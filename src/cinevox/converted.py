@@ -70,8 +70,15 @@ class Converted:
     ) -> tuple[NDArray[np.float32], Columns]:
         """Means of many blocks (subject, ROI) for these clips, (n_clips, n_voxels), and whose column is whose.
 
-        Raises as `trials`.
+        clips: positions among those of this part, none of them negative, or a slice
+
+        Raises as `trials`, and a FileError if there are no responses to some of the clips.
         """
+        if not isinstance(clips, slice) and len(clips) and not 0 <= np.min(clips) <= np.max(clips) < self.n_stimuli:
+            raise FileError(
+                f"{self.folder}: responses to {self.n_stimuli} clips, and those at {np.min(clips)} to {np.max(clips)} "
+                "are asked for: validation found another number of training clips; run `dvc repro conversion`"
+            )
         return side_by_side((*block, self.mean(track, *block)[clips]) for block in blocks)
 
     def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:

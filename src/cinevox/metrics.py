@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.responses import present, rectangle
+
 Floats = NDArray[np.floating]
 
 BATCH = 4096  # voxels handled at once where a product over resamples or repetitions is formed
@@ -57,7 +59,14 @@ def split_half_reliability(values: Floats) -> NDArray[np.float64]:
     which for p = q = 1/2 is Spearman-Brown's 2 r / (1 + r). Ten repetitions have 126 distinct splits, three
     have 3. A half of zero variance counts as r = 0.
 
-    values: (n_stimuli, n_repetitions, n_voxels); returns (n_voxels,), which noise can make negative.
+    Where trials are missing, r is that of the largest `rectangle` of R repetitions without a missing one, and the
+    reliability is that of the means over the n_c repetitions that stimulus c has: a reliability rho of R repetitions
+    makes the noise R (1 - rho) / rho times the signal in a single trial, so that of the means is
+        rho / (rho + R mean_c(1 / n_c) (1 - rho));
+    one of 0 or less stays as it is. Trials are taken to be missing at random.
+
+    values: (n_stimuli, n_repetitions, n_voxels), a missing trial NaN in every voxel; returns (n_voxels,), which noise
+    can make negative.
 
     The half means' covariances are sums of entries of the repetitions' covariance matrix, so each voxel's
     responses are passed once, whatever the number of splits.
@@ -65,13 +74,16 @@ def split_half_reliability(values: Floats) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        Fewer than two repetitions, or fewer than two stimuli.
+        Fewer than two stimuli with two repetitions each, or a stimulus without any.
     """
+    counts, values = present(values).sum(axis=1), rectangle(values)
     n_stimuli, n_repetitions, n_voxels = values.shape
     if n_repetitions < 2 or n_stimuli < 2:
         raise ValueError(
             f"reliability needs at least 2 repetitions of 2 stimuli; there are {n_repetitions} of {n_stimuli}"
         )
+    if not counts.all():
+        raise ValueError(f"{np.count_nonzero(counts == 0)} of {len(counts)} stimuli have no repetition at all")
     halves = _half_splits(n_repetitions)  # (n_splits, n_repetitions), 0/1
     first = halves / halves.sum(axis=1, keepdims=True)
     second = (1 - halves) / (1 - halves).sum(axis=1, keepdims=True)
@@ -88,7 +100,10 @@ def split_half_reliability(values: Floats) -> NDArray[np.float64]:
         floor = 1e-12 * np.trace(covariance, axis1=1, axis2=2)[:, None]
         r = np.divide(between, scale, out=np.zeros_like(between), where=scale > floor)
         reliability[part] = _stepped_up(r, share).mean(axis=1)
-    return reliability
+    if counts.min() == counts.max() == n_repetitions:
+        return reliability
+    noise = n_repetitions * np.mean(1 / counts) * (1 - reliability)
+    return np.divide(reliability, reliability + noise, out=reliability, where=reliability > 0)
 
 
 def noise_ceiling(

@@ -9,7 +9,7 @@ from itertools import accumulate, groupby
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Part = Literal["train", "test"]
 
@@ -18,7 +18,7 @@ Part = Literal["train", "test"]
 class Responses:
     """Single-trial responses of one ROI of one subject.
 
-    values: float32, (n_stimuli, n_repetitions, n_voxels)
+    values: float32, (n_stimuli, n_repetitions, n_voxels); a missing trial is NaN in every voxel
     """
 
     values: NDArray[np.floating]
@@ -36,9 +36,43 @@ class Responses:
     def n_voxels(self) -> int:
         return self.values.shape[2]
 
-    def mean(self) -> NDArray[np.float32]:
-        """Mean over repetitions, (n_stimuli, n_voxels)."""
-        return self.values.mean(axis=1, dtype=np.float64).astype(np.float32)
+    def mean(self, dtype: DTypeLike = np.float32) -> NDArray[np.floating]:
+        """Mean over the repetitions that were measured, (n_stimuli, n_voxels); NaN of a stimulus without any.
+
+        dtype: of the means; sums are in float64
+        """
+        there = present(self.values)
+        if there.all():
+            return self.values.mean(axis=1, dtype=np.float64).astype(dtype)
+        total = np.where(there[:, :, None], self.values, 0).sum(axis=1, dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            return (total / there.sum(axis=1)[:, None]).astype(dtype)
+
+
+def present(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """The trials that are there, (n_stimuli, n_repetitions): a missing one is NaN in every voxel.
+
+    Validation and conversion refuse a trial that is NaN in some voxels only, so one voxel tells.
+
+    values: (n_stimuli, n_repetitions, n_voxels)
+    """
+    return np.asarray(~np.isnan(values[:, :, :1]).any(axis=2))
+
+
+def rectangle(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The largest rectangle of trials without a missing one, (n_kept, n_repetitions_kept, n_voxels).
+
+    A rectangle of R repetitions holds the first R measured trials of every stimulus that has as many; R is the number,
+    at least 2, with which it holds the most trials. Where nothing is missing it is `values`.
+    """
+    there = present(values)
+    if there.all():
+        return values
+    counts = there.sum(axis=1)
+    R = max(range(2, values.shape[1] + 1), key=lambda n: n * np.count_nonzero(counts >= n), default=1)
+    kept = np.flatnonzero(counts >= R)
+    first = np.argsort(~there[kept], axis=1, kind="stable")[:, :R]
+    return values[kept[:, None], first]
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,13 @@ def split(n_train_clips: int, n_test_clips: int, settings: Splits) -> Split:
     Raises
     ------
     InputError
-        Too few clips would remain for the folds.
+        Too few clips would remain for the folds, or there are fewer clips than training responses.
     """
+    if n_test_clips < 0:
+        raise InputError(
+            f"{n_train_clips} training responses and {n_train_clips + n_test_clips} clips: {-n_test_clips} clips are "
+            "missing; `cinevox validate` names them"
+        )
     n_validation = max(2, round(n_train_clips * settings.validation_fraction))
     n_fitted = n_train_clips - n_validation
     if n_fitted < 2 * settings.n_folds:

@@ -64,7 +64,8 @@ def fingerprints(values: Floats) -> NDArray[np.uint64]:
     weights = np.random.default_rng(0).integers(2**63, size=(n_stimuli, n_repetitions, 1), dtype=np.uint64) * 2 + 1
     total = np.zeros(n_voxels, dtype=np.uint64)
     for trials, weight in zip(values, weights):
-        bits = np.ascontiguousarray(trials, dtype=np.float32).view(np.uint32)
+        with np.errstate(over="ignore"):
+            bits = np.ascontiguousarray(trials, dtype=np.float32).view(np.uint32)
         total += (bits * weight).sum(axis=0, dtype=np.uint64)
     return total
 

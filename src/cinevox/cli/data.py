@@ -78,11 +78,16 @@ def _validate(chosen: argparse.Namespace) -> int:
     wanted = settings.dataset.model_copy(update={"name": chosen.dataset or settings.dataset.name})
     if chosen.folder:
         wanted = wanted.model_copy(update={"folder": chosen.folder})
-        found = plugins.load("cinevox.datasets", wanted.name).open(wanted)
-        wanted = wanted.model_copy(update={"subjects": list(found.subjects) or wanted.subjects})
+    found = open_dataset(wanted)
+    others = [subject for subject in found.subjects if subject not in wanted.subjects]
+    is_other = wanted.folder.resolve() != settings.dataset.folder.resolve() or wanted.name != settings.dataset.name
+    if is_other and found.subjects:
+        wanted, others = wanted.model_copy(update={"subjects": list(found.subjects)}), []
     with parallel.context(settings.parallel):
         summary = validation.check_folder(wanted, settings.validation, chosen.pages)
     print(summary.to_text())
+    if others:
+        print(f"not looked at, because dataset.subjects in params.yaml does not ask for them: {', '.join(others)}")
     if chosen.pages:
         print(f"every check: {chosen.pages / 'index.html'}")
     return int(bool(summary.errors))
@@ -123,6 +128,8 @@ def _unpack(chosen: argparse.Namespace) -> None:
     for found in archives.unpack(chosen.folder, int(chosen.max_gigabytes * 1e9)):
         made = ", ".join(map(str, found.made))
         print(f"{found.archive}: {found.n_files} files, {found.n_bytes:,} bytes, in {made}")
+        for folder in sorted({path.parent for place in found.made for path in place.rglob("*.zip")}):
+            print(f"  there are archives in it: `cinevox unpack {folder}` unpacks them in their place")
     print("The archives are not needed any more: remove them before `dvc add`, which would keep them too.")
 
 
@@ -134,7 +141,7 @@ COMMANDS: Commands = {
             "folder": {
                 "type": Path,
                 "nargs": "?",
-                "help": "all subjects in it; by default what params.dataset asks for",
+                "help": "by default what params.dataset asks for, as in a run; of another folder all its subjects",
             },
             "--dataset": {"help": "a name in src/cinevox/datasets, by default params.dataset.name"},
             "--pages": {"type": Path, "help": "a folder for Great Expectations' pages"},

@@ -36,7 +36,8 @@ def _score(chosen: argparse.Namespace) -> None:
     dataset = open_dataset(settings.dataset)
     content, wanted = faults.read(chosen.file, dataset, settings.dataset, chosen.track)
     ceiling = None if chosen.no_threshold else settings.ceiling
-    found = offline.score_offline(content, wanted, dataset, ceiling, settings.scores)
+    may_be_missing = settings.dataset.missing_repetitions == "skip"
+    found = offline.score_offline(content, wanted, dataset, ceiling, settings.scores, may_be_missing)
     table = new_table(*offline.HEADERS)
     for cells in found.cells():
         table.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in cells))

@@ -33,12 +33,8 @@ class Dataset(Protocol):
 
     @property
     def clips(self) -> tuple[Path, ...]:
-        """Every clip in order: the training clips, then the test clips."""
-        ...
-
-    @property
-    def n_train_clips(self) -> int:
-        """How many of the clips train, the first ones; the response files say so, one of which is read."""
+        """Every clip in order: the training clips, as many as each training response file has stimuli, then the others,
+        the test clips."""
         ...
 
     @property
@@ -100,12 +96,15 @@ class DatasetSpec:
 
     licence: its terms, in words
     restricted: it may not be passed on, so DVC may push it to the remote named `private` alone; see `cinevox.guard`
+    n_train, n_test: how many clips the published study has; None where that is the user's own affair
     """
 
     title: str
     open: Callable[[settings.Dataset], Dataset]
     licence: str = "not known"
     restricted: bool = True
+    n_train: int | None = None
+    n_test: int | None = None
 
 
 def open_dataset(wanted: settings.Dataset) -> Dataset:

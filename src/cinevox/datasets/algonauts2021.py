@@ -57,15 +57,6 @@ class Algonauts2021:
         return tuple(sorted((self.folder / self.clips_folder).glob("*.mp4")))
 
     @cached_property
-    def n_train_clips(self) -> int:
-        parts = (self._track_folder("train", track) for track in TRACK_FOLDERS)
-        files = [path for part in parts for path in part.glob("*/*.pkl")]
-        if not files:
-            raise FileError(f"{self.folder / self.responses_folder}: no */subXX/ROI.pkl in it; {self.cure}")
-        smallest = min(files, key=lambda path: (path.stat().st_size, path))
-        return len(self._checked(smallest, "train")["train"])
-
-    @cached_property
     def subjects(self) -> tuple[str, ...]:
         return tuple(sorted({name for track in TRACK_FOLDERS for name in _folders(self._track_folder("train", track))}))
 
@@ -78,7 +69,7 @@ class Algonauts2021:
 
     def arrays(self, part: Part, track: Track, subject: str, roi: str) -> dict[str, NDArray]:
         path = self.file(part, track, subject, roi)
-        if not path.is_file():
+        if not path.is_file() and not path.is_symlink():
             there_is = self._there_is(part, track, subject)
             is_there = self._track_folder(part, track).is_dir()
             wanted = "dataset.subjects and dataset.rois" if is_there else "dataset.tracks"
@@ -143,10 +134,25 @@ def open_as(kind: type[Kind], wanted: settings.Dataset, cure: str) -> Kind:
     if faults:
         found = ", ".join(_folders(folder)) or "no folder"
         zips = sorted(path.name for path in folder.glob("*.zip"))
-        if zips:
+        elsewhere = _elsewhere(folder) if len(faults) == 1 and "responses" in faults[0] else ""
+        if elsewhere:
+            cure = f"set dataset.responses: {elsewhere} in params.yaml"
+        elif zips:
             cure = f"`cinevox unpack {folder}` unpacks {', '.join(zips)} there"
         raise FileError(f"{folder}: {' and '.join(faults)} in it; found {found}; {cure}")
     return kind(folder, wanted.clips, wanted.responses, cure)
+
+
+def _elsewhere(folder: Path) -> str:
+    """Where in a folder, two levels deep at most, the tracks are; "" if nowhere."""
+    places = [
+        place
+        for depth in ("", "*/", "*/*/")
+        for track in TRACK_FOLDERS.values()
+        for place in folder.glob(depth + track)
+    ]
+    there = [place.parent.relative_to(folder) for place in places if place.is_dir()]
+    return next((place.as_posix() for place in there if place.parts[:1] != (TEST_FOLDER,)), "")
 
 
 def _folders(folder: Path) -> list[str]:
@@ -159,4 +165,6 @@ SPEC = DatasetSpec(
     open=open_folder,
     licence="for non-commercial research, not to be redistributed",
     restricted=True,
+    n_train=1000,
+    n_test=102,
 )

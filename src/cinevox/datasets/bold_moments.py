@@ -70,14 +70,6 @@ class BoldMoments:
         return [int(match[0]) if match else -1 for match in found]
 
     @cached_property
-    def n_train_clips(self) -> int:
-        files = [path for subject in self.subjects for path in self._files("train", subject).values()]
-        if not files:
-            raise FileError(f"{self.responses_path}: no response pickle of a subject in it; {CURE}")
-        smallest = min(files, key=lambda path: (path.stat().st_size, path))
-        return len(self._read(smallest, "train").values)
-
-    @cached_property
     def subjects(self) -> tuple[str, ...]:
         root = self.responses_path
         parents = (root / ROIS_B, root / GLM) if self.is_version_b else (root,)
@@ -226,4 +218,6 @@ SPEC = DatasetSpec(
     open=open_folder,
     licence="responses CC0; clips under the terms of their authors, not to be redistributed",
     restricted=True,
+    n_train=1000,
+    n_test=102,
 )

@@ -33,6 +33,7 @@ class Dataset(Section):
     tracks: Annotated[list[Track], Field(min_length=1)]
     subjects: Annotated[list[str], Field(min_length=1)]
     rois: Annotated[list[str], Field(min_length=1)]
+    missing_repetitions: Literal["refuse", "skip"]
 
     def track_rois(self, track: Track) -> tuple[str, ...]:
         return tuple(self.rois) if track == "mini" else (WHOLE_BRAIN,)

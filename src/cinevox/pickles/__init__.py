@@ -15,17 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from cinevox.errors import FileError
+from cinevox.kinds import kind_of
 from cinevox.pickles.reader import Reader
 from cinevox.pickles.values import Refused
-
-_FOREIGN = {
-    b"\x1f\x8b": "it is compressed with gzip: decompress it first",
-    b"PK": "it is a zip archive: unpack it first",
-    b"\x89HDF": "it is an HDF5 file",
-    b"\x93NUMPY": "it is a .npy file",
-    b"version https://git-lfs": "it is a Git LFS pointer: run `git lfs pull`",
-    b"<": "it is a web page or XML, as a failed download leaves it",
-}
 
 
 def read_pickle(path: Path, mapped: bool = False) -> Any:
@@ -53,13 +45,7 @@ def read_pickle(path: Path, mapped: bool = False) -> Any:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
     except Refused as refusal:
         raise FileError(
-            f"{path}: refused: {_foreign(path) or refusal}. A response pickle holds numpy arrays of numbers, dicts "
+            f"{path}: refused: {kind_of(path) or refusal}. A response pickle holds numpy arrays of numbers, dicts "
             "and plain numbers only, and nothing in it was run. Fetch the file again from where it was published; "
             "if it is yours, save a dict of float arrays."
         ) from None
-
-
-def _foreign(path: Path) -> str:
-    with path.open("rb") as stream:
-        start = stream.read(32)
-    return next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), "")

@@ -209,6 +209,10 @@ class Reader:
 
     def set(self, items: list[Any]) -> None:
         target, keys = self.stack[-1], items[::2]
+        if any(isinstance(key, bytes | bytearray) for key in keys):
+            raise Refused(
+                "its keys are bytes, as `pickle.load(..., encoding='bytes')` makes them: save it with text keys"
+            )
         if type(target) is not dict or len(items) % 2 or any(type(key) not in (str, int) for key in keys):
             raise Refused("it sets something other than text or integer keys of a dict")
         target.update(zip(keys, items[1::2]))
@@ -262,7 +266,7 @@ class Reader:
 
 
 def _unknown(opcode: bytes, where: int) -> str:
-    if opcode in b"PQ":
+    if opcode in b"PQ\x97\x98":
         return "it refers to objects outside the file"
     if opcode in b"io\x81\x92\x82\x83\x84":
         return "it makes an object of a class of its own"

@@ -43,6 +43,15 @@ SYMBOLS = (
 )
 
 
+INSTEAD = {  # whose objects these are, and what to save in their place
+    "joblib": "it was written by joblib: read it with joblib.load",
+    "torch": "it holds tensors of torch: save their arrays (`tensor.numpy()`)",
+    "pandas": "it holds a table of pandas: save its array (`.to_numpy()`)",
+    "numpy.ma": "it holds a masked array: save it with NaN in the masked places (`.filled(numpy.nan)`)",
+    "xarray": "it holds an array of xarray: save its values (`.to_numpy()`)",
+}
+
+
 class Refused(Exception):
     """Why the file is not read; becomes part of the `FileError`."""
 
@@ -66,7 +75,11 @@ def symbol_of(module: Any, name: Any) -> _Symbol:
     try:
         return _Symbol(SYMBOLS[module, name])
     except (KeyError, TypeError):
-        raise Refused(f"it asks for {str(module)[:80]}.{str(name)[:80]}") from None
+        asked = f"{str(module)[:80]}.{str(name)[:80]}"
+    if "\r" in asked:
+        raise Refused("its line ends were changed on the way: copy it as a binary file")
+    why = next((what for package, what in INSTEAD.items() if f"{asked}.".startswith(f"{package}.")), "")
+    raise Refused(f"it asks for {asked}" + (f"; {why}" if why else ""))
 
 
 def decoded(raw: bytearray, kind: str) -> Any:

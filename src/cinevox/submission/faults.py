@@ -66,14 +66,17 @@ def expected(dataset: Dataset, settings: params.Dataset, track: Track) -> Expect
     Raises
     ------
     FileError
-        A response file is missing or broken.
+        A response file is missing or broken, or they do not agree on the number of training clips.
     """
-    blocks = (
-        Block(subject, roi, dataset.arrays("train", track, subject, roi)["train"].shape[2])
-        for subject in settings.subjects
-        for roi in settings.track_rois(track)
-    )
-    return Expected(track, len(dataset.clips) - dataset.n_train_clips, Columns(tuple(blocks)))
+    shapes = {block: dataset.arrays("train", track, *block)["train"].shape for block in settings.blocks(track)}
+    if len({shape[0] for shape in shapes.values()}) > 1:
+        told = ", ".join(f"{subject} {roi} {shape[0]}" for (subject, roi), shape in shapes.items())
+        raise FileError(
+            f"{settings.folder}: responses to different numbers of training clips: {told}; see `cinevox validate`"
+        )
+    n_train = next(shape[0] for shape in shapes.values())
+    columns = Columns(tuple(Block(*block, shape[2]) for block, shape in shapes.items()))
+    return Expected(track, len(dataset.clips) - n_train, columns)
 
 
 def read(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import comb
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from cinevox.datasets import Dataset
 from cinevox.errors import InputError
 from cinevox.metrics import noise_ceiling, resampled_clips, split_half_reliability
 from cinevox.params import Ceiling, Scores
-from cinevox.responses import Columns
+from cinevox.responses import Columns, Responses, present
 from cinevox.scores import SpaceScore, roi_table, score
 from cinevox.splits import generator
 from cinevox.submission.archive import Content
@@ -47,7 +48,12 @@ class OfflineScore:
 
 
 def score_offline(
-    content: Content, wanted: Expected, dataset: Dataset, ceiling: Ceiling | None, settings: Scores
+    content: Content,
+    wanted: Expected,
+    dataset: Dataset,
+    ceiling: Ceiling | None,
+    settings: Scores,
+    may_be_missing: bool = False,
 ) -> OfflineScore:
     """Score predictions without a fault as the challenge does.
 
@@ -58,11 +64,12 @@ def score_offline(
 
     ceiling: how voxels of little reliability are treated; None for the challenge's own number, which has no threshold:
         every voxel with a positive reliability counts, and the others, which have no square root, are excluded
+    may_be_missing: whether trials that are NaN in every voxel are declared to be missing
 
     Raises
     ------
     InputError
-        There are no responses to the test clips.
+        There are no responses to the test clips, or they are not what validation lets pass.
     """
     if not dataset.has_test_responses(wanted.track):
         block = wanted.columns.blocks[0]
@@ -77,7 +84,9 @@ def score_offline(
     for subject in wanted.columns.subjects:
         own = Columns(tuple(block for block in wanted.columns.blocks if block.subject == subject))
         responses = [dataset.responses("test", wanted.track, subject, block.roi) for block in own.blocks]
-        measured = np.hstack([part.values.mean(axis=1, dtype=np.float64) for part in responses])
+        for part in responses:
+            _refuse(part, dataset.file("test", wanted.track, subject, part.roi), may_be_missing)
+        measured = np.hstack([part.mean(np.float64) for part in responses])
         predicted = np.hstack([content[block.roi][subject] for block in own.blocks])
         reliability = np.concatenate([split_half_reliability(part.values) for part in responses])
         known, _ = noise_ceiling(reliability, policy, minimum)
@@ -95,6 +104,12 @@ def score_offline(
         over = {name: _track(joined, lines, name, settings.confidence) for name in AGGREGATIONS}
         lines[f"{wanted.track} track"] = over
     return OfflineScore(lines, _legend(wanted.n_clips, n_repetitions, ceiling, settings))
+
+
+def _refuse(part: Responses, path: Path, may_be_missing: bool) -> None:
+    there = present(part.values)
+    if not np.isfinite(part.values[there]).all() or not there.any(axis=1).all() or not (may_be_missing or there.all()):
+        raise InputError(f"{path}: some responses are NaN or infinite, so nothing is scored; see `cinevox validate`")
 
 
 def _track(

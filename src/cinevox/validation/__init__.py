@@ -18,7 +18,7 @@ from cinevox import plugins
 from cinevox.datasets import open_dataset
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.validation import inspection, results
+from cinevox.validation import between, inspection, results
 from cinevox.validation.judgement import Check, Example, Summary, judge
 
 __all__ = [
@@ -97,7 +97,10 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
     tables = inspection.tables(dataset, wanted)
     shape = dataset.grid.shape if "masks" in tables and dataset.grid else (0, 0, 0)
     checks = judge({name: tables[name] for name in SUITES if name in tables}, limits_of(limits, shape), docs)
-    return Summary(wanted.folder.as_posix(), checks, inspection.scale(tables["train_responses"]))
+    rows = tables["train_responses"]
+    return Summary(
+        wanted.folder.as_posix(), checks, inspection.scale(rows), len(dataset.clips), between.n_training_clips(rows)
+    )
 
 
 def check_results(paths: Paths, params: Any, docs: Path | None = None) -> Summary:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,31 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import io, metrics, videos, volume
+from cinevox import io, metrics, plugins, videos, volume
 from cinevox import params as settings
 from cinevox.datasets import Dataset, Part
 from cinevox.errors import FileError
 from cinevox.params import WHOLE_BRAIN, Track
+from cinevox.responses import present, rectangle
+from cinevox.validation import between, repetitions
 
 Row = dict[str, Any]
 MIN_STIMULI = 12  # under which z says nothing: it is at most sqrt(n_stimuli - 1)
+NOISELESS = 1 - 1e-6  # split-half r of a voxel whose repetitions are copies
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A row of a response file; its columns' fingerprints and, of a whole brain, their Fortran ranks."""
+    """A row of a response file; its columns' fingerprints and, of a whole brain, their Fortran ranks.
+
+    keys: of each trial the responses of some voxels, the same ones in files of as many voxels
+    """
 
     row: Row
     mask: Row | None = None
     prints: NDArray[np.uint64] | None = None
     ranks: NDArray[np.intp] | None = None
+    keys: frozenset[bytes] = frozenset()
 
 
 def tables(dataset: Dataset, wanted: settings.Dataset) -> dict[str, list[Row]]:
@@ -47,15 +54,14 @@ def tables(dataset: Dataset, wanted: settings.Dataset) -> dict[str, list[Row]]:
         for roi in wanted.track_rois(track)
     ]
     inspected: dict[tuple, Inspected] = dict(
-        zip(asked, Parallel()(delayed(_inspect)(dataset, *key, wanted.folder) for key in asked))
+        zip(asked, Parallel()(delayed(_inspect)(dataset, *key, wanted) for key in asked))
     )
     clips = _clip_rows(dataset.clips, wanted.folder)
     train = {key: found for key, found in inspected.items() if key[0] == "train"}
     for subject in wanted.subjects if dataset.places_rois else ():
         _place(train, subject, wanted.rois)
-    _count(inspected, len(clips))
     found = {
-        "clips": clips,
+        "clips": between.compare(clips, inspected, plugins.load("cinevox.datasets", wanted.name)),
         "train_responses": [each.row for each in train.values()],
         "masks": [each.mask for each in train.values() if each.mask is not None],
         "test_responses": [each.row for key, each in inspected.items() if key[0] == "test"],
@@ -99,50 +105,81 @@ def _clip(path: Path, folder: Path) -> Row:
         return row | {"fault": error.strerror or type(error).__name__}
 
 
-def _inspect(dataset: Dataset, part: Part, track: Track, subject: str, roi: str, folder: Path) -> Inspected:
+def _inspect(dataset: Dataset, part: Part, track: Track, subject: str, roi: str, wanted: settings.Dataset) -> Inspected:
     path = dataset.file(part, track, subject, roi)
     row: Row = {
-        "file": path.relative_to(folder).as_posix(), "subject": subject, "track": track, "roi": roi, "fault": None,
-    }  # fmt: skip
+        "file": path.relative_to(wanted.folder).as_posix(),
+        "subject": subject,
+        "track": track,
+        "roi": roi,
+        "fault": None,
+    }
     try:
         arrays = dataset.arrays(part, track, subject, roi)
     except FileError as error:
         return Inspected(row | {"fault": str(error).removeprefix(f"{path}: ")})
     values = arrays[part]
     prints = volume.fingerprints(values)
-    row |= _described(values) | {"n_duplicates": len(prints) - len(np.unique(prints))}
+    row |= _described(values, wanted.missing_repetitions == "skip")
+    row["n_duplicates"] = len(prints) - len(np.unique(prints))
+    found = Inspected(row, prints=prints, keys=repetitions.keys(values))
     if roi != WHOLE_BRAIN or part == "test":
-        return Inspected(row, prints=prints)
+        return found
     stored = arrays.get("voxel_mask")
     if stored is None and not dataset.places_rois:
-        return Inspected(row, prints=prints)
+        return found
     mask = _mask(row["file"], stored, len(prints))
     if stored is None or mask["n_ones"] != len(prints):
-        return Inspected(row, mask, prints)
-    return Inspected(row, mask, prints, volume.fortran_ranks(np.asarray(stored == 1)))
+        return replace(found, mask=mask)
+    return replace(found, mask=mask, ranks=volume.fortran_ranks(np.asarray(stored == 1)))
 
 
-def _described(values: NDArray[Any]) -> Row:
-    n_stimuli, n_repetitions, n_voxels = values.shape
+def _described(stored: NDArray[Any], may_be_missing: bool) -> Row:
+    """Of a file's responses, in the float32 that the steps use.
+
+    may_be_missing: whether a trial that is NaN in every voxel is declared to be missing
+    """
+    n_stimuli, n_repetitions, n_voxels = stored.shape
     row: Row = {
-        "dtype": values.dtype.name,
-        "n_stimuli": n_stimuli,
-        "n_repetitions": n_repetitions,
-        "n_voxels": n_voxels,
-        "n_not_finite": int(values.size - np.count_nonzero(np.isfinite(values))),
-    }
+        "dtype": stored.dtype.name, "n_stimuli": n_stimuli, "n_repetitions": n_repetitions, "n_voxels": n_voxels,
+    }  # fmt: skip
+    with np.errstate(over="ignore"):
+        values = np.asarray(stored, dtype=np.float32)
+    there = np.ones((n_stimuli, n_repetitions), dtype=bool)
+    for trial in np.argwhere(~present(values)):
+        there[tuple(trial)] = not np.isnan(values[tuple(trial)]).all()
+    n_not_finite = values.size - np.count_nonzero(np.isfinite(values)) - np.count_nonzero(~there) * n_voxels
+    row["n_not_finite"] = int(n_not_finite)
     if not values.size:
         return row
-    if row["n_not_finite"]:
-        values = np.where(np.isfinite(values), values, 0)
-    row["n_constant"] = int(np.count_nonzero(metrics.is_constant(values.reshape(-1, n_voxels))))
-    if n_repetitions > 1 and n_stimuli > 1:
-        first, second = np.split(values, [n_repetitions // 2], axis=1)
-        halves = first.mean(axis=1), second.mean(axis=1)
-        row["split_half"] = round(float(metrics.correlation_score(*halves).mean()), 4)
-        if n_stimuli >= MIN_STIMULI:
-            row["split_half_z"] = round(_agreement(*halves), 2)
-    row["sd"] = float(f"{values.std(dtype=np.float64):.4g}")
+    row["missing_declared" if may_be_missing else "missing"] = repetitions.named(~there)
+    row["unmeasured"] = repetitions.named_stimuli(np.asarray(~there.any(axis=1)))
+    if n_not_finite:
+        values = np.where(np.isfinite(values) | ~there[:, :, None], values, 0)
+    trials = values.reshape(-1, n_voxels) if there.all() else values[there]
+    if n_repetitions > 1:
+        row["n_repeated"] = int(np.count_nonzero(there.sum(axis=1) > 1))
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest there are
+        constant = metrics.is_constant(trials)
+        row |= {"n_constant": int(np.count_nonzero(constant)), "n_varying": int(np.count_nonzero(~constant))}
+        row |= repetitions.faults(values, there, ~constant)
+        row |= _split_half(rectangle(values))
+        row["sd"] = float(f"{trials.std(dtype=np.float64):.4g}")
+    return row
+
+
+def _split_half(values: NDArray[np.floating]) -> Row:
+    """Whether repetitions agree. values: finite, (n_stimuli, n_repetitions, n_voxels)"""
+    n_stimuli, n_repetitions, _ = values.shape
+    if n_repetitions < 2 or n_stimuli < 2:
+        return {}
+    first, second = np.split(values, [n_repetitions // 2], axis=1)
+    halves = first.mean(axis=1), second.mean(axis=1)
+    r = metrics.correlation_score(*halves)
+    row: Row = {"split_half": round(float(r.mean()), 4)}
+    if n_stimuli >= MIN_STIMULI:
+        row["split_half_z"] = round(_agreement(*halves), 2)
+        row["n_noiseless"] = int(np.count_nonzero(r > NOISELESS))
     return row
 
 
@@ -201,15 +238,3 @@ def _place(train: dict[tuple, Inspected], subject: str, rois: Sequence[str]) -> 
         found.row["n_shared"] = int(np.count_nonzero(owners[known] > 1))
         if brain.ranks is not None:
             found.row["n_unordered"] = int(np.count_nonzero(np.diff(brain.ranks[known]) < 0))
-
-
-def _count(inspected: dict[tuple, Inspected], n_clips: int) -> None:
-    """Into every row: how many stimuli and voxels the other files let one expect."""
-    counts = [each.row["n_stimuli"] for key, each in inspected.items() if key[0] == "train" and "n_stimuli" in each.row]
-    n_train = max(sorted(set(counts)), key=counts.count) if counts else None
-    for (part, *rest), each in inspected.items():
-        each.row["n_clips"] = n_clips
-        if n_train is not None:
-            each.row["n_stimuli_expected"] = n_train if part == "train" else n_clips - n_train
-        if part == "test":
-            each.row["n_voxels_expected"] = inspected["train", *rest].row.get("n_voxels")

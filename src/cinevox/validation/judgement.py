@@ -59,11 +59,15 @@ class Summary:
     """Every check of one folder.
 
     scale: of a data set, the standard deviation of each file's training responses, by `<track>/<subject>/<roi>`
+    n_clips, n_train_clips: of a data set; how many clips there are, and how many of them its training responses are to,
+        None where these do not agree, which is an error
     """
 
     folder: str
     checks: tuple[Check, ...]
     scale: Mapping[str, float] = field(default_factory=dict)
+    n_clips: int = 0
+    n_train_clips: int | None = None
 
     @property
     def errors(self) -> tuple[Check, ...]:

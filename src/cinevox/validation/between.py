@@ -1,0 +1,97 @@
+"""What the files of a study let one expect of one another: numbers of clips, stimuli and voxels, and no copies."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from cinevox.datasets import DatasetSpec
+
+if TYPE_CHECKING:
+    from cinevox.validation.inspection import Inspected
+
+Row = dict[str, Any]
+
+
+def compare(clips: list[Row], inspected: dict[tuple, Inspected], spec: DatasetSpec) -> list[Row]:
+    """Write into the rows of the files what the others say of them; returns the rows of the clips, missing ones too.
+
+    Which clips there should be is known from the responses to them, of training and test clips, or from the study's
+    own numbers. If neither says how many test clips there are, those that are there are marked as unconfirmed.
+    """
+    n_train, n_test = (_commonest(_counts(inspected, part)) for part in ("train", "test"))
+    n_clips, n_expected = len(clips), None
+    if n_train is not None:
+        if n_test is not None:
+            n_expected = n_train + n_test
+        if n_train == spec.n_train and spec.n_test is not None and (n_clips > n_train or n_test is not None):
+            n_expected = n_train + spec.n_test
+        n_missing = max(n_train, n_expected or 0) - n_clips
+        if n_expected is None:
+            for number, row in enumerate(clips[n_train:], 1):
+                row["unconfirmed"] = f"test clip {number} of {n_clips - n_train}"
+        elif n_test is None:
+            for row in clips[n_expected:]:
+                row["fault"] = row["fault"] or f"the study has {n_expected:,} clips, and this is one more"
+        clips = clips + _missing(clips, n_missing, n_train, n_expected)
+        for (part, *_), each in inspected.items():
+            beyond = n_clips - n_train if n_missing <= 0 else n_test
+            each.row["n_stimuli_expected"] = n_train if part == "train" else beyond
+    for (part, *rest), each in inspected.items():
+        each.row["n_clips"] = n_clips
+        if part == "test":
+            trained = inspected["train", *rest]
+            each.row["n_voxels_expected"] = trained.row.get("n_voxels")
+            if both := each.keys & trained.keys:
+                each.row["trained_on"] = f"{len(both):,} of its trials are in {trained.row['file']} too"
+    _mark_copies([each for key, each in inspected.items() if key[0] == "train"])
+    return clips
+
+
+def n_training_clips(rows: Iterable[Row]) -> int | None:
+    """How many training clips the files agree on; None if they do not, or none can be read."""
+    counts = {row.get("n_stimuli") for row in rows}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _counts(inspected: dict[tuple, Inspected], part: str) -> list[int]:
+    return [each.row["n_stimuli"] for key, each in inspected.items() if key[0] == part and "n_stimuli" in each.row]
+
+
+def _commonest(counts: Sequence[int]) -> int | None:
+    return max(sorted(set(counts)), key=counts.count) if counts else None
+
+
+def _missing(clips: Sequence[Row], n_missing: int, n_train: int, n_expected: int | None) -> list[Row]:
+    """A row for each clip that should be there, by its number if the others have numbers."""
+    if n_missing <= 0:
+        return []
+    total = max(n_train, n_expected or 0)
+    of = f"{n_train:,} training and {total - n_train:,} test clips" if n_expected else f"{total:,} training clips"
+    folder = PurePosixPath(clips[0]["file"]).parent.as_posix() if clips else "."
+    suffix = PurePosixPath(clips[0]["file"]).suffix if clips else ""
+    numbers = {row["number"] for row in clips}
+    if None in numbers or not numbers:
+        return [{"file": f"{folder}/*{suffix}", "fault": f"{n_missing:,} clips are missing of {of}"}]
+    first = min(numbers)
+    first = 1 if 1 < first <= 1 + n_missing else first
+    width = len(re.match(r"\d+", clips[0]["name"])[0])  # type: ignore[index]
+    return [
+        {"file": f"{folder}/{number:0{width}d}*{suffix}", "fault": f"is missing of {of}"}
+        for number in range(first, first + total)
+        if number not in numbers
+    ]
+
+
+def _mark_copies(files: Sequence[Inspected]) -> None:
+    """Training files that hold the same voxels as another of their track, of whatever subject and ROI."""
+    same = defaultdict(list)
+    for each in files:
+        if each.prints is not None and len(each.prints):
+            same[each.row["track"], each.prints.tobytes()].append(each.row)
+    for rows in same.values():
+        for row in rows if len(rows) > 1 else ():
+            row["same_as"] = next(other["file"] for other in rows if other is not row)
