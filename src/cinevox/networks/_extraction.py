@@ -20,6 +20,7 @@ from cinevox.networks import NetworkSpec, _activations, _loading, _weights
 from cinevox.params import Features, Network
 
 Frames = NDArray[np.uint8]
+N_TRIED = 3  # frames in the pass that finds shapes: more than one, so that an axis of frames shows
 
 
 class FeaturesError(InputError):
@@ -47,18 +48,21 @@ class Extraction:
 
     @cached_property
     def frame_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each layer's output for one frame, (channels, height, width) or (n,), found without computing it."""
-        module = _loading.skeleton(self.spec)
+        """Shape of each layer's output for one frame: (channels, height, width), (tokens, n) or (n,), say.
+
+        Found without computing the output.
+        """
         _, height, width, _ = self.frame_shape
-        frame = torch.empty(1, 3, height, width, device="meta")
+        frames = torch.empty(N_TRIED, 3, height, width, device="meta")
         try:
-            outputs = _activations.take(module, self.layers, frame)
-        except (RuntimeError, ValueError) as error:
+            return _activations.shapes(_loading.skeleton(self.spec), self.layers, frames)
+        except ValueError as error:
+            raise FeaturesError(f"{self.network}: {error}") from None
+        except Exception as error:  # networks say in many ways what they do not take
             raise FeaturesError(
                 f"{self.network}: frames of {height} x {width} pixels do not fit it ({error}); "
                 f"expected frames.size {self.spec.input_size}"
             ) from None
-        return {layer: tuple(outputs[layer].shape[1:]) for layer in self.layers}
 
     @property
     def n_features(self) -> dict[str, int]:

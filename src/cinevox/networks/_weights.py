@@ -34,6 +34,7 @@ class Provenance:
     source: address, package file name, path, or how random weights were drawn
     official: whether the file is the one its authors published (by checksum)
     non_commercial: None where the licence is not known
+    unwrapped: what was taken off around the state dict in the file, in words; "" if nothing was
     """
 
     policy: Weights
@@ -44,6 +45,7 @@ class Provenance:
     licence: str
     non_commercial: bool | None
     seed: int | None = None
+    unwrapped: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For people and sidecars: everything but the path on this machine."""
