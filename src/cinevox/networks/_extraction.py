@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from cinevox import plugins
 from cinevox.errors import InputError
-from cinevox.networks import NetworkSpec, _activations, _loading, _weights
+from cinevox.networks import NetworkSpec, _activations, _checkpoints, _loading, _weights
 from cinevox.params import Features, Network
 
 Frames = NDArray[np.uint8]
@@ -52,17 +53,27 @@ class Extraction:
 
         Found without computing the output.
         """
-        _, height, width, _ = self.frame_shape
-        frames = torch.empty(N_TRIED, 3, height, width, device="meta")
         try:
-            return _activations.shapes(_loading.skeleton(self.spec), self.layers, frames)
-        except ValueError as error:
+            try:
+                return self._shapes(_loading.skeleton(self.spec), "meta")
+            except _activations.LayerError:
+                raise
+            except Exception:  # it does not take these frames, or looks at numbers on its way
+                return self._shapes(_loading.built(self.spec), "cpu")
+        except _activations.LayerError as error:
             raise FeaturesError(f"{self.network}: {error}") from None
         except Exception as error:  # networks say in many ways what they do not take
+            _, height, width, _ = self.frame_shape
             raise FeaturesError(
-                f"{self.network}: frames of {height} x {width} pixels do not fit it ({error}); "
-                f"expected frames.size {self.spec.input_size}"
+                f"{self.network}: frames of {height} x {width} pixels do not fit it "
+                f"({_checkpoints.why_unreadable(error)}); expected frames.size {self.spec.input_size}"
             ) from None
+
+    def _shapes(self, module: nn.Module, device: str) -> dict[str, tuple[int, ...]]:
+        _, height, width, _ = self.frame_shape
+        frames = torch.zeros(N_TRIED, 3, height, width, device=device)
+        with _activations.one_thread():
+            return _activations.shapes(module, self.layers, frames)
 
     @property
     def n_features(self) -> dict[str, int]:
@@ -134,16 +145,16 @@ def prepare(
     """
     spec: NetworkSpec = plugins.load("cinevox.networks", network)
     wanted = tuple(spec.layers if layers is None else layers)
-    known = [name for name, _ in _loading.skeleton(spec).named_modules() if name]
+    module = _loading.skeleton(spec)
+    known = [name for name, _ in module.named_modules() if name]
     if unknown := [layer for layer in wanted if layer not in known]:
         raise FeaturesError(
             f"{network}: no layer {', '.join(unknown)}; its own are {', '.join(spec.layers)}, "
             f"and any module of it can be named ({len(known)} in all)"
         )
     device = find_device(settings.device)
-    extraction = Extraction(
-        network, _weights.locate(network, spec, weights), wanted, settings, device, tuple(frame_shape)
-    )
+    found = _loading.checked(network, spec, module, _weights.locate(network, spec, weights))
+    extraction = Extraction(network, found, wanted, settings, device, tuple(frame_shape))
     _ = extraction.frame_shapes
     return extraction
 

@@ -10,7 +10,7 @@ HEAD = 512  # bytes that are looked at
 TORCH_MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number at the beginning of checkpoints before torch 1.6
 
 AGAIN = "Delete it and fetch it again"
-UNPACK = "Unpack it, and point to the file inside"
+UNPACK = "Unpack it and point to the file inside, or fetch it again as one"
 CONVERT = "Convert it to a state dict of PyTorch where its own program is installed, or fetch it again as one"
 BEGINNINGS = (
     (b"version https://git-lfs", "a Git LFS pointer, which stands for the file", "`git lfs pull` in its repository "

@@ -46,8 +46,10 @@ def load(name: str, spec: NetworkSpec, provenance: Provenance) -> nn.Module:
     return module
 
 
-def checked(name: str, spec: NetworkSpec, provenance: Provenance) -> Provenance:
+def checked(name: str, spec: NetworkSpec, module: nn.Module, provenance: Provenance) -> Provenance:
     """The provenance of weights that fit the network, with a note of what was taken off around them in their file.
+
+    module: of the network, with or without numbers
 
     Raises
     ------
@@ -56,13 +58,19 @@ def checked(name: str, spec: NetworkSpec, provenance: Provenance) -> Provenance:
     """
     if provenance.file is None:
         return provenance
-    return replace(provenance, unwrapped=_checkpoints.read(name, spec, skeleton(spec), provenance.file).unwrapped)
+    return replace(provenance, unwrapped=_checkpoints.read(name, spec, module, provenance.file).unwrapped)
 
 
 def skeleton(spec: NetworkSpec) -> nn.Module:
-    """The module without numbers (on the meta device), in evaluation mode, nothing in place."""
-    with torch.device("meta"):
-        return _still(spec.build())
+    """The module without numbers (on the meta device), in evaluation mode, nothing in place.
+
+    With numbers if its constructor looks at them.
+    """
+    try:
+        with torch.device("meta"), _Unfilled():
+            return _still(spec.build())
+    except (RuntimeError, NotImplementedError):
+        return built(spec)
 
 
 def built(spec: NetworkSpec) -> nn.Module:
