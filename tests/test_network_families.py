@@ -168,25 +168,23 @@ def test_features_equal_a_plain_forward_pass(family, own_random_state, known, tm
     torch.save(wanted.state_dict(), tmp_path / "own.pth")
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
     images = (torch.from_numpy(frames).flatten(0, 1).permute(0, 3, 1, 2) / 255 - mean) / std
-    for settings in (asked(), asked(file=tmp_path / "own.pth")):
-        if settings.weights == "random":
-            plain = reference(family, 6)
-            plain.load_state_dict(loaded(family, settings).state_dict())
-        else:
-            plain = wanted
-            module = loaded(family, settings)
-            assert same(module.state_dict(), wanted.state_dict())
-            assert same(dict(module.named_buffers()), dict(wanted.named_buffers()))
-        expected = outputs(plain, layers, images)
-        for update in ({}, {"memory_format": "contiguous", "over_frames": "none"}):
-            extraction = features.prepare(family, settings, SETTINGS.model_copy(update=update), frames.shape[1:])
-            found = features.extract(extraction, frames)
-            for layer, whole in expected.items():
-                assert extraction.frame_shapes[layer] == whole.shape[1:]
-                every = whole.flatten(1).unflatten(0, (2, 2)).double()
-                value = every if update else every.mean(dim=1)
-                assert float(every.std()) > 0
-                np.testing.assert_allclose(found[layer], value.numpy(), rtol=0, atol=2e-6 * float(every.abs().max()))
+    plain = reference(family, 6)
+    plain.load_state_dict(loaded(family, asked()).state_dict())
+    module = loaded(family, asked(tmp_path / "own.pth"))
+    assert same(module.state_dict(), wanted.state_dict())
+    assert same(dict(module.named_buffers()), dict(wanted.named_buffers()))
+    for network, settings, update in (
+        (plain, asked(), {}),
+        (wanted, asked(tmp_path / "own.pth"), {"memory_format": "contiguous", "over_frames": "none"}),
+    ):
+        extraction = features.prepare(family, settings, SETTINGS.model_copy(update=update), frames.shape[1:])
+        found = features.extract(extraction, frames)
+        for layer, whole in outputs(network, layers, images).items():
+            assert extraction.frame_shapes[layer] == whole.shape[1:]
+            every = whole.flatten(1).unflatten(0, (2, 2)).double()
+            value = every if update else every.mean(dim=1)
+            assert float(every.std()) > 0
+            np.testing.assert_allclose(found[layer], value.numpy(), rtol=0, atol=2e-6 * float(every.abs().max()))
 
 
 @pytest.mark.parametrize("family", ["vit", "swin", "maxvit_torchvision"])

@@ -59,7 +59,7 @@ class Extraction:
             except _activations.LayerError:
                 raise
             except Exception:  # it does not take these frames, or looks at numbers on its way
-                return self._shapes(_loading.built(self.spec), "cpu")
+                return self._shapes(_loading.drawn(self.spec), "cpu")
         except _activations.LayerError as error:
             raise FeaturesError(f"{self.network}: {error}") from None
         except Exception as error:  # networks say in many ways what they do not take

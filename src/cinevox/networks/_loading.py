@@ -64,13 +64,19 @@ def checked(name: str, spec: NetworkSpec, module: nn.Module, provenance: Provena
 def skeleton(spec: NetworkSpec) -> nn.Module:
     """The module without numbers (on the meta device), in evaluation mode, nothing in place.
 
-    With numbers if its constructor looks at them.
+    With random numbers on the CPU if its constructor looks at them.
     """
     try:
         with torch.device("meta"), _Unfilled():
             return _still(spec.build())
     except (RuntimeError, NotImplementedError):
-        return built(spec)
+        return drawn(spec)
+
+
+def drawn(spec: NetworkSpec) -> nn.Module:
+    """The module on the CPU as its constructor makes it, with the same random numbers each time."""
+    with _seeded(0):
+        return _still(spec.build())
 
 
 def built(spec: NetworkSpec) -> nn.Module:
