@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 
 from cinevox import cli, io, params, plugins
@@ -135,6 +136,22 @@ def test_ready_names_all_that_a_run_would_miss(project, capsys):
     io.write_bytes(project / "params.yaml", yaml.safe_dump(content).encode())
     assert cli.main(["ready"]) == 2
     assert capsys.readouterr().err.count("datasets: there is no 'algonauts'") == 1
+
+
+def test_ready_reads_weights_of_ones_own(project, capsys):
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["networks"]["squeezenet"] |= {"weights": "file", "file": "mine.pth"}
+    content["networks"]["alexnet"] |= {"weights": "file", "file": "page.pth"}
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    (project / "page.pth").write_text("<html>")
+    assert cli.main(["ready"]) == 2
+    said = capsys.readouterr().err
+    assert "alexnet: page.pth is a web page" in said and "squeezenet: no weights at mine.pth" in said
+    spec = plugins.load("cinevox.networks", "squeezenet")
+    torch.save({f"module.{key}": value for key, value in spec.build().state_dict().items()}, project / "mine.pth")
+    content["networks"]["alexnet"] |= {"weights": "random", "file": None}
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    assert cli.main(["ready"]) == 0
 
 
 def test_a_place_that_cannot_be_written_ends_in_a_message(project, capsys):

@@ -135,6 +135,7 @@ def _harmless() -> list[Any]:
     return [
         (core.scalar, "numpy.core.multiarray.scalar"),
         (core.scalar, "numpy._core.multiarray.scalar"),
+        pathlib.PurePosixPath,
         (pathlib.PurePosixPath, "pathlib.PosixPath"),
         (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
         np.dtype,
