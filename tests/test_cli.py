@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 
 from cinevox import cli, disk, io, params, plugins
@@ -184,6 +185,22 @@ def test_ready_knows_what_a_run_writes_and_what_is_free(project, capsys, monkeyp
         r"data: the run writes at least [0-9.]+ GB \(.*features .*\), and 1.0 MB are free; free some",
         capsys.readouterr().err,
     )
+
+
+def test_ready_reads_weights_of_ones_own(project, capsys):
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["networks"]["squeezenet"] |= {"weights": "file", "file": "mine.pth"}
+    content["networks"]["alexnet"] |= {"weights": "file", "file": "page.pth"}
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    (project / "page.pth").write_text("<html>")
+    assert cli.main(["ready"]) == 2
+    said = capsys.readouterr().err
+    assert "alexnet: page.pth is a web page" in said and "squeezenet: no weights at mine.pth" in said
+    spec = plugins.load("cinevox.networks", "squeezenet")
+    torch.save({f"module.{key}": value for key, value in spec.build().state_dict().items()}, project / "mine.pth")
+    content["networks"]["alexnet"] |= {"weights": "random", "file": None}
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    assert cli.main(["ready"]) == 0
 
 
 def test_a_place_that_cannot_be_written_ends_in_a_message(project, capsys):

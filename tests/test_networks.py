@@ -2,14 +2,19 @@
 
 import hashlib
 import math
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
+import yaml
 from torch.nn import functional as F
 
-from cinevox import plugins
+from cinevox import networks, plugins
 from cinevox.networks import _activations, _loading, _vonenet, _weights
 from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Network
+from conftest import ROOT
 
 NAMES = plugins.names("cinevox.networks")
 RESNET_50 = [802816] * 2 + [401408] * 4 + [200704] * 6 + [100352] * 3 + [1000]
@@ -49,20 +54,23 @@ def random_network(name):
     return _loading.load(name, spec_of(name), _weights.locate(name, spec_of(name), settings))
 
 
-def test_every_network_has_published_sizes():
-    assert set(NAMES) == set(PUBLISHED)
+def test_numbers_and_oracles_here_are_of_networks_that_are_there():
+    assert set(PUBLISHED) == set(ORACLES) <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sizes_order_and_choice_of_layers(name):
+    """A network without a line in PUBLISHED is held to all but its sizes."""
     spec, module = spec_of(name), _loading.skeleton(spec_of(name))
     order = []
     for layer in spec.layers:
         module.get_submodule(layer).register_forward_hook(lambda *_, layer=layer: order.append(layer))
-    outputs = _activations.take(module, spec.layers, torch.empty(1, 3, 224, 224, device="meta"))
-    n_parameters, n_features = PUBLISHED[name]
-    assert sum(parameter.numel() for parameter in module.parameters()) == n_parameters
-    assert [outputs[layer].numel() for layer in spec.layers] == n_features
+    images = torch.empty(3, 3, spec.input_size, spec.input_size, device="meta")
+    shapes = _activations.shapes(module, spec.layers, images)
+    if name in PUBLISHED:
+        n_parameters, n_features = PUBLISHED[name]
+        assert sum(parameter.numel() for parameter in module.parameters()) == n_parameters
+        assert [math.prod(shapes[layer]) for layer in spec.layers] == n_features
     assert order == list(spec.layers), "layers are not in the order of depth, or one is passed twice"
     assert list(spec.layer_per_roi) and set(spec.layer_per_roi) == {*MINI_ROIS, WHOLE_BRAIN}
     assert set(spec.layer_per_roi.values()) <= set(spec.layers)
@@ -309,8 +317,32 @@ ORACLES = {
 }
 
 
+def compare_with_its_own_code(name):
+    """As its constructor makes it, in-place operations and all."""
+    spec = spec_of(name)
+    module = random_network(name)
+    with torch.random.fork_rng(devices=[]):
+        plain = spec.build().eval()
+    plain.load_state_dict(module.state_dict())
+    expected = {}
+    for layer in spec.layers:
+        plain.get_submodule(layer).register_forward_hook(
+            lambda _module, _inputs, output, layer=layer: expected.update({layer: output.clone()})
+        )
+    images = torch.rand(2, 3, spec.input_size, spec.input_size, generator=torch.Generator().manual_seed(0)) * 4 - 2
+    with torch.inference_mode():
+        plain(images)
+    for layer, found in _activations.take(module, spec.layers, images).items():
+        size = float(expected[layer].abs().max())
+        torch.testing.assert_close(found, expected[layer], rtol=0, atol=2e-5 * size, msg=f"{name} {layer}")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_activations_equal_an_independent_forward_pass(name):
+    """A network without a function in ORACLES is compared with its own code."""
+    if name not in ORACLES:
+        compare_with_its_own_code(name)
+        return
     is_large = name.startswith("vgg")  # in float64 they would take seconds
     dtype, tolerance = (torch.float32, 2e-5) if is_large else (torch.float64, 1e-11)
     module, layers = random_network(name).to(dtype), spec_of(name).layers
@@ -326,6 +358,25 @@ def test_activations_equal_an_independent_forward_pass(name):
         )
         images_differ = (found[layer][0] - found[layer][1]).abs().mean() / found[layer].abs().mean()
         assert 1e-3 < size < 1e4 and images_differ > 5e-3, f"{name} {layer}: degenerate random weights"
+
+
+def test_the_example_of_the_docs_passes_as_it_stands(tmp_path, monkeypatch):
+    """The page names no entry in these tests, so that none is needed."""
+    section = (ROOT / "docs/adding.md").read_text().partition("\n## A network\n")[2].partition("\n## ")[0]
+    code, keys = (re.search(rf"```{kind}\n(.*?)```", section, re.DOTALL)[1] for kind in ("python", "yaml"))
+    ((name, settings),) = yaml.safe_load(keys)["networks"].items()
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.setattr(networks, "__path__", [*networks.__path__, str(tmp_path)])
+    try:
+        assert Network.model_validate(settings).weights == "pretrained"
+        test_sizes_order_and_choice_of_layers(name)
+        test_activations_equal_an_independent_forward_pass(name)
+        for check in (["check"], ["format", "--check"]):
+            command = [sys.executable, "-m", "ruff", *check, "--stdin-filename", "src/cinevox/networks/mynet.py", "-"]
+            done = subprocess.run(command, input=code, text=True, capture_output=True, cwd=ROOT)
+            assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        sys.modules.pop(f"cinevox.networks.{name}", None)
 
 
 def test_nasnet_has_the_key_names_and_shapes_of_the_published_checkpoint():

@@ -1,13 +1,23 @@
 """Weights: found, fetched, checked, refused. Downloads come from a server of this test, on this machine."""
 
+import argparse
 import functools
+import gzip
 import hashlib
 import http.server
+import io
+import math
+import pathlib
+import pickle
+import random
+import tarfile
 import threading
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from cinevox import plugins
@@ -86,6 +96,7 @@ def test_download_once_then_from_the_cache(server, checkpoint, state, tmp_path, 
         "licence": "CC-BY-NC-4.0",
         "non_commercial": True,
         "seed": None,
+        "unwrapped": "",
     }
     assert [path.name for path in cache.iterdir()] == [checkpoint.name]
     checkpoint.unlink()
@@ -195,7 +206,7 @@ class Evil:
         return (open, ("evil.txt", "w"))
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", Evil()])
+@pytest.mark.parametrize("content", [b"no checkpoint", Evil()])
 def test_a_checkpoint_is_never_a_program(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "net.pth"
@@ -209,9 +220,184 @@ def test_a_checkpoint_is_never_a_program(tmp_path, monkeypatch, content):
 
 
 def test_a_file_without_a_state_dict(tmp_path):
-    torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(_weights.WeightsError, match=r"list.pth holds no state dict"):
-        loaded("squeezenet", SQUEEZENET, asked("file", tmp_path / "list.pth"))
+    for content in ([1, 2], {"epoch": 3}, {}, {"state_dict": {0: torch.zeros(1)}}):
+        torch.save(content, tmp_path / "list.pth")
+        with pytest.raises(_weights.WeightsError, match=r"list.pth holds no state dict"):
+            loaded("squeezenet", SQUEEZENET, asked("file", tmp_path / "list.pth"))
+
+
+def archive(path, parts, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as made:
+        for name, content in parts.items():
+            made.writestr(name, content)
+    return path.read_bytes()
+
+
+def parts_of(checkpoint):
+    with zipfile.ZipFile(checkpoint) as made:
+        return {part.filename: made.read(part) for part in made.infolist()}
+
+
+def tar_of(checkpoint):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as made:
+        made.add(checkpoint, "net.pth")
+    return stream.getvalue()
+
+
+KINDS = {  # what it is, how it comes about, what the message says
+    "empty": (lambda path: b"", "is an empty file", "Delete it and fetch it again"),
+    "page": (lambda path: b"\n<!DOCTYPE html><title>Denied</title>", "is a web page", "Open its address in a browser"),
+    "answer": (lambda path: b"\xef\xbb\xbf<?xml version='1.0'?><Error/>", "a server's answer", "then fetch it again"),
+    "lfs": (lambda path: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "Git LFS pointer", "git lfs pull"),
+    "json": (lambda path: b'{"weight_map": {}}', "is JSON text", "Fetch the file again"),
+    "gzip": (lambda path: gzip.compress(path.read_bytes()), "is compressed with gzip", "point to the file inside"),
+    "tar": (tar_of, "is a tar archive", "Unpack it"),
+    "zip of it": (
+        lambda path: archive(path, {"net.pth": path.read_bytes()}), "zip archive of other files (net.pth)", "Unpack it",
+    ),
+    "zipped again": (
+        lambda path: archive(path, parts_of(path), zipfile.ZIP_DEFLATED),
+        "a compressed zip, which unpacks to", "zip -0 -r",
+    ),
+    "half": (lambda path: path.read_bytes()[:100_000], "is cut off after 100000 bytes", "fetch it again"),
+    "torchscript": (lambda path: archive(path, {"net/constants.pkl": b""}), "TorchScript", "network.state_dict()"),
+    "npz": (lambda path: archive(path, {"a.npy": b""}), "NumPy archive", "Convert it to a state dict"),
+    "pickle": (lambda path: pickle.dumps({"a": np.zeros(2)}),
+               "a pickle that torch.save did not write", "save its tensors"),
+    "bit": (
+        lambda path: path.read_bytes()[:300_000] + b"bits" + path.read_bytes()[300_004:],
+        "the checksum (CRC-32)", "fetch it",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_another_kind_is_called_what_it_is(checkpoint, tmp_path, kind):
+    made, what, cure = KINDS[kind]
+    checkpoint.write_bytes(made(checkpoint))
+    with pytest.raises(_weights.WeightsError) as error:
+        loaded("squeezenet", SQUEEZENET, asked("file", checkpoint))
+    message = str(error.value)
+    assert str(checkpoint) in message and what in message and cure in message and "nothing in it was run" in message
+    status = {entry.network: entry for entry in _weights.status({"squeezenet": asked("file", checkpoint)}, tmp_path)}
+    assert status["squeezenet"].state == ("not verified" if kind == "bit" else "no checkpoint")
+
+
+def test_what_was_zipped_again_is_taken_once_its_parts_are_stored(checkpoint, state):
+    archive(checkpoint, parts_of(checkpoint))
+    module, _ = loaded("squeezenet", SQUEEZENET, asked("file", checkpoint))
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+
+
+def prefixed(state, prefix):
+    return {prefix + key: value for key, value in state.items()}
+
+
+WRAPPED = {
+    "module.": (lambda state: prefixed(state, "module."), "entries without the prefix 'module.'"),
+    "_orig_mod.": (lambda state: prefixed(state, "_orig_mod."), "entries without the prefix '_orig_mod.'"),
+    "both": (lambda state: prefixed(state, "module._orig_mod."), "entries without the prefix 'module._orig_mod.'"),
+    "backbone.": (lambda state: {"state_dict": prefixed(state, "backbone."), "epoch": np.int64(3)},
+                  "entry ['state_dict'] without the prefix 'backbone.'"),
+    "timm": (lambda state: {"arch": "squeezenet", "args": argparse.Namespace(lr=1), "state_dict": state},
+             "entry ['state_dict']"),
+    "trainer": (lambda state: {"model": {"weights": state}, "optimizer": {"state": {0: {"step": torch.zeros(1)}}},
+                               "folder": pathlib.Path("/runs")}, "entry ['model']['weights']"),
+    "parameters": (lambda state: {key: torch.nn.Parameter(value) for key, value in state.items()}, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_a_state_dict_is_found_inside_and_that_is_said(tmp_path, state, caplog, kind):
+    wrap, said = WRAPPED[kind]
+    path = tmp_path / "net.pth"
+    torch.save(wrap(state), path)
+    with caplog.at_level("INFO"):
+        module, provenance = loaded("squeezenet", SQUEEZENET, asked("file", path))
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+    assert (f"the weights are its {said}" in caplog.text) if said else ("the weights are its" not in caplog.text)
+    assert provenance.unwrapped == "", "nothing is read yet"
+    checked = _loading.checked("squeezenet", SQUEEZENET, _loading.skeleton(SQUEEZENET), provenance)
+    assert checked.to_json()["unwrapped"] == said
+
+
+def test_safetensors_are_read(tmp_path, state):
+    path = tmp_path / "net.safetensors"
+    safetensors.torch.save_file({key: value.contiguous() for key, value in state.items()}, path)
+    module, _ = loaded("squeezenet", SQUEEZENET, asked("file", path))
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+
+
+def changed(state, key, value):
+    return dict(state) | {key: value}
+
+
+UNFIT = {
+    "twice": (
+        lambda state: {"state_dict": state, "state_dict_ema": state},
+        "under ['state_dict'] and ['state_dict_ema']", "torch.load(path)['state_dict_ema']",
+    ),
+    "integers": (lambda state: {key: (value * 100).int() for key, value in state.items()},
+                 "wrong type (52): features.0.weight int32,", "floating-point"),
+    "quantised": (
+        lambda state: changed(state, "features.0.weight",
+                              torch.quantize_per_tensor(state["features.0.weight"], 0.01, 0, torch.qint8)),
+        "wrong type (1): features.0.weight qint8", "not quantised",
+    ),
+    "sparse": (lambda state: changed(state, "features.0.weight", state["features.0.weight"].to_sparse()),
+               "features.0.weight float32, sparse_coo", "not sparse"),
+    "complex": (lambda state: changed(state, "features.0.weight", state["features.0.weight"].to(torch.complex64)),
+                "features.0.weight complex64", "floating-point"),
+    "meta": (lambda state: changed(state, "features.0.bias", state["features.0.bias"].to("meta")),
+             "features.0.bias without numbers", "fetch the original"),
+    "nan": (lambda state: changed(state, "features.0.bias", state["features.0.bias"] * math.nan),
+            "NaN or infinite (1): features.0.bias", "finite"),
+    "overflowed": (lambda state: changed(state, "features.0.weight", (state["features.0.weight"] * 1e7).half()),
+                   "NaN or infinite (1): features.0.weight", "finite"),
+    "ten classes": (
+        lambda state: dict(state) | {
+            "classifier.1.weight": torch.zeros(10, 512, 1, 1), "classifier.1.bias": torch.zeros(10)
+        },
+        "has scores of 10 classes, and this network of 1000", "add a network whose build() makes so many",
+    ),
+    "no classifier": (lambda state: {key: value for key, value in state.items() if "classifier" not in key},
+                      "lacks entries of this network\n  missing (2): classifier.1.bias", "leaves these parts out"),
+    "counted": (lambda state: changed(state, "total_ops", torch.zeros(1)),
+                "holds more than this network\n  unexpected (1): total_ops", "without those entries"),
+    "prefix of most": (lambda state: prefixed(state, "model.") | {"loss.weight": torch.zeros(2)},
+                       "under the prefix 'model.', and others", "key.startswith('model.')"),
+    "two names": (lambda state: prefixed(state, "model.") | {"features.0.bias": torch.zeros(96)},
+                  "under the prefix 'model.', and others", "key.startswith('model.')"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+@pytest.mark.filterwarnings("ignore:torch.quantize:UserWarning", "ignore:.*[Qq]uantiz:DeprecationWarning")
+def test_a_state_dict_that_does_not_fit_says_how_and_what_to_do(tmp_path, state, kind):
+    made, what, cure = UNFIT[kind]
+    torch.save(made(state), tmp_path / "net.pth")
+    with pytest.raises(_weights.WeightsError) as error:
+        loaded("squeezenet", SQUEEZENET, asked("file", tmp_path / "net.pth"))
+    assert what in str(error.value) and cure in str(error.value)
+
+
+def test_entries_that_a_network_now_makes_by_itself_are_left_out(tmp_path):
+    class Own(torch.nn.Module):
+        def __init__(self, is_saved=False):
+            super().__init__()
+            self.map = torch.nn.Linear(2, 2)
+            self.register_buffer("index", torch.arange(3), persistent=is_saved)
+
+    spec = replace(SQUEEZENET, build=Own, adapt=None, source=None)
+    older = Own(is_saved=True).state_dict()
+    torch.save(older, tmp_path / "older.pth")
+    module, _ = loaded("own", spec, asked("file", tmp_path / "older.pth"))
+    assert torch.equal(module.index, torch.arange(3)) and torch.equal(module.map.weight, older["map.weight"])
+    torch.save(older | {"index": torch.arange(4)}, tmp_path / "longer.pth")
+    with pytest.raises(_weights.WeightsError, match=r"unexpected \(1\): index"):
+        loaded("own", spec, asked("file", tmp_path / "longer.pth"))
 
 
 def test_old_and_half_precision_checkpoints(tmp_path):
@@ -226,8 +412,7 @@ def test_old_and_half_precision_checkpoints(tmp_path):
 
 def test_vonenet_checkpoint_with_its_training_state(tmp_path):
     spec = plugins.load("cinevox.networks", "vonenet_resnet50")
-    state = _loading.skeleton(spec).to_empty(device="cpu").state_dict()
-    state = {key: torch.zeros_like(value) for key, value in state.items()}
+    state = {key: torch.zeros(value.shape) for key, value in _loading.skeleton(spec).state_dict().items()}
     state["bottleneck.weight"] += 7
     wrapped = {
         "flags": {"lr": 0.1, "image_size": np.int64(224)},
@@ -241,20 +426,32 @@ def test_vonenet_checkpoint_with_its_training_state(tmp_path):
     assert (module.bottleneck.weight == 7).all() and provenance.file == path
 
 
-def test_random_weights_depend_on_seed_and_network_and_touch_nothing_else():
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+def test_random_weights_depend_on_seed_and_network():
     first, again = (loaded("squeezenet", SQUEEZENET, asked("random", seed=4))[0] for _ in range(2))
     other = loaded("squeezenet", SQUEEZENET, asked("random", seed=5))[0]
     named = loaded("squeezenet_ii", SQUEEZENET, asked("random", seed=4))[0]
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
     weight = first.features[0].weight
     assert torch.equal(weight, again.features[0].weight)
     assert not torch.equal(weight, other.features[0].weight) and not torch.equal(weight, named.features[0].weight)
-    assert abs(float(weight.std()) / (2 / 147) ** 0.5 - 1) < 0.02  # He: sqrt(2 / (3 x 7 x 7))
-    assert (first.features[0].bias == 0).all()
     provenance = _weights.locate("squeezenet", SQUEEZENET, asked("random", seed=4))
     assert (provenance.policy, provenance.seed, provenance.official) == ("random", 4, False)
+
+
+def test_a_constructor_that_draws_from_any_global_generator_is_seeded_and_leaves_them_as_they_were():
+    class Drawn(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            drawn = random.random(), np.random.rand(), float(torch.rand(()))  # noqa: NPY002
+            self.weight = torch.nn.Parameter(torch.tensor(drawn))
+
+    def states():
+        return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+
+    spec = replace(SQUEEZENET, build=Drawn, source=None)
+    before = states()
+    first, again, other = (loaded("drawn", spec, asked("random", seed=seed))[0].weight for seed in (1, 1, 2))
+    assert states() == before
+    assert torch.equal(first, again) and bool((first != other).all())
 
 
 def test_random_batch_norm_statistics_keep_depth_at_one_size():
@@ -314,6 +511,9 @@ def test_a_file_of_ones_own_is_the_one_that_the_parameters_name(tmp_path, caplog
     assert _weights.locate("squeezenet", spec, settings_of(path, found.sha256[:8])) == found
     with pytest.raises(_weights.WeightsError, match=r"expected 01234567; it is another file"):
         _weights.locate("squeezenet", spec, settings_of(path, "01234567"))
+    for pinned, state in ((None, "not verified"), (found.sha256[:8], "valid"), ("01234567", "checksum mismatch")):
+        status = _weights.status({"squeezenet": settings_of(path, pinned)}, tmp_path)
+        assert {entry.network: entry.state for entry in status}["squeezenet"] == state
 
 
 def settings_of(path, sha256):

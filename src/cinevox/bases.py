@@ -35,7 +35,7 @@ def tuned_blocks(base: Base, weights: Network | None) -> nn.Sequential | None:
     if not tuned:
         return None
     if weights is None:
-        module = _loading.skeleton(spec).to_empty(device="cpu")
+        module = _loading.built(spec)
     else:
         module = _loading.load(base.network, spec, _weights.locate(base.network, spec, weights))
     return nn.Sequential(*(module.get_submodule(name) for name in tuned))

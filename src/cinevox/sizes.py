@@ -22,12 +22,12 @@ from cinevox.simulation.voxels import voxel_counts
 if TYPE_CHECKING:
     from cinevox.features import Extraction
 
-FLOAT32, FLOAT64 = 4, 8
+FLOAT32 = 4
 
 
 @dataclass(frozen=True)
 class Study:
-    """What sizes depend on: numbers of clips, and of voxels in each track (at least)."""
+    """What sizes depend on: numbers of clips, and of voxels in each track (of all subjects and ROIs)."""
 
     n_train: int
     n_test: int
@@ -56,7 +56,10 @@ def require_room(paths: Paths, params: Params) -> str:
 
 
 def study(paths: Paths, params: Params) -> Study:
-    """The numbers of the data set that params.dataset names, or of the one that will be simulated."""
+    """The numbers of the data set that params.dataset names, or of the one that will be simulated.
+
+    One response file is opened; how many voxels the others have follows from their size.
+    """
     wanted, simulation = params.dataset, params.simulation
     if wanted.folder in map(paths.simulation, simulation.datasets):
         counts = [voxel_counts(simulation, subject) for subject in range(simulation.n_subjects)]
@@ -66,14 +69,15 @@ def study(paths: Paths, params: Params) -> Study:
         }
         return Study(simulation.n_train, simulation.n_test, sizes)
     dataset = open_dataset(wanted)
-    n_train = dataset.n_train_clips
-    n_trials = n_train * params.validation.n_repetitions
-    sizes = {track: _stored(dataset, params, track) // (FLOAT64 * n_trials) for track in wanted.tracks}
+    first = (wanted.tracks[0], *wanted.blocks(wanted.tracks[0])[0])
+    n_train, _, n_voxels = dataset.arrays("train", *first)["train"].shape
+    bytes_of_a_voxel = dataset.file("train", *first).stat().st_size / n_voxels
+    sizes = {track: round(_stored(dataset, params, track) / bytes_of_a_voxel) for track in wanted.tracks}
     return Study(n_train, len(dataset.clips) - n_train, sizes)
 
 
 def _stored(dataset: Dataset, params: Params, track: Track) -> int:
-    """Bytes of the files with the training responses, in which a value takes eight at most."""
+    """Bytes of the files with a track's training responses; those that are missing are told by validation."""
     files = (dataset.file("train", track, *block) for block in params.dataset.blocks(track))
     return sum(file.stat().st_size for file in files if file.is_file())
 

@@ -14,14 +14,14 @@ from cinevox.paths import Paths
 
 
 def _ready(_: argparse.Namespace) -> None:
-    """check what `dvc repro` needs before it starts: parameters that agree, plug-ins, data, room on the disk
+    """check what `dvc repro` needs before it starts: parameters that agree, plug-ins, weights, data, room on the disk
 
     Exit code 0: it can start; 2: it would stop, with all that is missing.
     """
     paths = Paths()
     settings = params.load(paths.params)
     faults, room = [], ""
-    for look in (_look_at_plugins, _look_for_data, _look_at_dvc, _look_at_the_guard):
+    for look in (_look_at_plugins, _look_at_weights, _look_for_data, _look_at_dvc, _look_at_the_guard):
         try:
             look(paths, settings)
         except InputError as error:
@@ -39,6 +39,24 @@ def _look_at_plugins(_: Paths, settings: params.Params) -> None:
     from cinevox.validation import check_plugins
 
     check_plugins(settings.dataset.name, settings.networks, settings.regressors, settings.bases)
+
+
+def _look_at_weights(_: Paths, settings: params.Params) -> None:
+    """The user's own files fit their networks; a network that is no plug-in is told among those."""
+    own = {name: network for name, network in settings.networks.items() if network.weights == "file"}
+    if not own:
+        return
+    from cinevox.networks import _loading, _weights  # torch: seconds
+
+    faults = []
+    for name in sorted(own.keys() & set(plugins.names("cinevox.networks"))):
+        spec = plugins.load("cinevox.networks", name)
+        try:
+            _loading.checked(name, spec, _loading.skeleton(spec), _weights.locate(name, spec, own[name]))
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
 
 
 def _look_for_data(paths: Paths, settings: params.Params) -> None:

@@ -56,6 +56,51 @@ def take(
     return outputs
 
 
+class LayerError(ValueError):
+    """A layer that cannot be a feature space."""
+
+
+def shapes(module: nn.Module, layers: Sequence[str], images: torch.Tensor) -> dict[str, tuple[int, ...]]:
+    """Shape of each layer's output for one image, from a whole forward pass of several.
+
+    Raises
+    ------
+    LayerError
+        A layer is not reached or passed more than once, or its output is no tensor with one row for each image.
+    """
+    passed: dict[str, list[object]] = {name: [] for name in layers}
+    handles = [
+        module.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: passed[name].append(output)
+        )
+        for name in passed
+    ]
+    try:
+        with torch.inference_mode():
+            module(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if unreached := [name for name in layers if not passed[name]]:
+        raise LayerError(f"the forward pass does not go through {', '.join(unreached)}")
+    if repeated := [name for name in layers if len(passed[name]) > 1]:
+        raise LayerError(
+            f"the forward pass goes more than once through {', '.join(repeated)}; name the module around it, "
+            "or one that is passed once"
+        )
+    found = {}
+    for name, (output,) in passed.items():
+        if not isinstance(output, torch.Tensor):
+            raise LayerError(f"{name} gives a {type(output).__name__}, no tensor; name a module inside it or around it")
+        if output.shape[:1] != images.shape[:1]:
+            raise LayerError(
+                f"{name} gives {tuple(output.shape)} for {len(images)} images, no row for each; "
+                "name the module around it"
+            )
+        found[name] = tuple(output.shape[1:])
+    return found
+
+
 class Reader:
     """Turns clips into activations, reduced over frames as they come."""
 
@@ -122,7 +167,7 @@ class Reader:
                 return values.sum(dim=1, keepdim=True)
             case "max":
                 return values.amax(dim=1, keepdim=True)
-        return values
+        return values.clone()  # the network may go on in place
 
     def _over_frames(self, parts: Sequence[torch.Tensor], n_frames: int) -> torch.Tensor:
         together = parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)

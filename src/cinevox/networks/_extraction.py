@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from cinevox import plugins
 from cinevox.errors import InputError
-from cinevox.networks import NetworkSpec, _activations, _loading, _weights
+from cinevox.networks import NetworkSpec, _activations, _checkpoints, _loading, _weights
 from cinevox.params import Features, Network
 
 Frames = NDArray[np.uint8]
+N_TRIED = 3  # frames in the pass that finds shapes: more than one, so that an axis of frames shows
 
 
 class FeaturesError(InputError):
@@ -47,18 +49,31 @@ class Extraction:
 
     @cached_property
     def frame_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each layer's output for one frame, (channels, height, width) or (n,), found without computing it."""
-        module = _loading.skeleton(self.spec)
-        _, height, width, _ = self.frame_shape
-        frame = torch.empty(1, 3, height, width, device="meta")
+        """Shape of each layer's output for one frame: (channels, height, width), (tokens, n) or (n,), say.
+
+        Found without computing the output.
+        """
         try:
-            outputs = _activations.take(module, self.layers, frame)
-        except (RuntimeError, ValueError) as error:
+            try:
+                return self._shapes(_loading.skeleton(self.spec), "meta")
+            except _activations.LayerError:
+                raise
+            except Exception:  # it does not take these frames, or looks at numbers on its way
+                return self._shapes(_loading.drawn(self.spec), "cpu")
+        except _activations.LayerError as error:
+            raise FeaturesError(f"{self.network}: {error}") from None
+        except Exception as error:  # networks say in many ways what they do not take
+            _, height, width, _ = self.frame_shape
             raise FeaturesError(
-                f"{self.network}: frames of {height} x {width} pixels do not fit it ({error}); "
-                f"expected frames.size {self.spec.input_size}"
+                f"{self.network}: frames of {height} x {width} pixels do not fit it "
+                f"({_checkpoints.why_unreadable(error)}); expected frames.size {self.spec.input_size}"
             ) from None
-        return {layer: tuple(outputs[layer].shape[1:]) for layer in self.layers}
+
+    def _shapes(self, module: nn.Module, device: str) -> dict[str, tuple[int, ...]]:
+        _, height, width, _ = self.frame_shape
+        frames = torch.zeros(N_TRIED, 3, height, width, device=device)
+        with _activations.one_thread():
+            return _activations.shapes(module, self.layers, frames)
 
     @property
     def n_features(self) -> dict[str, int]:
@@ -130,16 +145,16 @@ def prepare(
     """
     spec: NetworkSpec = plugins.load("cinevox.networks", network)
     wanted = tuple(spec.layers if layers is None else layers)
-    known = [name for name, _ in _loading.skeleton(spec).named_modules() if name]
+    module = _loading.skeleton(spec)
+    known = [name for name, _ in module.named_modules() if name]
     if unknown := [layer for layer in wanted if layer not in known]:
         raise FeaturesError(
             f"{network}: no layer {', '.join(unknown)}; its own are {', '.join(spec.layers)}, "
             f"and any module of it can be named ({len(known)} in all)"
         )
     device = find_device(settings.device)
-    extraction = Extraction(
-        network, _weights.locate(network, spec, weights), wanted, settings, device, tuple(frame_shape)
-    )
+    found = _loading.checked(network, spec, module, _weights.locate(network, spec, weights))
+    extraction = Extraction(network, found, wanted, settings, device, tuple(frame_shape))
     _ = extraction.frame_shapes
     return extraction
 

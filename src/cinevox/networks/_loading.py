@@ -1,158 +1,155 @@
-"""Building a network and filling it: with a checkpoint that was checked key by key, or with random weights."""
+"""Building a network and filling it: with a checkpoint that was checked entry by entry, or with random weights."""
 
 from __future__ import annotations
 
-import re
+import contextlib
+import random
 import threading
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from cinevox import io
-from cinevox.networks import NetworkSpec
+from cinevox.networks import NetworkSpec, _checkpoints
 from cinevox.networks._activations import one_thread
-from cinevox.networks._weights import Provenance, WeightsError
+from cinevox.networks._weights import Provenance
+
+NOISE_SIDE = 96  # pixels: what the statistics of random networks are taken from, where they take images of that size
 
 
 def load(name: str, spec: NetworkSpec, provenance: Provenance) -> nn.Module:
     """Build a network with its weights: float32, on the CPU, in evaluation mode, without in-place operations.
 
-    In-place ReLUs would overwrite the output of the layer before them. Random weights are drawn from a
-    generator of their own; the global one is not touched.
+    In-place ReLUs would overwrite the output of the layer before them. Random weights are those that the
+    network's own constructor draws, from a seed of the network's name and the parameters' seed; the statistics of
+    batch norms are then taken from noise images (see `_set_statistics`). Global generators are left as they were.
 
     Raises
     ------
     WeightsError
-        The file cannot be read, or holds the weights of another architecture (every key that differs is listed).
+        The file cannot be read, or does not hold this network's weights (every entry that differs is listed).
     """
-    module = skeleton(spec)
+    if provenance.file is not None:
+        module = built(spec)
+        module.load_state_dict(_checkpoints.read(name, spec, module, provenance.file).state, strict=True)
+        return module
+    with one_thread(), _seeded(zlib.crc32(f"{name} {provenance.seed or 0}".encode())):
+        module = _still(spec.build())
+        if spec.randomize is not None:
+            spec.randomize(module, torch.random.default_generator)
+        _set_statistics(module, spec)
+    return module
+
+
+def checked(name: str, spec: NetworkSpec, module: nn.Module, provenance: Provenance) -> Provenance:
+    """The provenance of weights that fit the network, with a note of what was taken off around them in their file.
+
+    module: of the network, with or without numbers
+
+    Raises
+    ------
+    WeightsError
+        As `load`.
+    """
     if provenance.file is None:
-        with one_thread():
-            _draw(module.to_empty(device="cpu"), name, spec, provenance.seed or 0)
-    else:
-        state = read_state(name, spec, module, provenance.file)
-        module.load_state_dict(state, strict=True, assign=True)
-    return module.requires_grad_(False)
+        return provenance
+    return replace(provenance, unwrapped=_checkpoints.read(name, spec, module, provenance.file).unwrapped)
 
 
 def skeleton(spec: NetworkSpec) -> nn.Module:
-    """The module without numbers (on the meta device), in evaluation mode, nothing in place."""
-    with torch.device("meta"):
-        module = spec.build()
+    """The module without numbers (on the meta device), in evaluation mode, nothing in place.
+
+    With random numbers on the CPU if its constructor looks at them.
+    """
+    try:
+        with torch.device("meta"), _Unfilled():
+            return _still(spec.build())
+    except (RuntimeError, NotImplementedError):
+        return drawn(spec)
+
+
+def drawn(spec: NetworkSpec) -> nn.Module:
+    """The module on the CPU as its constructor makes it, with the same random numbers each time."""
+    with _seeded(0):
+        return _still(spec.build())
+
+
+def built(spec: NetworkSpec) -> nn.Module:
+    """The module on the CPU with its buffers, also those outside of the state dict; its parameters are to be filled."""
+    with _seeded(0), _Unfilled():
+        return _still(spec.build())
+
+
+def _still(module: nn.Module) -> nn.Module:
     for part in module.modules():
         if hasattr(part, "inplace"):
             setattr(part, "inplace", False)  # noqa: B010  (typed as a tensor or a module)
-    return module.eval()
+    return module.eval().requires_grad_(False)
 
 
-_allow_list = threading.Lock()  # torch keeps one list for all threads
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the initialisers of parameters, which take seconds; a checkpoint fills every one. Buffers are made."""
 
-
-def read_state(name: str, spec: NetworkSpec, module: nn.Module, path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a checkpoint, checked key by key against the module's.
-
-    Raises
-    ------
-    WeightsError
-        Not a checkpoint, it asks for anything but tensors and plain values, or its keys or shapes differ.
-    """
-    try:
-        io.refuse_bomb(path)
-        with _allow_list, torch.serialization.safe_globals(_harmless()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken checkpoint raises almost anything
-        raise WeightsError(
-            f"{name}: {path} cannot be read as a checkpoint of tensors ({why_unreadable(error)}); "
-            "nothing in it was run. Delete it and fetch it again, or point to another file"
-        ) from None
-    found = spec.adapt(content, module) if spec.adapt and isinstance(content, Mapping) else content
-    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise WeightsError(f"{name}: {path} holds no state dict (name -> tensor); save module.state_dict()")
-    _check_keys(name, path, found, module.state_dict())
-    return {key: value.float() if value.is_floating_point() else value for key, value in found.items()}
-
-
-def why_unreadable(error: Exception) -> str:
-    """What torch has to say in a line, without its advice to load the file with trust."""
-    text = str(error).strip()
-    if "weights_only" in text:
-        asked = re.search(r"GLOBAL ([\w.]+)", text)
-        return f"it asks for {asked[1]}" if asked else "it asks for more than tensors and plain values"
-    return text.partition("\n")[0] or type(error).__name__
-
-
-def _check_keys(name: str, path: Path, found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    optional = {key for key in expected if key.endswith("num_batches_tracked")}
-    faults = {
-        "missing": sorted(expected.keys() - found.keys() - optional),
-        "unexpected": sorted(found.keys() - expected.keys()),
-        "wrong shape": [
-            f"{key} {tuple(found[key].shape)}, expected {tuple(value.shape)}"
-            for key, value in expected.items()
-            if key in found and found[key].shape != value.shape
-        ],
-    }
-    if any(faults.values()):
-        lines = [
-            f"  {kind} ({len(keys)}): {', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''}"
-            for kind, keys in faults.items()
-            if keys
-        ]
-        raise WeightsError(
-            f"{name}: {path} holds weights of another architecture\n" + "\n".join(lines) + "\n"
-            f"  expected {len(expected)} entries, found {len(found)}; "
-            f"point networks.{name}.file to the right checkpoint"
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        filled = args[0] if args else given.get("tensor")
+        is_filler = (
+            func in (torch.Tensor.uniform_, torch.Tensor.normal_) or getattr(func, "__module__", "") == "torch.nn.init"
         )
+        return filled if is_filler and isinstance(filled, nn.Parameter) else func(*args, **given)
 
 
-def _harmless() -> list[Any]:
-    """What older checkpoints hold beside tensors: numpy numbers, under numpy's old and new module names."""
-    import argparse
-
-    import numpy as np
-
-    core = np._core.multiarray  # type: ignore[attr-defined]
-    kinds = {type(np.dtype(code)) for code in "?bhilqBHILQefd"}
-    return [
-        (core.scalar, "numpy.core.multiarray.scalar"),
-        (core.scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        argparse.Namespace,
-        *kinds,
-    ]
+_global_generators = threading.RLock()  # one set for all threads
 
 
-def _draw(module: nn.Module, name: str, spec: NetworkSpec, seed: int) -> None:
-    """He initialisation, zero biases, batch-norm statistics from one batch of noise images.
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """On the CPU, with the global generators of torch, numpy and Python from this seed on; then as they were before."""
+    with _global_generators, torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        legacy, python = np.random.get_state(), random.getstate()  # noqa: NPY002  (constructors may draw from it)
+        torch.random.default_generator.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(legacy)  # noqa: NPY002
+            random.setstate(python)
 
-    With those statistics no activation grows or fades with depth, however many branches are summed.
+
+def _set_statistics(module: nn.Module, spec: NetworkSpec) -> None:
+    """Mean and variance of every batch norm from one batch of noise images.
+
+    A constructor sets 0 and 1, which are those of no data: activations would grow or fade with depth.
     """
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{name} {seed}".encode()))
-    has_statistics = False
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif isinstance(part, nn.BatchNorm2d):
-            part.reset_parameters()
-            part.momentum, has_statistics = None, True
-    if spec.randomize is not None:
-        spec.randomize(module, generator)
-    if has_statistics:
-        _set_statistics(module, generator)
-
-
-def _set_statistics(module: nn.Module, generator: torch.Generator) -> None:
-    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
-    coarse = torch.randn(8, 3, 12, 12, generator=generator)
-    noise = nn.functional.interpolate(coarse, size=96, mode="bilinear") + torch.randn(8, 3, 96, 96, generator=generator)
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in norms if norm.track_running_stats]
+    if not norms:
+        return
     for norm in norms:
         norm.train()
-    with torch.no_grad():
-        module(noise)
+        norm.momentum = None  # the mean over all images
+    try:
+        _pass_noise(module, NOISE_SIDE)
+    except Exception:  # made for one size of images alone; networks say so in many ways
+        for norm in norms:
+            norm.reset_running_stats()
+        _pass_noise(module, spec.input_size)
     module.eval()
+
+
+def _pass_noise(module: nn.Module, side: int) -> None:
+    coarse = nn.functional.interpolate(torch.randn(8, 3, 12, 12), size=side, mode="bilinear")
+    with torch.no_grad():
+        module(coarse + torch.randn(8, 3, side, side))

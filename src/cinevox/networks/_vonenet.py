@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -120,12 +118,6 @@ def vone_alexnet(noise: torch.Generator | None = None) -> nn.Sequential:
 def _behind_v1(network: nn.Module, noise: torch.Generator | None) -> nn.Sequential:
     bottleneck = nn.Conv2d(N_CHANNELS, 64, 1, bias=False)
     return nn.Sequential(OrderedDict(vone_block=VOneBlock(noise), bottleneck=bottleneck, model=network))
-
-
-def published_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict inside a published checkpoint, which was saved from a data-parallel wrapper."""
-    state = checkpoint.get("state_dict", checkpoint)
-    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def draw_bank(module: nn.Module, generator: torch.Generator) -> None:

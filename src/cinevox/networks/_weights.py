@@ -17,6 +17,7 @@ from cinevox import plugins
 from cinevox.errors import InputError
 from cinevox.networks import NetworkSpec, WeightsSource
 from cinevox.networks._download import download, sha256_of
+from cinevox.networks._kinds import what_else
 from cinevox.params import Network, Weights
 
 LOG = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Provenance:
     source: address, package file name, path, or how random weights were drawn
     official: whether the file is the one its authors published (by checksum)
     non_commercial: None where the licence is not known
+    unwrapped: what was taken off around the state dict in the file, in words; "" if nothing was
     """
 
     policy: Weights
@@ -44,6 +46,7 @@ class Provenance:
     licence: str
     non_commercial: bool | None
     seed: int | None = None
+    unwrapped: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For people and sidecars: everything but the path on this machine."""
@@ -168,7 +171,8 @@ def expected_sha256(source: WeightsSource, path: Path) -> str:
 class Status:
     """Where one network's weights are looked for, and what is there. Text, for a table.
 
-    state: random, valid, checksum mismatch, not verified (there, and no checksum is published), not there
+    state: random, valid, checksum mismatch, not verified (there, and no checksum is published or in the parameters),
+        no checkpoint (there, and surely something else), not there
     """
 
     network: str
@@ -196,7 +200,8 @@ def _status(name: str, settings: Network | None, cache: Path) -> Status:
     if source := spec.source:
         size = f"{source.megabytes:.1f} MB" if source.megabytes else ""
         url, licence = source.url, source.licence + (" (non-commercial)" if source.non_commercial else "")
-    return Status(name, policy, _state(spec, policy, path), str(path or "–"), url, size, licence)
+    state = _state(spec, policy, path, settings.sha256 if settings else None)
+    return Status(name, policy, state, str(path or "–"), url, size, licence)
 
 
 def _looked_for(spec: NetworkSpec, policy: Weights, given: Path | None, cache: Path) -> Path | None:
@@ -211,15 +216,19 @@ def _looked_for(spec: NetworkSpec, policy: Weights, given: Path | None, cache: P
     return None
 
 
-def _state(spec: NetworkSpec, policy: Weights, path: Path | None) -> str:
+def _state(spec: NetworkSpec, policy: Weights, path: Path | None, pinned: str | None) -> str:
     if policy == "random":
         return "random"
     if path is None or not path.is_file():
         return "not there"
-    if policy == "package":
-        return "valid" if sha256_of(path) == spec.package_sha256 else "checksum mismatch"
+    if what_else(path):
+        return "no checkpoint"
     is_official = spec.source is not None and path.name == spec.source.file_name
     expected = expected_sha256(spec.source, path) if spec.source and is_official else ""
+    if policy == "package":
+        expected = spec.package_sha256
+    elif policy == "file" and pinned:
+        expected = pinned
     if not expected:
         return "not verified"
     return "valid" if sha256_of(path).startswith(expected) else "checksum mismatch"

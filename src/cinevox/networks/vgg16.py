@@ -19,7 +19,7 @@ POOLS = (4, 9, 16, 23, 30)
 def build() -> nn.Module:
     from torchvision.models import vgg16
 
-    return vgg16(weights=None, init_weights=False)
+    return vgg16(weights=None)
 
 
 SPEC = NetworkSpec(

@@ -19,7 +19,7 @@ POOLS = (6, 13, 23, 33, 43)
 def build() -> nn.Module:
     from torchvision.models import vgg16_bn
 
-    return vgg16_bn(weights=None, init_weights=False)
+    return vgg16_bn(weights=None)
 
 
 SPEC = NetworkSpec(

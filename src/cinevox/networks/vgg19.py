@@ -19,7 +19,7 @@ POOLS = (4, 9, 18, 27, 36)
 def build() -> nn.Module:
     from torchvision.models import vgg19
 
-    return vgg19(weights=None, init_weights=False)
+    return vgg19(weights=None)
 
 
 SPEC = NetworkSpec(

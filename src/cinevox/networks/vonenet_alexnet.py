@@ -7,8 +7,7 @@ The neuronal noise is off: features are the mean response.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cinevox.networks import NetworkSpec, WeightsSource, per_roi
 
@@ -32,12 +31,6 @@ def build() -> nn.Module:
     from cinevox.networks._vonenet import vone_alexnet
 
     return vone_alexnet()
-
-
-def adapt(checkpoint: Mapping[str, Any], _module: nn.Module) -> Mapping[str, torch.Tensor]:
-    from cinevox.networks._vonenet import published_state
-
-    return published_state(checkpoint)
 
 
 def randomize(module: nn.Module, generator: torch.Generator) -> None:
@@ -67,6 +60,5 @@ SPEC = NetworkSpec(
     ),
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
-    adapt=adapt,
     randomize=randomize,
 )

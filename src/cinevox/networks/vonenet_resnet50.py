@@ -6,8 +6,7 @@ The neuronal noise is off: features are the mean response.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cinevox.networks import NetworkSpec, WeightsSource
 from cinevox.networks._resnet import layers_50, per_roi_50
@@ -21,12 +20,6 @@ def build() -> nn.Module:
     from cinevox.networks._vonenet import vone_resnet50
 
     return vone_resnet50()
-
-
-def adapt(checkpoint: Mapping[str, Any], _module: nn.Module) -> Mapping[str, torch.Tensor]:
-    from cinevox.networks._vonenet import published_state
-
-    return published_state(checkpoint)
 
 
 def randomize(module: nn.Module, generator: torch.Generator) -> None:
@@ -48,6 +41,5 @@ SPEC = NetworkSpec(
     ),
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
-    adapt=adapt,
     randomize=randomize,
 )

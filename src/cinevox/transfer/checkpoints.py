@@ -8,7 +8,7 @@ import torch
 
 from cinevox import bases, io
 from cinevox.heads import RoiNetwork
-from cinevox.networks._loading import why_unreadable
+from cinevox.networks._checkpoints import why_unreadable
 from cinevox.params import Base, Head
 from cinevox.transfer.problem import Problem, Trained, TransferError
 from cinevox.transfer.training import replace_file

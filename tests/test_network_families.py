@@ -1,0 +1,248 @@
+"""Families of timm and torchvision, each in small: random and loaded, equal to what their own code makes and does."""
+
+import random
+import zlib
+from functools import partial
+
+import numpy as np
+import pytest
+import timm
+import torch
+from timm.models import regnet
+from torch import nn
+from torchvision import models
+
+from cinevox import features, plugins
+from cinevox.networks import NetworkSpec, _loading, _weights
+from cinevox.params import Features, Network
+
+SMALL = {"embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 5}
+WINDOWS = {"embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4), "num_classes": 5}
+FAMILIES = {  # constructor, height and width of its images, layers
+    "vit": (partial(timm.create_model, "vit_tiny_patch16_224", img_size=32, **SMALL), 32, ("blocks.0", "norm", "head")),
+    "vit_rope": (
+        partial(timm.create_model, "vit_small_patch16_rope_224", img_size=32, **SMALL), 32, ("blocks.0", "blocks.1"),
+    ),
+    "eva": (
+        partial(timm.create_model, "eva02_tiny_patch14_224", img_size=28, **SMALL), 28, ("blocks.0.attn", "blocks.1"),
+    ),
+    "dinov3": (
+        partial(timm.create_model, "vit_small_patch16_dinov3", img_size=32, **SMALL), 32, ("blocks.0", "blocks.1"),
+    ),
+    "beit": (
+        partial(timm.create_model, "beit_base_patch16_224", img_size=32, **SMALL), 32, ("blocks.0", "blocks.1", "head"),
+    ),
+    "swin": (
+        partial(timm.create_model, "swin_tiny_patch4_window7_224", img_size=56, **WINDOWS),
+        56, ("patch_embed", "layers.0", "layers.1.blocks.1", "head"),
+    ),
+    "swin_v2": (
+        partial(timm.create_model, "swinv2_tiny_window8_256", img_size=64, **WINDOWS), 64, ("layers.0", "layers.1"),
+    ),
+    "convnext": (
+        partial(timm.create_model, "convnext_atto", depths=(1, 1, 1, 1), dims=(8, 8, 16, 16), num_classes=5),
+        64, ("stem", "stages.0", "stages.3", "head"),
+    ),
+    "maxvit": (
+        partial(
+            timm.create_model, "maxvit_tiny_tf_224",
+            img_size=64, embed_dim=(32, 64), depths=(1, 1), stem_width=8, num_classes=5,
+        ),
+        64, ("stem", "stages.0", "stages.1"),
+    ),
+    "efficientnet": (partial(timm.create_model, "test_efficientnet", num_classes=5), 64, ("blocks.0", "blocks.3")),
+    "regnet": (
+        partial(regnet.RegNet, regnet.RegNetCfg(depth=6, w0=8, wa=8.0, wm=2.0, group_size=8, se_ratio=0.25), 3, 5),
+        64,
+        ("stem", "s1", "s4", "head"),
+    ),
+    "vit_torchvision": (
+        partial(
+            models.VisionTransformer,
+            image_size=32, patch_size=16, num_layers=2, num_heads=2, hidden_dim=24, mlp_dim=48, num_classes=5,
+        ),
+        32, ("conv_proj", "encoder.layers.encoder_layer_0", "encoder"),
+    ),
+    "swin_torchvision": (
+        partial(models.SwinTransformer, [4, 4], 24, [2, 2], [2, 4], [4, 4], num_classes=5),
+        32, ("features.1", "features.3.1.attn", "permute"),
+    ),
+    "maxvit_torchvision": (
+        partial(models.MaxVit, (64, 64), 8, 4, [8, 16], [1, 1], 8, 0.0, num_classes=5), 64, ("stem", "blocks.1"),
+    ),
+    "convnext_torchvision": (
+        partial(
+            models.ConvNeXt,
+            [models.convnext.CNBlockConfig(8, 16, 1), models.convnext.CNBlockConfig(16, None, 1)], num_classes=5,
+        ),
+        32, ("features.1", "features.3"),
+    ),
+}  # fmt: skip
+SETTINGS = Features(
+    over_frames="mean", batch_size=4, device="cpu", compute="float32", storage="float32", memory_format="channels_last"
+)
+OUTSIDE = {"vit_rope", "eva", "dinov3", "beit", "swin", "swin_v2", "maxvit"}  # buffers that no state dict has
+
+
+def spec_of(family):
+    build, side, layers = FAMILIES[family]
+    return NetworkSpec(
+        title=family, build=build, layers=layers, layer_per_roi={}, published_layers=False, source=None, input_size=side
+    )
+
+
+def asked(file=None, seed=3):
+    return Network(weights="file" if file else "random", file=file, sha256=None, n_frames=2, seed=seed)
+
+
+def loaded(family, settings):
+    spec = spec_of(family)
+    return _loading.load(family, spec, _weights.locate(family, spec, settings))
+
+
+def reference(family, seed):
+    torch.manual_seed(seed)
+    return FAMILIES[family][0]().eval()
+
+
+def outputs(module, layers, images):
+    """By hooks, through the whole network."""
+    found = {}
+    for layer in layers:
+        module.get_submodule(layer).register_forward_hook(
+            lambda _module, _inputs, output, layer=layer: found.update({layer: output.clone()})
+        )
+    with torch.inference_mode():
+        module(images)
+    return found
+
+
+@pytest.fixture
+def own_random_state():
+    """Reference networks are drawn from the global generator; other tests go on as if they had not been."""
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+def same(found, wanted):
+    assert found.keys() == wanted.keys()
+    return all(torch.equal(value, wanted[key]) for key, value in found.items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_weights_are_those_of_the_networks_own_initialisers(family, own_random_state):
+    seed = zlib.crc32(f"{family} 3".encode())
+    wanted = reference(family, seed)
+    torch.manual_seed(1)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    module = loaded(family, asked())
+    after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    assert torch.equal(before[0], after[0]) and before[1:] == after[1:]
+    assert same(dict(module.named_parameters()), dict(wanted.named_parameters()))
+    buffers = dict(wanted.named_buffers())
+    assert bool(buffers.keys() - wanted.state_dict().keys()) == (family in OUTSIDE)
+    statistics = {key for key in buffers if key.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    found = dict(module.named_buffers())
+    assert same({key: value for key, value in found.items() if key not in statistics},
+                {key: value for key, value in buffers.items() if key not in statistics})  # fmt: skip
+    assert all(bool(found[key].isfinite().all()) for key in statistics)
+    moved = [key for key in statistics if key.endswith("running_mean") and bool((found[key] != 0).all())]
+    assert len(moved) == len(statistics) / 3
+    assert not any(tensor.is_meta or tensor.requires_grad for tensor in (*module.parameters(), *module.buffers()))
+    assert not any(part.training for part in module.modules())
+    other = loaded(family, asked(seed=4)).state_dict()
+    assert any(not torch.equal(value, other[key]) for key, value in module.state_dict().items())
+
+
+@pytest.fixture
+def known(monkeypatch):
+    monkeypatch.setattr(plugins, "load", lambda _package, name: spec_of(name))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_features_equal_a_plain_forward_pass(family, own_random_state, known, tmp_path):
+    """Random weights, and the reference's own from a file: every layer, as tokens, maps or channels last."""
+    side, layers = FAMILIES[family][1:]
+    frames = np.random.default_rng(0).integers(0, 256, (2, 2, side, side, 3), dtype=np.uint8)
+    spec, wanted = spec_of(family), reference(family, 5)
+    torch.save(wanted.state_dict(), tmp_path / "own.pth")
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
+    images = (torch.from_numpy(frames).flatten(0, 1).permute(0, 3, 1, 2) / 255 - mean) / std
+    plain = reference(family, 6)
+    plain.load_state_dict(loaded(family, asked()).state_dict())
+    module = loaded(family, asked(tmp_path / "own.pth"))
+    assert same(module.state_dict(), wanted.state_dict())
+    assert same(dict(module.named_buffers()), dict(wanted.named_buffers()))
+    for network, settings, update in (
+        (plain, asked(), {}),
+        (wanted, asked(tmp_path / "own.pth"), {"memory_format": "contiguous", "over_frames": "none"}),
+    ):
+        extraction = features.prepare(family, settings, SETTINGS.model_copy(update=update), frames.shape[1:])
+        found = features.extract(extraction, frames)
+        for layer, whole in outputs(network, layers, images).items():
+            assert extraction.frame_shapes[layer] == whole.shape[1:]
+            every = whole.flatten(1).unflatten(0, (2, 2)).double()
+            value = every if update else every.mean(dim=1)
+            assert float(every.std()) > 0
+            np.testing.assert_allclose(found[layer], value.numpy(), rtol=0, atol=2e-6 * float(every.abs().max()))
+
+
+@pytest.mark.parametrize("family", ["vit", "swin", "maxvit_torchvision"])
+def test_half_precision_is_near_single_precision(family, known):
+    side = FAMILIES[family][1]
+    frames = np.random.default_rng(0).integers(0, 256, (1, 2, side, side, 3), dtype=np.uint8)
+    found = {
+        compute: features.extract(
+            features.prepare(family, asked(), SETTINGS.model_copy(update={"compute": compute}), frames.shape[1:]),
+            frames,
+        )
+        for compute in ("float32", "bfloat16")
+    }
+    for layer, values in found["float32"].items():
+        difference = np.abs(found["bfloat16"][layer] - values).max()
+        assert 0 < difference < 0.03 * np.abs(values).max(), layer
+
+
+class Odd(nn.Module):
+    """Outputs that are no feature space, and a constructor and a forward pass that look at numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.linspace(0, 1, 3)[1].item()  # as many set their dropout
+        self.conv = nn.Conv2d(3, 4, 4, stride=4)
+        self.relu = nn.ReLU(inplace=True)
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.by_token = nn.LayerNorm(4)
+        self.unused = nn.Linear(4, 4)
+
+    def forward(self, images):
+        maps = self.conv(images)
+        if bool((maps > 1e9).any()):
+            raise ValueError("too bright")
+        maps = self.relu(self.relu(maps) - self.scale)
+        tokens = self.by_token(maps.flatten(2).permute(2, 0, 1))
+        return self.attention(tokens, tokens, tokens)[0].mean(dim=0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("relu", "goes more than once through relu; name the module around it"),
+        ("unused", "does not go through unused"),
+        ("attention", r"attention gives a tuple, no tensor; name a module inside it or around it"),
+        ("by_token", r"by_token gives \(64, 3, 4\) for 3 images, no row for each"),
+    ],
+)
+def test_an_output_that_is_no_feature_space_is_refused(monkeypatch, layer, message):
+    odd = NetworkSpec(
+        title="odd", build=Odd, layers=("conv",), layer_per_roi={}, published_layers=False, source=None, input_size=32
+    )
+    monkeypatch.setattr(plugins, "load", lambda _package, _name: odd)
+    assert features.prepare("odd", asked(), SETTINGS, (2, 32, 32, 3)).frame_shapes == {"conv": (4, 8, 8)}
+    with pytest.raises(features.FeaturesError, match=f"^odd: .*{message}"):
+        features.prepare("odd", asked(), SETTINGS, (2, 32, 32, 3), [layer])
+
+
+def test_frames_of_another_size_are_refused_with_the_right_one(known):
+    with pytest.raises(features.FeaturesError, match=r"vit: frames of 48 x 48 pixels do not fit it \(.+\); .*size 32"):
+        features.prepare("vit", asked(), SETTINGS, (2, 48, 48, 3))
