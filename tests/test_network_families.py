@@ -165,7 +165,7 @@ def test_features_equal_a_plain_forward_pass(family, own_random_state, known, tm
     side, layers = FAMILIES[family][1:]
     frames = np.random.default_rng(0).integers(0, 256, (2, 2, side, side, 3), dtype=np.uint8)
     spec, wanted = spec_of(family), reference(family, 5)
-    torch.save(wanted.state_dict(), tmp_path / "own.pth")
+    torch.save({"state_dict": wanted.state_dict()}, tmp_path / "own.pth")
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
     images = (torch.from_numpy(frames).flatten(0, 1).permute(0, 3, 1, 2) / 255 - mean) / std
     plain = reference(family, 6)
@@ -178,6 +178,7 @@ def test_features_equal_a_plain_forward_pass(family, own_random_state, known, tm
         (wanted, asked(tmp_path / "own.pth"), {"memory_format": "contiguous", "over_frames": "none"}),
     ):
         extraction = features.prepare(family, settings, SETTINGS.model_copy(update=update), frames.shape[1:])
+        assert extraction.to_json()["weights"]["unwrapped"] == ("" if network is plain else "entry ['state_dict']")
         found = features.extract(extraction, frames)
         for layer, whole in outputs(network, layers, images).items():
             assert extraction.frame_shapes[layer] == whole.shape[1:]

@@ -128,6 +128,8 @@ def test_candidates_are_ranked_as_scipy_does(rng):
     spaces = tuple("abcdef")
     first, second = rng.standard_normal((2, 6, 4))
     first[:, 1] = first[:, 3] = 0.2  # PPA: all the same
+    first[1:4, [0, 2]] = 0.1
+    second[::5, [0, 2]] = -0.3  # V1: three equal ones, and two
     pair = tuple(made(table, np.zeros((6, 8)), spaces=spaces) for table in (first, second))
     found = rank_correlation(pair)
     means = [table[:, [0, 2]].mean(axis=1) for table in (first, second)]

@@ -91,6 +91,10 @@ def test_false_discovery_rates_are_scipys_and_leave_the_unknown_out():
     known = np.isfinite(p)
     np.testing.assert_allclose(false_discovery_rate(p)[known], stats.false_discovery_control(p[known]))
     assert np.isnan(false_discovery_rate(np.full(3, np.nan))).all()
+    assert false_discovery_rate(np.array([])).shape == (0,)
+    for n in (1, 2, 50):
+        p = np.random.default_rng(n).integers(0, 21, n) / 20  # with ties, 0 and 1
+        np.testing.assert_array_equal(false_discovery_rate(p), stats.false_discovery_control(p))
 
 
 def t_over_subjects(values, axis):

@@ -9,7 +9,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.preprocessing import PolynomialFeatures
 
 from cinevox.params import FEATURES_GRAMMAR
 
@@ -56,7 +55,12 @@ def joined(space: Space, layers: Sequence[Floats]) -> Floats:
     """
     flat = [layer.reshape(len(layer), -1) for layer in layers]
     X = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
-    return X if space.degree == 1 else PolynomialFeatures(space.degree, include_bias=False).fit_transform(X)
+    if space.degree == 1:
+        return X
+    from sklearn.preprocessing import PolynomialFeatures  # a second, and few rows have such terms
+
+    terms: Floats = PolynomialFeatures(space.degree, include_bias=False).fit_transform(X)
+    return terms
 
 
 def bands(space: Space, layers: Sequence[Floats], n_features: int) -> tuple[slice, ...]:

@@ -53,7 +53,7 @@ class NetworkSpec:
     adapt: turns what a checkpoint holds into the module's state dict, where the two differ
     base: blocks of modules that, one after another, make up the network without its classifier: what transfer
         networks stand on; empty where it is no such chain
-    randomize: draws what random weights need beyond the usual initialisation (a fixed filter bank)
+    randomize: draws what random weights need beyond what `build` draws (a fixed filter bank)
     """
 
     title: str
