@@ -38,7 +38,7 @@ def fails(action):
 def test_what_there_is(whole):
     folder, version, _ = whole
     dataset = open_dataset(record.wanted(folder, version))
-    assert dataset.subjects == record.SUBJECTS and dataset.n_train_clips == 12 and len(dataset.clips) == 17
+    assert dataset.subjects == record.SUBJECTS and len(dataset.clips) == 17
     assert dataset.rois("mini", "sub-01") == ("FFA", "V1", "V4") and dataset.rois("full", "sub-01") == ("WB",)
     assert dataset.has_test_responses("mini") and dataset.has_test_responses("full")
     assert dataset.grid.shape == record.VOLUMES[version]

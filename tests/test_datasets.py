@@ -32,7 +32,6 @@ def fails(action):
 def test_every_reader_of_the_layout(name, whole):
     dataset = open_dataset(layout.wanted(whole, name=name))
     assert [path.name[:5] for path in dataset.clips] == [f"{n:04d}_" for n in range(1, 18)]
-    assert dataset.n_train_clips == layout.N_TRAIN
     assert dataset.subjects == layout.SUBJECTS
     assert dataset.rois("mini", "sub01") == ("FFA", "V1") and dataset.rois("full", "sub01") == ("WB",)
     assert dataset.rois("mini", "sub09") == ()
@@ -103,7 +102,26 @@ def test_a_folder_without_pickles(folder):
         shutil.rmtree(folder / layout.RESPONSES / track)
         (folder / layout.RESPONSES / track).mkdir()
     dataset = open_dataset(layout.wanted(folder))
-    assert "no */subXX/ROI.pkl in it" in fails(lambda: dataset.n_train_clips)
+    assert dataset.subjects == ()
+    assert "V1.pkl: no such file; in mini_track there is nothing" in fails(
+        lambda: dataset.arrays("train", "mini", "sub01", "V1")
+    )
+
+
+@pytest.mark.parametrize("place", ["participants", "download/participants_data_v2021", "."])
+def test_responses_in_another_place_are_found_as_the_message_says(folder, place):
+    """As an archive without the folder, or with one more, leaves them; the archives may still be there."""
+    responses = folder / layout.RESPONSES
+    (folder / "participants.zip").touch()
+    for track in ("mini_track", "full_track"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        (responses / track).rename(folder / place / track)
+    if not list(responses.iterdir()):
+        responses.rmdir()
+    said = fails(lambda: open_dataset(layout.wanted(folder)))
+    assert said.endswith(f"; set dataset.responses: {place} in params.yaml")
+    dataset = open_dataset(layout.wanted(folder, responses=place))
+    assert dataset.responses("train", "mini", "sub01", "V1").n_voxels == layout.SIZES["V1"]
 
 
 def test_names_that_are_not_there(whole):
@@ -195,7 +213,7 @@ def test_one_track_alone(folder):
     shutil.rmtree(folder / layout.RESPONSES / "full_track")
     shutil.rmtree(folder / "test_responses")
     dataset = open_dataset(layout.wanted(folder))
-    assert dataset.subjects == layout.SUBJECTS and dataset.n_train_clips == layout.N_TRAIN
+    assert dataset.subjects == layout.SUBJECTS
     assert dataset.rois("full", "sub01") == () and layout.voxel_mask(dataset, "sub01") is None
     said = fails(lambda: dataset.responses("train", "full", "sub01", "WB"))
     assert "full_track/sub01/WB.pkl: no such file; there is no full_track; " in said and "dataset.tracks" in said

@@ -233,6 +233,30 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
     assert open_dataset(layout.wanted(tmp_path / "elsewhere")).responses("train", "mini", "sub01", "FFA").n_voxels == 4
 
 
+@pytest.mark.parametrize("store", ["cache/files/md5/0c", "annex/objects/0c/f2/key", "elsewhere"])
+def test_links_into_a_store_are_followed(tmp_path, store):
+    """As DVC's `cache.type: symlink` and git-annex leave a file, and as files are linked one by one."""
+    folder = layout.make(tmp_path / "study", test=False)
+    place = tmp_path / store
+    place.mkdir(parents=True)
+    everything = [path for path in folder.rglob("*") if path.is_file()]
+    linked = everything if store == "elsewhere" else everything[-3:] + everything[:2]
+    for number, path in enumerate(linked):
+        path.rename(place / f"{number:030x}")
+        path.symlink_to(place / f"{number:030x}")
+    found = inspection.tables(open_dataset(layout.wanted(folder)), layout.wanted(folder))
+    assert not [row for rows in found.values() for row in rows if row["fault"]]
+
+
+def test_a_link_to_nothing_says_how_to_fetch_it(tmp_path):
+    folder = layout.make(tmp_path / "study", videos=False, test=False)
+    path = layout.train_file(folder, "sub01", "V1")
+    path.unlink()
+    path.symlink_to("../../../.git/annex/objects/aa/bb/key")
+    with pytest.raises(InputError, match=r"V1\.pkl: a link to .*key, which is not there; fetch it .*`git annex get`"):
+        open_dataset(layout.wanted(folder)).responses("train", "mini", "sub01", "V1")
+
+
 WORDS = [
     b"(", b"t", b"R", b"b", b"s", b"u", b"a", b"e", b"0", b"1", b"2", b"]", b"}", b")", b"N", b"l", b"d", b"\x85",
     b"\x86", b"\x87", b"\x81", b"\x93", b"\x94", b"i", b"o", b"Q", b"\x80\x02", b"\x80\x04", b"K\x03", b"M\xff\xff",

@@ -14,6 +14,7 @@ import layout
 from cinevox import io, plugins, validation
 from cinevox.errors import InputError
 from cinevox.params import Base
+from cinevox.validation import between, inspection
 
 pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
 
@@ -28,14 +29,15 @@ def folder(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "study")
 
 
-def check(folder, docs=None, **changed):
-    return validation.check_folder(layout.wanted(folder), layout.limits(**changed), docs)
+def check(folder, docs=None, wanted=None, **changed):
+    return validation.check_folder(layout.wanted(folder, **wanted or {}), layout.limits(**changed), docs)
 
 
 def test_a_good_folder(whole, tmp_path):
     found = check(whole)
     assert found.errors == found.warnings == ()
     found.require()
+    assert (found.n_clips, found.n_train_clips) == (17, layout.N_TRAIN)
     assert found.to_json()["n_files"] == {"clips": 17, "train_responses": 6, "masks": 2, "test_responses": 6}
     io.write_json(tmp_path / "first.json", found.to_json())
     io.write_json(tmp_path / "second.json", check(whole).to_json())
@@ -48,6 +50,22 @@ def test_only_what_is_asked_for_is_looked_at(folder):
     wanted = layout.wanted(folder, tracks=["mini"], subjects=["sub01"])
     found = validation.check_folder(wanted, layout.limits())
     assert found.errors == () and found.to_json()["n_files"] == {"clips": 17, "train_responses": 2}
+
+
+def test_files_that_nobody_asked_for_do_not_matter(folder):
+    """A pilot stopped early, a copy of some rows, a list, what macOS leaves, and a subject that was not fetched."""
+    before = check(folder)
+    track = layout.train_file(folder, "sub01", "V1").parents[1]
+    for name, content in {
+        "pilot/V1.pkl": {"train": np.zeros((9, 3, 2))}, "sub01/V1_first8.pkl": {"train": np.zeros((8, 3, 2))},
+        "sub01/names.pkl": ["V1", "FFA"],
+    }.items():  # fmt: skip
+        (track / name).parent.mkdir(exist_ok=True)
+        (track / name).write_bytes(pickle.dumps(content))
+    (track / "sub01" / "._V1.pkl").write_bytes(b"\x00\x05\x16\x07")
+    (track / "sub03").mkdir()
+    (track / "sub03" / "V1.pkl").symlink_to("nowhere")
+    assert check(folder) == before
 
 
 # Damage, one kind at a time: what is done, then suite, expectation, file, and what was found
@@ -80,6 +98,18 @@ def rewritten_mask(change):
 def with_value(values, value):
     values = values.copy()
     values[4, 1, 2] = value
+    return values
+
+
+def with_trials(values, value, repetitions=1):
+    values = values.copy()
+    values[4, repetitions] = value
+    return values
+
+
+def leaked(folder, values):
+    values = values.copy()
+    values[:, :3] = io.read_pickle(layout.train_file(folder, "sub01", "V1"))["train"][:5]
     return values
 
 
@@ -186,6 +216,74 @@ ERRORS = {
         lambda folder: io.write_pickle(layout.train_file(folder, "sub01", "V1"), {"train": np.zeros((12, 7))}),
         "train_responses", "can be read", V1, "'train' is float64 of shape (12, 7); expected numbers of shape",
     ),
+    "booleans": (
+        changed("train", "V1", lambda values: values > 0),
+        "train_responses", "float32 or float64", V1, "dtype bool",
+    ),
+    "too large for float32": (
+        changed("train", "V1", lambda values: 1e39 * values.astype(float)),
+        "train_responses", "every response is a finite number", V1, "n_not_finite",
+    ),
+    "too small for float32": (
+        changed("train", "V1", lambda values: 1e-46 * values.astype(float)),
+        "train_responses", "some voxel varies, in float32", V1, "n_varying 0",
+    ),
+    "a missing trial": (
+        changed("train", "V1", lambda values: with_trials(values, np.nan)),
+        "train_responses", "every repetition was measured", V1, "missing 1 of 36 trials: stimulus 5 repetition 2",
+    ),
+    "no trial of a clip": (
+        changed("train", "V1", lambda values: with_trials(values, np.nan, slice(None))),
+        "train_responses", "at least one repetition that was measured", V1, "unmeasured 1 of 12 stimuli: stimulus 5",
+    ),
+    "one trial of each clip": (
+        changed("train", "V1", lambda values: np.where(np.arange(3)[:, None] == 1, values, np.nan)),
+        "train_responses", "at least 2 clips have two repetitions", V1, "n_repeated 0",
+    ),
+    "a filled trial": (
+        changed("test", "V1", lambda values: with_trials(values, 0)),
+        "test_responses", "the voxels of a trial differ", V1_TEST, "filled 1 of 50 trials: stimulus 5 repetition 2",
+    ),
+    "a copied repetition": (
+        changed("train", "V1", lambda values: values[:, [0, 1, 1]]),
+        "train_responses", "no repetition of a clip is a copy", V1, "copied 12 pairs of repetitions, of 12 stimuli",
+    ),
+    "an imputed repetition": (
+        changed("train", "WB", lambda values: with_trials(values, values[4, ::2].mean(axis=0))),
+        "train_responses", "a weighted sum of the others", WB, "imputed 1 stimulus: stimulus 5",
+    ),
+    "a trial of another clip": (
+        changed("train", "V1", lambda values: with_trials(values, values[2, 0])),
+        "train_responses", "no trial is equal to one of another clip", V1, "stimulus 3 repetition 1 = stimulus 5",
+    ),
+    "repetitions all alike": (
+        changed("train", "V1", lambda values: np.repeat(values.mean(axis=1, keepdims=True), 3, axis=1)),
+        "train_responses", "split-half r of the voxels is at most 0.999", V1, "split_half 1",
+    ),
+    "a voxel without noise": (
+        changed("train", "V1", lambda values: np.where(np.arange(7) == 3, values[:, :1], values)),
+        "train_responses", "no voxel answers every repetition", V1, "n_noiseless 1",
+    ),
+    "one subject for another": (
+        lambda folder: shutil.copy(layout.train_file(folder, "sub02", "V1"), layout.train_file(folder, "sub01", "V1")),
+        "train_responses", "no two files hold the same responses", V1, f"same_as {V1.replace('1/V1', '2/V1')}",
+    ),
+    "trained on test clips": (
+        lambda folder: changed("test", "V1", lambda values: leaked(folder, values))(folder),
+        "test_responses", "no trial is in the training file too", V1_TEST, "trained_on 15 of its trials are in",
+    ),
+    "axes in another order": (
+        changed("train", "V1", lambda values: values.transpose(0, 2, 1)),
+        "train_responses", "every clip was shown 3 times", V1, "n_repetitions 7",
+    ),
+    "the last clips missing": (
+        lambda folder: [clip(folder, number).unlink() for number in (16, 17)],
+        "clips", "a clip can be opened", "0017*.mp4", "is missing of 12 training and 5 test clips",
+    ),
+    "the first clip missing": (
+        lambda folder: clip(folder, 1).unlink(),
+        "clips", "a clip can be opened", "0001*.mp4", "is missing of 12 training and 5 test clips",
+    ),
     "integers": (
         changed("train", "V1", lambda values: (100 * values).astype(np.int16)),
         "train_responses", "float32 or float64", V1, "dtype int16",
@@ -263,8 +361,14 @@ WARNINGS = {
         changed("train", "V1", lambda values: values[:, :, ::-1]),
         "train_responses", "Fortran order", V1, "n_unordered 6",
     ),
+    "test clips that nothing confirms": (
+        lambda folder: [shutil.rmtree(folder / "test_responses"), clip(folder, 17).unlink()],
+        "clips", "say how many there are", "0016_0-1-2-16.mp4", "unconfirmed test clip 4 of 4",
+    ),
     "no test clips": (
-        lambda folder: [clip(folder, number).unlink() for number in range(13, 18)],
+        lambda folder: [
+            shutil.rmtree(folder / "test_responses"), *(clip(folder, number).unlink() for number in range(13, 18)),
+        ],
         "train_responses", "clips beyond those of the training responses", V1, "n_clips 12, n_stimuli 12",
     ),
 }  # fmt: skip
@@ -284,6 +388,53 @@ def test_damage_is_found_and_named(folder, name):
         line = next(line for line in str(caught.value).splitlines() if expected in line)
         assert line.startswith(f"  {suite}: expected: ") and file in line and found in line
         assert line.endswith(told.cure) and str(folder / file) not in line
+
+
+def test_a_missing_trial_is_declared(folder):
+    """The cure of the message, followed; part of a trial is never missing."""
+    ERRORS["a missing trial"][0](folder)
+    changed("train", "V1", lambda values: np.where(np.arange(values.size).reshape(values.shape) == 0, np.nan, values))(
+        folder
+    )
+    told = check(folder, wanted={"missing_repetitions": "skip", "tracks": ["mini"]})
+    [error] = told.errors
+    assert error.expected == "every response is a finite number" and "n_not_finite 1)" in str(error)
+    changed("train", "V1", lambda values: np.where(np.isnan(values).any(axis=2, keepdims=True), np.nan, values))(folder)
+    told = check(folder, wanted={"missing_repetitions": "skip", "tracks": ["mini"]})
+    assert told.errors == () and ["declared" in str(warning) for warning in told.warnings] == [True]
+
+
+@pytest.mark.parametrize("cure", ["NaN", "cut"])
+def test_copied_repetitions_are_cured_as_the_message_says(folder, cure):
+    ERRORS["a copied repetition"][0](folder)
+    wanted, limits = {"tracks": ["mini"], "subjects": ["sub01"], "rois": ["V1"]}, {}
+    if cure == "NaN":
+        changed("train", "V1", lambda values: np.where(np.arange(3)[:, None] == 2, np.nan, values))(folder)
+        wanted["missing_repetitions"] = "skip"
+    else:
+        changed("train", "V1", lambda values: values[:, :2])(folder)
+        limits["n_repetitions"] = 2
+    assert check(folder, wanted=wanted, **limits).errors == ()
+
+
+def test_clips_of_the_published_study(folder):
+    """The challenge's 1102 are 1000 + 102; what is missing or too many is named, whoever has the test responses."""
+    spec = plugins.load("cinevox.datasets", "algonauts2021")
+    train = {
+        ("train", "mini", "sub01", "V1"): inspection.Inspected({"file": "V1.pkl", "track": "mini", "n_stimuli": 1000})
+    }
+
+    def compared(numbers):
+        rows = [{"file": f"c/{n:04d}_a.mp4", "name": f"{n:04d}_a.mp4", "number": n, "fault": None} for n in numbers]
+        return {row["file"]: row["fault"] for row in between.compare(rows, train, spec) if row["fault"]}
+
+    assert compared(range(1, 1103)) == {} and compared(range(1, 1001)) == {}
+    told = "is missing of 1,000 training and 102 test clips"
+    assert compared(range(1, 1101)) == {"c/1101*.mp4": told, "c/1102*.mp4": told}
+    assert compared([n for n in range(1, 1103) if n != 7]) == {"c/0007*.mp4": told}
+    assert compared(range(1, 1104)) == {"c/1103_a.mp4": "the study has 1,102 clips, and this is one more"}
+    assert compared(range(1, 900)).keys() == {f"c/{n:04d}*.mp4" for n in range(900, 1001)}
+    assert train["train", "mini", "sub01", "V1"].row["n_stimuli_expected"] == 1000
 
 
 def test_too_few_clips(folder):
@@ -334,7 +485,6 @@ def test_limits_are_parameters(whole):
 
 def test_split_half_against_numpy(whole):
     from cinevox.datasets import open_dataset
-    from cinevox.validation import inspection
 
     wanted = layout.wanted(whole)
     dataset = open_dataset(wanted)
