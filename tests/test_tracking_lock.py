@@ -4,9 +4,8 @@ import pytest
 import yaml
 
 import fabricate
-from cinevox import tracking
+from cinevox import lock, tracking
 from cinevox.paths import Paths
-from cinevox.tracking import lock
 
 ROW = fabricate.ROWS[1]
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import io
+from cinevox import io, plugins, truth
 from cinevox import params as settings
-from cinevox.converted import MANIFEST, MASK, MEAN, TRIALS
+from cinevox.converted import MANIFEST, MASK, MEAN, TRIALS, Study
 from cinevox.datasets import Dataset
 from cinevox.errors import InputError
 from cinevox.params import Track
@@ -72,13 +73,20 @@ def convert(
             + "\n  Expected finite numbers between -3.4e38 and 3.4e38: fetch or correct the files, or leave them out "
             "(dataset.subjects, dataset.rois)"
         )
-    io.write_json(partial / "arrays" / MANIFEST, {"part": part, "dataset": wanted.name, "responses": entries})
+    about = {"part": part, "study": asdict(study_of(wanted)), "responses": entries}
+    io.write_json(partial / "arrays" / MANIFEST, about)
     if folder.exists():
         shutil.rmtree(folder)
     io.folder(folder.parent)
     shutil.move(partial / "arrays", folder)
     for leftover in unfinished.glob(f"{part}-*"):
         shutil.rmtree(leftover)
+
+
+def study_of(wanted: settings.Dataset) -> Study:
+    """The data set of these parameters; simulated if its plug-in says so, or if a simulation's truth lies in it."""
+    spec = plugins.load("cinevox.datasets", wanted.name)
+    return Study(wanted.name, spec.title, spec.simulated or truth.is_simulated(wanted.folder))
 
 
 def _convert(dataset: Dataset, part: Part, key: Key, root: Path, partial: Path) -> dict[str, Any] | str:

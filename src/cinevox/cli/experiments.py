@@ -111,7 +111,7 @@ def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment
 
 def _own(column: _Experiment) -> _Experiment:
     """Without the scores that its dvc.lock says were made with other parameters than its params.yaml has."""
-    from cinevox.tracking import lock  # pandas: a second
+    from cinevox import lock
 
     stages = _document(column.rev, Paths().lock).get("stages", {}) if column.scores else {}
     now = _document(column.rev, Paths().params) if stages else {}

@@ -100,12 +100,14 @@ class DatasetSpec:
 
     licence: its terms, in words
     restricted: it may not be passed on, so DVC may push it to the remote named `private` alone; see `cinevox.guard`
+    simulated: its responses are made by a program, and are marked as such wherever a result of them is shown
     """
 
     title: str
     open: Callable[[settings.Dataset], Dataset]
     licence: str = "not known"
     restricted: bool = True
+    simulated: bool = False
 
 
 def open_dataset(wanted: settings.Dataset) -> Dataset:

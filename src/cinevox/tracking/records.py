@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cinevox import identity, io, results
+from cinevox import identity, io, lock, results
 from cinevox.params import RoiwiseRow, text
 from cinevox.paths import Paths
 from cinevox.results import FILES, Result
-from cinevox.tracking import data, history, lock, measures, words
+from cinevox.tracking import data, history, measures, words
 
 SECTIONS = (
     "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases", "heads", "transfer",
