@@ -219,6 +219,11 @@ def write_json(path: Path, content: Any) -> None:
         stream.write(text.encode())
 
 
+def as_read(content: Any) -> Any:
+    """What `read_json` finds after `write_json` of this content."""
+    return json.loads(json.dumps(_plain(content), allow_nan=False))
+
+
 def read_json(path: Path) -> Any:
     """Read JSON.
 

@@ -59,6 +59,25 @@ class Origin:
         return asdict(self)
 
 
+WORDS = {
+    "dataset": "data set",
+    "in_silico": "in-silico",
+    "subjects": "subjects",
+    "n_train_clips": "training clips",
+    "n_test_clips": "test clips",
+}
+
+
+def differences(was: Origin, now: Origin) -> tuple[str, ...]:
+    """What of the data differs, in words, apart from the ROIs and their voxels; empty where nothing does."""
+    pairs = ((words, getattr(was, name), getattr(now, name)) for name, words in WORDS.items())
+    return tuple(f"{words} {_said(a)}, now {_said(b)}" for words, a, b in pairs if a != b)
+
+
+def _said(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
 def origin_of(content: Any) -> Origin | None:
     """The record in a parsed selection.json or metrics file; None in one from before there were records."""
     try:

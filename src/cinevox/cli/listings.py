@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cinevox import io, params, plugins
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.paths import Paths
+from cinevox.provenance import Origin
 from cinevox.splits import best_split
-
-if TYPE_CHECKING:
-    from cinevox.provenance import Origin
 
 MOST_NAMES = 4  # of parameters, in one line
 
