@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from cinevox import converted, io, metrics, params, predictions, provenance, scores, selection
+from cinevox import claims, converted, io, metrics, params, predictions, provenance, scores, selection
 from cinevox.paths import Paths
 from cinevox.responses import Block, Columns
 from cinevox.splits import best_split, generator
@@ -138,6 +138,9 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
     io.write_json(folder / "selection.json", described)
     io.write_arrays(folder / "voxels.npz", **found.arrays())
     io.write_json(paths.metrics(row.name), selection.metrics_of(described))
+
+
+CHALLENGE = claims.Challenge(subjects=SUBJECTS, n_train_clips=240, n_test_clips=N_CLIPS["test"])  # as small as this
 
 
 def origin(index: predictions.Index) -> provenance.Origin:

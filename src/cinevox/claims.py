@@ -1,20 +1,17 @@
 """The one place that decides what may be said of a result; every outlet asks here.
 
-Three questions: are its data the challenge's (`foreign`), can its score stand beside the paper's (`doubts`), and is it
-of the data and the parameters that params.yaml has now (`other_data`, `other_parameters`)?
+The questions: are its data the challenge's (`foreign`) and its weights those of the paper's rows (`barred`), can its
+score stand beside the paper's (`doubts`), and is it of the data that params.yaml asks for now (`other_data`)? What
+else has changed since it was made is in dvc.lock (`lock.other_parameters`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from cinevox import lock, plugins
-from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Dataset, RoiwiseRow, Row, text
-from cinevox.paths import Paths
-from cinevox.provenance import Origin, origin_of
-from cinevox.results import Result
+from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Dataset, Row
+from cinevox.provenance import Origin
 
 
 @dataclass(frozen=True)
@@ -29,8 +26,6 @@ class Challenge:
 
 
 CHALLENGE = Challenge()
-UNRELATED = {"validation", "storage", "parallel", "report", "submission", "encoding", "gate", "tracking"}
-"""Sections that no score follows from."""
 
 
 def foreign(origin: Origin | None) -> tuple[str, ...]:
@@ -49,61 +44,32 @@ def foreign(origin: Origin | None) -> tuple[str, ...]:
     return tuple(reason for reason in found if reason)
 
 
-def _of(what: str, there: Any, expected: tuple[str, ...]) -> str:
+def _of(what: str, there: Iterable[str], expected: tuple[str, ...]) -> str:
     if set(there) == set(expected):
         return ""
     shared = len(set(there) & set(expected))
     return f"{shared} of the challenge's {len(expected)} {what}" if set(there) < set(expected) else f"other {what}"
 
 
-def doubts(result: Result) -> Iterator[str]:
-    """Why a row's score is not comparable with the paper's; nothing where it is."""
-    yield from doubts_of(result.origin, result.split)
-    if result.scores.get("chosen_here"):
-        yield "chosen on the same clips"
-
-
-def doubts_of(origin: Origin | None, split: str) -> Iterator[str]:
-    """The same, of what a metrics file knows. split: of the scores that count"""
+def barred(origin: Origin | None) -> Iterator[str]:
+    """Why a row is none of the paper's, whatever its score: other data, or other weights than the published ones."""
     yield from foreign(origin)
     if origin is not None and origin.untrained:
         yield "random weights"
     elif origin is not None and not origin.official:
         yield "weights other than the published ones"
+
+
+def doubts(origin: Origin | None, split: str, chosen_here: bool = False) -> Iterator[str]:
+    """Why a row's score is not comparable with the paper's; nothing where it is.
+
+    split: of the scores that count; chosen_here: whether its clips chose something, too
+    """
+    yield from barred(origin)
     if split != "test":
         yield {"nested": "outer folds", "validation": "validation clips"}[split] + ", not the test clips"
-
-
-def origin_at(stages: lock.Stages, params: Any, row: Row, metrics: Mapping[str, Any]) -> tuple[Origin, bool]:
-    """The origin of a row's metrics, and whether it was recorded with them.
-
-    Where an earlier version made them it is put together from what made the row, by dvc.lock, else by the parameters
-    of now: enough for its marks, and too little to stand beside the paper's scores.
-
-    params: has the sections dataset, simulation and networks
-    """
-    if (recorded := origin_of(metrics)) is not None:
-        return recorded, True
-    made = lock.made(stages, row.name)
-    then: Mapping[str, Any] = {} if made is None else made.params
-    name = then.get("dataset.name", params.dataset.name)
-    known = name in plugins.names("cinevox.datasets")
-    spec = plugins.load("cinevox.datasets", name) if known else None
-    simulated = then.get("simulation.datasets", params.simulation.datasets)
-    subjects = then.get("dataset.subjects", params.dataset.subjects)
-    rois = then.get("dataset.rois", params.dataset.rois) if row.track == "mini" else (WHOLE_BRAIN,)
-    policy = then.get(f"networks.{row.network}.weights", params.networks[row.network].weights)
-    return Origin(
-        dataset=name,
-        title=spec.title if spec else name,
-        in_silico=name in simulated or bool(spec and spec.simulated),
-        subjects=" ".join(subjects),
-        n_train_clips=0,
-        n_test_clips=0,
-        n_voxels=dict.fromkeys(rois, 0),
-        weights=policy,
-        official=False,
-    ), False
+    if chosen_here:
+        yield "chosen on the same clips"
 
 
 def other_data(origin: Origin | None, dataset: Dataset, row: Row) -> str:
@@ -120,36 +86,3 @@ def other_data(origin: Origin | None, dataset: Dataset, row: Row) -> str:
         if set(then) != set(now):
             return f"made from {' '.join(then)}, and dataset.{name} is {' '.join(now)} now"
     return ""
-
-
-def other_parameters(paths: Paths, stages: lock.Stages, rows: Mapping[str, Row]) -> dict[str, tuple[str, ...]]:
-    """Row -> parameters that made its result and have another value in params.yaml now; none where DVC did not run it.
-
-    A file or folder of the workspace that was made again, without what follows from it, is named too.
-
-    stages: of dvc.lock
-    """
-    now = text.read(paths.params.read_text()) if stages else {}
-    found: dict[str, tuple[str, ...]] = {}
-    for name, row in rows.items():
-        made = lock.made(stages, name)
-        differing = [] if made is None else [leaf for leaf in lock.differing(made, now) if _concerns(leaf, row)]
-        broken = [made.broken] if made is not None and made.broken else []
-        found[name] = (*differing, *broken)
-    return found
-
-
-def _concerns(leaf: str, row: Row) -> bool:
-    """Whether a score of the row follows from this leaf of the parameters."""
-    section, _, rest = leaf.partition(".")
-    own = {
-        "networks": row.network,
-        "regressors": row.regressor,
-        "heads": row.regressor,
-        "bases": row.base if isinstance(row, RoiwiseRow) else None,
-    }
-    if section in own:
-        return rest.partition(".")[0] == own[section]
-    if section == "experiments":
-        return row.name in rest.split(".") and not rest.endswith(".reported")
-    return section not in UNRELATED

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cinevox import io, predictions
+from cinevox import claims, io, predictions
 from cinevox.aggregation import roi_means
 from cinevox.params import Row
 from cinevox.paths import Paths
@@ -44,6 +44,11 @@ class Result:
     def origin(self) -> Origin | None:
         """The data and the weights that the scores were made from; None in files from before this was recorded."""
         return origin_of(self.selection)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the score is not comparable with the paper's; empty where it is."""
+        return tuple(claims.doubts(self.origin, self.split, bool(self.scores.get("chosen_here"))))
 
     @property
     def untrained(self) -> bool:

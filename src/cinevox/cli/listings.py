@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cinevox import io, params, plugins
+from cinevox import claims, identity, io, lock, params, plugins
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.provenance import Origin
+from cinevox.provenance import Origin, origin_of
 from cinevox.splits import best_split
 
 MOST_NAMES = 4  # of parameters, in one line
@@ -80,16 +80,14 @@ def _scores(_: argparse.Namespace) -> None:
 
     An asterisk marks results of other data or parameters than those in params.yaml.
     """
-    from cinevox import claims, identity  # pandas: a second
-
     paths = Paths()
     settings = params.load(paths.params)
     rows = settings.experiments.rows
     metrics = {name: io.read_json(paths.metrics(name)) for name in rows if paths.metrics(name).is_file()}
     stages = identity.read_lock(paths)
     lines = []
-    for name, parameters in claims.other_parameters(paths, stages, {name: rows[name] for name in metrics}).items():
-        origin, recorded = claims.origin_at(stages, settings, rows[name], metrics[name])
+    for name, parameters in lock.other_parameters(paths, stages, {name: rows[name] for name in metrics}).items():
+        origin, recorded = _origin(stages, settings, rows[name], metrics[name])
         elsewhere = claims.other_data(origin, settings.dataset, rows[name])
         lines.append(_Line(rows[name], metrics[name], origin, recorded, elsewhere or _listed(parameters)))
     _table_of_scores(settings, lines)
@@ -116,10 +114,40 @@ class _Line:
     @property
     def reported(self) -> float | None:
         """The paper's score, where this one can stand beside it."""
-        from cinevox.claims import doubts_of
-
-        doubted = self.changed or not self.recorded or any(doubts_of(self.origin, best_split(self.metrics)))
+        doubted = self.changed or not self.recorded or any(claims.doubts(self.origin, best_split(self.metrics)))
         return None if doubted else self.row.reported
+
+
+def _origin(
+    stages: Mapping[str, Any], settings: params.Params, row: params.Row, metrics: Mapping[str, Any]
+) -> tuple[Origin, bool]:
+    """The origin of a row's metrics, and whether it was recorded with them.
+
+    Where an earlier version made them it is put together from what made the row, by dvc.lock, else by the parameters
+    of now: enough for its marks, and too little to stand beside the paper's scores.
+    """
+    if (recorded := origin_of(metrics)) is not None:
+        return recorded, True
+    made = lock.made(stages, row.name)
+    then: Mapping[str, Any] = {} if made is None else made.params
+    name = then.get("dataset.name", settings.dataset.name)
+    known = name in plugins.names("cinevox.datasets")
+    spec = plugins.load("cinevox.datasets", name) if known else None
+    simulated = then.get("simulation.datasets", settings.simulation.datasets)
+    subjects = then.get("dataset.subjects", settings.dataset.subjects)
+    rois = then.get("dataset.rois", settings.dataset.rois) if row.track == "mini" else (params.WHOLE_BRAIN,)
+    policy = then.get(f"networks.{row.network}.weights", settings.networks[row.network].weights)
+    return Origin(
+        dataset=name,
+        title=spec.title if spec else name,
+        in_silico=name in simulated or bool(spec and spec.simulated),
+        subjects=" ".join(subjects),
+        n_train_clips=0,
+        n_test_clips=0,
+        n_voxels=dict.fromkeys(rois, 0),
+        weights=policy,
+        official=False,
+    ), False
 
 
 def _listed(parameters: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ def read_current(paths: Paths, params: Any) -> State:
 
 
 def _elsewhere(paths: Paths, params: Any, rows: Mapping[str, Row]) -> Iterator[tuple[str, str]]:
-    changed = claims.other_parameters(paths, identity.read_lock(paths), rows)
+    changed = lock.other_parameters(paths, identity.read_lock(paths), rows)
     for name, row in rows.items():
         origin = origin_of(io.read_json(paths.metrics(name)))
         if why := claims.other_data(origin, params.dataset, row):
