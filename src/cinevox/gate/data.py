@@ -12,7 +12,7 @@ def other_data(was: State, now: State, row: str, metric: str = "") -> tuple[str,
     if a is None or b is None:
         return ()
     rois = dict.fromkeys((*a.n_voxels, *b.n_voxels))
-    roi = metric.partition(".")[2]
+    roi = metric.rpartition(".")[2]
     counts = ((name, a.n_voxels.get(name, 0), b.n_voxels.get(name, 0)) for name in ([roi] if roi in rois else rois))
     return differences(a, b) + tuple(f"{name} {n} voxels, now {m}" for name, n, m in counts if n != m)
 
