@@ -146,14 +146,14 @@ def test_scores_stand_beside_the_papers_only_with_its_data_and_published_weights
     assert cli.main(["scores"]) == 0
     said = capsys.readouterr().out
     lines = lines_of(said)
-    assert lines["row"][-1] == "reported"
+    assert lines["row"][-3:] == ["weights", "data", "reported"]
     assert [lines[row][-1] for row in (same, untrained, other, f"{simulated}*")] == ["0.567", "–", "–", "–"]
     assert "Random weights, so no result: squeezenet.\n" in said
     assert f"In-silico responses, so not comparable with reported scores: {simulated}.\n" in said
     assert f"* made from In-silico data (insilico), and dataset.name is algonauts2021 now: {simulated}.\n" in said
     scored(project, {same: ORIGIN}, split="validation")
     assert cli.main(["scores"]) == 0
-    assert lines_of(capsys.readouterr().out)["row"][-1] == "WB"  # on clips that chose, it stands beside nothing
+    assert lines_of(capsys.readouterr().out)["row"][-1] == "data"  # on clips that chose, it stands beside nothing
 
 
 def test_results_of_another_data_set_stay_marked_whatever_was_run_since(project, capsys):
@@ -168,8 +168,8 @@ def test_results_of_another_data_set_stay_marked_whatever_was_run_since(project,
     assert cli.main(["scores"]) == 0
     said = capsys.readouterr().out
     lines = lines_of(said)
-    assert lines[rows[0]][:3] == ["BOLD", "Moments", "package"] and lines["row"][-1] == "WB"
-    assert lines[f"{rows[1]}*"][0] == "In-silico"
+    assert lines[rows[0]][-3:] == ["package", "BOLD", "Moments"] and lines["row"][-1] == "data"
+    assert lines[f"{rows[1]}*"][-2:] == ["pretrained", "In-silico"]
     assert f"In-silico responses, so not comparable with reported scores: {rows[1]}, {rows[2]}.\n" in said
     assert f"and dataset.name is bold_moments now: {rows[1]}, {rows[2]}.\n" in said
 

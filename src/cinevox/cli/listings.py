@@ -161,14 +161,14 @@ def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
     """A line for each row; the paper's scores only if one can stand beside them."""
     rois = (*settings.dataset.rois, params.WHOLE_BRAIN)
     last = ["reported"] if any(line.reported is not None for line in lines) else []
-    table = new_table("row", "data", "weights", "split", "score", "interval", *rois, *last)
+    table = new_table("row", "split", "score", "interval", *rois, "weights", "data", *last)
     for line in lines:
         split = best_split(line.metrics)
         part = line.metrics[split]
         interval = f"{number(part['low'])} to {number(part['high'])}"
         name = line.row.name + "*" * bool(line.changed)
-        cells = [name, line.origin.title, line.origin.weights, split, number(part["score"]), interval]
-        cells += [number(part.get(roi)) for roi in rois]
+        cells = [name, split, number(part["score"]), interval, *(number(part.get(roi)) for roi in rois)]
+        cells += [line.origin.weights, line.origin.title]
         table.add_row(*cells, *([number(line.reported)] if last else []))
     show(table)
 
