@@ -146,12 +146,17 @@ def test_optimism_is_told_row_by_row(made):
     assert steady.steady[1] == max(shares[roi].get(steady.result.chosen[roi], 0) for roi in shares)
 
 
-def test_the_page_shows_all_of_it(made):
-    page = report.render(made).page
-    for words in ("Table 1: mini track", "Table 2: full track", "Is one row better than another?", "leaderboard"):
+def test_the_page_shows_all_of_it(tmp_path):
+    """The challenge's data and published weights, and no responses to the test clips, as most have it."""
+    found = sources_of(tmp_path, fabricate.make(tmp_path, test=False), in_silico=False)
+    for result in found.results:
+        result.selection["origin"] |= {"weights": "pretrained", "official": True, "n_test_clips": 60}
+    page = report.render(found).page
+    for words in ("Table 1: mini track", "Is one row better than another?", "leaderboard", "not comparable<"):
         assert words in page
-    assert "In this run no row can be compared: random weights." in page
-    assert 'href="figures/figure-1.svg"' in page
+    assert "Table 2" not in page  # its row is none of the paper's
+    assert "In this run no row can be compared: chosen on the same clips, validation clips, not the test clips." in page
+    assert 'href="figures/figure-1.svg"' in page and "Figure 1. " in page
 
 
 def test_comparable_rows_are_judged_on_the_page(tmp_path):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 import jinja2
 import numpy as np
 
-from cinevox import claims, identity
+from cinevox import identity
 from cinevox.params import MINI_ROIS, Track
 from cinevox.report import brain, figures, known, optimism, paper, regions, tables
 from cinevox.report.brain import map_files
@@ -61,7 +61,8 @@ def _content(sources: Sources) -> dict[str, Any]:
     split = {track: sources.of_track(track)[0].split for track in tracks}
     lines = {track: tables.score_lines(sources, track) for track in tracks}
     found = [p for track in tracks for r in sources.of_track(track) if (p := tables.profile(r)) is not None]
-    papers = [track for track in tracks if paper.has_papers_rows(sources, track)]
+    papers = [track for track in tracks if paper.has_table(sources, track)]
+    of_challenge = {track: {result.name for result in paper.trained(sources, track)} for track in tracks}
     written = {track: paper.paper_lines(sources, track) for track in papers}
     trained = [r for r in sources.results if r.curves]
     both = [r for r in sources.results if {"validation", "test"} <= set(r.selection["scores"])]
@@ -99,9 +100,9 @@ def _content(sources: Sources) -> dict[str, Any]:
         "why_no_paper": paper.why_not(sources),
         "n_judged": sum(line.reproduced is not None for lines in written.values() for line in lines),
         "figures": regions.figures(sources),
-        "leaderboard": paper.leaderboard() if "mini" in papers else [],
+        "leaderboard": paper.leaderboard() if of_challenge.get("mini") else [],
         "leaderboard_rois": MINI_ROIS,
-        "of_paper": {t: [x for x in lines[t] if not any(claims.barred(x.result.origin))] for t in papers},
+        "of_challenge": {t: [line for line in lines[t] if line.result.name in of_challenge[t]] for t in tracks},
         "changed": _changed(sources),
         "pairs": {track: cells for track in tracks if (cells := in_pairs(sources, track)) is not None},
         "optimism": optimism.optimism_lines(sources),

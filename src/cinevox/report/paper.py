@@ -40,15 +40,19 @@ class PaperLine:
     reproduced: bool | None = None
 
 
+def trained(sources: Sources, track: Track) -> list[Result]:
+    """Rows of a track with the challenge's data and published weights, the highest score first."""
+    return [result for result in sources.of_track(track) if not any(claims.barred(result.origin))]
+
+
+def has_table(sources: Sources, track: Track) -> bool:
+    """Whether a row of the track is one of the paper's, with the challenge's data and published weights."""
+    return any(result.row.reported is not None for result in trained(sources, track))
+
+
 def why_not(sources: Sources) -> list[str]:
-    """Why nothing of the paper is shown: no row has the challenge's data and published weights; empty where one has."""
-    reasons = [tuple(claims.barred(result.origin)) for result in sources.results]
-    return [] if () in reasons else list(dict.fromkeys(reason for found in reasons for reason in found))
-
-
-def has_papers_rows(sources: Sources, track: Track) -> bool:
-    """Whether a row of the track has the challenge's data and published weights."""
-    return any(not any(claims.barred(result.origin)) for result in sources.of_track(track))
+    """Why nothing that was published is shown: no row has the challenge's data and published weights."""
+    return list(dict.fromkeys(reason for result in sources.results for reason in claims.barred(result.origin)))
 
 
 def paper_lines(sources: Sources, track: Track) -> list[PaperLine]:
