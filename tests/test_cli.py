@@ -117,7 +117,8 @@ def test_scores_warn_by_what_made_them_and_not_by_todays_parameters(project, cap
 
 ORIGIN = {
     "dataset": "algonauts2021", "title": "Algonauts 2021", "in_silico": False, "n_train_clips": 1000,
-    "n_test_clips": 102, "n_voxels": dict.fromkeys(params.MINI_ROIS, 90), "weights": "pretrained", "official": True,
+    "n_test_clips": 102, "n_voxels": ", ".join(f"{roi} 90" for roi in params.MINI_ROIS),
+    "weights": "pretrained", "official": True,
     "subjects": " ".join(f"sub{number:02d}" for number in range(1, 11)),
 }  # fmt: skip
 SIMULATED = ORIGIN | {"dataset": "insilico", "title": "In-silico", "in_silico": True, "subjects": "sub01 sub02"}
@@ -163,7 +164,7 @@ def test_results_of_another_data_set_stay_marked_whatever_was_run_since(project,
     document["dataset"] |= {"name": "bold_moments", "subjects": ["sub-01"], "rois": ["V1"]}
     document["report"]["subject"], document["simulation"]["datasets"] = "sub-01", []
     (project / "params.yaml").write_text(yaml.safe_dump(document))
-    mine = ORIGIN | {"dataset": "bold_moments", "title": "BOLD Moments", "subjects": "sub-01", "n_voxels": {"V1": 9}}
+    mine = ORIGIN | {"dataset": "bold_moments", "title": "BOLD Moments", "subjects": "sub-01", "n_voxels": "V1 9"}
     scored(project, dict.fromkeys(rows[1:3], SIMULATED) | {rows[0]: mine | {"weights": "package"}})
     assert cli.main(["scores"]) == 0
     said = capsys.readouterr().out

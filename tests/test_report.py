@@ -168,7 +168,7 @@ CHANGES = [  # of the origin of every row, and what is said
     ({"subjects": "sub01"}, "1 of the challenge's 3 subjects"),
     ({"subjects": "sub01 sub02 monkey"}, "other subjects"),
     ({"n_train_clips": 100}, "100 + 60 clips, not 240 + 60"),
-    ({"n_voxels": {"V1": 9, "V2": 9}}, "2 of the challenge's 9 regions"),
+    ({"n_voxels": "V1 9, V2 9"}, "2 of the challenge's 9 regions"),
     ({"official": False}, "weights other than the published ones"),
     ({"weights": "random"}, "random weights"),
 ]

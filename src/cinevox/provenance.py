@@ -56,7 +56,8 @@ class Origin:
         return self.weights == "random"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As it is written: without lists, which `dvc metrics` leaves out, and `n_voxels` in one column of it."""
+        return asdict(self) | {"n_voxels": ", ".join(f"{roi} {n}" for roi, n in self.n_voxels.items())}
 
 
 WORDS = {
@@ -81,6 +82,8 @@ def _said(value: Any) -> str:
 def origin_of(content: Any) -> Origin | None:
     """The record in a parsed selection.json or metrics file; None in one from before there were records."""
     try:
-        return Origin(**content[KEY])
-    except (KeyError, TypeError):
+        found = content[KEY]
+        voxels = dict(entry.rsplit(" ", 1) for entry in found["n_voxels"].split(", "))
+        return Origin(**found | {"n_voxels": {roi: int(n) for roi, n in voxels.items()}})
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
