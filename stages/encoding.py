@@ -30,7 +30,8 @@ def main(run: Run) -> None:
     source = description.source(params, row, sidecar, model.inputs(sidecar))
     regions = description.regions(columns, voxels, run.ceilings(row.track)[ceiling_split(split)], predicted)
     about = description.describe(
-        params, row, source=source, regions=list(regions), grid=grid, split=split, n_clips=n_clips,
+        params, row, run.responses("train").study,
+        source=source, regions=list(regions), grid=grid, split=split, n_clips=n_clips,
         chosen_here=bool(selected["scores"][split].get("chosen_here")),
         chosen=selected["chosen"], made=description.made(paths, params, encoding.SECTIONS),
     )  # fmt: skip

@@ -21,4 +21,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "experiments", "scores", "transfer", "regressors", "gate")
+    stage(main, "dataset", "experiments", "scores", "transfer", "regressors", "gate")

@@ -5,6 +5,7 @@ import pandas as pd
 from _cli import Run, stage
 from cinevox import io, plugins, predictions, selection
 from cinevox.converted import measured
+from cinevox.provenance import KEY, Origin
 
 
 def main(run: Run) -> None:
@@ -27,9 +28,11 @@ def main(run: Run) -> None:
         run.ceilings(track),
         run.params.scores,
     )
-    io.write_json(target / "selection.json", {"row": run.instance} | dict(found.description))
+    origin = Origin.of(index, recorded[0]).to_json()
+    described = {"row": run.instance, KEY: origin} | dict(found.description)
+    io.write_json(target / "selection.json", described)
     io.write_arrays(target / "voxels.npz", **found.arrays())
-    io.write_json(run.paths.metrics(run.instance), selection.headline(found.description["scores"]))
+    io.write_json(run.paths.metrics(run.instance), selection.metrics_of(described))
 
 
 if __name__ == "__main__":

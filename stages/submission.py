@@ -22,8 +22,7 @@ def main(run: Run) -> None:
     filled = filling.fill_constant(predicted, index.columns) if settings.constant == "roi_mean" else {}
     content = archive.content(predicted, index.columns)
     faults.refuse(f"{row}, refitted", faults.content_faults(content, wanted), wanted)
-    in_silico = run.params.dataset.name in run.params.simulation.datasets
-    about = sidecar.describe(row, index, io.read_json(selected / "selection.json"), n_train, in_silico)
+    about = sidecar.describe(row, index, io.read_json(selected / "selection.json"), n_train)
     about |= {"constant_filled": filled, "sha256": archive.pack(path, track, content)}
     io.write_json(path.with_suffix(".json"), about)
     for reason in about["not_for_the_challenge"]:
@@ -44,5 +43,5 @@ def _refitted(run: Run, row: str, index: predictions.Index) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "simulation", "splits", "reduction", "regressors", "fits", "submission",
+    stage(main, "dataset", "splits", "reduction", "regressors", "fits", "submission",
           instances=lambda params: params.submission.rows)  # fmt: skip

@@ -5,7 +5,11 @@ from cinevox import tracking
 
 
 def main(run: Run) -> None:
-    records = tracking.gather(run.paths, run.params)
+    missing = tracking.left_out(run.paths, run.params)
+    rows = [name for name in run.params.experiments.rows if name not in missing]
+    records = tracking.gather(run.paths, run.params, rows)
+    for name, why in missing.items():
+        run.log.warning("%s: left out: %s", name, why)
     try:
         with run.ticks(sum(record.n_runs for record in records), "runs") as tick:
             counts = tracking.sync(records, run.params.tracking.uri, tick)
@@ -17,6 +21,6 @@ def main(run: Run) -> None:
 
 if __name__ == "__main__":
     stage(
-        main, "dataset", "simulation", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases",
+        main, "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases",
         "heads", "transfer", "scores", "selection", "experiments", "tracking",
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from cinevox import io, metrics, params, predictions, scores, selection
+from cinevox import claims, converted, io, metrics, params, predictions, provenance, scores, selection
 from cinevox.paths import Paths
 from cinevox.responses import Block, Columns
-from cinevox.splits import generator
+from cinevox.splits import best_split, generator
 
 LAYERS = ("layer_1", "layer_2", "layer_3", "layer_4", "layer_5")
 SUBJECTS = ("sub01", "sub02", "sub03")
@@ -116,6 +117,7 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
         "source": "made up",
         "sha256": f"{number}" * 64,
         "licence": "Apache-2.0",
+        "official": row.network != "alexnet",
     }
     index = predictions.Index(
         spaces,
@@ -132,9 +134,37 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
         dict.fromkeys(ceilings, ceiling), settings.scores,
     )  # fmt: skip
     folder = paths.selection(row.name)
-    io.write_json(folder / "selection.json", {"row": row.name} | dict(found.description))
+    described = {"row": row.name, provenance.KEY: origin(index).to_json()} | dict(found.description)
+    io.write_json(folder / "selection.json", described)
     io.write_arrays(folder / "voxels.npz", **found.arrays())
-    io.write_json(paths.metrics(row.name), selection.headline(found.description["scores"]))
+    io.write_json(paths.metrics(row.name), selection.metrics_of(described))
+
+
+CHALLENGE = claims.Challenge(subjects=SUBJECTS, n_train_clips=240, n_test_clips=N_CLIPS["test"])  # as small as this
+
+
+def origin(index: predictions.Index) -> provenance.Origin:
+    study = converted.Study("insilico", "In-silico", in_silico=True)
+    found = provenance.Origin.of(index, converted.Converted(Path(), {}, study))
+    return replace(found, n_train_clips=240)
+
+
+def recorded(paths: Paths, row: str, **changes: Any) -> None:
+    """Put other values into the origin of a row's result, in its selection and its metrics."""
+    file = paths.selection(row) / "selection.json"
+    content = io.read_json(file)
+    content[provenance.KEY] |= changes
+    io.write_json(file, content)
+    io.write_json(paths.metrics(row), selection.metrics_of(content))
+
+
+def scored(paths: Paths, row: str, roi: str, change: float) -> None:
+    """Add to the score of an ROI on the split that counts, in the row's selection and its metrics."""
+    file = paths.selection(row) / "selection.json"
+    content = io.read_json(file)
+    content["scores"][best_split(content["scores"])]["rois"][roi]["normalized_correlation"] += change
+    io.write_json(file, content)
+    io.write_json(paths.metrics(row), selection.metrics_of(content))
 
 
 def _columns_of_subject(values: np.ndarray, columns: Columns, own: Columns) -> np.ndarray:

@@ -93,14 +93,20 @@ def test_scores_show_what_was_run_and_name_what_was_not(project, capsys):
 
 
 def test_scores_warn_by_what_made_them_and_not_by_todays_parameters(project, capsys):
-    """As in a fresh clone after `make paper`: there are the metrics and dvc.lock, and neither data nor a report."""
+    """As in a fresh clone after `make paper`, of a version without records: there are the metrics and dvc.lock."""
     shutil.copy(ROOT / "dvc.lock", project)
     shutil.copytree(ROOT / "metrics", project / "metrics")
+    for file in (project / "metrics").glob("*-*.json"):
+        content = io.read_json(file)
+        content.pop("origin", None)
+        io.write_json(file, content)
     shutil.copy(project / "params.paper.yaml", project / "params.yaml")
     assert cli.main(["scores"]) == 0
     said = capsys.readouterr().out
     assert "Random weights, so no result: alexnet, resnet18_ssl, squeezenet.\n" in said
     assert "In-silico responses, so not comparable with reported scores.\n" in said
+    assert "* made from In-silico data (insilico), and dataset.name is algonauts2021 now: mini-" in said
+    assert "Made by an earlier version, which did not record the data" in said and "reported\n" not in said
     assert "Committed metrics: " in said and "index.html" not in said
     io.write_json(project / "data/selection/mini-squeezenet-layer-lasso/selection.json", {})
     io.write_bytes(project / "report/index.html", b"")
@@ -109,6 +115,66 @@ def test_scores_warn_by_what_made_them_and_not_by_todays_parameters(project, cap
     assert cli.main(["scores"]) == 0
     said = capsys.readouterr().out
     assert "so no" not in said and "Committed metrics" not in said and "report/index.html  the report" in said
+
+
+ORIGIN = {
+    "dataset": "algonauts2021", "title": "Algonauts 2021", "in_silico": False, "n_train_clips": 1000,
+    "n_test_clips": 102, "n_voxels": ", ".join(f"{roi} 90" for roi in params.MINI_ROIS),
+    "weights": "pretrained", "official": True,
+    "subjects": " ".join(f"sub{number:02d}" for number in range(1, 11)),
+}  # fmt: skip
+SIMULATED = ORIGIN | {"dataset": "insilico", "title": "In-silico", "in_silico": True, "subjects": "sub01 sub02"}
+
+
+def scored(project, rows, split="test"):
+    """Metrics of rows. rows: row -> its origin"""
+    for row, origin in rows.items():
+        block = {"score": 0.4567, "low": 0.4, "high": 0.5, "V1": 0.3}
+        io.write_json(project / f"metrics/{row}.json", {split: block, "origin": origin})
+
+
+def lines_of(said):
+    return {words[0]: words[1:] for words in map(str.split, said.splitlines()) if words}
+
+
+def test_scores_stand_beside_the_papers_only_with_its_data_and_published_weights(project, capsys):
+    shutil.copy(project / "params.paper.yaml", project / "params.yaml")
+    same, untrained, other, simulated = (
+        "mini-resnet18_ssl-layer-lasso", "mini-squeezenet-layer-lasso", "mini-alexnet-layer-sparse_linear",
+        "mini-alexnet-frozen-two_lstm",
+    )  # fmt: skip
+    origins = {same: ORIGIN, untrained: ORIGIN | {"weights": "random", "official": False}}
+    origins |= {other: ORIGIN | {"official": False, "weights": "file"}, simulated: SIMULATED}
+    scored(project, origins)
+    assert cli.main(["scores"]) == 0
+    said = capsys.readouterr().out
+    lines = lines_of(said)
+    assert lines["row"][-3:] == ["weights", "data", "reported"]
+    assert [lines[row][-1] for row in (same, untrained, other, f"{simulated}*")] == ["0.567", "–", "–", "–"]
+    assert "Random weights, so no result: squeezenet.\n" in said
+    assert f"In-silico responses, so not comparable with reported scores: {simulated}.\n" in said
+    assert f"* made from In-silico data (insilico), and dataset.name is algonauts2021 now: {simulated}.\n" in said
+    scored(project, {same: ORIGIN}, split="validation")
+    assert cli.main(["scores"]) == 0
+    assert lines_of(capsys.readouterr().out)["row"][-1] == "data"  # on clips that chose, it stands beside nothing
+
+
+def test_results_of_another_data_set_stay_marked_whatever_was_run_since(project, capsys):
+    """A default run, then one row of another study."""
+    document = yaml.safe_load((project / "params.yaml").read_text())
+    rows = list(document["experiments"]["voxelwise"])
+    document["dataset"] |= {"name": "bold_moments", "subjects": ["sub-01"], "rois": ["V1"]}
+    document["report"]["subject"], document["simulation"]["datasets"] = "sub-01", []
+    (project / "params.yaml").write_text(yaml.safe_dump(document))
+    mine = ORIGIN | {"dataset": "bold_moments", "title": "BOLD Moments", "subjects": "sub-01", "n_voxels": "V1 9"}
+    scored(project, dict.fromkeys(rows[1:3], SIMULATED) | {rows[0]: mine | {"weights": "package"}})
+    assert cli.main(["scores"]) == 0
+    said = capsys.readouterr().out
+    lines = lines_of(said)
+    assert lines[rows[0]][-3:] == ["package", "BOLD", "Moments"] and lines["row"][-1] == "data"
+    assert lines[f"{rows[1]}*"][-2:] == ["pretrained", "In-silico"]
+    assert f"In-silico responses, so not comparable with reported scores: {rows[1]}, {rows[2]}.\n" in said
+    assert f"and dataset.name is bold_moments now: {rows[1]}, {rows[2]}.\n" in said
 
 
 def test_a_faulty_parameter_ends_in_a_message(project, capsys):

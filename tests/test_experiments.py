@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fabricate
-from cinevox import cli, params, report, results
+from cinevox import cli, params, provenance, report, results
 from cinevox.cli import experiments
 from cinevox.errors import InputError
 from cinevox.params import text
@@ -211,6 +212,26 @@ def test_a_score_that_other_parameters_made_is_not_the_experiments(repository, c
     assert lines[own] == ["0.500", "0.250", "(-0.250)"]
     assert lines[stale] == lines[remade] == ["–", "–"] and lines["by_hand"] == ["0.500", "–"]
     assert "–: not run with the parameters of that column." in said
+
+
+def test_scores_of_other_data_have_no_change_and_marks_stay(repository, capsys, monkeypatch):
+    ours = {"dataset": "insilico", "title": "In-silico", "in_silico": True, "subjects": "sub01", "n_train_clips": 9}
+    ours |= {"n_test_clips": 5, "n_voxels": {"V1": 3}, "weights": "random", "official": False}
+    simulated = provenance.Origin(**ours)
+    measured = replace(simulated, dataset="mystudy", title="Mine", in_silico=False, weights="file")
+    more = replace(measured, n_voxels={"V1": 4})
+    found = [
+        experiments._Experiment(name, "workspace", "", {}, {ROW: score}, {ROW: origin})
+        for name, score, origin in (("base", 0.5, simulated), ("same", 0.6, simulated), ("mine", 0.9, measured))
+    ]
+    monkeypatch.setattr(experiments, "_own", lambda column: column)
+    monkeypatch.setattr(experiments, "_found", lambda *_: iter([found[0], *found]))
+    assert cli.main(["experiments"]) == 0
+    said = capsys.readouterr().out
+    assert f"{ROW} 0.500 0.600 (+0.100) 0.900 †" in " ".join(said.split())
+    assert "†: of other data than base's score, so no change is given.\n" in said
+    assert f"Random weights, so no result: {ROW}.\n" in said and "In-silico responses: base, same.\n" in said
+    assert experiments._other_data(found[2], replace(found[2], origins={ROW: more}), ROW)
 
 
 @pytest.mark.slow

@@ -201,6 +201,8 @@ def test_the_table_has_failures_first_and_folds_what_stayed():
         "",
         "Allowed drop: max(0.02, 0.05 of what it was).",
         "Not paired with the base (no replicates): row.",
+        "An earlier version made the base or the metrics, and did not record their data: row. `dvc repro` and "
+        "`cinevox gate --update` record them.",
     ]
 
 
@@ -330,17 +332,136 @@ def test_a_seed_unpairs_the_rows_that_it_draws_for(run, section, key, rows):
     assert (ROW in differing) == (ROW in rows)
 
 
-def test_a_selection_of_another_run_brings_no_replicates(run):
+@pytest.mark.parametrize("by", [0.001, -0.3, 0.3])
+def test_metrics_that_are_not_those_of_the_selection_fail(run, by):
+    """An edited file, whichever way it goes; the message has both values and what makes the file again."""
     paths, params = run
     accepted(paths, params)
     document = io.read_json(paths.metrics(ROW))
-    document["test"]["V1"] += 0.001
+    own = document["test"]["V1"]
+    document["test"]["V1"] += by
     io.write_json(paths.metrics(ROW), document)
     entry = gate.read_current(paths, params).rows[ROW]
-    assert entry.responses is None and entry.metrics["test.V1"].replicates is None
-    assert entry.metrics["test.V1"].half_width == entry.metrics["test.score"].half_width > 0
-    why = f"{paths.metrics(ROW)} is not of {paths.selection(ROW)}: `dvc repro selection@{ROW}`"
-    assert f"Not paired with the base ({why}): {ROW}." in gate.rule(gate.judge(paths, params))
+    assert entry.edited == {"test.V1"} and entry.responses is None
+    verdict = gate.judge(paths, params)
+    assert verdict.exit_code == 1 and [(x.row, x.metric) for x in verdict.of(*gate.FAILURES)] == [(ROW, "test.V1")]
+    assert verdict.of("edited")[0].now == document["test"]["V1"]
+    why = f"{paths.metrics(ROW)} is not of {paths.selection(ROW)}: test.V1 is {document['test']['V1']}, not {own}; "
+    assert f"Not paired with the base ({why}`dvc repro -f -s selection@{ROW}` makes it again): {ROW}." in gate.rule(
+        verdict
+    )
+
+
+def test_an_edited_interval_record_or_split_fails_too(run):
+    paths, params = run
+    accepted(paths, params)
+    document = io.read_json(paths.metrics(ROW))
+    document["test"]["low"] -= 0.5
+    document["validation"]["score"] = None
+    document["origin"]["in_silico"] = False
+    io.write_json(paths.metrics(ROW), document)
+    verdict = gate.judge(paths, params)
+    assert {line.metric for line in verdict.of("edited")} == {"test.low", "validation.score", "origin.in_silico"}
+    assert verdict.exit_code == 1
+
+
+OTHER_DATA = [  # changes of a row's origin, and what is said of them
+    ({"dataset": "macaque", "title": "Macaque"}, "data set insilico, now macaque"),
+    ({"in_silico": False}, "in-silico yes, now no"),
+    ({"subjects": "sub01"}, "subjects sub01 sub02 sub03, now sub01"),
+    ({"subjects": "sub01 sub02 sub03 sub04"}, "subjects sub01 sub02 sub03, now sub01 sub02 sub03 sub04"),
+    ({"n_test_clips": 102}, "test clips 60, now 102"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), OTHER_DATA)
+@pytest.mark.parametrize("by", [-0.2, 0.0, 0.2])
+def test_scores_of_other_data_are_no_improvement_and_no_fall(run, change, said, by):
+    paths, params = run
+    accepted(paths, params)
+    fabricate.scored(paths, ROW, "V1", by)
+    fabricate.recorded(paths, ROW, **change)
+    now = gate.read_current(paths, everything_asked_for(params, change))
+    was, limits = gate.read_baseline(paths.baseline)
+    verdict = gate.compare(was, now, limits, "base")
+    own = [line for line in verdict.lines if line.row == ROW and line.metric.startswith("test.")]
+    assert verdict.exit_code == 1 and {line.verdict for line in own} == {"other data"} and not verdict.of("improved")
+    assert all(line.change is None and line.allowed is None for line in own)
+    assert verdict.other_data == {ROW: (said,)}
+    assert f"Not comparable with the base ({said}): {ROW}." in gate.rule(verdict)
+
+
+def everything_asked_for(params, change):
+    """The parameters, asking for the data of a changed origin."""
+    asked = {"name": change["dataset"]} if "dataset" in change else {}
+    asked |= {"subjects": change["subjects"].split()} if "subjects" in change else {}
+    other = params.model_copy(update={"dataset": params.dataset.model_copy(update=asked)})
+    rows = {ROW: params.experiments.voxelwise[ROW]}
+    return other.model_copy(
+        update={"experiments": params.experiments.model_copy(update={"voxelwise": rows, "roiwise": {}})}
+    )
+
+
+def test_a_subject_that_is_gone_is_named(run):
+    paths, params = run
+    accepted(paths, params)
+    for row in params.experiments.rows:
+        fabricate.recorded(paths, row, subjects="sub02")
+    one = params.model_copy(update={"dataset": params.dataset.model_copy(update={"subjects": ["sub02"]})})
+    verdict = gate.judge(paths, one)
+    assert verdict.exit_code == 1
+    missing = [(line.row, line.metric) for line in verdict.of("missing")]
+    assert missing == [("4 rows", "subject sub01"), ("4 rows", "subject sub03")]
+    gate.write_baseline(paths.baseline, gate.read_current(paths, one), gate.limits_of(one))  # on purpose
+    assert gate.judge(paths, one).exit_code == 0
+
+
+def test_another_list_of_regions_makes_another_score_and_leaves_the_regions(run):
+    paths, params = run
+    accepted(paths, params)
+    voxels = gate.read_current(paths, params).rows[ROW].origin.to_json()["n_voxels"]
+    fabricate.recorded(paths, ROW, n_voxels=f"{voxels}, MT 9")
+    more = params.dataset.model_copy(update={"rois": [*params.dataset.rois, "MT"]})
+    now = gate.read_current(paths, params.model_copy(update={"dataset": more}))
+    was, limits = gate.read_baseline(paths.baseline)
+    found = {line.metric: line.verdict for line in gate.compare(was, now, limits, "b").lines if line.row == ROW}
+    assert found.pop("test.score") == "other data" and set(found.values()) == {"same"}
+
+
+def test_results_of_other_data_than_the_parameters_are_missing(run):
+    """As after an edit of params.yaml, before anything was run."""
+    paths, params = run
+    accepted(paths, params)
+    other = params.model_copy(update={"dataset": params.dataset.model_copy(update={"name": "mystudy"})})
+    verdict = gate.judge(paths, other)
+    assert verdict.exit_code == 1 and {line.verdict for line in verdict.lines} == {"missing"}
+    why = "made from In-silico data (insilico), and dataset.name is mystudy now"
+    assert f"Not comparable with the base ({why}): 4 rows." in gate.rule(verdict)
+
+
+def test_a_rise_on_responses_measured_again_is_higher_and_no_improvement(run):
+    paths, params = run
+    accepted(paths, params)
+    other_responses(paths)
+    fabricate.scored(paths, ROW, "V1", 0.4)
+    verdict = gate.judge(paths, params)
+    assert [line.metric for line in verdict.of("higher")] == ["test.V1"] and not verdict.of("improved")
+    assert "| higher |" in gate.to_markdown(verdict) and "is no improvement" in gate.to_markdown(verdict)
+    assert verdict.exit_code == 0
+
+
+def test_a_base_without_a_record_of_its_data_says_so(run):
+    paths, params = run
+    accepted(paths, params)
+    older = io.read_json(paths.baseline)
+    for entry in older["rows"].values():
+        del entry["origin"]
+    io.write_json(paths.baseline, older)
+    verdict = gate.judge(paths, params)  # the same responses, by their reliabilities
+    assert verdict.exit_code == 0 and not verdict.unrecorded
+    (paths.selection(ROW) / "voxels.npz").unlink()
+    verdict = gate.judge(paths, params)
+    assert verdict.unrecorded == (ROW,) and "did not record their data: " + ROW in gate.to_markdown(verdict)
 
 
 def test_a_row_without_replicates_in_the_base_is_unpaired_beside_rows_with(run):
@@ -457,9 +578,7 @@ def test_a_row_that_was_removed_fails_against_the_revision(committed):
 def test_scores_that_a_baseline_does_not_have_are_compared_by_the_rows_interval(committed):
     """The revision's metrics moved on since its baseline was written."""
     paths, params = committed
-    document = io.read_json(paths.metrics(ROW))
-    document["test"]["V1"] -= 0.001
-    io.write_json(paths.metrics(ROW), document)
+    fabricate.scored(paths, ROW, "V1", -0.001)
     git(paths.root, "commit", "-q", "-a", "-m", "moved")
     was, _ = gate.read_revision(paths, "HEAD")
     assert was.rows[ROW].metrics["test.V1"].half_width == was.rows[ROW].metrics["test.score"].half_width > 0

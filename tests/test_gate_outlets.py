@@ -30,9 +30,7 @@ def project(tmp_path):
 
 
 def fall(paths, by):
-    document = io.read_json(paths.metrics(ROW))
-    document["test"]["V2"] -= by
-    io.write_json(paths.metrics(ROW), document)
+    fabricate.scored(paths, ROW, "V2", -by)
 
 
 def command(folder, *words):

@@ -1,6 +1,8 @@
 """The report: complete, self-contained, the same bytes again, and plain about what is no result."""
 
 import re
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,11 +10,12 @@ import numpy as np
 import pytest
 
 import fabricate
-from cinevox import identity, io, report, results
+from cinevox import claims, converted, identity, io, report, results
+from cinevox.errors import InputError
 from cinevox.metrics import noise_ceiling
 from cinevox.params import load
 from cinevox.paths import Paths
-from cinevox.report import figures, solvers, svg, tables
+from cinevox.report import figures, solvers, sources, svg, tables
 from cinevox.report.sources import Ceiling, Sources, Truth
 
 MINI, RIDGE, FULL = fabricate.ROWS
@@ -21,7 +24,7 @@ PAPER_ROWS = tuple(load(Path(__file__).parents[1] / "params.paper.yaml").experim
 
 
 def sources_of(root, params, in_silico=True, anatomy=None):
-    """What `report.read` would find, without a data set on disk."""
+    """What `report.read` would find, without a data set on disk. in_silico: else the data are called Algonauts 2021"""
     paths = Paths(root)
     ceilings, truth = {}, {}
     for track in ("mini", "full"):
@@ -35,12 +38,16 @@ def sources_of(root, params, in_silico=True, anatomy=None):
     good = {"suite": "clips", "expected": "a clip can be opened", "success": True, "n_files": 84, "n_unexpected": 0}
     odd = good | {"suite": "features", "expected": "features differ", "success": False, "n_files": 3, "n_unexpected": 2}
     summary = {"n_files": {"clips": 84}, "n_errors": 0, "n_warnings": 0, "checks": [good] * 12}
+    found = results.read(paths, params.experiments.rows)
+    if not in_silico:
+        for result in found:
+            result.selection["origin"] |= {"dataset": "algonauts2021", "title": "Algonauts 2021", "in_silico": False}
     return Sources(
         params=params,
-        dataset="In-silico",
+        dataset="In-silico" if in_silico else "Algonauts 2021",
         licence="made here, free to use",
         in_silico=in_silico,
-        results=results.read(paths, params.experiments.rows),
+        results=found,
         paper_rows=PAPER_ROWS,
         ceilings=ceilings,
         truth=truth if in_silico else {},
@@ -129,24 +136,121 @@ def test_what_is_no_result_says_so(page):
     warning = re.search(r"<aside.*?</aside>", page, re.S).group()
     assert "in-silico" in warning and "Random weights</b>: alexnet" in warning
     assert "efficientnet_lite0" not in warning
-    assert "not comparable" in page
 
 
-def test_real_data_and_pretrained_weights_stand_beside_the_paper(made, tmp_path):
-    params = fabricate.make(tmp_path)
-    sources = sources_of(tmp_path, params, in_silico=False)
+def test_nothing_of_the_paper_stands_beside_other_data(page):
+    """In-silico data: no table, no column, no diamond, no leaderboard, and a sentence that says why."""
+    for words in ("The paper's", "Table 1", "eproduced", "leaderboard", "reported by the paper", "the paper reports"):
+        assert words not in page
+    assert 'scope="col" class="n">paper<' not in page
+    assert "not shown, as no row can stand beside them: in-silico data, random weights." in page
+    assert "<h2>Rows and regions</h2>" in page and "Figure 1" not in page
+    assert "nine" not in page and "Over the 9 regions the best" in page and "Mini track: 9 regions" in page
+
+
+def test_real_data_and_pretrained_weights_stand_beside_the_paper(monkeypatch, tmp_path):
+    monkeypatch.setattr(claims, "CHALLENGE", fabricate.CHALLENGE)
+    sources = sources_of(tmp_path, fabricate.make(tmp_path), in_silico=False)
+    text = report.render(sources).page  # of the paper's rows there is one, untrained; the challenge had other networks
+    assert "The paper's tables" not in text and "The challenge's leaderboard" in text
     doubtful, clean = (next(r for r in sources.results if r.name == name) for name in (MINI, RIDGE))
-    assert list(tables.doubts(sources, doubtful)) == ["random weights"]
-    assert list(tables.doubts(sources, clean)) == []
+    assert list(doubtful.doubts) == ["random weights"]
+    assert list(clean.doubts) == []
+    doubtful.selection["origin"] |= {"weights": "pretrained", "official": True}
     text = report.render(sources).page
     assert 'id="truth"' not in text
     assert "The data are <b>in-silico</b>" not in text
+    assert "The paper's tables" in text and 'scope="col" class="n">paper<' in text
+
+
+CHANGES = [  # of the origin of every row, and what is said
+    ({"dataset": "mystudy", "title": "My study"}, "My study data"),
+    ({"subjects": "sub01"}, "1 of the challenge's 3 subjects"),
+    ({"subjects": "sub01 sub02 monkey"}, "other subjects"),
+    ({"n_train_clips": 100}, "100 + 60 clips, not 240 + 60"),
+    ({"n_voxels": "V1 9, V2 9"}, "2 of the challenge's 9 regions"),
+    ({"official": False}, "weights other than the published ones"),
+    ({"weights": "random"}, "random weights"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), CHANGES)
+def test_the_paper_needs_the_challenges_data_and_published_weights(monkeypatch, tmp_path, change, said):
+    monkeypatch.setattr(claims, "CHALLENGE", fabricate.CHALLENGE)
+    sources = sources_of(tmp_path, fabricate.make(tmp_path), in_silico=False)
+    for result in sources.results:
+        result.selection["origin"] |= change
+    text = unescape(report.render(sources).page)
+    assert said in text and "not shown, as no row can stand beside them" in text
+    for words in ("The paper's", "eproduced", "leaderboard", "reported by the paper", "the paper reports"):
+        assert words not in text
+
+
+def test_a_result_from_before_origins_were_recorded_stands_beside_nothing(made):
+    assert list(claims.foreign(None)) == ["data that were not recorded"]
+    assert list(claims.doubts(None, "test")) == ["data that were not recorded"]
+
+
+def test_an_untrained_network_is_marked_wherever_it_is_the_best(tmp_path):
+    """Here it is the only row, so the best of everything: first sentence, cells, figures, voxels, plots."""
+    params = fabricate.make(tmp_path)
+    rows = params.experiments.model_copy(update={"voxelwise": {MINI: params.experiments.voxelwise[MINI]}})
+    sources = sources_of(tmp_path, params.model_copy(update={"experiments": rows}))
+    found = report.render(sources)
+    tag = '<span class="tag">random weights</span>'
+    assert f'the best, <b class="row">{MINI}</b> {tag}, reaches' in found.page
+    assert (
+        len(re.findall(r'<td class="n best"[^>]*>[^<]*<span class="ci doubt">random weights</span>', found.page)) == 10
+    )
+    assert len(re.findall(r'<td class="n best"', found.page)) == 10
+    assert f"<h3>{MINI} {tag}</h3>\n<figure>" in found.page  # the voxels
+    for name in ("figure-1", "figure-2", "figure-3"):
+        assert "alexnet · layer · sparse_linear (random weights)<" in found.drawings[name]
+    assert "alexnet-layer-sparse_linear (random weights)<" in figures.forest(tables.score_lines(sources, "mini"))
+    assert set(report.plots(sources.results)["scores"]["row"]) == {f"{MINI} (random weights)"}
+
+
+def test_long_names_with_their_marks_fit_beside_the_marks(made):
+    drawing = figures.forest(tables.score_lines(made, "mini"))
+    for x, name in re.findall(r'<text x="([\d.]+)"[^>]*class="name"[^>]*>([^<]*)<', drawing):
+        assert figures.CHARACTER * len(name) <= float(x)
+
+
+def test_rows_of_other_data_are_left_out_and_named(tmp_path, monkeypatch):
+    """Two rows were run with other data since; a page of the third alone, which says so."""
+    params, paths = fabricate.make(tmp_path), Paths(tmp_path)
+    for row in (MINI, FULL):
+        fabricate.recorded(paths, row, dataset="mystudy", title="My study", in_silico=False)
+    read_as_made(monkeypatch)
+    found = sources.read(paths, params)
+    assert [result.name for result in found.results] == [RIDGE] and found.in_silico
+    why = "made from My study data (mystudy), and dataset.name is insilico now"
+    assert found.left_out == {MINI: why, FULL: why}
+    text = report.render(replace(found, commit=None)).page
+    assert f"<b>Left out</b>: {MINI}, {why}." in text
+    for row in (RIDGE,):
+        fabricate.recorded(paths, row, subjects="sub01")
+    with pytest.raises(InputError, match="no result is of the data in .*params.yaml"):
+        sources.read(paths, params)
+
+
+def read_as_made(monkeypatch):
+    """Let `report.read` find a study without its responses."""
+    study = converted.Study("insilico", "In-silico", in_silico=True)
+    monkeypatch.setattr(converted, "read", lambda folder: converted.Converted(folder, {}, study))
+    monkeypatch.setattr(sources, "_anatomy", lambda *_: None)
+
+
+def test_rows_of_other_parameters_are_marked(made):
+    text = report.render(replace(made, changed={RIDGE: ("reduction.n_components",)})).page
+    assert f"<b>Not of what is here now</b>: {RIDGE}. Since they were made reduction.n_components changed" in text
 
 
 def test_without_test_responses_the_page_says_that_scores_flatter(tmp_path):
     params = fabricate.make(tmp_path, test=False)
     text = report.render(sources_of(tmp_path, params)).page
-    assert "so they flatter" in text
+    assert "so they flatter" in text and "never saw" not in text
+    assert "<b>The clips also chose the layers or the epoch</b> of all rows, so these scores are too high." in text
     assert "This run has no clips that chose nothing" in text and "selection.policy: nested" in text
 
 
@@ -175,8 +279,9 @@ def test_transfer_networks_have_curves_and_only_they(tmp_path, page):
     assert "Training of transfer networks" not in page and 'href="#training"' not in page
     read = results.read(Paths(tmp_path), fabricate.params.load(Paths(tmp_path).params).experiments.rows)
     tables = report.plots(read)
-    assert set(tables["curves"]["row"]) == {fabricate.TRANSFER}
-    assert fabricate.TRANSFER not in set(tables["profile"]["row"])
+    assert set(tables["curves"]["row"]) == {f"{fabricate.TRANSFER} (random weights)"}
+    assert not any(fabricate.TRANSFER in row for row in tables["profile"]["row"])
+    assert f"Bases with random weights: {fabricate.TRANSFER}." in html
     trained = tables["curves"][tables["curves"]["clips"] == "validation"]
     assert trained["correlation"].tolist() == pytest.approx([0.0, 0.3, 0.2])
 

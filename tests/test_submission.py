@@ -5,6 +5,7 @@ import pickletools
 import struct
 import zipfile
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 import layout
-from cinevox import cli, io, params, plugins, refit
+from cinevox import claims, cli, io, params, plugins, refit
+from cinevox.converted import Converted, Study
 from cinevox.datasets import open_dataset
 from cinevox.errors import InputError
 from cinevox.fits import Method
 from cinevox.params import Ceiling, Reduction, Scores
 from cinevox.predictions import Index
+from cinevox.provenance import Origin
 from cinevox.regressors import RegressorSpec
 from cinevox.responses import Block, Columns
 from cinevox.spaces import Space, candidates
@@ -456,20 +459,24 @@ def test_a_zip_is_checked_and_scored_from_the_command_line(project, content, cap
         assert wrong.startswith(f"cinevox {command}: team.zip: 2 faults\n") and "V1 sub01: missing" in wrong
 
 
-def test_the_sidecar_says_what_was_fitted_on_which_clips_and_why_it_may_be_no_result():
+def test_the_sidecar_says_what_was_fitted_on_which_clips_and_why_it_may_be_no_result(monkeypatch):
     clips = {"validation": np.arange(36, 40), "test": np.arange(40, 47)}
     chosen = {"policy": "validation", "per": "roi", "chosen": {"V1": {"a": 1.0}}}
     made = {"track": "mini", "features": "layer_raw", "weights": {"policy": "pretrained"}}
     index = Index(("a", "b"), clips, COLUMNS, made, {})
-    about = sidecar.describe("row", index, chosen, 40, in_silico=False)
+    study = Study("algonauts2021", "Algonauts 2021", in_silico=False)
+    monkeypatch.setattr(claims, "CHALLENGE", claims.Challenge("algonauts2021", ("sub01", "sub02"), ("V1", "V2"), 0, 7))
+    chosen["origin"] = Origin.of(index, Converted(Path(), {}, study)).to_json()
+    about = sidecar.describe("row", index, chosen, 40)
     assert sidecar.is_refitted(index) and about["not_for_the_challenge"] == []
     assert about["fitted_on"]["splits"] == ["train", "validation"] and about["fitted_on"]["n_clips"] == 40
     made = made | {"features": "frozen", "weights": {"policy": "random"}}
     index = Index(("frozen",), clips, COLUMNS, made, {})
-    about = sidecar.describe("row", index, chosen, 40, in_silico=True)
+    chosen["origin"]["in_silico"] = True
+    about = sidecar.describe("row", index, chosen, 40)
     assert not sidecar.is_refitted(index)
     assert about["fitted_on"]["splits"] == ["train"] and about["fitted_on"]["n_clips"] == 36
-    assert about["not_for_the_challenge"] == ["in-silico responses", "random weights: an untrained network"]
+    assert about["not_for_the_challenge"] == ["in-silico data", "random weights: an untrained network"]
     assert about["n_voxels"] == {"sub01": 7, "sub02": 2} and about["n_test_clips"] == 7
 
 

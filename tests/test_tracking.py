@@ -26,7 +26,7 @@ import fabricate
 import mlflow_warnings
 import small_run
 from _cli import Run
-from cinevox import identity, io, results, tracking
+from cinevox import claims, identity, io, results, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
 from cinevox.tracking import bulk, connection, history, store, views, writing
@@ -137,6 +137,20 @@ def test_a_run_says_what_made_it(run, uri):
     assert parent.data.params["networks.efficientnet_lite0.weights"] == "package"
     assert not any(name.startswith("networks.alexnet") for name in parent.data.params)
     assert parent.inputs.dataset_inputs[0].dataset.name == "insilico"
+
+
+def test_the_papers_score_stands_with_rows_that_it_can_be_compared_with(tmp_path, monkeypatch):
+    made = Paths(tmp_path), fabricate.make(tmp_path)
+    monkeypatch.setattr(claims, "CHALLENGE", fabricate.CHALLENGE)
+    [before] = records(made, "paper", fabricate.ROWS[:1])
+    change = {"dataset": "algonauts2021", "title": "Algonauts 2021", "in_silico": False}
+    fabricate.recorded(made[0], fabricate.ROWS[0], **change, weights="pretrained", official=True)
+    [after] = records(made, "paper", fabricate.ROWS[:1])
+    assert "paper.score" not in before.metrics and after.metrics["paper.score"] == 0.42
+    assert "The paper reports" not in before.note and "The paper reports 0.420." in after.note
+    assert (before.tags["in_silico"], after.tags["in_silico"]) == ("true", "false")
+    assert (before.params["data"], after.params["data"]) == ("In-silico", "Algonauts 2021")
+    assert "In-silico: no finding" in views.note([after, before]) and "In-silico" not in views.note([after])
 
 
 def test_rows_have_colours_of_their_own(run):
@@ -454,7 +468,8 @@ SEARCHES = {  # as people type them -> names of the runs that answer, among two 
     "dataset.name = 'insilico'": {"alexnet", "efficientnet"},
     "dataset.digest = 'unknown' and tags.superseded = 'false'": {"alexnet", "efficientnet"},
     "attributes.run_name LIKE 'mini-alex%'": {"alexnet"},
-    'metrics."paper.score" = 0.42': {"alexnet"},
+    'metrics."paper.score" = 0.42': set(),  # in-silico data, random weights
+    "params.weights = 'random' and params.data = 'In-silico' and tags.level = 'row'": {"alexnet"},
 }
 
 
@@ -480,7 +495,8 @@ def test_a_run_is_described_by_its_files_numbers(searched, run):
     selection = json.loads((run[0].selection(row.info.run_name) / "selection.json").read_text())
     scores = selection["scores"]["test"]
     assert f"Score {scores['score']:.3f}, interval {scores['low']:.3f} to {scores['high']:.3f}, on the test" in note
-    assert "Random weights" in note and "In-silico" in note and "The paper reports 0.420" in note
+    assert "Random weights" in note and "In-silico data**" in note and "paper" not in note
+    assert "sparse_linear on layer of alexnet, mini track (9 regions), In-silico data." in note
     chosen = next(iter(selection["chosen"]["LOC"]))
     assert re.search(rf"\| LOC \| {scores['rois']['LOC']['normalized_correlation']:.3f} \|.*\| {chosen} \|", note)
     assert f"`{run[0].scores(row.info.run_name)}`" in note

@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 
 import fabricate
 import mlflow_warnings
-from cinevox import identity, tracking
+from cinevox import identity, lock, tracking
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.tracking import history, lock, writing
+from cinevox.tracking import history, writing
 from conftest import ROOT
 
 pytestmark = [

@@ -4,9 +4,8 @@ import pytest
 import yaml
 
 import fabricate
-from cinevox import tracking
+from cinevox import lock, params, tracking
 from cinevox.paths import Paths
-from cinevox.tracking import lock
 
 ROW = fabricate.ROWS[1]
 
@@ -100,7 +99,11 @@ def test_rows_without_a_result_of_their_own_are_left_out_with_the_reason(run):
     assert reasons(paths) == {ROW: f"data/fits/{ROW} was made again, and what follows from it was not"}
     write(paths.root, stages)
     edited(paths, dataset__name="algonauts2021")
-    assert reasons(paths) == {}  # no stage of this lock has the data set's name
+    why = "made from In-silico data (insilico), and dataset.name is algonauts2021 now"
+    assert reasons(paths) == dict.fromkeys(fabricate.ROWS, why)  # by the results themselves: this lock has no such name
+    edited(paths, dataset__name="insilico", dataset__subjects=["sub02"])
+    assert set(reasons(paths).values()) == {"made from sub01 sub02 sub03, and dataset.subjects is sub02 now"}
+    edited(paths, dataset__subjects=list(fabricate.SUBJECTS))
     other = entry(**{f"experiments.voxelwise.{ROW}.regressor": "lasso"})
     write(paths.root, stages | {f"scores@{ROW}": other})
     assert reasons(paths) == {ROW: "params.yaml has another regressor now"}
@@ -108,6 +111,23 @@ def test_rows_without_a_result_of_their_own_are_left_out_with_the_reason(run):
     assert reasons(paths) == {ROW: "params.yaml has another dataset.name now"}
     (paths.selection(ROW) / "selection.json").unlink()
     assert reasons(paths) == {ROW: "not run yet"}
+
+
+def test_what_else_changed_since_a_row_was_made(run):
+    """Only what its scores follow from: not another network's weights, not where the report or the gate look."""
+    paths, stages = run
+    rows = params.load(paths.params).experiments.rows
+    assert lock.other_parameters(paths, stages, rows) == dict.fromkeys(rows, ())
+    document = yaml.safe_load(paths.params.read_text())
+    document["networks"]["alexnet"]["seed"] = 5
+    document["reduction"]["n_components"] = 7
+    paths.params.write_text(yaml.safe_dump(document, sort_keys=False))
+    assert lock.other_parameters(paths, stages, {ROW: rows[ROW]}) == {ROW: ("reduction.n_components",)}
+    assert lock.other_parameters(paths, {}, {ROW: rows[ROW]}) == {ROW: ()}
+    stages[f"fits@{ROW}"]["outs"][0]["md5"] = "newer"
+    assert lock.other_parameters(paths, stages, {ROW: rows[ROW]}) == {
+        ROW: ("reduction.n_components", f"data/fits/{ROW}")
+    }
 
 
 def test_keys_of_a_text_are_those_of_all_of_it(run):

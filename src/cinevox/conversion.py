@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import io
+from cinevox import io, plugins, truth
 from cinevox import params as settings
-from cinevox.converted import MANIFEST, MASK, MEAN, TRIALS
+from cinevox.converted import MANIFEST, MASK, MEAN, TRIALS, Study
 from cinevox.datasets import Dataset
 from cinevox.errors import InputError
 from cinevox.params import Track
@@ -81,13 +82,20 @@ def convert(
             f"{wanted.folder}: {part} responses to different numbers of clips: {told}; expected one number; fetch the "
             "files that differ again, or leave them out (dataset.subjects, dataset.rois)"
         )
-    io.write_json(partial / "arrays" / MANIFEST, {"part": part, "dataset": wanted.name, "responses": entries})
+    about = {"part": part, "study": asdict(study_of(wanted)), "responses": entries}
+    io.write_json(partial / "arrays" / MANIFEST, about)
     if folder.exists():
         shutil.rmtree(folder)
     io.folder(folder.parent)
     shutil.move(partial / "arrays", folder)
     for leftover in unfinished.glob(f"{part}-*"):
         shutil.rmtree(leftover)
+
+
+def study_of(wanted: settings.Dataset) -> Study:
+    """The data set of these parameters; simulated if its plug-in says so, or if a simulation's truth lies in it."""
+    spec = plugins.load("cinevox.datasets", wanted.name)
+    return Study(wanted.name, spec.title, spec.simulated or truth.is_simulated(wanted.folder))
 
 
 def _convert(dataset: Dataset, part: Part, key: Key, wanted: settings.Dataset, partial: Path) -> dict[str, Any] | str:

@@ -1,6 +1,6 @@
 """Measured responses on disk: what `conversion` writes once and every later step reads, memory-mapped.
 
-    manifest.json                                 each file's sha256, shape, dtype and order, and its source's
+    manifest.json                                 whose they are; each file's sha256, shape, dtype, order, and source
     <track>/<subject>/<roi>/trials.npy            float32, (n_stimuli, n_repetitions, n_voxels)
     <track>/<subject>/<roi>/mean.npy              float32, (n_stimuli, n_voxels), over repetitions
     <track>/<subject>/<roi>/voxel_mask.npy        bool, the volume: where the whole brain's columns lie
@@ -34,6 +34,15 @@ AXES = {
 
 
 @dataclass(frozen=True)
+class Study:
+    """The data set that responses are of: its plug-in, its name for readers, and whether they are simulated."""
+
+    name: str
+    title: str
+    in_silico: bool
+
+
+@dataclass(frozen=True)
 class Converted:
     """The training or the test responses of a data set. Opening reads the manifest; arrays are read as they are used.
 
@@ -42,6 +51,7 @@ class Converted:
 
     folder: Path
     entries: Mapping[tuple[str, str, str], Mapping[str, Any]]
+    study: Study
 
     @cached_property
     def n_stimuli(self) -> int:
@@ -105,10 +115,15 @@ def read(folder: Path) -> Converted:
     Raises
     ------
     FileError
-        The manifest is missing or broken.
+        The manifest is missing or broken, or does not say of which data set it is.
     """
-    entries = io.read_json(folder / MANIFEST)["responses"]
-    return Converted(folder, {(entry["track"], entry["subject"], entry["roi"]): entry for entry in entries})
+    content = io.read_json(folder / MANIFEST)
+    try:
+        study = Study(**content["study"])
+    except (KeyError, TypeError):
+        told = "does not say of which data set the responses are; run `dvc repro -f -s conversion`"
+        raise FileError(f"{folder / MANIFEST}: {told}") from None
+    return Converted(folder, {(e["track"], e["subject"], e["roi"]): e for e in content["responses"]}, study)
 
 
 def measured(

@@ -239,6 +239,11 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (json.dumps(_plain(content), indent=2, allow_nan=False) + "\n").encode())
 
 
+def as_read(content: Any) -> Any:
+    """What `read_json` finds after `write_json` of this content."""
+    return json.loads(json.dumps(_plain(content), allow_nan=False))
+
+
 def read_json(path: Path) -> Any:
     """Read JSON.
 

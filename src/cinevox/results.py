@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cinevox import io, predictions
+from cinevox import claims, io, predictions
 from cinevox.aggregation import roi_means
 from cinevox.params import Row
 from cinevox.paths import Paths
+from cinevox.provenance import Origin, origin_of
 from cinevox.splits import best_split, outer_names
 
 FILES = ("index.json", "rois.csv", "subjects.csv")
@@ -38,6 +39,21 @@ class Result:
     selection: Mapping[str, Any]
     folder: Path
     selection_folder: Path
+
+    @property
+    def origin(self) -> Origin | None:
+        """The data and the weights that the scores were made from; None in files from before this was recorded."""
+        return origin_of(self.selection)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the score is not comparable with the paper's; empty where it is."""
+        return tuple(claims.doubts(self.origin, self.split, bool(self.scores.get("chosen_here"))))
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the network has random weights: then the row is a baseline, and no result of that network."""
+        return self.index.provenance.get("weights", {}).get("policy") == "random"
 
     @property
     def split(self) -> str:

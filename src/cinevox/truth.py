@@ -14,6 +14,7 @@ from cinevox.errors import InputError
 from cinevox.params import MINI_ROIS, WHOLE_BRAIN
 
 TRUTH = "truth"  # the folder beside the data
+FILE = "truth.json"  # in it: the names of the generators, and how they were made
 NO_SIGNAL = "none"
 
 
@@ -32,6 +33,11 @@ class Truth:
     signal: NDArray[np.float32]
 
 
+def is_simulated(folder: Path) -> bool:
+    """Whether a data set's folder has the truth of a simulation beside its responses."""
+    return (folder / TRUTH / FILE).is_file()
+
+
 def read_truth(folder: Path, subject: str, roi: str) -> Truth:
     """What is true of the voxels of one ROI (or WB) of one subject.
 
@@ -40,7 +46,7 @@ def read_truth(folder: Path, subject: str, roi: str) -> Truth:
     InputError
         The folder holds no simulated data set, not this subject, or not this ROI.
     """
-    names = np.array([*io.read_json(folder / TRUTH / "truth.json")["generators"], NO_SIGNAL])
+    names = np.array([*io.read_json(folder / TRUTH / FILE)["generators"], NO_SIGNAL])
     components = io.read_arrays(folder / TRUTH / "components.npz")
     content = io.read_arrays(folder / TRUTH / f"{subject}.npz")
     content[f"columns_{WHOLE_BRAIN}"] = np.arange(len(content["generator"]))

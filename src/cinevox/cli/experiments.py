@@ -7,8 +7,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.params import text
 from cinevox.paths import Paths
+from cinevox.provenance import Origin, differences, origin_of
 from cinevox.splits import best_split
+
+OTHER_DATA = " †"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class _Experiment:
     state: str  # of a queued, running or failed one; empty where there are results
     params: Mapping[str, Any]  # dotted name -> value
     scores: Mapping[str, float | None]  # row -> the metric asked for
+    origins: Mapping[str, Origin | None] = field(default_factory=dict)  # row -> its data and weights, where recorded
 
 
 def _experiments(chosen: argparse.Namespace) -> None:
@@ -58,10 +62,12 @@ def _experiments(chosen: argparse.Namespace) -> None:
     table.add_row()
     for row in dict.fromkeys(row for column in columns for row in column.scores):
         was = base.scores.get(row)
-        cells = [_change(was, other.scores[row]) if row in other.scores else "–" for other in others]
+        cells = [_cell(base, other, row) if row in other.scores else "–" for other in others]
         table.add_row(row, number(was), *cells)
     show(table)
     print(f"{chosen.metric}: normalized correlation; in brackets the change from {base.name}.")
+    for line in _marks(columns):
+        print(line)
     if columns != as_found:
         print("–: not run with the parameters of that column.")
     if not others:
@@ -101,17 +107,17 @@ def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment
     if data is None:
         return _Experiment(name, rev, "failed" if entry["error"] else state, {}, {})
     values = next(iter(data["params"].values()))["data"]
-    scores = {}
+    scores, origins = {}, {}
     for row in (row for group in values["experiments"].values() for row in group):
         block = data["metrics"].get(Paths().metrics(row).as_posix(), {}).get("data")
         if block and not state:
-            scores[row] = block[best_split(block)].get(metric)
-    return _Experiment(name, rev, state.lower(), dict(_flat(values)), scores)
+            scores[row], origins[row] = block[best_split(block)].get(metric), origin_of(block)
+    return _Experiment(name, rev, state.lower(), dict(_flat(values)), scores, origins)
 
 
 def _own(column: _Experiment) -> _Experiment:
     """Without the scores that its dvc.lock says were made with other parameters than its params.yaml has."""
-    from cinevox.tracking import lock  # pandas: a second
+    from cinevox import lock
 
     stages = _document(column.rev, Paths().lock).get("stages", {}) if column.scores else {}
     now = _document(column.rev, Paths().params) if stages else {}
@@ -142,6 +148,34 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _written(value: Any) -> str:
     return "–" if value is None else json.dumps(value) if isinstance(value, list) else str(value)
+
+
+def _cell(base: _Experiment, other: _Experiment, row: str) -> str:
+    """A row's score, with its change where both are of the same data."""
+    was, now = base.scores.get(row), other.scores[row]
+    return number(now) + OTHER_DATA if now is not None and _other_data(base, other, row) else _change(was, now)
+
+
+def _other_data(base: _Experiment, other: _Experiment, row: str) -> bool:
+    a, b = base.origins.get(row), other.origins.get(row)
+    return a is not None and b is not None and bool(differences(a, b) or a.n_voxels != b.n_voxels)
+
+
+def _marks(columns: Sequence[_Experiment]) -> Iterator[str]:
+    """Which scores are no results, by the record that was made with each."""
+    base, *others = columns
+    if any(_other_data(base, other, row) for other in others for row in other.scores):
+        yield f"{OTHER_DATA.strip()}: of other data than {base.name}'s score, so no change is given."
+    known = [
+        (column, row, origin)
+        for column in columns
+        for row, origin in column.origins.items()
+        if origin is not None and column.scores.get(row) is not None
+    ]
+    if random := dict.fromkeys(row for _, row, origin in known if origin.untrained):
+        yield f"Random weights, so no result: {', '.join(random)}."
+    if simulated := dict.fromkeys(column.name for column, _, origin in known if origin.in_silico):
+        yield f"In-silico responses: {', '.join(simulated)}."
 
 
 def _change(was: float | None, now: float | None) -> str:

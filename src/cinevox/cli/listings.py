@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from cinevox import io, params, plugins
+from cinevox import claims, identity, io, lock, params, plugins
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.paths import Paths
+from cinevox.provenance import Origin, origin_of
 from cinevox.splits import best_split
+
+MOST_NAMES = 4  # of parameters, in one line
 
 
 def _networks(_: argparse.Namespace) -> None:
@@ -71,27 +76,118 @@ def _weights(_: argparse.Namespace) -> None:
 
 
 def _scores(_: argparse.Namespace) -> None:
-    """the score table, as the metrics files have it, and where to look further"""
+    """the score table, as the metrics files have it, and where to look further
+
+    An asterisk marks results of other data or parameters than those in params.yaml.
+    """
     paths = Paths()
     settings = params.load(paths.params)
-    rois, rows = settings.dataset.rois, settings.experiments.rows
-    there = {name: row for name, row in rows.items() if paths.metrics(name).is_file()}
-    table = new_table("row", "split", "score", "interval", *rois, "WB", "reported")
-    for name, row in there.items():
-        metrics = io.read_json(paths.metrics(name))
-        split = best_split(metrics)
-        part = metrics[split]
-        interval = f"{number(part['low'])} to {number(part['high'])}"
-        regions = [number(part.get(roi)) for roi in (*rois, "WB")]
-        table.add_row(name, split, number(part["score"]), interval, *regions, number(row.reported))
-    show(table)
+    rows = settings.experiments.rows
+    metrics = {name: io.read_json(paths.metrics(name)) for name in rows if paths.metrics(name).is_file()}
+    stages = identity.read_lock(paths)
+    lines = []
+    for name, parameters in lock.other_parameters(paths, stages, {name: rows[name] for name in metrics}).items():
+        origin, recorded = _origin(stages, settings, rows[name], metrics[name])
+        elsewhere = claims.other_data(origin, settings.dataset, rows[name])
+        lines.append(_Line(rows[name], metrics[name], origin, recorded, elsewhere or _listed(parameters)))
+    _table_of_scores(settings, lines)
     print("Normalized correlation (r / noise ceiling), mean over subjects; interval over clips.")
-    for warning in _warnings(paths, settings, there):
+    for warning in _warnings(lines):
         print(warning)
-    if missing := [name for name in rows if name not in there]:
+    if missing := [name for name in rows if name not in metrics]:
         print(f"Not run yet: {', '.join(missing)}.")
-    if there and not any(paths.selection(name).is_dir() for name in there):
+    if metrics and not any(paths.selection(name).is_dir() for name in metrics):
         print("Committed metrics: what they were made from is not in this folder; `dvc repro` makes it.")
+    _places(paths)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row that has metrics. changed: why they are not of params.yaml as it is now; empty where they are"""
+
+    row: params.Row
+    metrics: Mapping[str, Any]
+    origin: Origin
+    recorded: bool
+    changed: str
+
+    @property
+    def reported(self) -> float | None:
+        """The paper's score, where this one can stand beside it."""
+        doubted = self.changed or not self.recorded or any(claims.doubts(self.origin, best_split(self.metrics)))
+        return None if doubted else self.row.reported
+
+
+def _origin(
+    stages: Mapping[str, Any], settings: params.Params, row: params.Row, metrics: Mapping[str, Any]
+) -> tuple[Origin, bool]:
+    """The origin of a row's metrics, and whether it was recorded with them.
+
+    Where an earlier version made them it is put together from what made the row, by dvc.lock, else by the parameters
+    of now: enough for its marks, and too little to stand beside the paper's scores.
+    """
+    if (recorded := origin_of(metrics)) is not None:
+        return recorded, True
+    made = lock.made(stages, row.name)
+    then: Mapping[str, Any] = {} if made is None else made.params
+    name = then.get("dataset.name", settings.dataset.name)
+    known = name in plugins.names("cinevox.datasets")
+    spec = plugins.load("cinevox.datasets", name) if known else None
+    simulated = then.get("simulation.datasets", settings.simulation.datasets)
+    subjects = then.get("dataset.subjects", settings.dataset.subjects)
+    rois = then.get("dataset.rois", settings.dataset.rois) if row.track == "mini" else (params.WHOLE_BRAIN,)
+    policy = then.get(f"networks.{row.network}.weights", settings.networks[row.network].weights)
+    return Origin(
+        dataset=name,
+        title=spec.title if spec else name,
+        in_silico=name in simulated or bool(spec and spec.simulated),
+        subjects=" ".join(subjects),
+        n_train_clips=0,
+        n_test_clips=0,
+        n_voxels=dict.fromkeys(rois, 0),
+        weights=policy,
+        official=False,
+    ), False
+
+
+def _listed(parameters: Sequence[str]) -> str:
+    """What differs, in words; empty for nothing."""
+    more = ", ..." if len(parameters) > MOST_NAMES else ""
+    names = ", ".join(parameters[:MOST_NAMES]) + more
+    return f"made with other values or content of {names} than there are now" if parameters else ""
+
+
+def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
+    """A line for each row; the paper's scores only if one can stand beside them."""
+    rois = (*settings.dataset.rois, params.WHOLE_BRAIN)
+    last = ["reported"] if any(line.reported is not None for line in lines) else []
+    table = new_table("row", "split", "score", "interval", *rois, "weights", "data", *last)
+    for line in lines:
+        split = best_split(line.metrics)
+        part = line.metrics[split]
+        interval = f"{number(part['low'])} to {number(part['high'])}"
+        name = line.row.name + "*" * bool(line.changed)
+        cells = [name, split, number(part["score"]), interval, *(number(part.get(roi)) for roi in rois)]
+        cells += [line.origin.weights, line.origin.title]
+        table.add_row(*cells, *([number(line.reported)] if last else []))
+    show(table)
+
+
+def _warnings(lines: Sequence[_Line]) -> Iterator[str]:
+    """Why rows are no results, by the record that was made with each; and which are not of params.yaml as it is."""
+    if random := [line.row.network for line in lines if line.origin.untrained]:
+        yield f"Random weights, so no result: {', '.join(dict.fromkeys(random))}."
+    if simulated := [line.row.name for line in lines if line.origin.in_silico]:
+        which = "" if len(simulated) == len(lines) else f": {', '.join(simulated)}"
+        yield f"In-silico responses, so not comparable with reported scores{which}."
+    if unknown := [line.row.name for line in lines if not line.recorded]:
+        yield f"Made by an earlier version, which did not record the data; `dvc repro` does: {', '.join(unknown)}."
+    for why in dict.fromkeys(line.changed for line in lines if line.changed):
+        yield f"* {why}: {', '.join(line.row.name for line in lines if line.changed == why)}."
+
+
+def _places(paths: Paths) -> None:
+    """Where to look further."""
     places = [
         (paths.metrics("<row>"), "metrics, compare with `dvc metrics diff`"),
         ("make ui", "every network, layer and regressor in MLflow"),
@@ -100,28 +196,6 @@ def _scores(_: argparse.Namespace) -> None:
         places.insert(0, (page, "the report"))
     lines = (f"{place}  {what}" for place, what in places)
     print("\nLook further:  " + "\n               ".join(lines))
-
-
-def _warnings(paths: Paths, settings: params.Params, rows: Mapping[str, params.Row]) -> Iterator[str]:
-    """Why rows are no results: by what made them, as dvc.lock has it; by params.yaml where DVC did not run them."""
-    from cinevox import identity
-    from cinevox.tracking import lock  # pandas: a second
-
-    stages = identity.read_lock(paths)
-    random, simulated = [], []
-    for name, row in rows.items():
-        made = lock.made(stages, name)
-        then = {} if made is None else made.params
-        if then.get(f"networks.{row.network}.weights", settings.networks[row.network].weights) == "random":
-            random.append(row.network)
-        datasets = then.get("simulation.datasets", settings.simulation.datasets)
-        if then.get("dataset.name", settings.dataset.name) in datasets:
-            simulated.append(name)
-    if random:
-        yield f"Random weights, so no result: {', '.join(dict.fromkeys(random))}."
-    if simulated:
-        which = "" if len(simulated) == len(rows) else f": {', '.join(simulated)}"
-        yield f"In-silico responses, so not comparable with reported scores{which}."
 
 
 COMMANDS: Commands = {

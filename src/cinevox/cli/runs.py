@@ -46,7 +46,8 @@ def _smoke(chosen: argparse.Namespace) -> None:
 def _gate(chosen: argparse.Namespace) -> int:
     """compare the scores with the committed baseline or a git revision
 
-    Exit code 0: nothing fell by more than its limit; 1: something did, or is gone; 2: there is nothing to compare with.
+    Exit code 0: nothing fell by more than its limit; 1: something did, is gone, or is of other data; 2: there is
+    nothing to compare with.
     """
     from cinevox import gate
 
@@ -58,7 +59,7 @@ def _gate(chosen: argparse.Namespace) -> int:
         return _update_baseline(paths, settings)
     verdict = gate.judge(paths, settings, chosen.against)
     table = new_table(*gate.HEADERS)
-    for line in (*verdict.of("same"), *verdict.of("new", "improved"), *verdict.of(*gate.FAILURES)):
+    for line in (*verdict.of("same"), *verdict.of(*gate.MOVED), *verdict.of(*gate.FAILURES)):
         table.add_row(*gate.cells(line), style="bold red" if line.verdict in gate.FAILURES else None)
     show(table)
     print("", *gate.rule(verdict), *([gate.MEANT] if verdict.failed else ()), gate.sentence(verdict), sep="\n")
@@ -71,16 +72,17 @@ def _update_baseline(paths: Paths, settings: params.Params) -> int:
     from cinevox import gate
 
     now = gate.read_current(paths, settings)
-    missing = [row for row in settings.experiments.rows if row not in now.rows]
-    if missing:
-        raise gate.GateError(f"no metrics of {', '.join(missing)}; `dvc repro` makes them")
+    faults = [f"{row}: {why}" for row, why in now.elsewhere.items()]
+    faults += [entry.alone for entry in now.rows.values() if entry.edited]
+    if missing := [row for row in settings.experiments.rows if row not in now.rows and row not in now.elsewhere]:
+        faults.append(f"no metrics of {', '.join(missing)}; `dvc repro` makes them")
+    if faults:
+        raise gate.GateError("\n".join([f"{paths.baseline} was left as it is", *faults] if len(faults) > 1 else faults))
     gate.write_baseline(paths.baseline, now, gate.limits_of(settings))
     alone = [row for row, entry in now.rows.items() if entry.responses is None]
     if alone:
         told = ", ".join(alone) if len(alone) < 4 else f"{len(alone)} rows"
-        print(
-            f"No bootstrap replicates of {told} (data/selection is not that of the metrics): better `dvc repro` first."
-        )
+        print(f"No bootstrap replicates of {told} (there is no data/selection): better `dvc repro` first.")
     print(f"{paths.baseline} and .npz: {len(now.rows)} rows; commit both.")
     return 0
 

@@ -97,6 +97,7 @@ class DatasetSpec:
     licence: its terms, in words
     restricted: it may not be passed on, so DVC may push it to the remote named `private` alone; see `cinevox.guard`
     n_train, n_test: how many clips the published study has; None where that is the user's own affair
+    simulated: its responses are made by a program, and are marked as such wherever a result of them is shown
     """
 
     title: str
@@ -105,6 +106,7 @@ class DatasetSpec:
     restricted: bool = True
     n_train: int | None = None
     n_test: int | None = None
+    simulated: bool = False
 
 
 def open_dataset(wanted: settings.Dataset) -> Dataset:

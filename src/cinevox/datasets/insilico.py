@@ -38,4 +38,6 @@ def open_folder(wanted: settings.Dataset) -> InSilico:
     return open_as(InSilico, wanted, cure)
 
 
-SPEC = DatasetSpec(title="In-silico", open=open_folder, licence="made here, free to use", restricted=False)
+SPEC = DatasetSpec(
+    title="In-silico", open=open_folder, licence="made here, free to use", restricted=False, simulated=True
+)

@@ -8,6 +8,6 @@ clips     videos in: frames and features as when it was fitted
 """
 
 SECTIONS = (  # of the parameters: what makes one
-    "dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "ceiling", "regressors", "fits",
+    "dataset", "splits", "frames", "networks", "features", "reduction", "ceiling", "regressors", "fits",
     "bases", "transfer",
 )  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox import converted, identity, plugins
+from cinevox.converted import Study
 from cinevox.datasets import open_dataset
 from cinevox.encoding.about import About, FrameSettings, Grid, Made, Region, Source
 from cinevox.encoding.model import Floats
@@ -105,8 +106,8 @@ def made(paths: Paths, params: Any, sections: Sequence[str]) -> Made:
     )
 
 
-def describe(params: Any, row: Row, **found: Any) -> About:
-    """All of it. params: has the sections dataset and simulation; found: the other fields of About, by name"""
+def describe(params: Any, row: Row, study: Study, **found: Any) -> About:
+    """All of it. params: has the section dataset; study: of the responses; found: the other fields of About, by name"""
     transfer, dataset = isinstance(row, RoiwiseRow), plugins.load("cinevox.datasets", params.dataset.name)
     return About(
         row=row.name,
@@ -115,8 +116,8 @@ def describe(params: Any, row: Row, **found: Any) -> About:
         regressor=row.regressor,
         fitted_on=["train"] if transfer else ["train", "validation"],
         units=UNITS[transfer],
-        dataset=dataset.title,
+        dataset=study.title,
         restricted=dataset.restricted,
-        in_silico=params.dataset.name in params.simulation.datasets,
+        in_silico=study.in_silico,
         **found,
     )

@@ -1,7 +1,8 @@
 """The gate: did a change make a score fall by more than chance and the limits allow?
 
-`state` is what is compared, `current` that of this run, `baseline` where the base comes from, `intervals` what chance
-does to a difference, `verdict` the rule, `tables` how it is told. docs/gate.md has the reasons.
+`state` is what is compared, `current` that of this run, `baseline` where the base comes from, `data` whether both are
+of the same data, `intervals` what chance does to a difference, `verdict` the rule, `tables` how it is told.
+docs/gate.md has the reasons.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Any
 from cinevox.gate.baseline import limits_of, read_baseline, read_revision, write_baseline
 from cinevox.gate.current import read_current
 from cinevox.gate.state import Entry, GateError, Reading, State
-from cinevox.gate.tables import HEADERS, MEANT, cells, rule, sentence, to_markdown
+from cinevox.gate.tables import HEADERS, MEANT, MOVED, cells, rule, sentence, to_markdown
 from cinevox.gate.verdict import FAILURES, Limits, Line, Verdict, compare
 from cinevox.paths import Paths
 
 __all__ = [
-    "FAILURES", "HEADERS", "MEANT", "Entry", "GateError", "Limits", "Line", "Reading", "State", "Verdict", "cells",
-    "compare", "judge", "limits_of", "read_baseline", "read_current", "read_revision", "rule", "sentence",
+    "FAILURES", "HEADERS", "MEANT", "MOVED", "Entry", "GateError", "Limits", "Line", "Reading", "State", "Verdict",
+    "cells", "compare", "judge", "limits_of", "read_baseline", "read_current", "read_revision", "rule", "sentence",
     "to_markdown", "write_baseline",
 ]  # fmt: skip
 
@@ -25,7 +26,7 @@ __all__ = [
 def judge(paths: Paths, params: Any, revision: str = "") -> Verdict:
     """Compare this run with a git revision, or with the committed baseline; by the limits that the base has.
 
-    params: has the sections experiments, scores, transfer, regressors, gate
+    params: has the sections dataset, experiments, scores, transfer, regressors, gate
 
     Raises
     ------

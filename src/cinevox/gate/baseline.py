@@ -1,6 +1,6 @@
 """What a run is compared with: a committed baseline, or the metrics of a git revision.
 
-metrics/baseline.json   readings and what chance drew, row by row; counts of checks; limits; sha256 of the .npz
+metrics/baseline.json   readings, origin and what chance drew, row by row; counts of checks; limits; sha256 of the .npz
 metrics/baseline.npz    <row>: float16, (n_kept, n_metrics), replicates less the values, metrics in that file's order
                         responses.<track>: float32, reliabilities of some voxels
 """
@@ -25,6 +25,7 @@ from cinevox.gate.state import CHECKS, Entry, GateError, Reading, State, counts,
 from cinevox.gate.verdict import CURE, Limits
 from cinevox.params import Gate
 from cinevox.paths import Paths
+from cinevox.provenance import KEY, Origin, origin_of
 
 MALFORMED = (InputError, ValidationError, AttributeError, KeyError, TypeError, ValueError, IndexError)
 
@@ -49,6 +50,7 @@ def write_baseline(path: Path, state: State, limits: Limits) -> None:
     io.write_arrays(path.with_suffix(".npz"), **arrays)
     rows = {
         row: {
+            KEY: None if entry.origin is None else entry.origin.to_json(),
             "drawn": dict(entry.drawn),
             "metrics": {
                 name: {"value": reading.value, "half_width": reading.half_width, "choice": reading.choice}
@@ -65,6 +67,7 @@ def read_baseline(path: Path) -> tuple[State, Limits | None]:
     """A committed baseline and its limits.
 
     One from before replicates were kept has neither them nor limits nor counts: its rows are compared by half-widths.
+    One from before origins were recorded does not say what data it is of: no rise over it counts as an improvement.
 
     Raises
     ------
@@ -96,15 +99,15 @@ def _plain(metrics: Mapping[str, Any]) -> dict[str, Reading]:
 
 
 def _entry(row: str, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Entry:
-    metrics = _plain(entry["metrics"])
+    metrics, origin = _plain(entry["metrics"]), origin_of(entry)
     if row not in arrays:
-        return Entry(metrics)
+        return Entry(metrics, origin=origin)
     columns = dict(zip(metrics, arrays[row].T))
     kept = {
         name: replace(reading, replicates=None if np.isnan(columns[name]).any() else columns[name])
         for name, reading in metrics.items()
     }
-    return Entry(kept, entry["drawn"], arrays[_responses(row)])
+    return Entry(kept, entry["drawn"], arrays[_responses(row)], origin)
 
 
 def _responses(row: str) -> str:
@@ -137,7 +140,7 @@ def read_revision(paths: Paths, revision: str) -> tuple[State, Limits]:
         metrics = _metrics(paths, revision, rows)
         found = {row: readings(paths.metrics(row), values) for row, values in metrics.items()}
         state = State(
-            {row: _with_intervals(found[row], known.get(row)) for row in found},
+            {row: _with_intervals(found[row], origin_of(metrics[row]), known.get(row)) for row in found},
             {step: counts(values) for step, values in _metrics(paths, revision, CHECKS).items()},
         )
     except MALFORMED as error:
@@ -164,10 +167,10 @@ def _committed(paths: Paths, revision: str) -> Mapping[str, Entry]:
         return read_baseline(Path(folder) / paths.baseline.name)[0].rows
 
 
-def _with_intervals(found: Mapping[str, Reading], known: Entry | None) -> Entry:
+def _with_intervals(found: Mapping[str, Reading], origin: Origin | None, known: Entry | None) -> Entry:
     if known is None or {k: r.value for k, r in known.metrics.items()} != {k: r.value for k, r in found.items()}:
-        return Entry(found)
-    return known
+        return Entry(found, origin=origin)
+    return replace(known, origin=origin)
 
 
 def _show(paths: Paths, revision: str, path: Path) -> bytes | None:

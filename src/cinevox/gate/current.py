@@ -5,54 +5,70 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox import io, results
+from cinevox import claims, identity, io, lock, results
 from cinevox.gate.state import CHECKS, Entry, Reading, State, counts, readings
 from cinevox.params import RoiwiseRow, Row
 from cinevox.paths import Paths
-from cinevox.selection import headline
+from cinevox.provenance import origin_of
+from cinevox.selection import metrics_of
 from cinevox.splits import ceiling_split, outer_names
 
 N_REPLICATES = 200  # of each metric, kept with a baseline: enough for a quantile at 95 %, and small in git
+MOST_TOLD = 3  # values of an edited file, in a message
 N_VOXELS = 200  # whose reliabilities tell one set of responses from another
 
 
 def read_current(paths: Paths, params: Any) -> State:
     """The state of this run; a row whose metrics are not there is left out (and fails if it was in the base).
 
-    Replicates are taken where the row's selection is there and of the same scores as its metrics: not in a fresh
-    clone, whose metrics come with git and whose data do not.
+    So is a row whose metrics are of other data or parameters than the present ones. Replicates are taken where the
+    row's selection is there: not in a fresh clone, whose metrics come with git and whose data do not. Metrics that are
+    not those of the selection on disk are named (`Entry.edited`).
 
-    params: has the sections experiments, scores, transfer, regressors
+    params: has the sections dataset, experiments, scores, transfer, regressors
 
     Raises
     ------
     FileError, GateError
         A file is broken.
     """
-    rows = {
-        name: _entry(paths, params, row)
-        for name, row in params.experiments.rows.items()
-        if paths.metrics(name).is_file()
-    }
+    rows = {name: row for name, row in params.experiments.rows.items() if paths.metrics(name).is_file()}
+    elsewhere = dict(_elsewhere(paths, params, rows))
     found = {name: paths.metrics(name) for name in CHECKS}
-    return State(rows, {name: counts(io.read_json(path)) for name, path in found.items() if path.is_file()})
+    return State(
+        {name: _entry(paths, params, row) for name, row in rows.items() if name not in elsewhere},
+        {name: counts(io.read_json(path)) for name, path in found.items() if path.is_file()},
+        elsewhere,
+    )
+
+
+def _elsewhere(paths: Paths, params: Any, rows: Mapping[str, Row]) -> Iterator[tuple[str, str]]:
+    changed = lock.other_parameters(paths, identity.read_lock(paths), rows)
+    for name, row in rows.items():
+        origin = origin_of(io.read_json(paths.metrics(name)))
+        if why := claims.other_data(origin, params.dataset, row):
+            yield name, why
+        elif changed[name]:
+            yield name, f"{', '.join(changed[name][:4])} changed since, and `dvc repro` did not follow"
 
 
 def _entry(paths: Paths, params: Any, row: Row) -> Entry:
     file, folder = paths.metrics(row.name), paths.selection(row.name)
     metrics = io.read_json(file)
-    plain = Entry(readings(file, metrics))
+    plain = Entry(readings(file, metrics), origin=origin_of(metrics))
+    if (folder / "selection.json").is_file():
+        selected = io.read_json(folder / "selection.json")
+        if edited := _edited(metrics, selected):
+            return replace(plain, edited=frozenset(edited), alone=_told(file, folder, row, edited))
     if not all(file.is_file() for file in (folder / "voxels.npz", paths.scores(row.name) / "subjects.csv")):
         return plain
     (result,) = results.read(paths, {row.name: row})
-    if not _same(metrics, result):
-        stage = "selection-roiwise" if isinstance(row, RoiwiseRow) else "selection"
-        return replace(plain, alone=f"{file} is not of {folder}: `dvc repro {stage}@{row.name}`")
     split = result.split
     drawn = dict(_replicates(result, split))
     choices = _choices(result, split)
@@ -61,12 +77,25 @@ def _entry(paths: Paths, params: Any, row: Row) -> Entry:
         for name, reading in readings(file, metrics, result.scores["rois"]).items()
     }
     reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz")[ceiling_split(split)]
-    return Entry(found, _drawn(params, row, result), _some(reliability))
+    return replace(plain, metrics=found, drawn=_drawn(params, row, result), responses=_some(reliability))
 
 
-def _same(metrics: Mapping[str, Any], result: results.Result) -> bool:
-    """Whether the selection on disk is the one that the metrics are of."""
-    return bool(metrics == headline(result.selection["scores"]))
+def _edited(metrics: Mapping[str, Any], selected: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted name -> value in the metrics file and in the selection, of all that differ."""
+    there, own = (dict(lock.flat("", content)) for content in (metrics, io.as_read(metrics_of(selected))))
+    return {
+        name.removeprefix("."): (there.get(name), own.get(name))
+        for name in there | own
+        if there.get(name, ...) != own.get(name, ...)
+    }
+
+
+def _told(file: Path, folder: Path, row: Row, edited: Mapping[str, tuple[Any, Any]]) -> str:
+    """How a metrics file differs from its selection, and what makes it again."""
+    stage = "selection-roiwise" if isinstance(row, RoiwiseRow) else "selection"
+    some = ", ".join(f"{name} is {there}, not {own}" for name, (there, own) in list(edited.items())[:MOST_TOLD])
+    more = f", and {len(edited) - MOST_TOLD} more" if len(edited) > MOST_TOLD else ""
+    return f"{file} is not of {folder}: {some}{more}; `dvc repro -f -s {stage}@{row.name}` makes it again"
 
 
 def _replicates(result: results.Result, split: str) -> Iterator[tuple[str, NDArray[np.float64]]]:

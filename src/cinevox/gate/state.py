@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
+from cinevox.provenance import Origin
 from cinevox.splits import best_split
 
 CHECKS = ("validation", "checks")
@@ -46,21 +47,29 @@ class Entry:
     metrics: `test.score`, `test.V1`, ... -> reading
     drawn: what chance had a hand in, by name: clips, seeds, number of resamples; empty if unknown
     responses: reliabilities of some voxels, which differ between any two measurements; None if unknown
-    alone: why what the metrics were made of is not taken, where it is there; empty as a rule
+    origin: data and weights, as recorded; None where an earlier version made the metrics
+    edited: metrics whose value in the file is not that of the selection on disk, and `alone`: how they differ
     """
 
     metrics: Mapping[str, Reading]
     drawn: Mapping[str, Any] = field(default_factory=dict)
     responses: NDArray[np.float32] | None = field(default=None, compare=False)
+    origin: Origin | None = None
+    edited: frozenset[str] = frozenset()
     alone: str = ""
 
 
 @dataclass(frozen=True)
 class State:
-    """rows: row -> entry; checks: validation, checks -> errors, warnings -> how many"""
+    """A run.
+
+    rows: row -> entry; checks: validation, checks -> errors, warnings -> how many
+    elsewhere: row -> why its result is left out: it is of other data or parameters than params.yaml has now
+    """
 
     rows: Mapping[str, Entry]
     checks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 def counts(metrics: Mapping[str, int]) -> dict[str, int]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import get_args
 
-from cinevox.gate.verdict import FAILURES, Line, Verdict, Word
+from cinevox.gate.verdict import FAILURES, Line, Verdict, Word, listed
 
 HEADERS = ("row", "metric", "was", "now", "change", "allowed drop", "interval", "verdict")
+MOVED: tuple[Word, ...] = ("higher", "improved", "new")
 MOST_LINES = 400  # in Markdown: a comment on a pull request holds 65,536 characters
 MEANT = (
-    "If this is meant (a row that was removed on purpose, too), `cinevox gate --update` makes the present scores the "
-    "baseline; commit `metrics/baseline.json` and `metrics/baseline.npz` with the change that explains them. Against a "
-    "git revision it fails until it is merged."
+    "If this is meant (other data, or a row that was removed on purpose, too), `cinevox gate --update` makes the "
+    "present scores the baseline; commit `metrics/baseline.json` and `metrics/baseline.npz` with the change that "
+    "explains them. Against a git revision it fails until it is merged."
 )
 
 
@@ -33,26 +34,36 @@ def cells(line: Line) -> tuple[str, ...]:
 
 
 def rule(verdict: Verdict) -> list[str]:
-    """What was allowed, and which rows could not be compared in pairs."""
+    """What was allowed, and which rows could not be compared, or not in pairs, and why."""
     told = [f"Allowed drop: {verdict.limits}."]
-    by_reason: dict[tuple[str, ...], list[str]] = {}
-    for row, reasons in verdict.differing.items():
-        by_reason.setdefault(reasons, []).append(row)
-    told += [
-        f"Not paired with the base ({', '.join(reasons)}): {_listed(rows, len(verdict.differing))}."
-        for reasons, rows in by_reason.items()
-    ]
+    told += [f"Not comparable with the base ({why}): {rows}." for why, rows in _by_reason(verdict.other_data)]
+    told += [f"Not paired with the base ({why}): {rows}." for why, rows in _by_reason(verdict.differing)]
+    if verdict.of("higher"):
+        told.append(
+            "Higher: a rise on other responses is no improvement; `cinevox gate --update` takes it as the base."
+        )
+    if verdict.unrecorded:
+        told.append(
+            f"An earlier version made the base or the metrics, and did not record their data: "
+            f"{listed(verdict.unrecorded)}. `dvc repro` and `cinevox gate --update` record them."
+        )
     return told
+
+
+def _by_reason(reasons: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+    """Each reason that rows have, and those rows."""
+    for why in dict.fromkeys(reasons.values()):
+        yield ", ".join(why), listed([row for row in reasons if reasons[row] == why])
 
 
 def to_markdown(verdict: Verdict) -> str:
     """The sentence, failures in a table, then improvements and what is new; all that stayed is folded."""
     text = [f"**{sentence(verdict)}**", ""]
-    ordered = [*verdict.of(*FAILURES), *verdict.of("improved", "new"), *verdict.of("same")]
+    ordered = [*verdict.of(*FAILURES), *verdict.of(*MOVED), *verdict.of("same")]
     told, left = ordered[:MOST_LINES], len(ordered) - MOST_LINES
     if failures := [line for line in told if line.verdict in FAILURES]:
         text += [*_table(failures), "", MEANT, ""]
-    if moved := [line for line in told if line.verdict in ("improved", "new")]:
+    if moved := [line for line in told if line.verdict in MOVED]:
         text += [*_table(moved), ""]
     if same := [line for line in told if line.verdict == "same"]:
         text += [
@@ -76,10 +87,6 @@ def _table(lines: Iterable[Line]) -> list[str]:
 def _marked(line: Line) -> tuple[str, ...]:
     *others, verdict = cells(line)
     return (*others, f"**{verdict}**" if line.verdict in FAILURES else verdict)
-
-
-def _listed(rows: list[str], n_rows: int) -> str:
-    return f"{len(rows)} rows" if len(rows) > 3 else ", ".join(rows)
 
 
 def _text(value: float | None, form: str) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
+from cinevox.gate.data import is_unrecorded, lost_subjects, other_data
 from cinevox.gate.intervals import half_widths
 from cinevox.gate.state import Entry, GateError, Reading, State
 from cinevox.params import Gate, Section
 
-Word = Literal["regressed", "missing", "implausible", "improved", "new", "same"]
+Word = Literal["regressed", "missing", "implausible", "other data", "edited", "higher", "improved", "new", "same"]
 Basis = Literal["paired", "unpaired", ""]
 
-FAILURES: tuple[Word, ...] = ("regressed", "missing", "implausible")
+FAILURES: tuple[Word, ...] = ("regressed", "missing", "implausible", "other data", "edited")
 CEILING = 1.0  # of a normalized correlation: nothing explains more than the responses repeat of themselves
+OTHER_RESPONSES = "other responses"
 SAME_RESPONSES = 1e-3  # reliabilities that differ by less: machines round, another measurement differs by far more
 CURE = "write one with `cinevox gate --update` and commit it"
 
@@ -51,7 +53,9 @@ class Line:
 
     @property
     def change(self) -> float | None:
-        return None if self.was is None or self.now is None else self.now - self.was
+        if self.was is None or self.now is None or self.verdict == "other data":
+            return None
+        return self.now - self.was
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Verdict:
     limits: Limits
     lines: tuple[Line, ...]
     differing: Mapping[str, tuple[str, ...]]
+    other_data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unrecorded: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -82,6 +88,7 @@ class Verdict:
         lines = [asdict(line) for line in self.lines]
         limits = self.limits.model_dump()
         told = {"against": self.against, "failed": self.failed, "limits": limits, "unpaired": self.differing}
+        told |= {"other_data": self.other_data, "unrecorded": self.unrecorded}
         return told | {"lines": lines}
 
 
@@ -92,9 +99,12 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
 
         was - now > max(absolute, relative * |was|) + half-width of the interval of `was - now`,
 
-    the last only with `use_interval` (see `intervals.half_widths`), and is missing when it is gone. It is implausible
-    when it is new or rose by more than that, and its own interval lies above 1, the noise ceiling: rather a leak than a
-    success. Errors and warnings of validation and checks have regressed when there are more than there were.
+    the last only with `use_interval` (see `intervals.half_widths`), and is missing when it is gone, as a subject is. It
+    is implausible when it is new or rose by more than that, and its own interval lies above 1, the noise ceiling:
+    rather a leak than a success. Scores of other data can't be compared, so they fail. Where only the responses are
+    others (measured again), a rise is called higher, and is no improvement. A metric is edited where the file has
+    another value than the selection that it was made from. Errors and warnings of validation and checks have regressed
+    when there are more than there were.
 
     Raises
     ------
@@ -107,7 +117,7 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
         (row, metric)
         for row, entry in was.rows.items()
         for metric, reading in entry.metrics.items()
-        if None not in (reading.value, _reading(now, row, metric).value)
+        if None not in (reading.value, _reading(now, row, metric).value) and not other_data(was, now, row, metric)
     ]
     differing = {row: found for row, entry in was.rows.items() if (found := _differing(entry, now.rows.get(row)))}
     pairs = [(a := _reading(was, *key), b := _reading(now, *key), _paired(a, b, key[0] in differing)) for key in both]
@@ -116,9 +126,26 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
     lines = [
         _line(row, metric, was, now, limits.gate, *intervals.get((row, metric), (None, False)))
         for row in dict.fromkeys((*was.rows, *now.rows))
-        for metric in dict.fromkeys((*_metrics(was, row), *_metrics(now, row)))
+        for metric in dict.fromkeys((*_metrics(was, row), *_metrics(now, row), *_edited(now, row)))
     ]
-    return Verdict(against, limits, (*lines, *_counts(was, now)), differing)
+    data = {row: found for row in was.rows if (found := other_data(was, now, row))}
+    data |= {row: (why,) for row, why in now.elsewhere.items() if row in was.rows}
+    unrecorded = tuple(row for row, entry in was.rows.items() if is_unrecorded(entry, now.rows.get(row)))
+    return Verdict(against, limits, (*_subjects(was, now), *lines, *_counts(was, now)), differing, data, unrecorded)
+
+
+def _edited(state: State, row: str) -> list[str]:
+    return sorted(state.rows[row].edited) if row in state.rows else []
+
+
+def _subjects(was: State, now: State) -> Iterator[Line]:
+    for subject, rows in lost_subjects(was, now).items():
+        yield Line(listed(rows), f"subject {subject}", None, None, None, "missing")
+
+
+def listed(rows: Sequence[str]) -> str:
+    """Rows by name, or how many there are."""
+    return f"{len(rows)} rows" if len(rows) > 3 else ", ".join(rows)
 
 
 def _paired(was: Reading, now: Reading, differing: bool) -> bool:
@@ -161,6 +188,8 @@ def _line(
     row: str, metric: str, before: State, after: State, limits: Gate, half_width: float | None, paired: bool
 ) -> Line:
     was, now = _reading(before, row, metric).value, _reading(after, row, metric)
+    if metric in _edited(after, row):
+        return Line(row, metric, was, now.value, None, "edited")
     too_high = now.value is not None and now.value - (now.half_width or 0.0) > CEILING
     if was is None:
         there = metric in _metrics(after, row)
@@ -171,13 +200,19 @@ def _line(
     allowed = max(limits.absolute, limits.relative * abs(was))
     if now.value is None:
         return Line(row, metric, was, None, allowed, "missing")
+    if other_data(before, after, row, metric):
+        return Line(row, metric, was, now.value, None, "other data")
     basis: Basis = "" if half_width is None else "paired" if paired else "unpaired"
     allowed += (half_width or 0.0) if limits.use_interval else 0.0
     change = now.value - was
     word = "regressed" if change < -allowed else "same"
     if change > allowed:
-        word = "implausible" if too_high else "improved"
+        word = "implausible" if too_high else "higher" if _remeasured(before, after, row) else "improved"
     return Line(row, metric, was, now.value, allowed, word, half_width, basis)
+
+
+def _remeasured(was: State, now: State, row: str) -> bool:
+    return OTHER_RESPONSES in _differing(was.rows[row], now.rows.get(row))
 
 
 def _counts(was: State, now: State) -> Iterator[Line]:

@@ -6,7 +6,7 @@ and the same commit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from typing import Any, NamedTuple, get_args
 
@@ -61,14 +61,23 @@ def _content(sources: Sources) -> dict[str, Any]:
     split = {track: sources.of_track(track)[0].split for track in tracks}
     lines = {track: tables.score_lines(sources, track) for track in tracks}
     found = [p for track in tracks for r in sources.of_track(track) if (p := tables.profile(r)) is not None]
-    written = {track: paper.paper_lines(sources, track) for track in tracks}
+    papers = [track for track in tracks if paper.has_table(sources, track)]
+    of_challenge = {track: {result.name for result in paper.trained(sources, track)} for track in tracks}
+    written = {track: paper.paper_lines(sources, track) for track in papers}
     trained = [r for r in sources.results if r.curves]
     both = [r for r in sources.results if {"validation", "test"} <= set(r.selection["scores"])]
     return {
         "s": sources,
         "params": sources.params,
         "tracks": tracks,
-        "track_titles": {"mini": "Mini track: nine regions", "full": "Full track: the whole brain"},
+        "track_titles": {
+            "mini": f"Mini track: {n_regions(sources.params.dataset.rois)}",
+            "full": "Full track: the whole brain",
+        },
+        "places": {"mini": f"Over the {n_regions(sources.params.dataset.rois)}", "full": "Over the whole brain"},
+        "weeks": tables.CLIPS,
+        "random": tables.RANDOM,
+        "chose": [result.name for result in sources.results if result.scores.get("chosen_here")],
         "split": split,
         "lines": lines,
         "ceilings": {track: tables.ceilings(sources, track, split[track]) for track in tracks},
@@ -88,10 +97,13 @@ def _content(sources: Sources) -> dict[str, Any]:
         "rois_of": sources.params.dataset.track_rois,
         "paper": written,
         "paper_titles": paper.TABLES,
-        "n_judged": sum(line.reproduced is not None for track in tracks for line in written[track]),
+        "why_no_paper": paper.why_not(sources),
+        "n_judged": sum(line.reproduced is not None for lines in written.values() for line in lines),
         "figures": regions.figures(sources),
-        "leaderboard": paper.leaderboard(),
+        "leaderboard": paper.leaderboard() if of_challenge.get("mini") else [],
         "leaderboard_rois": MINI_ROIS,
+        "of_challenge": {t: [line for line in lines[t] if line.result.name in of_challenge[t]] for t in tracks},
+        "changed": _changed(sources),
         "pairs": {track: cells for track in tracks if (cells := in_pairs(sources, track)) is not None},
         "optimism": optimism.optimism_lines(sources),
         "validations": [
@@ -103,6 +115,20 @@ def _content(sources: Sources) -> dict[str, Any]:
             if summary is not None
         ],
     }
+
+
+def n_regions(rois: Collection[str]) -> str:
+    """How many regions there are, in words."""
+    return f"{len(rois)} region{'s' * (len(rois) != 1)}"
+
+
+def _changed(sources: Sources) -> list[tuple[str, str]]:
+    """What has changed since rows were made, and which rows."""
+    found = sources.changed
+    return [
+        (", ".join(names), ", ".join(row for row in found if found[row] == names))
+        for names in dict.fromkeys(found.values())
+    ]
 
 
 def _drawings(content: Mapping[str, Any]) -> dict[str, str]:

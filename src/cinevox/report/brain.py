@@ -83,7 +83,7 @@ def _provenance(sources: Sources, result: Result) -> dict[str, str]:
     """A map that lies about alone still says what it is of, and whether it is a result."""
     weights = result.index.provenance.get("weights", {}).get("policy")
     data = f"{sources.dataset}, in-silico: no finding about the brain" if sources.in_silico else sources.dataset
-    untrained = f"{weights}: an untrained baseline" if weights == "random" else str(weights)
+    untrained = f"{weights}: an untrained baseline" if result.untrained else str(weights)
     return {"row": result.name, "data": data, "weights": untrained, "params": sources.params_hash}
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from cinevox.report.regions import score_table
+from cinevox.report.tables import RANDOM
 from cinevox.results import Result
 
 PROFILE = ["row", "roi", "layer_index", "layer", "score"]
 
 
 def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
-    """The tables that `dvc plots` draws: the rows' scores, and the candidates' profiles."""
+    """The tables that `dvc plots` draws: the rows' scores, and the candidates' profiles; untrained networks marked."""
     profiles = []
     for r in (r for r in results if len(r.index.spaces) > 1):
         table = r.table(r.split)
@@ -31,11 +32,13 @@ def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
                 }
             )
         )
-    return {
+    found = {
         "scores": score_table(results),
         "profile": pd.concat(profiles, ignore_index=True) if profiles else pd.DataFrame(columns=PROFILE),
         "curves": pd.DataFrame(_curve_lines(results), columns=["row", "epoch", "clips", "correlation"]),
     }
+    marked = {r.name: f"{r.name} ({RANDOM})" for r in results if r.untrained}
+    return {name: table.assign(row=table["row"].replace(marked)) for name, table in found.items()}
 
 
 def _curve_lines(results: Sequence[Result]) -> Iterator[dict[str, Any]]:

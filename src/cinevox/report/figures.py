@@ -11,13 +11,14 @@ from cinevox.params import Track
 from cinevox.report.known import Silent
 from cinevox.report.sources import Sources
 from cinevox.report.svg import Panel, figure, shown, text, ticks
-from cinevox.report.tables import Profile, ScoreLine, chosen_voxels
+from cinevox.report.tables import Profile, ScoreLine, chosen_voxels, label
 from cinevox.results import Result
 from cinevox.splits import ceiling_split
 
 Floats = NDArray[np.floating]
 
 WIDTH, NARROW = 960.0, 380.0  # of drawings across the page; of those for a phone
+CHARACTER = 6.3  # width of one in a row's name
 LIGHT, DARK = (247, 250, 250), (11, 94, 122)  # the ends of the heat scale: 0 and the highest score
 CURVES = ("train_correlation", "validation_correlation")
 MOST_DOTS = 4000  # in a scatter; more are thinned, evenly
@@ -29,7 +30,8 @@ def forest(lines: Sequence[ScoreLine], width: float = WIDTH) -> str:
     A row's name stands beside its marks, in a narrow drawing above them.
     """
     narrow = width < WIDTH
-    step, left, right, top = (42.0, 8.0, 8.0, 8.0) if narrow else (30.0, 300.0, 20.0, 18.0)
+    wide = max([300.0, *(CHARACTER * len(label(line.result)) + 24 for line in lines)])
+    step, left, right, top = (42.0, 8.0, 8.0, 8.0) if narrow else (30.0, wide, 20.0, 18.0)
     numbers = [
         number
         for line in lines
@@ -45,7 +47,7 @@ def forest(lines: Sequence[ScoreLine], width: float = WIDTH) -> str:
     panel.x_ticks(marks)
     for number, line in enumerate(lines):
         middle = number + (0.7 if narrow else 0.5)
-        name = line.result.name.partition("-")[2]
+        name = label(line.result)
         if narrow:
             panel.marks.append(text(0, panel.y(middle) - 13, name, "name"))
         else:

@@ -1,4 +1,4 @@
-"""The paper's two tables beside this run, and the challenge's leaderboard."""
+"""The paper's two tables beside this run, and the challenge's leaderboard: where the data are the challenge's."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from importlib import resources
 
 import pandas as pd
 
-from cinevox import plugins
+from cinevox import claims, plugins
 from cinevox.params import FEATURES_GRAMMAR, RoiwiseRow, Row, Track
 from cinevox.report.sources import Sources
-from cinevox.report.tables import doubts
 from cinevox.results import Result
 
 TABLES: dict[Track, str] = {"mini": "Table 1", "full": "Table 2"}
@@ -24,7 +23,8 @@ class PaperLine:
 
     place: of its score in the paper, 1 the highest; here: of ours among the rows that ran, None where it did not
     score, low, high: ours with its interval over clips; difference: ours minus the paper's
-    verdict: in words; reproduced: whether it is, None where that can't be said
+    verdict: in words; reproduced: whether it is, None where that can't be said. A row of other weights than the
+        paper's has a verdict, and no place and no difference
     """
 
     row: Row
@@ -40,24 +40,41 @@ class PaperLine:
     reproduced: bool | None = None
 
 
+def trained(sources: Sources, track: Track) -> list[Result]:
+    """Rows of a track with the challenge's data and published weights, the highest score first."""
+    return [result for result in sources.of_track(track) if not any(claims.barred(result.origin))]
+
+
+def has_table(sources: Sources, track: Track) -> bool:
+    """Whether a row of the track is one of the paper's, with the challenge's data and published weights."""
+    return any(result.row.reported is not None for result in trained(sources, track))
+
+
+def why_not(sources: Sources) -> list[str]:
+    """Why nothing that was published is shown: no row has the challenge's data and published weights."""
+    return list(dict.fromkeys(reason for result in sources.results for reason in claims.barred(result.origin)))
+
+
 def paper_lines(sources: Sources, track: Track) -> list[PaperLine]:
     """Every row that the paper reports for a track, the best reported score first."""
     rows = [row for row in sources.paper_rows if row.track == track and row.reported is not None]
     rows.sort(key=lambda row: -(row.reported or 0.0))
     ours = {result.name: result for result in sources.of_track(track)}
-    order = [name for name in ours if name in {row.name for row in rows}]
+    known = {row.name for row in rows}
+    order = [name for name, result in ours.items() if name in known and not any(claims.barred(result.origin))]
     lines = []
     for place, row in enumerate(rows, 1):
         line = PaperLine(row, in_words(row), place, row.reported or 0.0)
         result = ours.get(row.name)
-        lines.append(line if result is None else _with_ours(sources, line, result, order.index(row.name) + 1))
+        here = order.index(row.name) + 1 if row.name in order else None
+        lines.append(line if result is None else _with_ours(line, result, here))
     return lines
 
 
-def _with_ours(sources: Sources, line: PaperLine, result: Result, here: int) -> PaperLine:
+def _with_ours(line: PaperLine, result: Result, here: int | None) -> PaperLine:
     score, low, high = (result.scores[name] for name in ("score", "low", "high"))
-    verdict, reproduced = judge(line.reported, score, low, high, tuple(doubts(sources, result)))
-    difference = None if score is None else score - line.reported
+    verdict, reproduced = judge(line.reported, score, low, high, result.doubts)
+    difference = None if score is None or here is None else score - line.reported
     return PaperLine(
         line.row, line.words, line.place, line.reported, here, score, low, high, difference, verdict, reproduced
     )

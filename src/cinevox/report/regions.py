@@ -1,4 +1,5 @@
-"""The paper's figures: rows and ROIs on the clips that count, on one subject's validation clips, for one network."""
+"""Figures as the paper has them: rows and ROIs on the clips that count, on one subject's validation clips, for one
+network."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from cinevox.aggregation import interval
+from cinevox.report.figures import CHARACTER
 from cinevox.report.sources import Sources
 from cinevox.report.svg import Panel, figure, shown, text, ticks
+from cinevox.report.tables import label
 from cinevox.results import Result
 
 COLUMNS = ["row", "roi", "score", "low", "high"]
@@ -28,7 +31,7 @@ class Figure:
 
 
 def figures(sources: Sources) -> list[Figure]:
-    """Figures 1, 2 and 3 of the paper, of this run's mini-track rows; those without rows are left out."""
+    """Figures 1, 2 and 3, as the paper has them, of this run's mini-track rows; those without rows are left out."""
     rows = sources.of_track("mini")
     if not rows:
         return []
@@ -46,7 +49,12 @@ def figures(sources: Sources) -> list[Figure]:
         ),
         ("figure-3", f"Approaches on AlexNet, {split} clips", alexnet, score_table(alexnet)),
     ]
-    return [Figure(name, title, table, draw(table, title)) for name, title, shown_rows, table in wanted if shown_rows]
+    labels = {result.name: label(result).replace("-", " · ") for result in rows}
+    return [
+        Figure(name, title, table, draw(table, title, labels))
+        for name, title, shown_rows, table in wanted
+        if shown_rows
+    ]
 
 
 def score_table(rows: Sequence[Result]) -> pd.DataFrame:
@@ -72,11 +80,15 @@ def _of_subject(rows: Sequence[Result], split: str, subject: str, confidence: fl
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def draw(table: pd.DataFrame, label: str) -> str:
-    """A panel for each ROI, three side by side; in it a line for each row: score and interval, the best in colour."""
+def draw(table: pd.DataFrame, title: str, labels: Mapping[str, str]) -> str:
+    """A panel for each ROI, three side by side; in it a line for each row: score and interval, the best in colour.
+
+    labels: row -> what it is called beside its line
+    """
     names = list(dict.fromkeys(table["row"]))
     rois = list(dict.fromkeys(table["roi"]))
-    columns, left, wide, gap, step = 3, 300.0, 204.0, 20.0, 17.0
+    left = max(300.0, *(CHARACTER * len(labels[name]) + 20 for name in names))
+    columns, wide, gap, step = 3, 204.0, 20.0, 17.0
     tall = step * len(names)
     known = table[["score", "low", "high"]].to_numpy(dtype=np.float64)
     known = known[np.isfinite(known)]
@@ -88,18 +100,18 @@ def draw(table: pd.DataFrame, label: str) -> str:
         panel.grid(ticks(*limits, 5))
         panel.x_ticks(ticks(*limits, 5))
         marks.append(text(at[0], at[1] - 9, roi, "panel-name"))
-        _lines(panel, table[table["roi"] == roi].set_index("row"), names, number % columns == 0)
+        _lines(panel, table[table["roi"] == roi].set_index("row"), names, labels if number % columns == 0 else {})
     height = 24 + -(-len(rois) // columns) * (tall + 56) - 20
     width = left + min(columns, len(rois)) * (wide + gap) - gap + 12
-    return figure(width, height, marks, label)
+    return figure(width, height, marks, title)
 
 
-def _lines(panel: Panel, inside: pd.DataFrame, names: Sequence[str], named: bool) -> None:
+def _lines(panel: Panel, inside: pd.DataFrame, names: Sequence[str], labels: Mapping[str, str]) -> None:
     best = inside["score"].astype(float).idxmax() if inside["score"].notna().any() else None
     for number, name in enumerate(names):
         middle = number + 0.5
-        if named:
-            panel.marks.append(text(panel.box[0] - 12, panel.y(middle) + 4, short(name), "name", "end"))
+        if name in labels:
+            panel.marks.append(text(panel.box[0] - 12, panel.y(middle) + 4, labels[name], "name", "end"))
         line: Mapping[str, float] = inside.loc[name].to_dict()
         if line["low"] is not None and np.isfinite(line["low"]):
             panel.line(
@@ -108,8 +120,3 @@ def _lines(panel: Panel, inside: pd.DataFrame, names: Sequence[str], named: bool
         if line["score"] is not None and np.isfinite(line["score"]):
             kind = "dot best-dot" if name == best else "dot"
             panel.dot(line["score"], middle, 3.6, kind, f"{name} {shown(line['score'])}")
-
-
-def short(name: str) -> str:
-    """A row's name without its track, its parts set apart."""
-    return name.partition("-")[2].replace("-", " · ")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox import converted, identity, io, plugins, results, truth
+from cinevox import claims, converted, identity, io, lock, plugins, results, truth
 from cinevox.datasets import open_dataset
+from cinevox.errors import InputError
 from cinevox.metrics import noise_ceilings
 from cinevox.params import Row, Track, load
 from cinevox.paths import Paths
@@ -60,6 +61,8 @@ class Sources:
 
     in_silico: the data are simulated; `truth` is then known, by track
     paper_rows: those that the paper reports, in this run or not
+    left_out: row of the parameters -> why its result is not shown: it is of other data
+    changed: row that is shown -> what has changed since it was made, if anything has
     """
 
     params: Any
@@ -76,6 +79,8 @@ class Sources:
     commit: identity.Commit | None
     params_hash: str
     data_hash: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of_track(self, track: Track) -> tuple[Result, ...]:
         """The rows of a track, the highest score first."""
@@ -95,28 +100,39 @@ def read(paths: Paths, params: Any) -> Sources:
     Raises
     ------
     InputError
-        Something is missing or broken.
+        Something is missing or broken, or no result is of the present data.
     """
-    found = results.read(paths, params.experiments.rows)
+    every = results.read(paths, params.experiments.rows)
+    elsewhere = {result.name: claims.other_data(result.origin, params.dataset, result.row) for result in every}
+    left_out = {name: why for name, why in elsewhere.items() if why}
+    found = tuple(result for result in every if result.name not in left_out)
+    if not found:
+        raise InputError(
+            f"no result is of the data in {paths.params}: {'; '.join(set(left_out.values()))}; `dvc repro`"
+        )
+    changed = lock.other_parameters(paths, identity.read_lock(paths), {r.name: r.row for r in found})
     tracks = tuple(dict.fromkeys(result.row.track for result in found))
-    spec = plugins.load("cinevox.datasets", params.dataset.name)
-    in_silico = params.dataset.name in params.simulation.datasets
+    study = converted.read(paths.conversion("train")).study
     ceilings = {track: _ceiling(paths, params, track) for track in tracks}
     return Sources(
         params=params,
-        dataset=spec.title,
-        licence=spec.licence,
-        in_silico=in_silico,
+        dataset=study.title,
+        licence=plugins.load("cinevox.datasets", params.dataset.name).licence,
+        in_silico=study.in_silico,
         results=found,
         paper_rows=_paper_rows(paths, params),
         ceilings=ceilings,
-        truth={track: _truth(params, ceilings[track]) for track in tracks} if in_silico else {},
+        truth={track: _truth(params, ceilings[track]) for track in tracks}
+        if truth.is_simulated(params.dataset.folder)
+        else {},
         anatomy=_anatomy(paths, params) if "full" in tracks else None,
         validation=_found(paths.validation / "summary.json"),
         checks=_found(paths.checks / "summary.json"),
         commit=identity.commit(paths.root),
         params_hash=identity.params_hash(params, SECTIONS),
         data_hash=identity.data_hash(identity.read_lock(paths), params.dataset.folder),
+        left_out=left_out,
+        changed={name: what for name, what in changed.items() if what},
     )
 
 

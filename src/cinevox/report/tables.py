@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cinevox import claims
 from cinevox.params import Track
 from cinevox.report.sources import Sources
 from cinevox.results import Result
 from cinevox.splits import ceiling_split
 
+RANDOM = "random weights"
+CLIPS = {"validation": "validation clips", "test": "test clips", "nested": "outer folds of the training clips"}
 SHOWN_CANDIDATES = 16  # of a row's feature spaces; rows of pairs have hundreds
 
 
@@ -31,12 +34,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class ScoreLine:
-    """One row of a score table. `doubts`: why it can't stand beside the paper's number; empty if it can."""
+    """One row of a score table.
+
+    doubts: why it can't stand beside the paper's number; empty if it can
+    marks: what has to be read with the score
+    """
 
     result: Result
     score: Cell
     cells: tuple[Cell, ...]
     doubts: tuple[str, ...]
+    marks: tuple[str, ...]
 
     @property
     def subject_error(self) -> float | None:
@@ -46,11 +54,8 @@ class ScoreLine:
 
     @property
     def reported(self) -> float | None:
-        return self.result.row.reported
-
-    @property
-    def weights(self) -> str:
-        return str(self.result.index.provenance.get("weights", {}).get("policy", "unknown"))
+        """The paper's score, where the row is one of the paper's."""
+        return None if any(claims.barred(self.result.origin)) else self.result.row.reported
 
 
 def _normalized(result: Result, roi: str) -> float | None:
@@ -69,7 +74,8 @@ def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
             result,
             _cell({**result.scores, "value": result.scores["score"]}, "", highest),
             tuple(_cell(_named(result, roi), result.chosen[roi], best[roi]) for roi in rois),
-            tuple(doubts(sources, result)),
+            result.doubts,
+            tuple(_marks(result, rows[0].split)),
         )
         for result in rows
     ]
@@ -86,16 +92,19 @@ def _cell(values: Mapping[str, Any], space: str, best: float | None) -> Cell:
     return Cell(value, values["low"], values["high"], space, highest)
 
 
-def doubts(sources: Sources, result: Result) -> Iterator[str]:
-    """Why a row's score is not comparable with the paper's."""
-    if sources.in_silico:
-        yield "in-silico data"
-    if result.index.provenance.get("weights", {}).get("policy") == "random":
-        yield "random weights"
-    if result.split != "test":
-        yield {"nested": "outer folds", "validation": "validation clips"}[result.split] + ", not the test clips"
+def _marks(result: Result, split: str) -> Iterator[str]:
+    """split: of the track's best row, which the table is headed with"""
+    if result.untrained:
+        yield RANDOM
+    if result.split != split:
+        yield f"on the {CLIPS[result.split]}"
     if result.scores.get("chosen_here"):
-        yield "chosen on the same clips"
+        yield "the same clips chose"
+
+
+def label(result: Result) -> str:
+    """A row's name without its track, marked if its network is untrained: for where the name stands alone."""
+    return result.name.partition("-")[2] + (f" ({RANDOM})" if result.untrained else "")
 
 
 def ceilings(sources: Sources, track: Track, split: str) -> dict[str, float]:

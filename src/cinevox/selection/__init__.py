@@ -16,12 +16,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cinevox.predictions import Index
+from cinevox.provenance import KEY
 from cinevox.selection.choice import Choice, Seen, choose, frequencies, seen
 from cinevox.selection.evidence import Evidence, Measured, Predicted, Stratum, gather, summary
 from cinevox.selection.optimism import choice_effect, mean_rank_correlation, optimism, rank_correlation
 from cinevox.splits import best_split, ceiling_split, inner_of, outer_names
 
-__all__ = ["Candidates", "Choice", "Evidence", "Seen", "Selected", "choose", "frequencies", "headline", "select"]
+__all__ = [
+    "Candidates",
+    "Choice",
+    "Evidence",
+    "Seen",
+    "Selected",
+    "choose",
+    "frequencies",
+    "headline",
+    "metrics_of",
+    "select",
+]
 
 Floats = NDArray[np.floating]
 DIGITS = 5  # decimals in git: on another processor the scores of fits move by less than half a unit of the last one
@@ -144,6 +156,11 @@ def _optimism(
         found["choice"] = choice_effect(flat, honest, both, confidence)
         found["rank_correlation"] = mean_rank_correlation(rank_correlation(both))
     return found
+
+
+def metrics_of(selected: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of metrics/<row>.json for that of selection.json: the stage writes it, the gate compares with it."""
+    return {**headline(selected["scores"]), **({KEY: selected[KEY]} if KEY in selected else {})}
 
 
 def headline(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:

@@ -27,7 +27,7 @@ from cinevox.errors import InputError
 from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Features, Network, Simulation
 from cinevox.simulation import generators, scenes, voxels
 from cinevox.simulation.anatomy import place
-from cinevox.truth import TRUTH, signals
+from cinevox.truth import FILE, TRUTH, signals
 
 CLIP, SUBJECT = range(2)  # the first word of a spawn key
 
@@ -193,7 +193,7 @@ def write_truth(
         "formulas": formulas,
         "reliability": table,
     }
-    io.write_json(folder / TRUTH / "truth.json", content)
+    io.write_json(folder / TRUTH / FILE, content)
     io.write_arrays(folder / TRUTH / "components.npz", **components)
     rows = [{"clip": clip.name, **asdict(clip.scene)} for clip in clips]
     pd.DataFrame(rows).to_csv(folder / TRUTH / "latents.csv", index=False)

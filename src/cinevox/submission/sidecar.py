@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cinevox import claims
 from cinevox.params import FEATURES_GRAMMAR
 from cinevox.predictions import Index
+from cinevox.provenance import origin_of
 
 
 def is_refitted(index: Index) -> bool:
@@ -17,24 +19,18 @@ def is_refitted(index: Index) -> bool:
     return FEATURES_GRAMMAR.fullmatch(index.provenance["features"]) is not None
 
 
-def describe(
-    row: str, index: Index, selected: Mapping[str, Any], n_train_clips: int, in_silico: bool
-) -> dict[str, Any]:
+def describe(row: str, index: Index, selected: Mapping[str, Any], n_train_clips: int) -> dict[str, Any]:
     """The row, what it was fitted on, its feature spaces and weights.
 
     selected: selection.json of the row; n_train_clips: of the training set, validation clips included
-    in_silico: whether the responses are simulated
     """
     made, refitted = index.provenance, is_refitted(index)
     n_kept_out = 0 if refitted else len(index.clips["validation"])
-    reasons = {
-        "in-silico responses": in_silico,
-        "random weights: an untrained network": made["weights"]["policy"] == "random",
-    }
+    untrained = ["random weights: an untrained network"] if made["weights"]["policy"] == "random" else []
     return {
         "row": row,
         "track": made["track"],
-        "not_for_the_challenge": [reason for reason, holds in reasons.items() if holds],
+        "not_for_the_challenge": [*claims.foreign(origin_of(selected)), *untrained],
         "fitted_on": {
             "splits": ["train", "validation"] if refitted else ["train"],
             "n_clips": n_train_clips - n_kept_out,

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cinevox import git
+from cinevox import git, lock
 from cinevox.paths import Paths
-from cinevox.tracking import lock
 from cinevox.tracking.connection import without_login
 
 EXPERIMENT = "dvc.exp."  # begins the tag that names an experiment; its value is the baseline

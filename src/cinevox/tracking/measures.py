@@ -20,7 +20,7 @@ OTHER_ROW_METRICS, OTHER_ROI_METRICS = ("score", "low", "high"), ("normalized_co
 
 
 def of_row(result: Result) -> dict[str, float]:
-    """The row's scores with the spaces that were chosen, how much choosing flattered, the paper's score."""
+    """The row's scores with the spaces that were chosen, how much choosing flattered, the paper's if comparable."""
     found: dict[str, float | None] = {}
     for split in _most_telling_first(result):
         scores, counts = result.selection["scores"][split], split == result.split
@@ -34,7 +34,8 @@ def of_row(result: Result) -> dict[str, float]:
     if optimism := result.selection["optimism"].get(result.split):
         found |= {f"optimism/{name}": optimism[name] for name in ("difference", "low", "high")}
         found |= {f"optimism/choice.{name}": value for name, value in optimism.get("choice", {}).items()}
-    return dict(_known(found | {"paper.score": result.row.reported}))
+    comparable = {} if result.doubts else {"paper.score": result.row.reported}
+    return dict(_known(found | comparable))
 
 
 def of_space(result: Result, space: str) -> dict[str, float]:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cinevox import identity, io, results
-from cinevox.params import RoiwiseRow, text
+from cinevox import claims, identity, io, lock, results
+from cinevox.params import Dataset, RoiwiseRow, Row, text
 from cinevox.paths import Paths
+from cinevox.provenance import origin_of
 from cinevox.results import FILES, Result
-from cinevox.tracking import data, history, lock, measures, words
+from cinevox.tracking import data, history, measures, words
 
 SECTIONS = (
     "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases", "heads", "transfer",
@@ -86,7 +87,7 @@ def gather(paths: Paths, params: Any, rows: Iterable[str] | None = None) -> tupl
     parameters (`network`, `regressor`, ...), which are what one filters by, and under their dotted names the settings
     that made the result, for comparing runs: of sections that hold several things, only the row's own.
 
-    params: has the sections SECTIONS, `simulation`, `experiments` and `tracking`
+    params: has the sections SECTIONS, `experiments` and `tracking`
 
     Raises
     ------
@@ -115,13 +116,19 @@ def gather(paths: Paths, params: Any, rows: Iterable[str] | None = None) -> tupl
 def left_out(paths: Paths, params: Any) -> dict[str, str]:
     """Row -> why it has no result that could be recorded: it was not run, or not as the parameters have it now."""
     stages, document = identity.read_lock(paths), text.read(paths.params.read_text())
-    found = {name: _missing(paths, stages, document, name) for name in params.experiments.rows}
-    return {name: why for name, why in found.items() if why is not None}
+    rows = params.experiments.rows
+    found = {name: _missing(paths, stages, document, params.dataset, row) for name, row in rows.items()}
+    return {name: why for name, why in found.items() if why}
 
 
-def _missing(paths: Paths, stages: lock.Stages, document: Mapping[str, Any], row: str) -> str | None:
-    if not (paths.selection(row) / "selection.json").is_file():
+def _missing(
+    paths: Paths, stages: lock.Stages, document: Mapping[str, Any], dataset: Dataset, wanted: Row
+) -> str | None:
+    row = wanted.name
+    if not (file := paths.selection(row) / "selection.json").is_file():
         return "not run yet"
+    if why := claims.other_data(origin_of(io.read_json(file)), dataset, wanted):
+        return why
     if (made := lock.made(stages, row)) is None:
         return None
     for name in lock.differing(made, document):
@@ -144,12 +151,12 @@ def _row_record(common: _Common, result: Result) -> Record:
     row, weights = result.row, result.index.provenance.get("weights", {})
     key, experiment = _key(common, result), f"{common.params.tracking.experiment}-{row.track}"
     sections, made_with = _as_made(common, row.name)
-    in_silico = sections["dataset"]["name"] in common.params.simulation.datasets
+    origin = result.origin
     tags = {
         "row": row.name,
         "reported_split": result.split,
         "weights_policy": str(weights.get("policy")),
-        "in_silico": str(in_silico).lower(),
+        "in_silico": "not recorded" if origin is None else str(origin.in_silico).lower(),
         "data_hash": common.md5,
     }
     row_tags = {
@@ -158,6 +165,7 @@ def _row_record(common: _Common, result: Result) -> Record:
         COLOUR: colour(list(common.params.experiments.rows).index(row.name)),
     }
     own = {"row": row.name} | row.model_dump(exclude={"reported"}) | dict(_settings(sections, result))
+    own |= {"weights": str(weights.get("policy")), "data": "not recorded" if origin is None else origin.title}
     params = {name: _text(value) for name, value in own.items()}
     children = tuple(
         Record(
@@ -177,7 +185,7 @@ def _row_record(common: _Common, result: Result) -> Record:
         params=params | {f"chosen.{roi}": space for roi, space in result.chosen.items()},
         metrics=measures.of_row(result),
         tags=tags | row_tags | made_with | dict(common.tags),
-        note=words.note(result, common.paths, in_silico),
+        note=words.note(result, common.paths),
         data=data.describe(common.paths, common.params.dataset, row.track, common.md5),
         children=children,
         curves=dict(measures.curves(result)),

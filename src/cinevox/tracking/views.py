@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 TAG = "mlflow.sharedViewState."  # + name: the experiment tag that holds a view
 VIEWS = {  # name -> (level of the runs that are listed, params shown first)
-    "default": ("row", ("network", "features", "regressor")),
-    "spaces": ("space", ("network", "space", "regressor")),
+    "default": ("row", ("network", "features", "regressor", "weights", "data")),
+    "spaces": ("space", ("network", "space", "regressor", "weights", "data")),
 }
 CURVES = ("epoch/loss", "epoch/train_correlation", "epoch/validation_correlation")  # of transfer networks
 N_BARS = 40  # runs in a chart: the paper has 28 rows
@@ -60,11 +60,15 @@ def note(group: Sequence[Record]) -> str:
     """The description of a track's experiment, in Markdown: how to read its runs."""
     first = group[0]
     data = "" if first.data is None else f" Data: {first.data.name} (`{first.data.source['path']}`)."
-    in_silico = "**In-silico: no finding about the brain.** " * (first.tags["in_silico"] == "true")
+    in_silico = "**In-silico: no finding about the brain.** " * any(
+        record.tags["in_silico"] == "true" for record in group
+    )
     return (
         f"{in_silico}One run is one row of the results table; its nested runs are its feature spaces.{data}\n\n"
         "`score` is the mean normalized correlation on the split in `tags.reported_split`. What stands before a slash "
-        "is another split (`validation/score`) or a subject (`sub01/V1.normalized_correlation`).\n\n"
+        "is another split (`validation/score`) or a subject (`sub01/V1.normalized_correlation`). `params.data` is the "
+        "data set of a run: scores of different ones are not comparable. `params.weights` is `random` for untrained "
+        "networks.\n\n"
         "    tags.level = 'row' and tags.superseded = 'false'\n"
         "    metrics.\"V1.normalized_correlation\" > 0.4 and params.network = 'alexnet'\n"
     )

@@ -7,18 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from cinevox.params import Row
 from cinevox.paths import Paths
 from cinevox.results import Result
 
 SPLITS = {"test": "the test clips", "nested": "outer folds of the training clips", "validation": "the validation clips"}
 
 
-def warnings(result: Result, in_silico: bool) -> Iterator[str]:
-    """Why the row's score is no result of the network it names, or not comparable with the paper's."""
-    if result.index.provenance.get("weights", {}).get("policy") == "random":
+def warnings(result: Result) -> Iterator[str]:
+    """Why the row's score is no result of the network it names, or no finding."""
+    if result.untrained:
         yield "**Random weights**: an untrained baseline, not a result of the named network."
-    if in_silico:
+    if result.origin is not None and result.origin.in_silico:
         yield "**In-silico data**: simulated responses, no finding about the brain."
     if result.split != "test":
         yield f"Scored on {SPLITS[result.split]}, not on test clips."
@@ -26,22 +25,24 @@ def warnings(result: Result, in_silico: bool) -> Iterator[str]:
         yield "The same clips chose the feature spaces, which flatters the score."
 
 
-def note(result: Result, paths: Paths, in_silico: bool) -> str:
+def note(result: Result, paths: Paths) -> str:
     """The description of a row's run: what it is, its score, the choice per ROI, warnings, where its files are."""
     scores = result.scores
     between = "" if scores["low"] is None else f", interval {_shown(scores['low'])} to {_shown(scores['high'])}"
-    lines = [f"{kind_of(result.row)}.", "", f"Score {_shown(scores['score'])}{between}, on {SPLITS[result.split]}."]
-    if result.row.reported is not None:
+    lines = [f"{kind_of(result)}.", "", f"Score {_shown(scores['score'])}{between}, on {SPLITS[result.split]}."]
+    if result.row.reported is not None and not result.doubts:
         lines[-1] += f" The paper reports {_shown(result.row.reported)}."
-    lines += ["", *(f"- {warning}" for warning in warnings(result, in_silico)), "", roi_table(result), "Files:"]
+    lines += ["", *(f"- {warning}" for warning in warnings(result)), "", roi_table(result), "Files:"]
     folders = (result.folder, result.selection_folder, paths.predictions(result.name), paths.metrics(result.name))
     return "\n".join([*lines, *(f"- `{folder.as_posix()}`" for folder in folders)]) + "\n"
 
 
-def kind_of(row: Row) -> str:
+def kind_of(result: Result) -> str:
     """A row in a sentence without its full stop."""
-    where = {"mini": "nine regions", "full": "the whole brain"}[row.track]
-    return f"{row.regressor} on {row.features} of {row.network}, {row.track} track ({where})"
+    row, rois = result.row, result.index.columns.rois
+    where = "the whole brain" if row.track == "full" else f"{len(rois)} region{'s' * (len(rois) != 1)}"
+    of = "" if result.origin is None else f", {result.origin.title} data"
+    return f"{row.regressor} on {row.features} of {row.network}, {row.track} track ({where}){of}"
 
 
 def roi_table(result: Result) -> str:

@@ -17,10 +17,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cinevox import identity
+from cinevox.params import RoiwiseRow, Row
 from cinevox.params import text as texts
+from cinevox.paths import Paths
 
 ENDS = ("scores", "selection")  # stages whose entries make a row's key; both have the row's name after an @
 CODE = ("src", "stages")
+UNRELATED = {  # sections that no score follows from
+    "validation", "storage", "parallel", "report", "submission", "encoding", "gate", "tracking",
+}  # fmt: skip
 ENTRY = re.compile(rf"^  ['\"]?((?:{'|'.join(ENDS)})(?:-roiwise)?@[^\n]+?)['\"]?:\n((?:    .*\n|\n)+)", re.M)
 
 Stages = Mapping[str, Any]
@@ -139,3 +144,36 @@ def _md5(path: Path) -> str | None:
 def _files(folder: Path) -> Iterable[Path]:
     """Without what .dvcignore names."""
     return (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+
+
+def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> dict[str, tuple[str, ...]]:
+    """Row -> parameters that made its result and have another value in params.yaml now; none where DVC did not run it.
+
+    A file or folder of the workspace that was made again, without what follows from it, is named too.
+
+    stages: of dvc.lock
+    """
+    now = texts.read(paths.params.read_text()) if stages else {}
+    found: dict[str, tuple[str, ...]] = {}
+    for name, row in rows.items():
+        then = made(stages, name)
+        leaves = [] if then is None else [leaf for leaf in differing(then, now) if _concerns(leaf, row)]
+        broken = [then.broken] if then is not None and then.broken else []
+        found[name] = (*leaves, *broken)
+    return found
+
+
+def _concerns(leaf: str, row: Row) -> bool:
+    """Whether a score of the row follows from this leaf of the parameters."""
+    section, _, rest = leaf.partition(".")
+    own = {
+        "networks": row.network,
+        "regressors": row.regressor,
+        "heads": row.regressor,
+        "bases": row.base if isinstance(row, RoiwiseRow) else None,
+    }
+    if section in own:
+        return rest.partition(".")[0] == own[section]
+    if section == "experiments":
+        return row.name in rest.split(".") and not rest.endswith(".reported")
+    return section not in UNRELATED

@@ -1,0 +1,78 @@
+"""What is recorded of the data and the weights behind a result."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import fabricate
+import layout
+from cinevox import conversion, converted, io, provenance, truth
+from cinevox.predictions import Index
+from cinevox.responses import Block, Columns
+
+STUDY = converted.Study("mystudy", "My study", in_silico=False)
+COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "hV4 left", 4), Block("sub02", "V1", 2)))
+
+
+def index(**weights):
+    clips = {"validation": np.arange(2), "test": np.arange(7)}
+    return Index(("a",), clips, COLUMNS, {"weights": weights}, {})
+
+
+def recorded(folder, **weights):
+    return provenance.Origin.of(index(**weights), converted.Converted(folder, {}, STUDY))
+
+
+def test_an_origin_is_of_the_voxels_clips_and_weights_that_are_scored(tmp_path):
+    found = recorded(tmp_path, policy="file", official=False)
+    assert (found.dataset, found.title, found.in_silico) == ("mystudy", "My study", False)
+    assert (found.subjects, found.n_test_clips) == ("sub01 sub02", 7)
+    assert dict(found.n_voxels) == {"V1": 5, "hV4 left": 4}
+    assert (found.weights, found.official, found.untrained) == ("file", False, False)
+    assert (
+        recorded(tmp_path, policy="random").untrained
+        and recorded(tmp_path, policy="pretrained", official=True).official
+    )
+
+
+def test_it_is_read_as_it_was_written(tmp_path):
+    found = recorded(tmp_path, policy="package", official=True)
+    io.write_json(tmp_path / "metrics.json", {provenance.KEY: found.to_json()})
+    assert provenance.origin_of(io.read_json(tmp_path / "metrics.json")) == found
+    assert not any(isinstance(value, list | dict) for value in found.to_json().values())  # columns of `dvc metrics`
+
+
+@pytest.mark.parametrize(
+    "content", [{}, [], {"origin": None}, {"origin": {"dataset": "a"}}, {"origin": {"n_voxels": "V1"}}]
+)
+def test_what_an_earlier_version_wrote_has_none(content):
+    assert provenance.origin_of(content) is None
+
+
+def test_differences_are_named(tmp_path):
+    was = recorded(tmp_path, policy="random")
+    now = replace(was, dataset="other", in_silico=True, n_train_clips=5, weights="file", n_voxels={})
+    assert provenance.differences(was, was) == ()
+    assert provenance.differences(was, now) == (
+        "data set mystudy, now other", "in-silico no, now yes", "training clips 0, now 5",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["algonauts2021", "insilico"])
+def test_data_are_simulated_if_their_plugin_or_their_folder_says_so(tmp_path, name):
+    """Also under another name: a simulation leaves its truth beside the responses."""
+    wanted = layout.wanted(tmp_path).model_copy(update={"name": name})
+    assert conversion.study_of(wanted).in_silico == (name == "insilico")
+    io.write_json(tmp_path / truth.TRUTH / truth.FILE, {})
+    assert conversion.study_of(wanted).in_silico
+
+
+def test_metrics_carry_the_origin_of_their_selection(tmp_path):
+    fabricate.make(tmp_path)
+    paths = fabricate.Paths(tmp_path)
+    for row in fabricate.ROWS:
+        selected, metrics = (
+            io.read_json(file) for file in (paths.selection(row) / "selection.json", paths.metrics(row))
+        )
+        assert provenance.origin_of(metrics) == provenance.origin_of(selected) is not None
