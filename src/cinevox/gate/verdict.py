@@ -72,6 +72,7 @@ class Verdict:
     differing: Mapping[str, tuple[str, ...]]
     other_data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unrecorded: tuple[str, ...] = ()
+    edited: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -88,7 +89,7 @@ class Verdict:
         lines = [asdict(line) for line in self.lines]
         limits = self.limits.model_dump()
         told = {"against": self.against, "failed": self.failed, "limits": limits, "unpaired": self.differing}
-        told |= {"other_data": self.other_data, "unrecorded": self.unrecorded}
+        told |= {"other_data": self.other_data, "unrecorded": self.unrecorded, "edited": self.edited}
         return told | {"lines": lines}
 
 
@@ -173,8 +174,8 @@ def _differing(was: Entry, now: Entry | None) -> tuple[str, ...]:
     if now is None:
         return ()
     a, b = was.responses, now.responses
-    if now.alone:
-        return (now.alone,)
+    if now.edited:
+        return ("edited",)
     if a is None or b is None:
         return ("no replicates",)
     names = dict.fromkeys((*was.drawn, *now.drawn))
