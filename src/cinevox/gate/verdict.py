@@ -132,7 +132,9 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
     data = {row: found for row in was.rows if (found := other_data(was, now, row))}
     data |= {row: (why,) for row, why in now.elsewhere.items() if row in was.rows}
     unrecorded = tuple(row for row, entry in was.rows.items() if is_unrecorded(entry, now.rows.get(row)))
-    return Verdict(against, limits, (*_subjects(was, now), *lines, *_counts(was, now)), differing, data, unrecorded)
+    edited = {row: entry.alone for row, entry in now.rows.items() if entry.edited}
+    every = (*_subjects(was, now), *lines, *_counts(was, now))
+    return Verdict(against, limits, every, differing, data, unrecorded, edited)
 
 
 def _edited(state: State, row: str) -> list[str]:
