@@ -14,7 +14,7 @@ def other_data(was: State, now: State, row: str, metric: str = "") -> tuple[str,
     rois = dict.fromkeys((*a.n_voxels, *b.n_voxels))
     roi = metric.rpartition(".")[2]
     counts = ((name, a.n_voxels.get(name, 0), b.n_voxels.get(name, 0)) for name in ([roi] if roi in rois else rois))
-    return differences(a, b) + tuple(f"{name} {n} voxels, now {m}" for name, n, m in counts if n != m)
+    return differences(a, b) or tuple(f"{name} {n} voxels, now {m}" for name, n, m in counts if n != m)
 
 
 def is_unrecorded(was: Entry, now: Entry | None) -> bool:

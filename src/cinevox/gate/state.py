@@ -48,7 +48,8 @@ class Entry:
     drawn: what chance had a hand in, by name: clips, seeds, number of resamples; empty if unknown
     responses: reliabilities of some voxels, which differ between any two measurements; None if unknown
     origin: data and weights, as recorded; None where an earlier version made the metrics
-    edited: metrics whose value in the file is not that of the selection on disk, and `alone`: how they differ
+    edited: metrics whose value in the file is not that of the selection on disk
+    alone: how they differ, and what makes the file again; empty as a rule
     """
 
     metrics: Mapping[str, Reading]

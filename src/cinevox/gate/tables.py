@@ -37,6 +37,7 @@ def rule(verdict: Verdict) -> list[str]:
     """What was allowed, and which rows could not be compared, or not in pairs, and why."""
     told = [f"Allowed drop: {verdict.limits}."]
     told += [f"Not comparable with the base ({why}): {rows}." for why, rows in _by_reason(verdict.other_data)]
+    told += [f"Edited: {how}." for how in verdict.edited.values()]
     told += [f"Not paired with the base ({why}): {rows}." for why, rows in _by_reason(verdict.differing)]
     if verdict.of("higher"):
         told.append(

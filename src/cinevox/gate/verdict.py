@@ -72,6 +72,7 @@ class Verdict:
     differing: Mapping[str, tuple[str, ...]]
     other_data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unrecorded: tuple[str, ...] = ()
+    edited: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -88,7 +89,7 @@ class Verdict:
         lines = [asdict(line) for line in self.lines]
         limits = self.limits.model_dump()
         told = {"against": self.against, "failed": self.failed, "limits": limits, "unpaired": self.differing}
-        told |= {"other_data": self.other_data, "unrecorded": self.unrecorded}
+        told |= {"other_data": self.other_data, "unrecorded": self.unrecorded, "edited": self.edited}
         return told | {"lines": lines}
 
 
@@ -131,7 +132,9 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
     data = {row: found for row in was.rows if (found := other_data(was, now, row))}
     data |= {row: (why,) for row, why in now.elsewhere.items() if row in was.rows}
     unrecorded = tuple(row for row, entry in was.rows.items() if is_unrecorded(entry, now.rows.get(row)))
-    return Verdict(against, limits, (*_subjects(was, now), *lines, *_counts(was, now)), differing, data, unrecorded)
+    edited = {row: entry.alone for row, entry in now.rows.items() if entry.edited}
+    every = (*_subjects(was, now), *lines, *_counts(was, now))
+    return Verdict(against, limits, every, differing, data, unrecorded, edited)
 
 
 def _edited(state: State, row: str) -> list[str]:
@@ -173,8 +176,8 @@ def _differing(was: Entry, now: Entry | None) -> tuple[str, ...]:
     if now is None:
         return ()
     a, b = was.responses, now.responses
-    if now.alone:
-        return (now.alone,)
+    if now.edited:
+        return ("edited",)
     if a is None or b is None:
         return ("no replicates",)
     names = dict.fromkeys((*was.drawn, *now.drawn))
