@@ -21,5 +21,7 @@ def least_spread(spread: NDArray[np.floating], share: float) -> float:
 
     spread: (n_features,), standard deviations over the training clips; share: 0 for no floor
     """
+    if not len(spread):
+        return 0.0
     varying = spread[spread > SILENT * np.sqrt(np.mean(np.square(spread, dtype=np.float64)))]
     return share * float(np.median(varying)) if len(varying) else 0.0

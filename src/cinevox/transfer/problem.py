@@ -107,8 +107,9 @@ class Trained:
 def scaling(activations: Floats, rows: NDArray[np.intp]) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each activation over these clips and their frames, 2 x (n_features,), float32.
 
-    A few clips at a time, in float64. An activation's standard deviation counts as at least MIN_SHARE of the base's
-    median, see `spreads.least_spread`; if none varies it is 1.
+    A few clips at a time, in float64. An activation that varies by less than MIN_SHARE of the base's median (see
+    `spreads.least_spread`) has an infinite one, so that it is 0 in every clip: training leaves its first weights as they
+    were drawn, and a clip in which it is active would be predicted by those.
     """
     total, square, n = 0.0, 0.0, len(rows) * activations.shape[1]
     shift = activations[rows[0], 0].astype(np.float64)
@@ -118,8 +119,8 @@ def scaling(activations: Floats, rows: NDArray[np.intp]) -> tuple[torch.Tensor, 
     mean = total / n
     variance = np.maximum(square / n - mean**2, 0)
     spread = np.sqrt(variance)
-    floor = least_spread(spread[variance > 1e-12 * (mean + shift) ** 2], MIN_SHARE)
-    spread = np.maximum(spread, floor) if floor else np.ones_like(spread)
+    varies = variance > 1e-12 * (mean + shift) ** 2
+    spread[~varies | (spread < least_spread(spread[varies], MIN_SHARE))] = np.inf
     return torch.from_numpy((mean + shift).astype(np.float32)), torch.from_numpy(spread.astype(np.float32))
 
 
