@@ -108,8 +108,8 @@ def scaling(activations: Floats, rows: NDArray[np.intp]) -> tuple[torch.Tensor, 
     """Mean and standard deviation of each activation over these clips and their frames, 2 x (n_features,), float32.
 
     A few clips at a time, in float64. An activation that varies by less than MIN_SHARE of the base's median (see
-    `spreads.least_spread`) has an infinite one, so that it is 0 in every clip: training leaves its first weights as they
-    were drawn, and a clip in which it is active would be predicted by those.
+    `spreads.least_spread`) gets an infinite standard deviation, so that it is 0 in every clip: training hardly changes
+    the weights that were drawn for it, and a clip in which it is active would be predicted by those.
     """
     total, square, n = 0.0, 0.0, len(rows) * activations.shape[1]
     shift = activations[rows[0], 0].astype(np.float64)
