@@ -188,6 +188,10 @@ DAMAGE = {  # what: (damage, level, suite, what is expected, file, what is found
         changed(components, lambda a: a[:10]),
         "error", "components", "components can be read", "second.npy", "out of bounds",
     ),
+    "components of too many clips": (
+        changed(components, lambda a: np.concatenate([a, a[:1]])),
+        "error", "components", "components can be read", "second.npy", "components of 27 clips; expected 26",
+    ),
     "predictions NaN": (
         changed(predicted, with_value(np.inf)), "error", "predictions", "finite number", "second.npy", "n_not_finite 1",
     ),

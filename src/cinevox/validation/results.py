@@ -130,6 +130,8 @@ def _components(
         trained = whole[train]
     except (FileError, IndexError) as error:
         return row | {"fault": str(error).removeprefix(f"{path}: ")}
+    if len(whole) != len(clips):
+        return row | {"fault": f"components of {len(whole)} clips; expected {len(clips)}"}
     mean, sd = trained.mean(axis=0), trained.std(axis=0)
     sd[sd == 0] = 1
     z = (whole - mean) / sd
