@@ -39,7 +39,7 @@ def solve(solver: str, X: np.ndarray) -> np.ndarray:
     if solver == "cinevox":
         from cinevox.reduction import principal_components
 
-        return principal_components(X, np.arange(N_CLIPS), N_COMPONENTS, standardize=False, normalize=False).scores
+        return principal_components(X, np.arange(N_CLIPS), N_COMPONENTS, min_spread=None, normalize=False).scores
     from sklearn.decomposition import PCA, IncrementalPCA
 
     if solver == "incremental":

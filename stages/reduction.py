@@ -20,7 +20,7 @@ def main(run: Run) -> None:
             io.read_array(source / f"{layer}.npy"),
             part.train,
             settings.n_components,
-            standardize=settings.standardize,
+            min_spread=settings.min_spread,
             normalize=settings.normalize,
         )
         for layer, part in wanted
@@ -32,11 +32,14 @@ def main(run: Run) -> None:
         described.setdefault(
             layer,
             {
-                "n_features": components.n_features,
-                "n_constant": components.n_constant,
+                "n_features": len(components.scale.mean),
+                "n_constant": components.scale.n_constant,
+                "n_floored": components.scale.n_floored,
+                "floor": components.scale.floor,
                 "n_components": components.scores.shape[1],
                 "explained": float(components.explained.sum()),
                 "variance": components.variance,
+                "lost": components.scale.lost,
             },
         )
     fewer = {layer: entry["n_components"] for layer, entry in described.items()}

@@ -21,7 +21,7 @@ from regression_problems import OPTIONS
 N_TRAIN, N_TEST, SIZE, COUNT = 12, 3, 64, 2
 LAYERS = ("features.3", "features.6", "classifier.3")
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 4), Block("sub02", "V1", 3), Block("sub02", "V2", 2)))
-REDUCTION = Reduction(n_components=4, standardize=True, normalize=True)
+REDUCTION = Reduction(n_components=4, standardize=True, min_spread=0.05, normalize=True)
 NETWORK = Network(weights="random", file=None, sha256=None, n_frames=COUNT, seed=0)
 FEATURES = Features(
     over_frames="mean", batch_size=8, device="cpu", compute="float32", storage="float16", memory_format="channels_last"

@@ -96,6 +96,8 @@ class SmallRun:
         sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in LAYERS]}
         io.write_json(source / "features.json", sidecar)
         io.write_json(self.paths.validation / "clips.json", {"n_clips": N_TRAIN + N_TEST, "n_train_clips": N_TRAIN})
+        clips = [{"name": f"{number + 1:04d}.mp4"} for number in range(N_TRAIN + N_TEST)]
+        io.write_json(self.paths.frames(self.params.networks[NETWORK].n_frames) / "clips.json", clips)
         for base in self.params.bases:
             frame = np.hstack(list(self.features.values())).astype(np.float16)
             io.write_array(self.paths.base(base) / "last.npy", np.stack([frame, frame], axis=1))

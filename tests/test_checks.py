@@ -49,10 +49,12 @@ def paths(tmp_path, rng):
     for name, n in layers.items():
         values = rng.standard_normal((26, n)).astype(np.float16)
         io.write_array(paths.features(NETWORK) / f"{name}.npy", values)
-        found = reduction.principal_components(values, train, 5, standardize=True, normalize=True)
+        found = reduction.principal_components(values, train, 5, min_spread=0.05, normalize=True)
         io.write_array(paths.reduction(NETWORK) / f"{name}.npy", found.scores)
         reduced[name] = {"n_components": 5, "n_features": n, "n_constant": 0, "variance": found.variance}
+        reduced[name]["lost"] = found.scale.lost
     io.write_json(paths.reduction(NETWORK) / "reduction.json", {"layers": reduced})
+    io.write_json(paths.frames(2) / "clips.json", [{"name": f"{number:04d}.mp4"} for number in range(26)])
     for split, clips in CLIPS.items():
         for space in layers:
             predicted = 0.3 * rng.standard_normal((len(clips), COLUMNS.n_voxels))
@@ -82,6 +84,16 @@ def scaled_elsewhere(paths):
     document = io.read_json(path)
     document["layers"]["second"]["variance"] *= 1.001
     io.write_json(path, document)
+
+
+def held_out_times(times):
+    """The largest component of a test clip, so many times as large as that of any training clip."""
+
+    def change(array):
+        array[23, 1] = -times * np.abs(array[splits.split(20, 6, parameters().splits).train]).max()
+        return array
+
+    return change
 
 
 def predicted(paths):
@@ -164,9 +176,21 @@ DAMAGE = {  # what: (damage, level, suite, what is expected, file, what is found
     "features scaled on other clips": (
         scaled_elsewhere, "error", "components", "every feature's variance", "second.npy", "variance_off 0.001",
     ),
+    "a component of one clip far out": (
+        changed(components, held_out_times(4.5)),
+        "error", "components", "no clip outside", "second.npy", "times_training 4.5, clip 0023.mp4, held_out ",
+    ),
+    "a component of one clip out of range": (
+        changed(components, held_out_times(2)),
+        "warning", "components", "no clip outside", "second.npy", "times_training 2, clip 0023.mp4, held_out ",
+    ),
     "components of too few clips": (
         changed(components, lambda a: a[:10]),
         "error", "components", "components can be read", "second.npy", "out of bounds",
+    ),
+    "components of too many clips": (
+        changed(components, lambda a: np.concatenate([a, a[:1]])),
+        "error", "components", "components can be read", "second.npy", "components of 27 clips; expected 26",
     ),
     "predictions NaN": (
         changed(predicted, with_value(np.inf)), "error", "predictions", "finite number", "second.npy", "n_not_finite 1",

@@ -98,6 +98,20 @@ def test_polynomial_terms_are_products_scaled_on_training_clips(layers):
     assert bands == (slice(0, 14),)
 
 
+def test_a_polynomial_term_that_hardly_varies_is_not_blown_up(layers):
+    """Two features that are active together in a test clip, and hardly in one training clip: 2e-6 is their product."""
+    a = layers["a"].copy()
+    a[:, :2] = 0
+    a[PART.train[3], :2], a[33, :2] = [2e-6, 1.0], 1.0
+    X, _ = fits.feature_matrix(Space(("a",), degree=2), [a], PART)
+    products = np.column_stack([a] + [a[:, i] * a[:, j] for i in range(4) for j in range(i, 4)])
+    sd = products[PART.train].std(axis=0)
+    floor = 0.05 * np.median(sd[sd > 1e-5])
+    expected = (products - products[PART.train].mean(axis=0)) / np.maximum(sd, floor)
+    np.testing.assert_allclose(X, expected, atol=1e-4)
+    assert np.abs(X).max() < 100
+
+
 def test_layers_stand_side_by_side_one_band_each(layers):
     X, bands = fits.feature_matrix(Space(("a", "b")), [layers["a"], layers["b"]], PART)
     np.testing.assert_array_equal(X[:, bands[0]], layers["a"])

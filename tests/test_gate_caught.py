@@ -86,7 +86,7 @@ def leaked(what):
         if what == "all":
             return reduction.principal_components(features, np.arange(len(features)), n_components, **how)
         scaled = (features - features.mean(axis=0)) / features.std(axis=0)
-        return reduction.principal_components(scaled, train, n_components, **how | {"standardize": False})
+        return reduction.principal_components(scaled, train, n_components, **how | {"min_spread": None})
 
     return components
 

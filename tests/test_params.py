@@ -64,6 +64,16 @@ def test_a_weights_file_stands_where_it_is_used(document):
         params.parse(document, "p")
 
 
+@pytest.mark.parametrize(("standardize", "min_spread"), [(False, 0.05), (False, 0.0), (True, None)])
+def test_a_floor_goes_with_standardised_features(document, standardize, min_spread):
+    """And what the message advises is taken."""
+    document["reduction"] |= {"standardize": standardize, "min_spread": min_spread}
+    with pytest.raises(params.ParamsError, match=rf"standardize is {str(standardize).lower()} and min_spread is"):
+        params.parse(document, "p")
+    document["reduction"]["min_spread"] = 0.0 if standardize else None
+    assert params.parse(document, "p").reduction.standardize == standardize
+
+
 def test_parameters_are_frozen(default_params):
     with pytest.raises(ValueError, match="frozen"):
         default_params.splits.n_folds = 5

@@ -30,7 +30,7 @@ def oracle(features, n, standardize, normalize):
 @pytest.mark.parametrize("normalize", [True, False])
 def test_components_are_scikit_learns_full_solver(features, standardize, normalize, monkeypatch):
     monkeypatch.setattr(reduction, "BLOCK_VALUES", 50 * 37)  # nine blocks, the last one ragged
-    found = principal_components(features, TRAIN, 10, standardize=standardize, normalize=normalize)
+    found = principal_components(features, TRAIN, 10, min_spread=0.0 if standardize else None, normalize=normalize)
     scores, explained = oracle(features, 10, standardize, normalize)
     scores *= np.sign((scores[TRAIN] * found.scores[TRAIN]).sum(axis=0))
     np.testing.assert_allclose(found.scores, scores, atol=2e-4 * np.abs(scores).max())
@@ -47,8 +47,9 @@ def test_the_projection_gives_the_components_of_any_clip(features, standardize, 
     """Scikit-learn's of clips that were not there when it was fitted; a feature that did not vary has no weight."""
     monkeypatch.setattr(reduction, "BLOCK_VALUES", 50 * 37)
     padded = np.concatenate([features, np.full((50, 3), 0.1, np.float32)], axis=1)
-    found = principal_components(padded[TRAIN], np.arange(35), 10, standardize=standardize, normalize=normalize)
-    project = projection(padded[TRAIN], np.arange(35), found.duals, standardize=standardize)
+    min_spread = 0.0 if standardize else None
+    found = principal_components(padded[TRAIN], np.arange(35), 10, min_spread=min_spread, normalize=normalize)
+    project = projection(padded[TRAIN], np.arange(35), found)
     padded[:, -1] = 7.0
     assert not project.weights[-3:].any()
     scores, _ = oracle(features, 10, standardize, normalize)
@@ -58,37 +59,37 @@ def test_the_projection_gives_the_components_of_any_clip(features, standardize, 
 
 
 def test_a_projection_refuses_features_of_another_layer(features):
-    found = principal_components(features, TRAIN, 3, standardize=True, normalize=True)
+    found = principal_components(features, TRAIN, 3, min_spread=0.0, normalize=True)
     with pytest.raises(InputError, match="299 features .* expected 300 as fitted"):
-        projection(features, TRAIN, found.duals, standardize=True)(features[:, 1:])
+        projection(features, TRAIN, found)(features[:, 1:])
 
 
 def test_other_clips_change_nothing_of_the_training_scores(features):
-    found = principal_components(features, TRAIN, 8, standardize=True, normalize=True)
+    found = principal_components(features, TRAIN, 8, min_spread=0.0, normalize=True)
     changed = features.copy()
     changed[np.setdiff1d(np.arange(50), TRAIN)] *= 100
-    again = principal_components(changed, TRAIN, 8, standardize=True, normalize=True)
+    again = principal_components(changed, TRAIN, 8, min_spread=0.0, normalize=True)
     np.testing.assert_array_equal(found.scores[TRAIN], again.scores[TRAIN])
 
 
 def test_the_number_of_components_is_bounded_by_clips_and_rank(features, rng):
-    full = principal_components(features, TRAIN, 100, standardize=True, normalize=True)
+    full = principal_components(features, TRAIN, 100, min_spread=0.0, normalize=True)
     assert full.scores.shape == (50, 34)
     assert full.explained.sum() == pytest.approx(1, abs=1e-5)
     low = (rng.standard_normal((50, 3)) @ rng.standard_normal((3, 300))).astype(np.float32)
-    assert principal_components(low, TRAIN, 100, standardize=False, normalize=True).scores.shape == (50, 3)
+    assert principal_components(low, TRAIN, 100, min_spread=None, normalize=True).scores.shape == (50, 3)
 
 
 def test_constant_features_are_left_out_and_counted(features):
     padded = np.concatenate([features, np.full((50, 7), 0.1, np.float32)], axis=1)
-    plain, found = (principal_components(x, TRAIN, 5, standardize=True, normalize=True) for x in (features, padded))
-    assert (found.n_features, found.n_constant) == (307, 7)
+    plain, found = (principal_components(x, TRAIN, 5, min_spread=0.0, normalize=True) for x in (features, padded))
+    assert (len(found.scale.mean), found.scale.n_constant) == (307, 7)
     np.testing.assert_allclose(found.scores, plain.scores, atol=1e-4)
 
 
 def test_kept_frames_count_as_features(features):
     frames = features.reshape(50, 3, 100)
-    flat, kept = (principal_components(x, TRAIN, 5, standardize=True, normalize=True) for x in (features, frames))
+    flat, kept = (principal_components(x, TRAIN, 5, min_spread=0.0, normalize=True) for x in (features, frames))
     np.testing.assert_array_equal(flat.scores, kept.scores)
 
 
@@ -96,15 +97,92 @@ def test_half_precision_storage_gives_nearly_the_same(rng):
     signal = rng.standard_normal((50, 5)) * [16, 8, 4, 2, 1]
     features = (signal @ rng.standard_normal((5, 300)) + 20).astype(np.float32)
     whole, half = (
-        principal_components(x, TRAIN, 5, standardize=True, normalize=True).scores
+        principal_components(x, TRAIN, 5, min_spread=0.0, normalize=True).scores
         for x in (features, features.astype(np.float16))
     )
     np.testing.assert_allclose(half, whole, atol=0.02)
 
 
+# A floor under the spreads
+
+
+@pytest.fixture
+def rare(rng):
+    """Beside 300 features, four that are silent on the training clips, but for float noise or a hundredth of activity.
+
+    One has its noise in a single training clip, one in every second; both are active in a test clip. One never varies.
+    """
+    latents = rng.standard_normal((50, 5)) * [16, 8, 4, 2, 1]
+    features = latents @ rng.standard_normal((5, 300)) + 0.1 * rng.standard_normal((50, 300))
+    features = (features * np.geomspace(0.005, 1, 300)).astype(np.float32)
+    silent = np.zeros((50, 4), np.float32)
+    silent[3, 0], silent[45, 0] = 2e-6, 1.0
+    silent[:, 1] = np.where(np.arange(50) % 2, 2e-6, 0)
+    silent[46, 1] = 1.0
+    silent[:, 2] = np.where(np.arange(50) % 3, 0.01, 0)
+    return np.concatenate([features, silent], axis=1)
+
+
+def floored(features, n, share, normalize):
+    """In float64, the floor written out: components, and their projection of any clips."""
+    F = features.astype(np.float64)
+    mean, sd = F[TRAIN].mean(axis=0), F[TRAIN].std(axis=0)
+    floor = share * np.median(sd[sd > 1e-3])  # neither of the two that have noise alone
+    Z = np.where(sd > 0, (F - mean) / np.maximum(sd, floor), 0)
+    _, S, Vt = np.linalg.svd(Z[TRAIN], full_matrices=False)
+    scores = Z @ Vt[:n].T
+    return (scores / S[:n] * np.sqrt(len(TRAIN)) if normalize else scores), floor, sd
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_spread_counts_as_a_share_of_the_median_at_least(rare, share, normalize, monkeypatch):
+    monkeypatch.setattr(reduction, "BLOCK_VALUES", 50 * 37)
+    found = principal_components(rare, TRAIN, 5, min_spread=share, normalize=normalize)
+    scores, floor, sd = floored(rare, 5, share, normalize)
+    scores *= np.sign((scores[TRAIN] * found.scores[TRAIN]).sum(axis=0))
+    np.testing.assert_allclose(found.scores, scores, atol=2e-4 * np.abs(scores).max())
+    assert found.scale.floor == pytest.approx(floor, rel=1e-5)
+    under = (sd > 0) & (sd < floor)
+    assert (found.scale.n_constant, found.scale.n_floored) == (1, np.count_nonzero(under)) and under.any()
+    assert found.variance + found.scale.lost == pytest.approx(np.count_nonzero(sd), rel=1e-5)
+    project = projection(rare, TRAIN, found)
+    np.testing.assert_allclose(project(rare), found.scores, atol=2e-5 * np.abs(scores).max())
+
+
+def test_a_unit_with_float_noise_in_one_training_clip_decides_nothing(rare):
+    """With plain z-scores its z in the clip in which it is active is 35 / sqrt(34) / 2e-6, three million."""
+    plain, found = (principal_components(rare, TRAIN, 5, min_spread=share, normalize=True) for share in (0.0, 0.05))
+    without = principal_components(rare[:, :300], TRAIN, 5, min_spread=0.05, normalize=True)
+    assert np.abs(plain.scores[45]).max() > 1000 and np.abs(plain.scores[TRAIN]).max() < 6
+    np.testing.assert_allclose(found.scores, without.scores, atol=2e-3)
+
+
+def test_a_hundred_thousandth_of_noise_changes_components_by_about_as_much(rare, rng):
+    rare = np.concatenate([rare, np.zeros((50, 300), np.float32)], axis=1)  # most are silent: the median is not theirs
+    rare[47, 304:] = 1
+    noisy = rare + 1e-5 * rng.standard_normal(rare.shape).astype(np.float32)
+    plain, found = (
+        [principal_components(x, TRAIN, 5, min_spread=share, normalize=True).scores for x in (rare, noisy)]
+        for share in (0.0, 0.05)
+    )
+    assert np.abs(plain[0] - plain[1]).max() > 100
+    change = np.abs(found[0] - found[1]).max(axis=1)
+    assert change[47] < 5e-3  # in which 300 units are active that have noise alone in all others
+    assert np.delete(change, 47).max() < 5e-4
+
+
+def test_a_floor_of_features_alike_in_spread_is_out_of_reach(features):
+    features = features / features[TRAIN].std(axis=0)
+    found = principal_components(features, TRAIN, 5, min_spread=0.05, normalize=True)
+    plain = principal_components(features, TRAIN, 5, min_spread=0.0, normalize=True)
+    np.testing.assert_array_equal(found.scores, plain.scores)
+    assert (found.scale.n_floored, found.scale.lost) == (0, 0.0)
+
+
 def test_hopeless_features_are_refused(features):
     with pytest.raises(InputError, match="none of the 4 features varies over the 35 training clips"):
-        principal_components(np.ones((50, 4), np.float32), TRAIN, 2, standardize=True, normalize=True)
+        principal_components(np.ones((50, 4), np.float32), TRAIN, 2, min_spread=0.0, normalize=True)
     features[3, 3] = np.nan
     with pytest.raises(InputError, match="NaN or infinite"):
-        principal_components(features, TRAIN, 2, standardize=True, normalize=True)
+        principal_components(features, TRAIN, 2, min_spread=0.0, normalize=True)

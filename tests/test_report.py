@@ -36,7 +36,9 @@ def sources_of(root, params, in_silico=True, anatomy=None):
         names = np.where(silent, "none", "layer_1")
         truth[track] = Truth(names, {split: np.clip(values, 0, 1) for split, values in reliability.items()})
     good = {"suite": "clips", "expected": "a clip can be opened", "success": True, "n_files": 84, "n_unexpected": 0}
+    far = {"file": "data/reduction/alexnet/classifier.5.npy", "found": {"times_training": 2.5, "clip": "0007.mp4"}}
     odd = good | {"suite": "features", "expected": "features differ", "success": False, "n_files": 3, "n_unexpected": 2}
+    odd |= {"examples": [far], "cure": "Look at the clip."}
     summary = {"n_files": {"clips": 84}, "n_errors": 0, "n_warnings": 0, "checks": [good] * 12}
     found = results.read(paths, params.experiments.rows)
     if not in_silico:
@@ -126,7 +128,8 @@ def test_scores_stand_in_the_table_as_in_the_files(made, page):
 def test_what_validation_found_stands_there_with_its_pages(page):
     assert "12 checks of every file (84 clips): all as expected" in page
     assert "2 checks of every file (3 features): 0 errors, 1 warning;" in page
-    assert "features: 2 of 3 are not as expected, which is: features differ" in page
+    assert "features: 2 of 3 are not as expected, which is: features differ. They are data/reduction/alexnet/" in page
+    assert "classifier.5.npy (times_training 2.5, clip 0007.mp4), 1 more. Look at the clip." in page
     for step in ("validation", "checks"):
         assert f'href="../data/{step}/data_docs/index.html"' in page
         assert "blank without a network" in page and f'href="../data/{step}/summary.json"' in page

@@ -31,7 +31,7 @@ from conftest import ROOT
 
 N_TRAIN, N_TEST = 40, 7
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 4), Block("sub02", "V1", 2)))
-REDUCTION = Reduction(n_components=5, standardize=True, normalize=True)
+REDUCTION = Reduction(n_components=5, standardize=True, min_spread=0.05, normalize=True)
 MINI = Columns(tuple(Block(subject, roi, layout.SIZES[roi]) for subject in layout.SUBJECTS for roi in layout.ROIS))
 WANTED = faults.Expected("mini", layout.N_TEST, MINI)
 

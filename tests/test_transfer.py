@@ -305,7 +305,15 @@ def test_activations_can_be_standardised_on_the_training_clips(activations, meas
     np.testing.assert_allclose(predicted, found.predicted["test"], rtol=1e-5, atol=1e-6)
 
 
-def test_an_activation_that_does_not_vary_is_only_shifted(activations):
-    activations[:, :, 4] = 3.0
-    mean, spread = transfer.scaling(activations, SPLIT.train)
-    assert (mean[4], spread[4]) == (3.0, 1.0)
+def test_an_activation_that_hardly_varies_is_left_out(activations, measured, tmp_path):
+    """Silent in the training clips, or with float noise in one of them; its activity in a test clip changes nothing."""
+    activations = activations.astype(np.float32)
+    activations[:, :, 4], activations[:, :, 7] = 3.0, 0.0
+    activations[SPLIT.train[2], 1, 7] = 2e-6
+    mean, spread = (each.numpy() for each in transfer.scaling(activations, SPLIT.train))
+    assert mean[4] == 3.0 and spread[4] == spread[7] == np.inf and np.isfinite(np.delete(spread, [4, 7])).all()
+    head = LINEAR.model_copy(update={"standardize": True})
+    found = run(problem(activations, head), measured, tmp_path / "work")[0]
+    activations[SPLIT.test, :, 4], activations[SPLIT.test, :, 7] = 5.0, 1.0
+    again = run(problem(activations, head), measured, tmp_path / "work")[0]
+    np.testing.assert_array_equal(again.predicted["test"], found.predicted["test"])

@@ -13,8 +13,28 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.splits import Indices
+from cinevox.spreads import least_spread
 
 BLOCK_VALUES = 8_000_000  # activations read at once: 32 MB as float32
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What features go through before the PCA, fitted on the training clips: z = (f - mean) * weight.
+
+    mean, weight: float32, (n_features,); a weight is 1 / max(sd, floor), or 1 where features are not standardised,
+        and 0 for a feature that does not vary
+    floor: the least standard deviation that counts; None where features are not standardised
+    n_constant, n_floored: how many features do not vary, and how many vary by less than the floor
+    lost: variance that the floor takes: the sum of 1 - (sd / floor)^2 over the features under it
+    """
+
+    mean: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    floor: float | None
+    n_constant: int
+    n_floored: int
+    lost: float
 
 
 @dataclass(frozen=True)
@@ -24,18 +44,17 @@ class Components:
     scores: float32, (n_clips, n_components), the largest component first; a component's sign makes its
         largest training score positive
     explained: (n_components,), share of the training variance
-    variance: that of all features together over the training clips; with `standardize` the number of those that vary,
-        if they were scaled on these clips
+    variance: that of all features together over the training clips; with z-scores the number of those that vary
+        less `scale.lost`, if they were scaled on these clips
     duals: (n_train, n_components), the components as sums of training clips, see `projection`
-    n_features: of the layer; n_constant: of those, how many do not vary over the training clips
+    scale: what each feature was centred and multiplied by
     """
 
     scores: NDArray[np.float32]
     explained: NDArray[np.float64]
     variance: float
     duals: NDArray[np.float64]
-    n_features: int
-    n_constant: int
+    scale: Scale
 
 
 @dataclass(frozen=True)
@@ -69,12 +88,12 @@ def principal_components(
     train: Indices,
     n_components: int,
     *,
-    standardize: bool,
+    min_spread: float | None,
     normalize: bool,
 ) -> Components:
     """Exact PCA through the Gram matrix.
 
-    Z = (F - mean) / sd, statistics of the training clips (sd = 1 without `standardize`);
+    Z = (F - mean) / max(sd, floor), statistics of the training clips;
     K = Z Z_train' = sum over blocks of features; K_train = U S^2 U' ; scores = K U / S, which on the
     training clips is U S, what a singular value decomposition of Z_train gives. `normalize` divides each
     component by its standard deviation S / sqrt(n_train), so that every one has unit variance.
@@ -83,9 +102,12 @@ def principal_components(
         as n_frames * n_features features; any float type, a memory map at best
     train: positions of the training clips
     n_components: at most; n_train - 1 and the rank of the features bound it
+    min_spread: the floor as a share of the layer's median sd, see `spreads.least_spread`; 0: plain z-scores; None:
+        features keep their own spreads, Z = F - mean
 
-    The sums of products are float32 within a block and float64 between blocks: components agree with a
-    double-precision decomposition to about 1e-6 of the first.
+    Features are read twice, in blocks: the median needs every sd before the first block is scaled. The sums of
+    products are float32 within a block and float64 between blocks: components agree with a double-precision
+    decomposition to about 1e-6 of the first.
 
     Raises
     ------
@@ -95,70 +117,75 @@ def principal_components(
     flat = features.reshape(len(features), -1)
     n_clips, n_features = flat.shape
     n_train = len(train)
+    scale = _scale(flat, train, min_spread)
     order = np.concatenate([train, np.setdiff1d(np.arange(n_clips), train)])
     ordered = np.zeros((n_clips, n_train))
-    n_constant = 0
     step = max(1, BLOCK_VALUES // n_clips)
     for start in range(0, n_features, step):
-        block = flat[order, start : start + step].astype(np.float32, copy=False)
-        _, spread, constant = _scale(block, n_train)
-        if standardize:
-            block /= spread
-        block[:, constant] = 0
-        n_constant += int(constant.sum())
+        block = _scaled(flat, order, slice(start, start + step), scale)
         trained = block[:n_train]
         ordered[:n_train] += trained @ trained.T  # of a matrix with itself: BLAS computes one half
         ordered[n_train:] += block[n_train:] @ trained.T
     gram = np.empty_like(ordered)
     gram[order] = ordered
-    if not np.isfinite(gram).all():
-        raise InputError("the features hold NaN or infinite values; run the features stage again")
-    if n_constant == n_features:
-        raise InputError(f"none of the {n_features} features varies over the {len(train)} training clips")
-    return Components(*_decompose(gram, train, n_components, normalize), n_features, n_constant)
+    _require_finite(gram)
+    return Components(*_decompose(gram, train, n_components, normalize), scale)
 
 
-def projection(
-    features: NDArray[np.floating], train: Indices, duals: NDArray[np.float64], *, standardize: bool
-) -> Projection:
+def projection(features: NDArray[np.floating], train: Indices, found: Components) -> Projection:
     """What turns features of any clip into the components that `principal_components` found for these.
 
-    W = diag(1 / sd) Z_train' D, D the duals: their scores are Z Z_train' D. A feature that does not vary over the
+    W = diag(weight) Z_train' D, D the duals: their scores are Z Z_train' D. A feature that does not vary over the
     training clips has no weight. Features are read once more, in blocks, which a run without new clips saves.
 
-    features, train, standardize: as for `principal_components`; duals: `Components.duals`
+    features, train: as for `principal_components`
     """
     flat = features.reshape(len(features), -1)
+    n_features, duals = flat.shape[1], found.duals.astype(np.float32)
+    weights = np.empty((n_features, duals.shape[1]), np.float32)
+    step = max(1, BLOCK_VALUES // len(train))
+    for start in range(0, n_features, step):
+        part = slice(start, start + step)
+        weights[part] = found.scale.weight[part, None] * (_scaled(flat, train, part, found.scale).T @ duals)
+    return Projection(found.scale.mean, weights)
+
+
+def _scale(flat: NDArray[np.floating], train: Indices, min_spread: float | None) -> Scale:
     n_features = flat.shape[1]
-    found = Projection(np.empty(n_features, np.float32), np.empty((n_features, duals.shape[1]), np.float32))
-    step, scores = max(1, BLOCK_VALUES // len(train)), duals.astype(np.float32)
+    mean, spread = np.empty(n_features, np.float32), np.empty(n_features, np.float32)
+    constant = np.empty(n_features, np.bool_)
+    step = max(1, BLOCK_VALUES // len(train))
     for start in range(0, n_features, step):
         part = slice(start, start + step)
         block = flat[train, part].astype(np.float32, copy=False)
-        found.mean[part], spread, constant = _scale(block, len(train))
-        weights = block.T @ scores
-        if standardize:
-            weights /= spread[:, None] ** 2
-        weights[constant] = 0
-        found.weights[part] = weights
-    return found
+        largest = np.maximum(block.max(axis=0), -block.min(axis=0))
+        mean[part] = block.mean(axis=0, dtype=np.float64)
+        block -= mean[part]
+        spread[part] = np.sqrt(np.einsum("ij,ij->j", block, block) / len(train))
+        constant[part] = spread[part] <= 1e-7 * largest
+    _require_finite(spread)  # also squares too large for float32 are told, not divided away
+    if constant.all():
+        raise InputError(f"none of the {n_features} features varies over the {len(train)} training clips")
+    if min_spread is None:
+        return Scale(mean, np.where(constant, np.float32(0), np.float32(1)), None, int(constant.sum()), 0, 0.0)
+    floor = least_spread(spread[~constant], min_spread)
+    under = ~constant & (spread < floor)
+    weight = np.divide(1, np.maximum(spread, np.float32(floor)), out=np.zeros_like(spread), where=~constant)
+    lost = float(np.sum(1 - np.square(spread[under] / floor, dtype=np.float64)))
+    return Scale(mean, weight, floor, int(constant.sum()), int(under.sum()), lost)
 
 
-def _scale(
-    block: NDArray[np.float32], n_train: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Centre a block of features in place, training clips first.
+def _scaled(flat: NDArray[np.floating], clips: Indices, part: slice, scale: Scale) -> NDArray[np.float32]:
+    """Z of these clips and features."""
+    block: NDArray[np.float32] = flat[clips, part].astype(np.float32, copy=False)
+    block -= scale.mean[part]
+    block *= scale.weight[part]
+    return block
 
-    Returns their means, standard deviations (1 for a constant one) and which are constant.
-    """
-    trained = block[:n_train]
-    largest = np.maximum(trained.max(axis=0), -trained.min(axis=0))
-    mean = trained.mean(axis=0, dtype=np.float64).astype(np.float32)
-    block -= mean
-    spread = np.sqrt(np.einsum("ij,ij->j", trained, trained) / n_train)
-    spread[np.isinf(spread)] = np.nan  # squares too large for float32 are told, not divided away
-    constant = spread <= 1e-7 * largest
-    return mean, np.where(constant, np.float32(1), spread), constant
+
+def _require_finite(values: NDArray[np.floating]) -> None:
+    if not np.isfinite(values).all():
+        raise InputError("the features hold NaN or infinite values; run the features stage again")
 
 
 def _decompose(

@@ -130,11 +130,11 @@ def components(
 
 
 def _components(layer: Floats, n_train: int, settings: Reduction, keep: bool) -> tuple[Components, Projection | None]:
-    train, standardize = np.arange(n_train), settings.standardize
+    train = np.arange(n_train)
     found = principal_components(
-        layer, train, settings.n_components, standardize=standardize, normalize=settings.normalize
+        layer, train, settings.n_components, min_spread=settings.min_spread, normalize=settings.normalize
     )
-    return found, projection(layer, train, found.duals, standardize=standardize) if keep else None
+    return found, projection(layer, train, found) if keep else None
 
 
 def _by_space(

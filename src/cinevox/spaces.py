@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.params import FEATURES_GRAMMAR
+from cinevox.spreads import MIN_SHARE, least_spread
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
@@ -73,7 +74,10 @@ def bands(space: Space, layers: Sequence[Floats], n_features: int) -> tuple[slic
 
 @dataclass(frozen=True)
 class Scaling:
-    """z-scores of polynomial terms, which differ in size by orders. mean, spread: (n_features,)."""
+    """z-scores of polynomial terms, which differ in size by orders.
+
+    mean, spread: (n_features,); a spread is at least MIN_SHARE of the terms' median, see `spreads.least_spread`
+    """
 
     mean: Floats
     spread: Floats
@@ -85,7 +89,8 @@ class Scaling:
             return None
         trained = X[train]
         spread = trained.std(axis=0)
-        return cls(trained.mean(axis=0), np.where(spread > 0, spread, 1))
+        floor = least_spread(spread, MIN_SHARE)
+        return cls(trained.mean(axis=0), np.maximum(spread, floor) if floor else np.ones_like(spread))
 
     def __call__(self, X: Floats) -> NDArray[np.float32]:
         return ((X - self.mean) / self.spread).astype(np.float32)

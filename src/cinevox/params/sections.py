@@ -125,7 +125,17 @@ class Features(Section):
 class Reduction(Section):
     n_components: Positive
     standardize: bool
+    min_spread: Share | None
     normalize: bool
+
+    @model_validator(mode="after")
+    def _a_floor_where_features_are_divided(self) -> Reduction:
+        if self.standardize != (self.min_spread is not None):
+            raise ValueError(
+                f"standardize is {str(self.standardize).lower()} and min_spread is {self.min_spread}; expected null "
+                "without standardize, and with it a share from 0 (plain z-scores) to 1"
+            )
+        return self
 
 
 class Ceiling(Section):

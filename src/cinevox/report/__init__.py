@@ -27,6 +27,9 @@ from cinevox.report.svg import shown, signed, standalone
 __all__ = ["SECTIONS", "Rendered", "Sources", "drawn", "map_files", "plots", "read", "render"]
 
 
+N_FILES = 3  # named for each check that failed; summary.json has more
+
+
 class Rendered(NamedTuple):
     """The whole report as HTML; name -> vector graphic as a file of its own: the paper's figures, each row's scores and
     layer profiles, validation against test."""
@@ -144,13 +147,21 @@ def _drawings(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _failed(summary: Mapping[str, Any]) -> list[str]:
-    """What was not as expected, a sentence each."""
-    return [
-        f"{check['suite'].replace('_', ' ')}: {check['n_unexpected']} of {check['n_files']} are not as expected, "
-        f"which is: {check['expected']}"
-        for check in summary["checks"]
-        if not check["success"]
-    ]
+    """One sentence for each check that failed, with the first files and what was found in them."""
+    said = []
+    for check in summary["checks"]:
+        if not check["success"]:
+            files = [
+                f"{example['file']} ({', '.join(f'{key} {value}' for key, value in example['found'].items())})"
+                for example in check["examples"][:N_FILES]
+            ]
+            more = check["n_unexpected"] - len(files)
+            files += [f"{more} more"] * (more > 0)
+            said.append(
+                f"{check['suite'].replace('_', ' ')}: {check['n_unexpected']} of {check['n_files']} are not as "
+                f"expected, which is: {check['expected']}. They are {', '.join(files)}. {check['cure']}"
+            )
+    return said
 
 
 def _validation_words(summary: Mapping[str, Any]) -> str:

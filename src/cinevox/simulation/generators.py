@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from cinevox.simulation.scenes import CATEGORIES, SIDE, Scene
+from cinevox.spreads import MIN_SHARE, least_spread
 
 GREY_SIDE = 67  # the picture in blocks of 4 x 4 pixels
 N_PAIRS = 10
@@ -81,17 +82,28 @@ def scene_features(scenes: Sequence[Scene]) -> dict[str, Floats]:
 
 
 def gram(features: Floats) -> NDArray[np.float64]:
-    """Z Z' of z-scored features, (n_clips, n_clips), summed over blocks of features; constant ones count 0."""
+    """Z Z' of z-scored features, (n_clips, n_clips), summed over blocks of features; constant ones count 0.
+
+    A feature's spread counts as at least MIN_SHARE of the layer's median, see `spreads.least_spread`.
+    """
     flat = features.reshape(len(features), -1)
     total = np.zeros((len(flat), len(flat)))
     step = max(1, BLOCK_VALUES // len(flat))
-    for start in range(0, flat.shape[1], step):
-        block = flat[:, start : start + step].astype(np.float32)
-        block -= block.mean(axis=0, dtype=np.float64).astype(np.float32)
-        spread = block.std(axis=0, dtype=np.float64)
-        block *= np.where(spread > 1e-7, 1 / spread.clip(min=1e-7), 0).astype(np.float32)
-        total += block @ block.T
+    blocks = [slice(start, start + step) for start in range(0, flat.shape[1], step)]
+    spread = np.concatenate([_centred(flat[:, block]).std(axis=0, dtype=np.float64) for block in blocks])
+    if not (floor := least_spread(spread, MIN_SHARE)):
+        return total
+    for block in blocks:
+        z = _centred(flat[:, block])
+        z *= (1 / np.maximum(spread[block], floor)).astype(np.float32)
+        total += z @ z.T
     return total
+
+
+def _centred(features: Floats) -> NDArray[np.float32]:
+    block = features.astype(np.float32)
+    block -= block.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return block
 
 
 def components(gram_matrix: Floats, n: int) -> NDArray[np.float64]:

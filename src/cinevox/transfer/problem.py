@@ -17,6 +17,7 @@ from cinevox.networks._extraction import find_device
 from cinevox.params import Base, Head, Network, Transfer
 from cinevox.responses import Block
 from cinevox.splits import Split
+from cinevox.spreads import MIN_SHARE, least_spread
 
 Floats = NDArray[np.floating]
 
@@ -106,7 +107,9 @@ class Trained:
 def scaling(activations: Floats, rows: NDArray[np.intp]) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each activation over these clips and their frames, 2 x (n_features,), float32.
 
-    A few clips at a time, in float64; an activation that does not vary has the standard deviation 1.
+    A few clips at a time, in float64. An activation that varies by less than MIN_SHARE of the base's median (see
+    `spreads.least_spread`) gets an infinite standard deviation, so that it is 0 in every clip: training hardly changes
+    the weights that were drawn for it, and a clip in which it is active would be predicted by those.
     """
     total, square, n = 0.0, 0.0, len(rows) * activations.shape[1]
     shift = activations[rows[0], 0].astype(np.float64)
@@ -115,7 +118,9 @@ def scaling(activations: Floats, rows: NDArray[np.intp]) -> tuple[torch.Tensor, 
         total, square = total + part.sum(axis=(0, 1)), square + np.einsum("cfn,cfn->n", part, part)
     mean = total / n
     variance = np.maximum(square / n - mean**2, 0)
-    spread = np.where(variance > 1e-12 * (mean + shift) ** 2, np.sqrt(variance), 1)
+    spread = np.sqrt(variance)
+    varies = variance > 1e-12 * (mean + shift) ** 2
+    spread[~varies | (spread < least_spread(spread[varies], MIN_SHARE))] = np.inf
     return torch.from_numpy((mean + shift).astype(np.float32)), torch.from_numpy(spread.astype(np.float32))
 
 

@@ -203,7 +203,7 @@ def _check(suite: str, judged: Any, rows: pd.DataFrame) -> Check:
     if "unexpected_count" not in judged.result:
         raise RuntimeError(f"{suite}: {config.type} {config.kwargs} could not be judged: {judged.exception_info}")
     files = [entry["file"] for entry in judged.result["unexpected_index_list"] or ()]
-    columns = _columns({"kwargs": config.kwargs})
+    columns = [*_columns({"kwargs": config.kwargs}), *config.meta.get("told", ())]
     return Check(
         suite=suite,
         expected=config.description,

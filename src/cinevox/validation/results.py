@@ -8,7 +8,7 @@ shapes, types and the scale are those of the whole, a single bad number in a cli
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,15 @@ def tables(paths: Paths, params: Any) -> dict[str, list[Row]]:
     n_train = clips["n_train_clips"]
     divided = splits.split(n_train, clips["n_clips"] - n_train, params.splits)
     parts = splits.partitions(divided, params.splits)
+    clip_names = {
+        network: [clip["name"] for clip in io.read_json(paths.frames(settings.n_frames) / "clips.json")]
+        for network, settings in params.networks.items()
+    }
     fitted = [
         delayed(_components)(
-            paths.reduction(network) / part.folder / f"{layer}.npy", part.train, params.reduction, described
+            paths.reduction(network) / part.folder / f"{layer}.npy", part.train, params.reduction, described, names
         )
-        for network in params.networks
+        for network, names in clip_names.items()
         for layer, described in io.read_json(paths.reduction(network) / "reduction.json")["layers"].items()
         for part in parts
     ]
@@ -110,27 +114,53 @@ def _layer(path: Path, shape: tuple[int, ...], dtype: str) -> Row:
     return row | {"dtype": whole.dtype.name, "n_clips_read": len(part)} | _described(part)
 
 
-def _components(path: Path, train: splits.Indices, settings: Any, described: Mapping[str, Any]) -> Row:
+def _components(
+    path: Path, train: splits.Indices, settings: Any, described: Mapping[str, Any], clips: Sequence[str]
+) -> Row:
     """What holds on the clips that scaler and PCA were fitted on and on no others: mean 0, no correlation, SD 1.
 
     The mean is told in standard deviations of its component, and of all components the largest; the SD's distance from
     1 only where components are normalized. The scaler's own SDs are seen in the variance of all features together:
-    z-scored on these clips, it is their number. (The sidecar has that of the first fit; the others' are the same code.)
+    z-scored on these clips, it is their number, less what the floor takes. (The sidecar has that of the first fit; the
+    others' are the same code.)
     """
     row: Row = {"file": path.as_posix(), "fault": None}
     try:
-        trained = np.asarray(io.read_array(path)[train], dtype=np.float64)
+        whole = np.asarray(io.read_array(path), dtype=np.float64)
+        trained = whole[train]
     except (FileError, IndexError) as error:
         return row | {"fault": str(error).removeprefix(f"{path}: ")}
+    if len(whole) != len(clips):
+        return row | {"fault": f"components of {len(whole)} clips; expected {len(clips)}"}
     mean, sd = trained.mean(axis=0), trained.std(axis=0)
-    z = (trained - mean) / np.where(sd > 0, sd, 1)
-    between = z.T @ z / len(z) - np.diag((sd > 0).astype(float))
-    row |= {"n_train": len(train), "mean": _largest(mean / np.where(sd > 0, sd, 1)), "correlation": _largest(between)}
+    sd[sd == 0] = 1
+    z = (whole - mean) / sd
+    between = z[train].T @ z[train] / len(train) - np.diag(z[train].any(axis=0).astype(float))
+    row |= {"n_train": len(train), "mean": _largest(mean / sd), "correlation": _largest(between)}
     if settings.normalize:
-        row["sd_off"] = _largest(sd - 1)
+        row["sd_off"] = _largest(trained.std(axis=0) - 1)
     if settings.standardize:
-        row["variance_off"] = _largest(described["variance"] / (described["n_features"] - described["n_constant"]) - 1)
-    return row
+        n_varying = described["n_features"] - described["n_constant"]
+        row["variance_off"] = _largest((described["variance"] + described["lost"]) / n_varying - 1)
+    return row | _held_out(np.abs(z), train, clips)
+
+
+def _held_out(z: NDArray[np.float64], train: splits.Indices, clips: Sequence[str]) -> Row:
+    """The largest component of a clip that was held out of the fit, beside the largest of the training clips.
+
+    z: (n_clips, n_components), magnitudes in standard deviations of the training clips
+    """
+    others = np.setdiff1d(np.arange(len(z)), train)
+    if not len(others) or not z.size:
+        return {}
+    training, reached = float(z[train].max()), z[others].max(axis=1)
+    held_out = float(reached.max())
+    return {
+        "times_training": round(held_out / training, 2) if training else None,
+        "clip": clips[others[int(reached.argmax())]],
+        "held_out": round(held_out, 1),
+        "training": round(training, 1),
+    }
 
 
 def _largest(values: ArrayLike) -> float:
