@@ -13,13 +13,16 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox import plugins
 from cinevox.errors import InputError
+from cinevox.params import VoxelwiseRow
+from cinevox.responses import unit
 from cinevox.splits import Fold
 
 Floats = NDArray[np.floating]
 
 FEWER_FEATURES = (
-    "reduce them (features: layer, not layer_raw), or take a regressor for any number: res, pearson_ridge, ridge"
+    "reduce them (features: layer, not layer_raw), or take a regressor for any number: res, similarity_ridge, ridge"
 )
 
 
@@ -37,9 +40,16 @@ class Map(Protocol):
         """The same for some of its voxels, given as a mask or as positions."""
         ...
 
+    def times(self, units: NDArray[np.float64]) -> Self:
+        """The same with every prediction of a voxel multiplied by its unit, (n_voxels,)."""
+        ...
+
 
 class Regressor(Protocol):
     """What every regressor does. The options are arguments of its constructor.
+
+    Responses come to it in a unit of about their own size (`InUnits`), so it may have absolute numbers: a smallest
+    coefficient, a tolerance.
 
     diagnostics: after `fit`, arrays of length n_voxels (alpha chosen, converged, empty model, ...) by name.
     """
@@ -65,6 +75,47 @@ class Regressor(Protocol):
         ...
 
 
+class InUnits:
+    """A regressor that does not depend on the units of the responses: one number is divided out and put back.
+
+    Elastic net weighs a penalty that grows with the responses against one that grows with their square; relevance
+    determination drops coefficients below an absolute size. Of responses in other units they make other models.
+
+    diagnostics: of the regressor, of the responses after division
+    """
+
+    def __init__(self, regressor: Regressor) -> None:
+        self._regressor = regressor
+        self.map: Map
+
+    @property
+    def diagnostics(self) -> Mapping[str, NDArray[Any]]:
+        return self._regressor.diagnostics
+
+    def fit(
+        self,
+        X: Floats,
+        Y: Floats,
+        *,
+        folds: Sequence[Fold],
+        bands: Sequence[slice],
+        units: NDArray[np.float64] | None = None,
+    ) -> Self:
+        """Fit every column of Y, as `Regressor.fit` does.
+
+        units: what each column is divided by, (n_voxels,), the same for all voxels of an ROI of one subject, also of
+            those that are not in Y; None takes `responses.unit` of Y for all
+        """
+        if units is None:
+            units = np.full(Y.shape[-1], unit(Y) if Y.ndim == 2 else 1.0)  # other shapes the regressor refuses
+        scaled = Y / units.astype(np.result_type(Y, np.float32))
+        self.map = self._regressor.fit(X, scaled, folds=folds, bands=bands).map.times(units)
+        return self
+
+    def predict(self, X: Floats) -> NDArray[np.float32]:
+        return self.map(X)
+
+
 @dataclass(frozen=True)
 class RegressorSpec:
     """A regressor as a plug-in.
@@ -74,14 +125,21 @@ class RegressorSpec:
     voxels: which voxels it is given at once: a "batch" (each is fitted by itself; the batch bounds the memory), an
         "roi" of one subject (they share something), or "all" (what it does with X outweighs any number of them)
     max_features: how many features it can take, None for any number; for what holds matrices of their pairs
+    shrinks_evenly: whether it shrinks all coefficients alike where features are uncorrelated and of one variance
+        (X'X = n I: components of one layer with reduction.normalize); its alpha then changes no correlation
     """
 
     title: str
     make: Callable[..., Regressor]
     voxels: Literal["batch", "roi", "all"] = "batch"
     max_features: int | None = None
+    shrinks_evenly: bool = False
 
-    def build(self, options: Mapping[str, Any]) -> Regressor:
+    def together(self, options: Mapping[str, Any]) -> Literal["batch", "roi", "all"]:
+        """`voxels`, as options have it: an option `per: roi` is chosen for an ROI and needs all of it."""
+        return "roi" if options.get("per") == "roi" else self.voxels
+
+    def build(self, options: Mapping[str, Any]) -> InUnits:
         """The regressor with these options.
 
         Raises
@@ -96,4 +154,20 @@ class RegressorSpec:
                 f"{word} {', '.join(names)}" for word, names in (("unknown", unknown), ("missing", missing)) if names
             ]
             raise InputError(f"{self.title}: options {'; '.join(faults)}; expected {', '.join(known) or 'none'}")
-        return self.make(**options)
+        return InUnits(self.make(**options))
+
+
+def cautions(row: VoxelwiseRow, options: Mapping[str, Any], *, normalize: bool) -> list[str]:
+    """Choices of a row that a regressor makes without effect, a sentence each.
+
+    options: of the row's regressor; normalize: whether components have unit variance (reduction.normalize)
+    """
+    names = (row.regressor, *options.get("candidates", ()))
+    even = [name for name in names if plugins.load("cinevox.regressors", name).shrinks_evenly]
+    if not (even and normalize and row.features == "layer"):
+        return []
+    return [
+        f"{' and '.join(even)} on components of unit variance is least squares whatever its alpha, which shrinks all "
+        "coefficients alike: correlations are those of `linear`. Set reduction.normalize to false, so that components "
+        "keep their relative sizes, or take several layers at once or raw features (features: all, layer_raw)"
+    ]

@@ -12,7 +12,7 @@ from cinevox.errors import InputError
 from cinevox.regressors import Floats, RegressorSpec
 from cinevox.regressors._solvers.checks import check_options, check_problem, grid, whole
 from cinevox.regressors._solvers.linear import LinearMap, centred, constant_columns
-from cinevox.regressors._solvers.ridge import cv_errors, ridge_coefficients, ridge_folds
+from cinevox.regressors._solvers.ridge import at_ends, cv_errors, ridge_coefficients, ridge_folds
 from cinevox.splits import Fold
 
 
@@ -20,7 +20,8 @@ class BandedRidge:
     """argmin_W |Y - sum_b X_b W_b|^2 + sum_b (alpha / g_b) |W_b|^2, X_b the columns of a band.
 
     The shares g (on the simplex) and alpha are those of the smallest mean held-out MSE of each voxel. Shares are
-    drawn at random, by turns from Dirichlet distributions of concentration 1 and 0.1, the first all equal.
+    drawn at random, by turns from Dirichlet distributions of concentration 1 and 0.1, the first all equal. With one
+    band it is ridge.
 
     n_draws: shares tried; seed: theirs
     Reference: Dupre la Tour, Eickenberg, Nunez-Elizalde and Gallant (2022), NeuroImage 264, 119728.
@@ -54,9 +55,10 @@ class BandedRidge:
             chosen, scale = draw == number, scales[number]
             coef[:, chosen] = scale[:, None] * ridge_coefficients(Xc * scale, Y[:, chosen], alpha[chosen])
         self.map = LinearMap(x_mean, Y.mean(axis=0, dtype=np.float64), coef)
-        self.diagnostics = {"alpha": alpha, "cv_error": best, "constant": constant_columns(Y)} | {
+        diagnostics = {"alpha": alpha, "cv_error": best, "constant": constant_columns(Y)} | {
             f"share_{number}": shares[draw, number] for number in range(len(bands))
         }
+        self.diagnostics = diagnostics | at_ends(alpha, self.alphas, best, Y, folds)
         return self
 
     def predict(self, X: Floats) -> NDArray[np.float32]:
@@ -79,4 +81,4 @@ def _check_bands(bands: Sequence[slice], n_features: int) -> None:
         )
 
 
-SPEC = RegressorSpec(title="Banded ridge", make=BandedRidge)
+SPEC = RegressorSpec(title="Banded ridge", make=BandedRidge, shrinks_evenly=True)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from cinevox.regressors import Floats
 from cinevox.regressors._solvers.checks import check_new
 
+PREDICTED = 0.01  # of the held-out variance: a voxel of which no more is explained is called not predicted
+
 
 @dataclass(frozen=True)
 class LinearMap:
@@ -32,6 +34,9 @@ class LinearMap:
 
     def of_voxels(self, voxels: NDArray[Any]) -> Self:
         return replace(self, y_mean=self.y_mean[voxels], coef=self.coef[:, voxels])
+
+    def times(self, units: NDArray[np.float64]) -> Self:
+        return replace(self, y_mean=self.y_mean * units, coef=self.coef * units.astype(np.float32))
 
 
 def constant_columns(values: Floats) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
+from cinevox.regressors._solvers.linear import PREDICTED, constant_columns
 from cinevox.regressors._solvers.moments import Matrix
 from cinevox.splits import Fold
 
@@ -62,10 +63,10 @@ def ridge_folds(X: Matrix, folds: Sequence[Fold]) -> list[FoldFit]:
     return fits
 
 
-def kernel_ridge_folds(kernel: Matrix, folds: Sequence[Fold]) -> list[FoldFit]:
-    """Folds of kernel ridge on a kernel (n_clips, n_clips), taken as it is: only responses are centred."""
+def kernel_ridge_folds(kernels: Sequence[Matrix], folds: Sequence[Fold]) -> list[FoldFit]:
+    """Folds of kernel ridge, each with a kernel (n_clips, n_clips) taken as it is: only responses are centred."""
     fits = []
-    for fold in folds:
+    for kernel, fold in zip(kernels, folds):
         part = Spectrum.of(kernel[np.ix_(fold.fit, fold.fit)])
         fits.append(FoldFit(fold, part.values, kernel[np.ix_(fold.held_out, fold.fit)] @ part.vectors, part.vectors))
     return fits
@@ -96,6 +97,43 @@ def cv_errors(fits: Sequence[FoldFit], Y: Floats, alphas: Matrix) -> Matrix:
                 residual -= target
                 errors[row, block] += weight * (np.einsum("nv,nv->v", residual, residual) + outside)
     return errors
+
+
+def at_ends(
+    alpha: Matrix, grid: Matrix, error: Matrix, Y: Floats, folds: Sequence[Fold]
+) -> dict[str, NDArray[np.bool_]]:
+    """Flags of every voxel: `predicted`, and whether its alpha is the lowest or the highest of a grid though it is.
+
+    A voxel is predicted where held-out clips are predicted better, by PREDICTED of the mean squared error, than by the
+    mean of the clips fitted. For one that is not, the best alpha is the largest there is, of any grid: it says nothing
+    about the grid. A grid of one alpha has no ends.
+
+    alpha, error: (n_voxels,), chosen, and the mean over folds of its held-out MSE; Y: (n_clips, n_voxels)
+    """
+    of_mean = np.zeros(Y.shape[1])
+    for block, Y_block in voxel_blocks(Y):
+        for fold in folds:
+            rest = Y_block[fold.held_out] - Y_block[fold.fit].mean(axis=0)
+            of_mean[block] += np.square(rest).mean(axis=0) / len(folds)
+    predicted = error < (1 - PREDICTED) * of_mean
+    low, high = grid.min(), grid.max()
+    return {
+        "predicted": predicted,
+        "alpha_lowest": predicted & (alpha == low) & (low < high),
+        "alpha_highest": predicted & (alpha == high) & (low < high),
+    }
+
+
+def shared(errors: Matrix, Y: Floats) -> int:
+    """The row of `cv_errors` that is best for all voxels: of the smallest mean of MSE / variance.
+
+    So a voxel of large responses has no more say than others; one that does not vary has none.
+
+    errors: (n_alphas, n_voxels); Y: (n_clips, n_voxels)
+    """
+    variance = np.concatenate([Y_block.var(axis=0) for _, Y_block in voxel_blocks(Y)])
+    varies = ~constant_columns(Y)
+    return int((errors[:, varies] / variance[varies]).mean(axis=1).argmin()) if varies.any() else 0
 
 
 def ridge_coefficients(X: Matrix, Y: Floats, alpha: Matrix) -> NDArray[np.float32]:
