@@ -49,7 +49,9 @@ def paths(tmp_path, rng):
     for name, n in layers.items():
         values = rng.standard_normal((26, n)).astype(np.float16)
         io.write_array(paths.features(NETWORK) / f"{name}.npy", values)
-        found = reduction.principal_components(values, train, 5, standardize=True, normalize=True)
+        found = reduction.principal_components(
+            values, train, 5, standardize=True, normalize=parameters().reduction.normalize
+        )
         io.write_array(paths.reduction(NETWORK) / f"{name}.npy", found.scores)
         reduced[name] = {"n_components": 5, "n_features": n, "n_constant": 0, "variance": found.variance}
     io.write_json(paths.reduction(NETWORK) / "reduction.json", {"layers": reduced})

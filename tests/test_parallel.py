@@ -141,18 +141,15 @@ def once_deadly(flag):
 
     class Deadly:
         def __init__(self, alphas):
-            self.inner = ridge.build({"alphas": alphas})
+            self.inner = ridge.build({"alphas": alphas, "per": "voxel"})
 
         def fit(self, X, Y, *, folds, bands):
             if Y[0, 0] == 3.0 and not flag.exists():
                 flag.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             self.inner.fit(X, Y, folds=folds, bands=bands)
-            self.diagnostics = self.inner.diagnostics
+            self.diagnostics, self.map = self.inner.diagnostics, self.inner.map
             return self
-
-        def predict(self, X):
-            return self.inner.predict(X)
 
     return RegressorSpec("deadly", Deadly, voxels="roi")
 

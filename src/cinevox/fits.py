@@ -112,7 +112,9 @@ def fit(
     # made once: workers get each array once
     responses = [(measured[partition.train, batch], units[batch]) for batch in batches]
     tasks = (
-        joblib.delayed(_fit_batch)(space, [layers[layer] for layer in space.layers], *part, partition, method, keep_maps)
+        joblib.delayed(_fit_batch)(
+            space, [layers[layer] for layer in space.layers], *part, partition, method, keep_maps
+        )
         for space in spaces
         for part in responses
     )

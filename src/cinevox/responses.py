@@ -102,8 +102,8 @@ class Columns:
 def unit(responses: NDArray[np.floating]) -> float:
     """The number that stands for the units of responses: the median of the voxels' standard deviations.
 
-    Voxels of one value don't count, nor do those with NaN; without others it is 1. A median rather than a mean of variances, which one voxel
-    of wild responses would decide for all.
+    Voxels of one value don't count, nor do those with NaN; without others it is 1. It is a median, as one voxel of wild
+    responses would decide a mean of variances for all.
 
     responses: (n_stimuli, n_voxels), of the stimuli that a model is fitted to
     """

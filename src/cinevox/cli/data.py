@@ -41,7 +41,8 @@ def _cautions(settings: params.Params) -> Iterator[str]:
 
     found: dict[str, list[str]] = {}
     for name, row in settings.experiments.voxelwise.items():
-        for caution in cautions(row, settings.regressors[row.regressor], normalize=settings.reduction.normalize):
+        options, normalize = settings.regressors[row.regressor], settings.reduction.normalize
+        for caution in cautions(row.regressor, options, row.features, normalize=normalize):
             found.setdefault(caution, []).append(name)
     for caution, rows in found.items():
         yield f"note: {', '.join(rows)}: {caution}"

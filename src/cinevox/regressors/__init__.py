@@ -8,16 +8,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cinevox import plugins
 from cinevox.errors import InputError
-from cinevox.params import VoxelwiseRow
-from cinevox.responses import unit
 from cinevox.splits import Fold
+
+if TYPE_CHECKING:
+    from cinevox.regressors._solvers.units import InUnits
 
 Floats = NDArray[np.floating]
 
@@ -48,13 +49,14 @@ class Map(Protocol):
 class Regressor(Protocol):
     """What every regressor does. The options are arguments of its constructor.
 
-    Responses come to it in a unit of about their own size (`InUnits`), so it may have absolute numbers: a smallest
+    Responses come to it divided by their unit (`_solvers.units`), so it may have absolute numbers: a smallest
     coefficient, a tolerance.
 
     diagnostics: after `fit`, arrays of length n_voxels (alpha chosen, converged, empty model, ...) by name.
     """
 
-    diagnostics: Mapping[str, NDArray[Any]]
+    @property
+    def diagnostics(self) -> Mapping[str, NDArray[Any]]: ...
 
     @property
     def map(self) -> Map:
@@ -73,47 +75,6 @@ class Regressor(Protocol):
     def predict(self, X: Floats) -> NDArray[np.float32]:
         """Predicted responses to other clips, (n_clips, n_voxels)."""
         ...
-
-
-class InUnits:
-    """A regressor that does not depend on the units of the responses: one number is divided out and put back.
-
-    Elastic net weighs a penalty that grows with the responses against one that grows with their square; relevance
-    determination drops coefficients below an absolute size. Of responses in other units they make other models.
-
-    diagnostics: of the regressor, of the responses after division
-    """
-
-    def __init__(self, regressor: Regressor) -> None:
-        self._regressor = regressor
-        self.map: Map
-
-    @property
-    def diagnostics(self) -> Mapping[str, NDArray[Any]]:
-        return self._regressor.diagnostics
-
-    def fit(
-        self,
-        X: Floats,
-        Y: Floats,
-        *,
-        folds: Sequence[Fold],
-        bands: Sequence[slice],
-        units: NDArray[np.float64] | None = None,
-    ) -> Self:
-        """Fit every column of Y, as `Regressor.fit` does.
-
-        units: what each column is divided by, (n_voxels,), the same for all voxels of an ROI of one subject, also of
-            those that are not in Y; None takes `responses.unit` of Y for all
-        """
-        if units is None:
-            units = np.full(Y.shape[-1], unit(Y) if Y.ndim == 2 else 1.0)  # other shapes the regressor refuses
-        scaled = Y / units.astype(np.result_type(Y, np.float32))
-        self.map = self._regressor.fit(X, scaled, folds=folds, bands=bands).map.times(units)
-        return self
-
-    def predict(self, X: Floats) -> NDArray[np.float32]:
-        return self.map(X)
 
 
 @dataclass(frozen=True)
@@ -140,7 +101,7 @@ class RegressorSpec:
         return "roi" if options.get("per") == "roi" else self.voxels
 
     def build(self, options: Mapping[str, Any]) -> InUnits:
-        """The regressor with these options.
+        """The regressor with these options, which divides the unit of the responses out and puts it back.
 
         Raises
         ------
@@ -154,20 +115,23 @@ class RegressorSpec:
                 f"{word} {', '.join(names)}" for word, names in (("unknown", unknown), ("missing", missing)) if names
             ]
             raise InputError(f"{self.title}: options {'; '.join(faults)}; expected {', '.join(known) or 'none'}")
+        from cinevox.regressors._solvers.units import InUnits  # which needs this module
+
         return InUnits(self.make(**options))
 
 
-def cautions(row: VoxelwiseRow, options: Mapping[str, Any], *, normalize: bool) -> list[str]:
+def cautions(regressor: str, options: Mapping[str, Any], features: str, *, normalize: bool) -> list[str]:
     """Choices of a row that a regressor makes without effect, a sentence each.
 
-    options: of the row's regressor; normalize: whether components have unit variance (reduction.normalize)
+    options: the regressor's; features: the row's word; normalize: whether components have unit variance, as with
+    reduction.normalize
     """
-    names = (row.regressor, *options.get("candidates", ()))
+    names = (regressor, *options.get("candidates", ()))
     even = [name for name in names if plugins.load("cinevox.regressors", name).shrinks_evenly]
-    if not (even and normalize and row.features == "layer"):
+    if not (even and normalize and features == "layer"):
         return []
     return [
-        f"{' and '.join(even)} on components of unit variance is least squares whatever its alpha, which shrinks all "
-        "coefficients alike: correlations are those of `linear`. Set reduction.normalize to false, so that components "
-        "keep their relative sizes, or take several layers at once or raw features (features: all, layer_raw)"
+        f"{' and '.join(even)} on one layer's components of unit variance is least squares whatever its alpha, which "
+        "shrinks all coefficients alike: correlations are those of `linear`. Set reduction.normalize to false, so that "
+        "components keep their relative sizes, or take several layers together or raw features (all, layer_raw)"
     ]

@@ -40,9 +40,7 @@ class Res:
         check_problem(X, Y, finite_X=False)
         y_mean = Y.mean(axis=0, dtype=np.float64)
         center, weight = center_and_weight(X, normalize=self.normalize)
-        self.map = SimilarityMap(
-            X, center, weight, y_mean, np.subtract(Y, y_mean, dtype=np.float32), np.array(True)
-        )
+        self.map = SimilarityMap(X, center, weight, y_mean, np.subtract(Y, y_mean, dtype=np.float32), np.array(True))
         self.diagnostics = {"constant": constant_columns(Y)}
         return self
 

@@ -17,11 +17,11 @@ from cinevox.splits import Fold
 
 
 class SimilarityRidge:
-    """prediction = y_mean + k (K + alpha)^-1 (Y - y_mean), K_ij = cosine(X_i - m, X_j - m), k_i = cosine(x - m, X_i - m).
+    """prediction = y_mean + k (K + alpha)^-1 (Y - y_mean), K and k cosines of clips about m across features.
 
-    m is the mean of the training clips' features, and of the clips that a fold fits. X may be a memory map of raw
-    features, read in blocks and kept by reference. For large alpha the prediction less y_mean is proportional to that
-    of `res` before its rows are scaled.
+    K_ij = cosine(X_i - m, X_j - m), k_i = cosine(x - m, X_i - m); m is the mean of the training clips' features, within
+    a fold of those that it fits. X may be a memory map of raw features, read in blocks and kept by reference. For large
+    alpha the prediction less y_mean is proportional to that of `res` before its rows are scaled.
     """
 
     def __init__(self, *, alphas: Sequence[float]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cinevox.params import VoxelwiseRow
 from cinevox.regressors import cautions
 from cinevox.results import Result
 
@@ -57,10 +56,10 @@ def _line(result: Result, params: Any) -> SolverLine | None:
         alpha = (min(r["min"] for r in ranges), medians[len(medians) // 2], max(r["max"] for r in ranges))
     used = {space for shares in result.shares.values() for space in shares}
     chosen = [found for name, found in result.index.diagnostics.items() if name in used]
-    options = params.regressors[result.row.regressor]
-    warnings = tuple(cautions(VoxelwiseRow(**vars(result.row)), options, normalize=params.reduction.normalize))
+    row, options = result.row, params.regressors[result.row.regressor]
+    warnings = tuple(cautions(row.regressor, options, row.features, normalize=params.reduction.normalize))
     # where alpha changes nothing, which alpha it is says nothing
-    warnings += tuple(_empty(chosen, n_voxels)) + (() if warnings else tuple(_ends(chosen, options)))
+    warnings += tuple(_empty(chosen, n_voxels)) + (() if warnings else tuple(_ends(chosen, row.regressor, options)))
     return SolverLine(result.name, n_fits, share("empty"), share("not_converged"), alpha, warnings)
 
 
@@ -68,14 +67,14 @@ def _empty(spaces: list[Mapping[str, Any]], n_voxels: int) -> Iterator[str]:
     found = sum(space.get("empty", 0) for space in spaces) / (n_voxels * len(spaces)) if spaces else 0.0
     if found > MANY_EMPTY:
         yield (
-            f"{found:.0%} of the models are empty: these voxels are predicted by their mean and score 0, which is right "
-            "where there is no signal, and a fault where other regressors find some"
+            f"{found:.0%} of the models are empty: their voxels are predicted by the mean and score 0, which is right "
+            "where there is no signal and a fault where other regressors find some"
         )
 
 
-def _ends(spaces: list[Mapping[str, Any]], options: Mapping[str, Any]) -> Iterator[str]:
-    """Alphas at an end of their grid, among the voxels that are predicted at all."""
-    predicted = sum(space.get("predicted", 0) for space in spaces)
+def _ends(spaces: list[Mapping[str, Any]], regressor: str, options: Mapping[str, Any]) -> Iterator[str]:
+    """Alphas at an end of their grid, among the models that do otherwise than the mean (`ridge.at_ends`)."""
+    models = sum(space.get("not_mean", 0) for space in spaces)
     key = "alphas" if "alphas" in options else "alpha_ratio"
     cures = {
         "lowest": "smaller alphas" if key == "alphas" else "a smaller value",
@@ -83,8 +82,8 @@ def _ends(spaces: list[Mapping[str, Any]], options: Mapping[str, Any]) -> Iterat
     }
     for end, cure in cures.items():
         found = sum(space.get(f"alpha_{end}", 0) for space in spaces)
-        if found > AT_AN_END * predicted:
+        if found > AT_AN_END * models:
             yield (
-                f"alpha is the {end} of its grid for {found / predicted:.0%} of the {predicted:,} fits that predict "
-                f"held-out clips at all: the best may lie beyond it; give {key} {cure}"
+                f"alpha is the {end} of its grid for {found / models:.0%} of the {models:,} fits that do otherwise "
+                f"than predict the mean: the best may lie beyond it; give regressors.{regressor}.{key} {cure}"
             )

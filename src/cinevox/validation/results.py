@@ -111,11 +111,12 @@ def _layer(path: Path, shape: tuple[int, ...], dtype: str) -> Row:
 
 
 def _components(path: Path, train: splits.Indices, settings: Any, described: Mapping[str, Any]) -> Row:
-    """What holds on the clips that scaler and PCA were fitted on and on no others: mean 0, no correlation, SD 1.
+    """What holds on the clips that scaler and PCA were fitted on and on no others: mean 0, no correlation, variance 1.
 
-    The mean is told in standard deviations of its component, and of all components the largest; the SD's distance from
-    1 only where components are normalized. The scaler's own SDs are seen in the variance of all features together:
-    z-scored on these clips, it is their number. (The sidecar has that of the first fit; the others' are the same code.)
+    The mean is told in standard deviations of its component, and of all components the largest. Of the SDs it is the
+    distance from 1: of each where components are normalized, else of the root of their mean variance. The scaler's own
+    SDs are seen in the variance of all features together: z-scored on these clips, it is their number. (The sidecar has
+    that of the first fit; the others' are the same code.)
     """
     row: Row = {"file": path.as_posix(), "fault": None}
     try:
@@ -126,8 +127,7 @@ def _components(path: Path, train: splits.Indices, settings: Any, described: Map
     z = (trained - mean) / np.where(sd > 0, sd, 1)
     between = z.T @ z / len(z) - np.diag((sd > 0).astype(float))
     row |= {"n_train": len(train), "mean": _largest(mean / np.where(sd > 0, sd, 1)), "correlation": _largest(between)}
-    if settings.normalize:
-        row["sd_off"] = _largest(sd - 1)
+    row["sd_off"] = _largest((sd if settings.normalize else np.sqrt(np.mean(sd**2))) - 1)
     if settings.standardize:
         row["variance_off"] = _largest(described["variance"] / (described["n_features"] - described["n_constant"]) - 1)
     return row

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
 from cinevox.regressors._solvers.block_descent import block_path_errors, descend_blocks
-from cinevox.regressors._solvers.linear import PREDICTED, LinearMap
+from cinevox.regressors._solvers.linear import LinearMap, differs
 from cinevox.regressors._solvers.moments import Matrix, Moments, problem
 from cinevox.regressors._solvers.penalised import Path
 from cinevox.splits import Fold
@@ -29,7 +29,7 @@ def multitask_elastic_net_cv(
 
     X: (n_clips, n_features); Y: (n_clips, n_voxels), one region's
     Returns the map and, by voxel: alpha, l1_ratio, cv_error (all voxels' mean), not_converged, empty, constant,
-    predicted (by all voxels' errors) and alpha_lowest.
+    not_mean (by all voxels' errors) and alpha_lowest.
     """
     data = problem(X, Y, folds)
     n_voxels = Y.shape[1]
@@ -56,7 +56,7 @@ def multitask_elastic_net_cv(
             best = (error, float(rho), int(step))
     error, rho, step = best
     alpha = float(largest / rho * path.grid()[step])
-    predicted = np.full(n_voxels, error < (1 - PREDICTED) * data.error_of_mean.sum())
+    not_mean = np.full(n_voxels, differs(np.array(error), data.error_of_mean.sum()))
     coef, fine = _refit(data.whole, alpha, rho, path)
     diagnostics: dict[str, NDArray[Any]] = {
         "alpha": np.full(n_voxels, alpha),
@@ -65,8 +65,8 @@ def multitask_elastic_net_cv(
         "not_converged": np.full(n_voxels, not (converged and fine)),
         "empty": np.count_nonzero(coef, axis=0) == 0,
         "constant": data.constant,
-        "predicted": predicted,
-        "alpha_lowest": predicted & (0 < step == path.n_alphas - 1),
+        "not_mean": not_mean,
+        "alpha_lowest": not_mean & (0 < step == path.n_alphas - 1),
     }
     return LinearMap(data.x_mean, data.y_mean, coef.astype(np.float32)), diagnostics
 

@@ -11,7 +11,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
-from cinevox.regressors._solvers.linear import PREDICTED, constant_columns
+from cinevox.regressors._solvers.linear import constant_columns, differs
 from cinevox.regressors._solvers.moments import Matrix
 from cinevox.splits import Fold
 
@@ -102,11 +102,12 @@ def cv_errors(fits: Sequence[FoldFit], Y: Floats, alphas: Matrix) -> Matrix:
 def at_ends(
     alpha: Matrix, grid: Matrix, error: Matrix, Y: Floats, folds: Sequence[Fold]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Flags of every voxel: `predicted`, and whether its alpha is the lowest or the highest of a grid though it is.
+    """Flags of every voxel: `not_mean`, and of those whether the alpha is the lowest or the highest of its grid.
 
-    A voxel is predicted where held-out clips are predicted better, by PREDICTED of the mean squared error, than by the
-    mean of the clips fitted. For one that is not, the best alpha is the largest there is, of any grid: it says nothing
-    about the grid. A grid of one alpha has no ends.
+    A voxel is `not_mean` if its model does otherwise on held-out clips than the mean of the clips fitted, by NOT_MEAN
+    of the mean's squared error: better, or worse because even the highest alpha is too low. Of a voxel without signal
+    the best model is the mean, which the highest alpha comes near to in any grid that reaches far enough; that says
+    nothing about the grid. A grid of one alpha has no ends.
 
     alpha, error: (n_voxels,), chosen, and the mean over folds of its held-out MSE; Y: (n_clips, n_voxels)
     """
@@ -115,12 +116,12 @@ def at_ends(
         for fold in folds:
             rest = Y_block[fold.held_out] - Y_block[fold.fit].mean(axis=0)
             of_mean[block] += np.square(rest).mean(axis=0) / len(folds)
-    predicted = error < (1 - PREDICTED) * of_mean
+    not_mean = differs(error, of_mean)
     low, high = grid.min(), grid.max()
     return {
-        "predicted": predicted,
-        "alpha_lowest": predicted & (alpha == low) & (low < high),
-        "alpha_highest": predicted & (alpha == high) & (low < high),
+        "not_mean": not_mean,
+        "alpha_lowest": not_mean & (alpha == low) & (low < high),
+        "alpha_highest": not_mean & (alpha == high) & (low < high),
     }
 
 
