@@ -258,8 +258,8 @@ def test_alphas_at_an_end_of_their_grid_are_told_of_the_chosen_spaces():
     ridge = fits_of("a", {"c1": there, "c2": elsewhere}, "ridge", n_voxels=100)
     [line] = solver_lines(ridge)
     assert line.warnings == (
-        "alpha is the highest of its grid for 6% of the 80 fits that do otherwise than predict the mean: the best may lie "
-        "beyond it; give regressors.ridge.alphas larger alphas",
+        "alpha is the highest of its grid for 6% of the 80 fits that do otherwise than predict the mean: the best may "
+        "lie beyond it; give regressors.ridge.alphas larger alphas",
     )
     [line] = solver_lines(fits_of("a", {"c1": elsewhere | {"empty": 0}}, n_voxels=100))
     [warning] = line.warnings
