@@ -253,20 +253,16 @@ def test_what_solvers_say_of_themselves_is_counted_over_voxels_and_spaces():
 
 
 def test_alphas_at_an_end_of_their_grid_are_told_of_the_chosen_spaces():
-    there = {"not_mean": 80, "alpha_lowest": 4, "alpha_highest": 5}
-    elsewhere = {"not_mean": 80, "alpha_lowest": 70, "alpha_highest": 0}
-    ridge = fits_of("a", {"c1": there, "c2": elsewhere}, "ridge", n_voxels=100)
-    [line] = solver_lines(ridge)
+    there, elsewhere = {"alpha_lowest": 5, "alpha_highest": 6}, {"alpha_lowest": 70, "alpha_highest": 0}
+    [line] = solver_lines(fits_of("a", {"c1": there, "c2": elsewhere}, "ridge", n_voxels=100))
     assert line.warnings == (
-        "alpha is the highest of its grid for 6% of the 80 fits that do otherwise than predict the mean: the best may "
-        "lie beyond it; give regressors.ridge.alphas larger alphas",
+        "alpha is the highest of its grid for 6% of the voxels on the chosen feature spaces, and the error still falls "
+        "there: give regressors.ridge.alphas larger alphas",
     )
-    [line] = solver_lines(fits_of("a", {"c1": elsewhere | {"empty": 0}}, n_voxels=100))
+    [line] = solver_lines(fits_of("a", {"c1": there, "c2": elsewhere}, used=("c1", "c2"), n_voxels=100))
     [warning] = line.warnings
-    assert "lowest of its grid for 88%" in warning
+    assert "lowest of its grid for 38%" in warning
     assert warning.endswith("give regressors.lasso.alpha_ratio a smaller value")
-    nothing = {"not_mean": 0, "alpha_lowest": 0, "alpha_highest": 0}
-    assert solver_lines(fits_of("a", {"c1": nothing}, "ridge"))[0].warnings == ()
 
 
 def test_empty_models_of_most_voxels_are_told():
@@ -277,7 +273,7 @@ def test_empty_models_of_most_voxels_are_told():
 
 @pytest.mark.parametrize(("regressor", "named"), [("ridge", "ridge"), ("best", "ridge"), ("lasso", None)])
 def test_ridge_that_is_least_squares_says_so_and_its_alpha_nothing(regressor, named):
-    ends = {"c1": {"not_mean": 10, "alpha_highest": 9}}
+    ends = {"c1": {"alpha_highest": 9}}
     [line] = solver_lines(fits_of("a", ends, regressor), normalize=True)
     if named:
         [warning] = line.warnings

@@ -138,27 +138,27 @@ def test_one_alpha_of_constant_voxels_is_chosen_without_them():
     assert (fitted("ridge", X, Y[:, 8:], per="roi").predict(X) == 7).all()
 
 
-def test_alphas_at_an_end_of_their_grid_are_counted_among_voxels_that_are_predicted(rng):
+@pytest.mark.parametrize("name", ["ridge", "banded_ridge", "similarity_ridge"])
+def test_alphas_at_an_end_of_their_grid_count_where_the_error_still_falls(name, rng):
+    """Not of noise, whose best model is the mean, and not where the lowest alphas make one and the same fit."""
     X = rng.standard_normal((300, 5))
     Y = np.hstack([X[:, :2] + 0.3 * rng.standard_normal((300, 2)), rng.standard_normal((300, 40))])
-    for name in ("ridge", "banded_ridge"):
-        found = fitted(name, X, Y, alphas=[1e-3, 1e7]).diagnostics
-        assert found["not_mean"][:2].all()
-        assert found["not_mean"][2:].mean() < 0.1  # noise, of which chance predicts some
-        np.testing.assert_array_equal(found["alpha_lowest"], found["not_mean"])  # the mean has the highest
-        assert (found["alpha"][2:] == 1e7).any()
-        assert not found["alpha_highest"].any()
-        assert fitted(name, X, Y, alphas=[1e3, 1e4]).diagnostics["alpha_lowest"][:2].all()
-        assert fitted(name, X, X @ np.ones((5, 2)), alphas=[1e-9, 1e3]).diagnostics["alpha_lowest"].all()
-        assert not fitted(name, X, Y, alphas=[1.0]).diagnostics["alpha_lowest"].any()  # a grid of one has no ends
+    wide = fitted(name, X, Y, alphas=[1e-8, 1e-7, 1.0, 1e6, 1e7]).diagnostics
+    assert (wide["alpha"][2:] == 1e7).any()
+    assert not wide["alpha_lowest"].any() and not wide["alpha_highest"].any()
+    high = fitted(name, X, Y, alphas=[1e6, 300.0, 1000.0]).diagnostics
+    np.testing.assert_array_equal(high["alpha_lowest"][:2], [True, True])
+    assert high["alpha_highest"].mean() < 0.05  # chance
+    assert not fitted(name, X, Y, alphas=[300.0]).diagnostics["alpha_lowest"].any()  # a grid of one has no ends
 
 
 def test_a_grid_that_ends_too_low_says_so(rng):
     """Also where its highest alpha is so low that held-out clips are predicted worse than by the mean."""
     X = rng.standard_normal((60, 38))
     Y = np.hstack([X @ rng.standard_normal((38, 8)), np.zeros((60, 4))]) + 12 * rng.standard_normal((60, 12))
-    low = fitted("ridge", X, Y, alphas=[1e-4, 1e-3]).diagnostics
-    wide = fitted("ridge", X, Y, alphas=[1e-4, 1.0, 100.0, 1e4, 1e6]).diagnostics
-    assert (wide["alpha"] >= 100).all()
-    assert low["alpha_highest"].all()
-    assert not wide["alpha_highest"].any()
+    for per in ("voxel", "roi"):
+        low = fitted("ridge", X, Y, alphas=[0.01, 0.1, 1.0], per=per).diagnostics
+        assert low["alpha_highest"].all()
+        wide = fitted("ridge", X, Y, alphas=[1e-4, 1.0, 100.0, 1e4, 1e6, 1e7], per=per).diagnostics
+        assert (wide["alpha"] >= 100).all()
+        assert not wide["alpha_highest"].any()

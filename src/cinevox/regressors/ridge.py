@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cinevox.regressors import Floats, RegressorSpec
 from cinevox.regressors._solvers.checks import check_options, check_problem, grid, one_of
 from cinevox.regressors._solvers.linear import LinearMap, centred, constant_columns
-from cinevox.regressors._solvers.ridge import at_ends, cv_errors, ridge_coefficients, ridge_folds, shared
+from cinevox.regressors._solvers.ridge import at_ends, cv_errors, error_of_mean, ridge_coefficients, ridge_folds, shared
 from cinevox.splits import Fold
 
 
@@ -35,9 +35,8 @@ class Ridge:
         best = errors.argmin(axis=0) if self.per == "voxel" else np.full(Y.shape[1], shared(errors, Y))
         alpha, error = self.alphas[best], errors[best, np.arange(len(best))]
         self.map = LinearMap(x_mean, Y.mean(axis=0, dtype=np.float64), ridge_coefficients(Xc, Y, alpha))
-        self.diagnostics = {"alpha": alpha, "cv_error": error, "constant": constant_columns(Y)} | at_ends(
-            alpha, self.alphas, error, Y, folds
-        )
+        ends = at_ends(errors, best, self.alphas, error_of_mean(Y, folds))
+        self.diagnostics = {"alpha": alpha, "cv_error": error, "constant": constant_columns(Y)} | ends
         return self
 
     def predict(self, X: Floats) -> NDArray[np.float32]:

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from cinevox.regressors import Floats, RegressorSpec
 from cinevox.regressors._solvers.checks import check_options, check_problem, grid
 from cinevox.regressors._solvers.linear import constant_columns
-from cinevox.regressors._solvers.ridge import at_ends, cv_errors, kernel_ridge_duals, kernel_ridge_folds
+from cinevox.regressors._solvers.ridge import (
+    at_ends,
+    cv_errors,
+    error_of_mean,
+    kernel_ridge_duals,
+    kernel_ridge_folds,
+)
 from cinevox.regressors._solvers.similarity import SimilarityMap, center_and_weight, recentred, weighted_products
 from cinevox.splits import Fold
 
@@ -38,12 +44,11 @@ class SimilarityRidge:
         best = errors.argmin(axis=0)
         duals = kernel_ridge_duals(recentred(products, np.arange(len(X))), Y, self.alphas[best])
         self.map = SimilarityMap(X, center, weight, Y.mean(axis=0, dtype=np.float64), duals, np.array(False))
-        error = errors[best, np.arange(len(best))]
         self.diagnostics = {
             "alpha": self.alphas[best],
-            "cv_error": error,
+            "cv_error": errors[best, np.arange(len(best))],
             "constant": constant_columns(Y),
-        } | at_ends(self.alphas[best], self.alphas, error, Y, folds)
+        } | at_ends(errors, best, self.alphas, error_of_mean(Y, folds))
         return self
 
     def predict(self, X: Floats) -> NDArray[np.float32]:

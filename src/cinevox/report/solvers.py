@@ -9,7 +9,7 @@ from typing import Any
 from cinevox.regressors import cautions
 from cinevox.results import Result
 
-AT_AN_END = 0.05  # of the voxels: cross-validation's own noise takes some to an end of any grid
+AT_AN_END = 0.05  # of the voxels: chance takes some to an end of any grid
 MANY_EMPTY = 0.5  # of the voxels: those without signal, which are a part of every brain, have empty models by right
 
 
@@ -59,7 +59,9 @@ def _line(result: Result, params: Any) -> SolverLine | None:
     row, options = result.row, params.regressors[result.row.regressor]
     warnings = tuple(cautions(row.regressor, options, row.features, normalize=params.reduction.normalize))
     # where alpha changes nothing, which alpha it is says nothing
-    warnings += tuple(_empty(chosen, n_voxels)) + (() if warnings else tuple(_ends(chosen, row.regressor, options)))
+    warnings += tuple(_empty(chosen, n_voxels)) + (
+        () if warnings else tuple(_ends(chosen, n_voxels, row.regressor, options))
+    )
     return SolverLine(result.name, n_fits, share("empty"), share("not_converged"), alpha, warnings)
 
 
@@ -72,18 +74,14 @@ def _empty(spaces: list[Mapping[str, Any]], n_voxels: int) -> Iterator[str]:
         )
 
 
-def _ends(spaces: list[Mapping[str, Any]], regressor: str, options: Mapping[str, Any]) -> Iterator[str]:
-    """Alphas at an end of their grid, among the models that do otherwise than the mean (`ridge.at_ends`)."""
-    models = sum(space.get("not_mean", 0) for space in spaces)
+def _ends(spaces: list[Mapping[str, Any]], n_voxels: int, regressor: str, options: Mapping[str, Any]) -> Iterator[str]:
+    """Alphas at an end of their grid where the error still falls (`_solvers.ridge.at_ends`)."""
     key = "alphas" if "alphas" in options else "alpha_ratio"
-    cures = {
-        "lowest": "smaller alphas" if key == "alphas" else "a smaller value",
-        "highest": "larger alphas",
-    }
-    for end, cure in cures.items():
-        found = sum(space.get(f"alpha_{end}", 0) for space in spaces)
-        if found > AT_AN_END * models:
+    smaller = "smaller alphas" if key == "alphas" else "a smaller value"
+    for end, cure in (("lowest", smaller), ("highest", "larger alphas")):
+        found = sum(space.get(f"alpha_{end}", 0) for space in spaces) / (n_voxels * len(spaces)) if spaces else 0.0
+        if found > AT_AN_END:
             yield (
-                f"alpha is the {end} of its grid for {found / models:.0%} of the {models:,} fits that do otherwise "
-                f"than predict the mean: the best may lie beyond it; give regressors.{regressor}.{key} {cure}"
+                f"alpha is the {end} of its grid for {found:.0%} of the voxels on the chosen feature spaces, and the "
+                f"error still falls there: give regressors.{regressor}.{key} {cure}"
             )

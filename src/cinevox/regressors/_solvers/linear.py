@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from cinevox.regressors import Floats
 from cinevox.regressors._solvers.checks import check_new
 
-NOT_MEAN = 0.01  # of the squared error
-
 
 @dataclass(frozen=True)
 class LinearMap:
@@ -43,11 +41,6 @@ def constant_columns(values: Floats) -> NDArray[np.bool_]:
     """Which columns hold one value only, (n_columns,)."""
     same: NDArray[np.bool_] = values.max(axis=0) == values.min(axis=0)
     return same
-
-
-def differs(error: NDArray[np.float64], of_mean: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which squared errors are others than those of predicting the mean, by more than NOT_MEAN of these."""
-    return np.asarray(np.abs(error - of_mean) > NOT_MEAN * of_mean)
 
 
 def centred(values: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
 from cinevox.regressors._solvers.block_descent import block_path_errors, descend_blocks
-from cinevox.regressors._solvers.linear import LinearMap, differs
+from cinevox.regressors._solvers.linear import LinearMap
 from cinevox.regressors._solvers.moments import Matrix, Moments, problem
 from cinevox.regressors._solvers.penalised import Path
+from cinevox.regressors._solvers.ridge import FALLS
 from cinevox.splits import Fold
 
 
@@ -29,7 +30,7 @@ def multitask_elastic_net_cv(
 
     X: (n_clips, n_features); Y: (n_clips, n_voxels), one region's
     Returns the map and, by voxel: alpha, l1_ratio, cv_error (all voxels' mean), not_converged, empty, constant,
-    not_mean (by all voxels' errors) and alpha_lowest.
+    alpha_lowest (by all voxels' errors).
     """
     data = problem(X, Y, folds)
     n_voxels = Y.shape[1]
@@ -56,7 +57,7 @@ def multitask_elastic_net_cv(
             best = (error, float(rho), int(step))
     error, rho, step = best
     alpha = float(largest / rho * path.grid()[step])
-    not_mean = np.full(n_voxels, differs(np.array(error), data.error_of_mean.sum()))
+    ends = 0 < step == path.n_alphas - 1 and error < (1 - FALLS) * data.error_of_mean.sum()
     coef, fine = _refit(data.whole, alpha, rho, path)
     diagnostics: dict[str, NDArray[Any]] = {
         "alpha": np.full(n_voxels, alpha),
@@ -65,8 +66,7 @@ def multitask_elastic_net_cv(
         "not_converged": np.full(n_voxels, not (converged and fine)),
         "empty": np.count_nonzero(coef, axis=0) == 0,
         "constant": data.constant,
-        "not_mean": not_mean,
-        "alpha_lowest": not_mean & (0 < step == path.n_alphas - 1),
+        "alpha_lowest": np.full(n_voxels, ends),
     }
     return LinearMap(data.x_mean, data.y_mean, coef.astype(np.float32)), diagnostics
 

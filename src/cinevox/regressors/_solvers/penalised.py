@@ -13,8 +13,9 @@ from cinevox.regressors import Floats
 from cinevox.regressors._solvers.checks import flag, whole, within
 from cinevox.regressors._solvers.descent import path_errors, solve
 from cinevox.regressors._solvers.kernels import over_voxels
-from cinevox.regressors._solvers.linear import LinearMap, differs
+from cinevox.regressors._solvers.linear import LinearMap
 from cinevox.regressors._solvers.moments import Matrix, Problem, problem
+from cinevox.regressors._solvers.ridge import FALLS
 from cinevox.splits import Fold
 
 
@@ -62,11 +63,11 @@ def elastic_net_cv(
     numbers of 8 bytes.
     Returns the map and, by voxel: alpha, l1_ratio, cv_error (the smallest mean MSE), gap (duality gap over
     sum y^2), not_converged, empty (no coefficient), constant (one value only: alpha is 0, the mean is predicted),
-    not_mean and alpha_lowest as `ridge.at_ends` has them (the highest alpha makes the empty model).
+    alpha_lowest (the last of the path, of a voxel that is predicted better than by its mean, by FALLS of the error).
     """
     data = problem(X, Y, folds)
     error, ratio, alpha, failed, lowest = _choose(data, l1_ratios, path)
-    not_mean = differs(error, data.error_of_mean)
+    predicts = error < (1 - FALLS) * data.error_of_mean
     coef, gap = np.empty(data.whole.cross.shape), np.empty(len(alpha))
     norm = np.sqrt(np.diagonal(data.whole.gram))
 
@@ -84,8 +85,7 @@ def elastic_net_cv(
         "not_converged": failed,
         "empty": np.count_nonzero(coef, axis=1) == 0,
         "constant": data.constant,
-        "not_mean": not_mean,
-        "alpha_lowest": not_mean & lowest,
+        "alpha_lowest": predicts & lowest,
     }
     return LinearMap(data.x_mean, data.y_mean, coef.T.astype(np.float32)), diagnostics
 

@@ -11,11 +11,12 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
-from cinevox.regressors._solvers.linear import constant_columns, differs
+from cinevox.regressors._solvers.linear import constant_columns
 from cinevox.regressors._solvers.moments import Matrix
 from cinevox.splits import Fold
 
 BLOCK_VOXELS = 512
+FALLS = 0.01
 
 
 @dataclass(frozen=True)
@@ -99,30 +100,31 @@ def cv_errors(fits: Sequence[FoldFit], Y: Floats, alphas: Matrix) -> Matrix:
     return errors
 
 
-def at_ends(
-    alpha: Matrix, grid: Matrix, error: Matrix, Y: Floats, folds: Sequence[Fold]
-) -> dict[str, NDArray[np.bool_]]:
-    """Flags of every voxel: `not_mean`, and of those whether the alpha is the lowest or the highest of its grid.
-
-    A voxel is `not_mean` if its model does otherwise on held-out clips than the mean of the clips fitted, by NOT_MEAN
-    of the mean's squared error: better, or worse because even the highest alpha is too low. Of a voxel without signal
-    the best model is the mean, which the highest alpha comes near to in any grid that reaches far enough; that says
-    nothing about the grid. A grid of one alpha has no ends.
-
-    alpha, error: (n_voxels,), chosen, and the mean over folds of its held-out MSE; Y: (n_clips, n_voxels)
-    """
-    of_mean = np.zeros(Y.shape[1])
+def error_of_mean(Y: Floats, folds: Sequence[Fold]) -> Matrix:
+    """Mean over folds of the held-out MSE of predicting the mean of the clips fitted, (n_voxels,)."""
+    errors = np.zeros(Y.shape[1])
     for block, Y_block in voxel_blocks(Y):
         for fold in folds:
             rest = Y_block[fold.held_out] - Y_block[fold.fit].mean(axis=0)
-            of_mean[block] += np.square(rest).mean(axis=0) / len(folds)
-    not_mean = differs(error, of_mean)
-    low, high = grid.min(), grid.max()
-    return {
-        "not_mean": not_mean,
-        "alpha_lowest": not_mean & (alpha == low) & (low < high),
-        "alpha_highest": not_mean & (alpha == high) & (low < high),
-    }
+            errors[block] += np.square(rest).mean(axis=0) / len(folds)
+    return errors
+
+
+def at_ends(errors: Matrix, best: NDArray[np.intp], alphas: Matrix, of_mean: Matrix) -> dict[str, NDArray[np.bool_]]:
+    """Voxels whose alpha is the lowest or the highest of the grid and whose best alpha may lie beyond: two flags.
+
+    There the error still falls: from the neighbouring alpha to the end by more than FALLS of the error of predicting
+    the mean. Where it is flat the end does as well as what lies beyond: of a voxel without signal the best model is the
+    mean, which high alphas come near to, and with more features than clips the lowest alphas make one and the same fit.
+
+    errors: (n_alphas, n_voxels), see `cv_errors`; best: (n_voxels,), rows of it; of_mean: see `error_of_mean`
+    """
+    ends = np.argsort(alphas)
+    ends = ends if len(ends) > 1 else np.repeat(ends, 2)  # a grid of one has no other alpha to fall from
+    flags = {}
+    for name, (end, neighbour) in {"alpha_lowest": ends[:2], "alpha_highest": ends[:-3:-1]}.items():
+        flags[name] = (best == end) & (errors[neighbour] - errors[end] > FALLS * of_mean)
+    return flags
 
 
 def shared(errors: Matrix, Y: Floats) -> int:
