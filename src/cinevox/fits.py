@@ -108,7 +108,7 @@ def fit(
     _check_sizes(spaces, layers, method.spec)
     batches = method.batches(columns)
     if units is None:
-        units = columns.units(measured[partition.train])
+        units = columns.units(measured, partition.train)
     # made once: workers get each array once
     responses = [(measured[partition.train, batch], units[batch]) for batch in batches]
     tasks = (

@@ -154,7 +154,7 @@ def _by_space(
     layers: layer -> (n_clips, n_features), components or raw, of all clips
     """
     n_train, n_clips = len(measured), len(next(iter(layers.values())))
-    units = columns.units(measured)
+    units = columns.units(measured, np.arange(n_train))
     everything = Partition("train", np.arange(n_train), {"test": np.arange(n_train, n_clips)})
     for number in np.unique(chosen):
         serves = chosen == number

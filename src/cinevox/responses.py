@@ -84,11 +84,11 @@ class Columns:
             found.append((Columns(blocks), slice(slices[0].start, slices[-1].stop)))
         return found
 
-    def units(self, responses: NDArray[np.floating]) -> NDArray[np.float64]:
-        """`unit` of each block of responses (n_stimuli, n_voxels), one number for every column, (n_voxels,)."""
+    def units(self, responses: NDArray[np.floating], rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """`unit` of each column's block over some rows of responses (n_stimuli, n_voxels); (n_voxels,)."""
         found = np.ones(self.n_voxels)
         for where in self.slices:
-            found[where] = unit(responses[:, where])
+            found[where] = unit(responses[rows, where])
         return found
 
     def to_json(self) -> list[dict[str, str | int]]:

@@ -23,7 +23,7 @@ from cinevox.splits import Indices
 
 BLOCK_FEATURES = 8192
 MIN_SPREAD = 0.01  # of the median standard deviation of the features
-ROUNDING = 1e-12  # of a square: (8 eps)^2 in float32
+ROUNDING = 1e-12  # of the center's square: (8 eps)^2 in float32
 
 
 @dataclass(frozen=True)
@@ -93,43 +93,39 @@ def cosines(A: Floats, B: Floats, center: Matrix, weight: Matrix) -> Matrix:
     InputError
         A feature is NaN or infinite.
     """
-    products, squares_a, squares_b = weighted_products(A, B, center, weight)
-    return np.asarray(products * np.outer(_inverse_root(*squares_a), _inverse_root(*squares_b)))
+    products, squares = weighted_products(A, B, center, weight)
+    least = ROUNDING * float(np.square(center * weight).sum())
+    return np.asarray(products * np.outer(*(_inverse_root(found, least) for found in squares)))
 
 
-def weighted_products(
-    A: Floats, B: Floats, center: Matrix, weight: Matrix
-) -> tuple[Matrix, tuple[Matrix, Matrix], tuple[Matrix, Matrix]]:
-    """Inner products of `cosines` before they are divided; for A and B, squares about the center and about 0."""
+def weighted_products(A: Floats, B: Floats, center: Matrix, weight: Matrix) -> tuple[Matrix, tuple[Matrix, Matrix]]:
+    """Inner products of `cosines` before they are divided, and the squared lengths of A and of B about the center."""
     precision = np.result_type(A, B, np.float32)
-    products, squares = np.zeros((len(A), len(B))), [np.zeros((2, len(A))), np.zeros((2, len(B)))]
-    same = A is B
+    products, squares, same = np.zeros((len(A), len(B))), (np.zeros(len(A)), np.zeros(len(B))), A is B
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below, by name
         for part in _blocks(A.shape[1]):
             middle, scale = center[part].astype(precision), weight[part].astype(precision)
             a = (A[:, part] - middle) * scale
             b = a if same else (B[:, part] - middle) * scale
             products += a @ b.T
-            for block, whole, (about_center, about_zero) in zip((a, b), (A, B), squares):
-                about_center += np.einsum("ij,ij->i", block, block)
-                about_zero += np.square(whole[:, part] * scale).sum(axis=1)
-    if not all(np.isfinite(found).all() for found in squares):
+            for block, square in zip((a, b), squares):
+                square += np.einsum("ij,ij->i", block, block)
+    if not all(np.isfinite(square).all() for square in squares):
         raise InputError("X has NaN or infinite features; check the features stage")
-    return products, tuple(squares[0]), tuple(squares[1])  # type: ignore[return-value]
+    return products, squares
 
 
 def recentred(products: Matrix, rows: Indices) -> Matrix:
     """Cosines about the mean of some clips, from all clips' inner products (n_clips, n_clips) about any center."""
     means = products[:, rows].mean(axis=1)
     K = products - means[:, None] - means + means[rows].mean()
-    square = np.diagonal(K)
-    inverse = _inverse_root(square, np.diagonal(products))
+    inverse = _inverse_root(np.diagonal(K), np.finfo(np.float32).eps * np.diagonal(products))
     return np.asarray(K * np.outer(inverse, inverse))
 
 
-def _inverse_root(square: Matrix, about_zero: Matrix) -> Matrix:
+def _inverse_root(square: Matrix, least: Matrix | float) -> Matrix:
     """1 / sqrt(square), and 0 where a clip is no further from the center than rounding takes it."""
-    away = square > ROUNDING * about_zero
+    away = square > least
     return np.where(away, 1.0 / np.sqrt(np.where(away, square, 1.0)), 0.0)
 
 
