@@ -75,6 +75,18 @@ def test_each_voxel_is_predicted_by_its_space_refitted_on_all_training_clips(fea
         np.testing.assert_allclose(found[:, served], by_hand([layer], measured[:, served], Ridge(3.0)), atol=2e-5)
 
 
+def test_a_voxel_is_refitted_in_its_regions_unit_whichever_voxels_chose_its_space(features, measured):
+    """The unit decides which coefficients sparse linear regression drops."""
+    ard = plugins.load("cinevox.regressors", "sparse_linear")
+    options = {"max_iterations": 300, "tolerance": 1e-3, "threshold": 1e4}
+    measured *= np.geomspace(0.1, 10, COLUMNS.n_voxels).astype(np.float32)
+    mixed = np.array([0, 1, 0, 1, 1, 0, 0, 1, 0])
+    found = predict(mixed, features, measured, ard, options)
+    for number in (0, 1):
+        whole = predict([number] * 9, features, measured, ard, options)
+        np.testing.assert_allclose(found[:, mixed == number], whole[:, mixed == number], rtol=1e-5, atol=1e-6)
+
+
 def test_pairs_stand_side_by_side_and_raw_features_have_no_components(features, measured):
     linear = plugins.load("cinevox.regressors", "linear")
     pair = predict([0] * 9, features, measured, linear, {}, word="pair")
