@@ -235,8 +235,7 @@ def test_encoding_models_predict_from_video_files_what_the_flow_predicted(reposi
 def test_an_edited_row_reruns_that_row_alone(repository):
     """Its regressor's options are edited; the rows of other regressors stay as they are."""
     document = small_params()
-    document["regressors"]["res"] = {}
-    document["regressors"]["ridge"] = {"alphas": [3.0, 300.0]}
+    document["regressors"]["ridge"] |= {"alphas": [3.0, 300.0]}
     repository.write(document)
     ran, _ = repository.repro()
     repository.write(small_params())
