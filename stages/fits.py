@@ -25,7 +25,7 @@ def main(run: Run) -> None:
                 predictions.write(target, result.space.name, name, predicted)
             diagnostics.setdefault(result.space.name, result.diagnostics)
         clips |= part.predicted
-    for flag in ("not_converged", "empty", "constant"):
+    for flag in ("not_converged", "empty", "constant", "alpha_lowest", "alpha_highest"):
         if count := sum(found.get(flag, 0) for found in diagnostics.values()):
             of = len(diagnostics) * columns.n_voxels
             run.log.warning("%s: %s: %d of %d fits (voxel x feature space)", run.log.name, flag, count, of)

@@ -11,7 +11,7 @@ from cinevox.errors import InputError
 from cinevox.splits import Fold, folds
 from regression_problems import TIGHT, fitted, problem
 
-CANDIDATES = {"linear": {}, "ridge": {"alphas": [300.0]}}
+CANDIDATES = {"linear": {}, "ridge": {"alphas": [300.0], "per": "voxel"}}
 
 
 def noisy():
@@ -49,7 +49,7 @@ def test_the_chosen_one_is_refitted_on_every_clip():
 def test_what_a_candidate_chooses_it_chooses_within_the_fold():
     X, Y = problem("correlated", n_voxels=1, n=60)
     alphas = [0.1, 10.0, 1000.0]
-    regressor = fitted("best", X, Y, candidates={"linear": {}, "ridge": {"alphas": alphas}})
+    regressor = fitted("best", X, Y, candidates={"linear": {}, "ridge": {"alphas": alphas, "per": "voxel"}})
     scores = []
     for fit, rows in KFold(3).split(X):
         inner = PredefinedSplit(np.repeat(range(3), len(fit) // 3).tolist() + [2] * (len(fit) % 3))
@@ -64,7 +64,7 @@ def test_only_the_chosen_voxels_of_one_roi_decide():
     X = rng.standard_normal((90, 60))
     dense = X @ rng.standard_normal((60, 5)) + rng.standard_normal((90, 5))
     sparse = 3 * X[:, [4]] + rng.standard_normal((90, 5))
-    candidates = {"ridge": {"alphas": [1.0, 10.0, 100.0]}, "omp": {"max_features": 2}}
+    candidates = {"ridge": {"alphas": [1.0, 10.0, 100.0], "per": "voxel"}, "omp": {"max_features": 2}}
     chosen = [
         [name for name in candidates if fitted("best", X, Y, candidates=candidates).diagnostics[f"chose_{name}"].all()]
         for Y in (dense, sparse)
@@ -75,7 +75,9 @@ def test_only_the_chosen_voxels_of_one_roi_decide():
 def test_equal_candidates_give_the_first():
     X, Y = problem("whitened")
     Y[:] = 1.0
-    diagnostics = fitted("best", X, Y, candidates={"ridge": {"alphas": [1.0]}, "linear": {}}).diagnostics
+    diagnostics = fitted(
+        "best", X, Y, candidates={"ridge": {"alphas": [1.0], "per": "voxel"}, "linear": {}}
+    ).diagnostics
     assert diagnostics["chose_ridge"].all() and not diagnostics["chose_linear"].any()
     assert not diagnostics["cv_score_ridge"].any() and diagnostics["constant"].all()
 
@@ -83,14 +85,15 @@ def test_equal_candidates_give_the_first():
 def test_candidates_that_fit_voxels_together_are_welcome():
     X, Y = problem("whitened", n_voxels=4)
     joint = {"l1_ratios": [0.5], **TIGHT}
-    found = fitted("best", X, Y, candidates={"multitask_elastic_net": joint, "res": {}})
+    found = fitted("best", X, Y, candidates={"multitask_elastic_net": joint, "res": {"normalize": False}})
     assert found.diagnostics["chose_multitask_elastic_net"].all()
     alone = fitted("multitask_elastic_net", X, Y, **joint)
     np.testing.assert_array_equal(found.predict(X[:5]), alone.predict(X[:5]))
 
 
 def test_faults_of_all_candidates_are_named_at_once():
-    candidates = {"rigde": {}, "ridge": {"alphas": []}, "lasso": {"n_alphas": 3}, "best": {}, "linear": 3}
+    ridge = {"alphas": [], "per": "voxel"}
+    candidates = {"rigde": {}, "ridge": ridge, "lasso": {"n_alphas": 3}, "best": {}, "linear": 3}
     with pytest.raises(InputError) as caught:
         plugins.load("cinevox.regressors", "best").build({"candidates": candidates})
     message = str(caught.value)

@@ -49,7 +49,8 @@ def paths(tmp_path, rng):
     for name, n in layers.items():
         values = rng.standard_normal((26, n)).astype(np.float16)
         io.write_array(paths.features(NETWORK) / f"{name}.npy", values)
-        found = reduction.principal_components(values, train, 5, min_spread=0.05, normalize=True)
+        normalize = parameters().reduction.normalize
+        found = reduction.principal_components(values, train, 5, min_spread=0.05, normalize=normalize)
         io.write_array(paths.reduction(NETWORK) / f"{name}.npy", found.scores)
         reduced[name] = {"n_components": 5, "n_features": n, "n_constant": 0, "variance": found.variance}
         reduced[name]["lost"] = found.scale.lost

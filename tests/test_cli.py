@@ -269,6 +269,22 @@ def test_ready_reads_weights_of_ones_own(project, capsys):
     assert cli.main(["ready"]) == 0
 
 
+def test_ready_says_which_rows_are_least_squares_under_another_name(project, capsys):
+    assert cli.main(["ready"]) == 0
+    assert "note:" not in capsys.readouterr().out
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["reduction"]["normalize"] = True
+    row = {"track": "mini", "network": "alexnet", "reported": None}
+    more = [row | {"features": word, "regressor": name} for word, name in (("layer", "best"), ("all", "ridge"))]
+    content["experiments"]["voxelwise"] |= {f"mini-alexnet-{r['features']}-{r['regressor']}": r for r in more}
+    io.write_bytes(project / "params.yaml", yaml.safe_dump(content).encode())
+    assert cli.main(["ready"]) == 0
+    _, *notes = capsys.readouterr().out.splitlines()
+    rows = "full-efficientnet_lite0-layer-ridge, mini-alexnet-layer-best, mini-efficientnet_lite0-layer-ridge"
+    assert [note.partition(": ridge on one layer")[0] for note in notes] == [f"note: {rows}"]
+    assert "Set reduction.normalize to false" in notes[0]
+
+
 def test_a_place_that_cannot_be_written_ends_in_a_message(project, capsys):
     (project / "file").write_text("no folder")
     assert cli.main(["smoke", "file/folder"]) == 2

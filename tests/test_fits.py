@@ -5,13 +5,14 @@ import pytest
 from joblib import parallel_config
 from sklearn.linear_model import LinearRegression
 
-from cinevox import fits
+from cinevox import fits, plugins
 from cinevox.errors import InputError
 from cinevox.params import Splits
 from cinevox.regressors import RegressorSpec
+from cinevox.regressors._solvers.linear import LinearMap
 from cinevox.responses import Block, Columns
 from cinevox.spaces import Space, candidates
-from cinevox.splits import partitions, split
+from cinevox.splits import folds, partitions, split
 
 SETTINGS = Splits(scheme="random", validation_fraction=0.2, n_folds=3, n_outer_folds=None, seed=0)
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 4), Block("sub02", "V1", 2)))
@@ -33,10 +34,9 @@ class Recorder:
         }
         if len(folds) != 3 or bands[-1].stop != X.shape[1]:
             raise AssertionError("folds or bands are not what the contract says")
+        coef = self.model.coef_.T.astype(np.float32)
+        self.map = LinearMap(np.zeros(X.shape[1]), self.model.intercept_ + self.offset, coef)
         return self
-
-    def predict(self, X):
-        return (self.model.predict(X) + self.offset).astype(np.float32)
 
 
 @pytest.fixture
@@ -56,13 +56,15 @@ def run(spaces, layers, measured, voxels="batch", batch_voxels=4, offset=0.0):
 
 
 def test_every_space_is_fitted_on_training_clips_and_predicts_the_others(layers, measured):
+    measured *= 100  # the offset, which the regressor adds to responses in their unit, is as much larger
+    units = np.repeat([np.median(measured[PART.train][:, s].std(axis=0)) for s in COLUMNS.slices], [3, 4, 2])
     found = run(candidates("layer", ["a", "b"]), layers, measured, offset=1.0)
     assert list(found) == ["a", "b"]
     for name, result in found.items():
         model = LinearRegression().fit(layers[name][PART.train], measured[PART.train])
         for part in ("validation", "test"):
-            expected = model.predict(layers[name][SPLIT[part]]) + 1
-            np.testing.assert_allclose(result.predicted[part], expected, atol=1e-5)
+            expected = model.predict(layers[name][SPLIT[part]]) + units
+            np.testing.assert_allclose(result.predicted[part], expected, atol=1e-3)
 
 
 def test_held_out_responses_and_features_do_not_reach_the_fit(layers, measured):
@@ -80,6 +82,39 @@ def test_batches_bound_the_voxels_or_follow_the_rois_or_are_one(layers, measured
     assert result.diagnostics["flag"] == len(together)
     assert result.diagnostics["n_voxels_together"]["max"] == max(together)
     assert result.predicted["test"].shape == (6, 9)
+
+
+def test_batches_and_neighbours_do_not_change_the_unit_of_a_block(layers, measured):
+    """Units are of an ROI of one subject: neither how many voxels are fitted at once nor other ROIs' sizes matter."""
+    measured *= np.repeat(np.float32([1e-3, 1, 1e3]), [3, 4, 2])
+    ard = plugins.load("cinevox.regressors", "sparse_linear")
+    options = {"max_iterations": 300, "tolerance": 1e-3, "threshold": 1e4}
+    whole, parts = (
+        next(fits.fit([Space(("a",))], layers, measured, COLUMNS, PART, fits.Method(ard, options, 3, size)))
+        for size in (100, 2)
+    )
+    np.testing.assert_allclose(whole.predicted["test"], parts.predicted["test"], rtol=1e-6)
+    assert whole.diagnostics == parts.diagnostics
+    assert whole.diagnostics["empty"] < 9
+    blocks = [slice(0, 3), slice(3, 7), slice(7, 9)]
+    for block, where in zip(COLUMNS.blocks, blocks):
+        alone = fits.fit(
+            [Space(("a",))], layers, measured[:, where], Columns((block,)), PART, fits.Method(ard, options, 3, 100)
+        )
+        np.testing.assert_allclose(next(alone).predicted["test"], whole.predicted["test"][:, where], rtol=1e-5)
+
+
+def test_one_alpha_is_chosen_for_a_region_whatever_the_batches(layers, measured):
+    ridge = plugins.load("cinevox.regressors", "ridge")
+    options = {"alphas": [0.1, 1.0, 10.0, 1e3], "per": "roi"}
+    method = fits.Method(ridge, options, 3, 2)
+    assert method.batches(COLUMNS) == list(COLUMNS.slices)
+    (found,) = fits.fit([Space(("a",))], layers, measured, COLUMNS, PART, method, keep_maps=True)
+    for where, kept in zip(COLUMNS.slices, found.maps):
+        X, Y = layers["a"][PART.train], measured[PART.train][:, where]
+        alone = ridge.build(options).fit(X, Y, folds=folds(len(X), 3), bands=[slice(0, 4)])
+        np.testing.assert_allclose(kept(layers["a"][30:]), alone.predict(layers["a"][30:]), rtol=1e-5)
+        assert len(set(alone.diagnostics["alpha"])) == 1
 
 
 def test_workers_do_not_change_the_numbers(layers, measured):

@@ -23,6 +23,8 @@ def oracle(features, n, standardize, normalize):
     scores = pca.transform(scaler.transform(features))
     if normalize:
         scores /= scores[TRAIN].std(axis=0)
+    else:
+        scores /= np.sqrt(scores[TRAIN].var(axis=0).mean())
     return scores, pca.explained_variance_ratio_
 
 

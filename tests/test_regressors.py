@@ -10,6 +10,7 @@ import yaml
 from cinevox import plugins, regressors
 from cinevox.errors import InputError
 from cinevox.regressors._solvers import maps
+from cinevox.responses import unit
 from cinevox.splits import Fold, folds
 from conftest import ROOT
 from regression_problems import KINDS, OPTIONS, build, fitted, options, problem
@@ -30,8 +31,6 @@ def test_parameters_of_this_run_are_accepted(name, default_params):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_predicts_every_kind_of_problem(name, kind):
-    if kind == "one_feature" and name in ("res", "pearson_ridge"):
-        pytest.skip("Pearson r across one feature does not exist")
     X, Y = problem(kind)
     before = X.copy(), Y.copy()
     # more features than clips: small alphas are slow in any solver
@@ -89,10 +88,36 @@ def test_duplicated_features_predict_alike(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if plugins.load("cinevox.regressors", name).voxels != "roi"])
 def test_a_voxel_does_not_depend_on_its_neighbours(name):
+    """Given their ROI's unit, which is all that a batch of voxels knows of the others."""
     X, Y = problem("correlated", n_voxels=40)
+    units = np.full(40, unit(Y))
     whole = fitted(name, X, Y).predict(X[:10])
     for part in (slice(5, 6), slice(7, 33)):
-        np.testing.assert_allclose(fitted(name, X, Y[:, part]).predict(X[:10]), whole[:, part], atol=2e-5)
+        alone = fitted(name, X, Y[:, part], units=units[part])
+        np.testing.assert_allclose(alone.predict(X[:10]), whole[:, part], atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_follow_the_units_of_the_responses(name):
+    X, Y = problem("correlated")
+    X, Y = X.astype(np.float32), Y.astype(np.float32)
+    expected = fitted(name, X, Y).predict(X[:10])
+    for scale, shift in ((1e-3, 0.0), (1e3, 0.0), (1.0, 50.0), (37.0, -20.0)):
+        found = fitted(name, X, scale * Y + np.float32(shift))
+        np.testing.assert_allclose((found.predict(X[:10]) - shift) / scale, expected, atol=2e-4)
+        assert not found.diagnostics.get("empty", np.zeros(1))[1:4].any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_signs_and_order_of_features_change_nothing(name):
+    """A component's sign is that of an eigenvector: any."""
+    X, Y = problem("correlated")
+    X = X - X.mean(axis=0)
+    expected = fitted(name, X, Y).predict(X[:10])
+    rng = np.random.default_rng(4)
+    for _ in range(3):
+        Z = X[:, rng.permutation(X.shape[1])] * rng.choice([-1.0, 1.0], X.shape[1])
+        np.testing.assert_allclose(fitted(name, Z, Y).predict(Z[:10]), expected, atol=2e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -147,7 +172,9 @@ def test_unusable_folds_are_refused(name):
 BAD = [
     ("ridge", "alphas", []),
     ("ridge", "alphas", [1.0, -1.0]),
-    ("pearson_ridge", "alphas", [0.0]),
+    ("ridge", "per", "ROI"),
+    ("res", "normalize", "yes"),
+    ("similarity_ridge", "alphas", [0.0]),
     ("banded_ridge", "alphas", 3.0),
     ("banded_ridge", "n_draws", 0),
     ("best", "candidates", {"linear": {}}),
@@ -181,7 +208,7 @@ def test_all_bad_values_are_named_at_once():
 
 def test_unknown_and_missing_options_are_refused():
     spec = plugins.load("cinevox.regressors", "ridge")
-    with pytest.raises(InputError, match="Ridge: options unknown alpha; missing alphas; expected alphas"):
+    with pytest.raises(InputError, match="Ridge: options unknown alpha; missing alphas, per; expected alphas, per"):
         spec.build({"alpha": 1.0})
 
 

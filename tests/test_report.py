@@ -5,6 +5,7 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -333,23 +334,64 @@ def test_ticks_are_round_and_inside(low, high, expected):
     assert svg.ticks(low, high, 7) == pytest.approx(expected)
 
 
-def test_what_solvers_say_of_themselves_is_counted_over_voxels_and_spaces():
-    from types import SimpleNamespace
+def fits_of(name, diagnostics, regressor="lasso", features="layer", used=("c1",), n_voxels=10):
+    index = SimpleNamespace(diagnostics=diagnostics, columns=SimpleNamespace(n_voxels=n_voxels))
+    row = SimpleNamespace(regressor=regressor, features=features)
+    return SimpleNamespace(name=name, index=index, row=row, shares={"V1": dict.fromkeys(used, 1.0)})
 
+
+def solver_lines(*rows, normalize=False):
+    ridge = {"alphas": [1.0, 10.0], "per": "voxel"}
+    options = {"lasso": {"alpha_ratio": 0.1}, "ridge": ridge, "best": {"candidates": {"ridge": ridge, "linear": {}}}}
+    reduction = SimpleNamespace(normalize=normalize)
+    return solvers.solver_lines(rows, SimpleNamespace(regressors=options, reduction=reduction))
+
+
+def test_what_solvers_say_of_themselves_is_counted_over_voxels_and_spaces():
     alpha = {"min": 0.1, "median": 1.0, "max": 5.0}
     diagnostics = {
         "c1": {"empty": 3, "not_converged": 0, "alpha": alpha},
         "c2": {"empty": 1, "not_converged": 2, "alpha": alpha | {"max": 9.0}},
     }
-    index = SimpleNamespace(diagnostics=diagnostics, columns=SimpleNamespace(n_voxels=10))
-    plain = SimpleNamespace(diagnostics={"c1": {"constant": 1}}, columns=index.columns)
-    network = SimpleNamespace(diagnostics={"frozen": {"best_epoch": 1, "curves": {}}}, columns=index.columns)
-    rows = {"a": index, "b": plain, "c": network}
-    lines = solvers.solver_lines(SimpleNamespace(name=name, index=index) for name, index in rows.items())
-    assert lines == [
+    network = fits_of("c", {"frozen": {"best_epoch": 1, "curves": {}}})
+    assert solver_lines(fits_of("a", diagnostics), fits_of("b", {"c1": {"constant": 1}}), network) == [
         solvers.SolverLine("a", 20, 0.2, 0.1, (0.1, 1.0, 9.0)),
         solvers.SolverLine("b", 10, None, None, None),
     ]
+
+
+def test_alphas_at_an_end_of_their_grid_are_told_of_the_chosen_spaces():
+    there, elsewhere = {"alpha_lowest": 5, "alpha_highest": 6}, {"alpha_lowest": 70, "alpha_highest": 0}
+    [line] = solver_lines(fits_of("a", {"c1": there, "c2": elsewhere}, "ridge", n_voxels=100))
+    assert line.warnings == (
+        "alpha is the highest of its grid for 6% of the voxels on the chosen feature spaces, and the error still falls "
+        "there: give regressors.ridge.alphas larger alphas",
+    )
+    [line] = solver_lines(fits_of("a", {"c1": there, "c2": elsewhere}, used=("c1", "c2"), n_voxels=100))
+    [warning] = line.warnings
+    assert "lowest of its grid for 38%" in warning
+    assert warning.endswith("give regressors.lasso.alpha_ratio a smaller value")
+
+
+def test_empty_models_of_most_voxels_are_told():
+    [line] = solver_lines(fits_of("a", {"c1": {"empty": 6}, "c2": {"empty": 0}}))
+    assert line.warnings[0].startswith("60% of the models are empty")
+    assert solver_lines(fits_of("a", {"c1": {"empty": 5}, "c2": {"empty": 10}}))[0].warnings == ()
+
+
+@pytest.mark.parametrize(("regressor", "named"), [("ridge", "ridge"), ("best", "ridge"), ("lasso", None)])
+def test_ridge_that_is_least_squares_says_so_and_its_alpha_nothing(regressor, named):
+    ends = {"c1": {"alpha_highest": 9}}
+    [line] = solver_lines(fits_of("a", ends, regressor), normalize=True)
+    if named:
+        [warning] = line.warnings
+        assert warning.startswith(f"{named} on one layer's components of unit variance is least squares")
+    assert all(
+        "least squares" not in warning
+        for features in ("all", "layer_raw", "layer_poly2")
+        for warning in solver_lines(fits_of("a", ends, regressor, features), normalize=True)[0].warnings
+    )
+    assert "least squares" not in str(solver_lines(fits_of("a", ends, regressor))[0].warnings)
 
 
 def test_only_the_highest_score_is_bold(made):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cinevox import io, predictions
-from cinevox.responses import Columns, Responses, side_by_side
+from cinevox.responses import Block, Columns, Responses, side_by_side, unit
 
 
 def test_blocks_stand_side_by_side(rng):
@@ -23,6 +23,20 @@ def test_shapes_that_do_not_fit_are_named():
         Responses(np.zeros((5, 2)), "sub01", "V1")
     with pytest.raises(ValueError, match="sub01 V1 5, sub02 V1 6"):
         side_by_side([(s, "V1", np.zeros((n, 1), np.float32)) for s, n in (("sub01", 5), ("sub02", 6))])
+
+
+def test_a_unit_is_the_median_spread_of_the_voxels_that_vary(rng, monkeypatch):
+    monkeypatch.setattr("cinevox.responses.UNIT_VOXELS", 3)
+    columns = Columns((Block("sub01", "V1", 7), Block("sub02", "V1", 2), Block("sub02", "V2", 1)))
+    responses = (1e3 + rng.standard_normal((50, 10)) * np.r_[1:8, 10, 1e6, 5]).astype(np.float32)
+    responses[:, [1, 9]] = 0.1
+    responses[3, 2] = np.inf
+    rows = np.arange(4, 50)
+    spreads = responses[rows].std(axis=0, dtype=np.float64)
+    expected = np.repeat([np.median(spreads[[0, 2, 3, 4, 5, 6]]), np.mean(spreads[7:9]), 1.0], [7, 2, 1])
+    np.testing.assert_allclose(columns.units(responses, rows), expected)
+    assert unit(responses[:, :7]) == pytest.approx(np.median(responses[:, [0, 3, 4, 5, 6]].std(axis=0)), rel=1e-5)
+    assert unit(responses[:, :0]) == 1.0
 
 
 def test_predictions_come_back_as_they_were_written(tmp_path, rng):

@@ -108,3 +108,14 @@ def test_pure_noise_selects_the_empty_model_and_predicts_the_mean(rng):
     empty = lasso.diagnostics["empty"]
     assert 10 < empty.sum() < 60
     np.testing.assert_allclose(lasso.predict(X)[:, empty] - Y.mean(axis=0)[empty], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lasso", "elastic_net", "multitask_elastic_net"])
+def test_paths_that_end_too_early_say_so(name):
+    """Without noise, on uncorrelated features, the smallest alpha is the best of any path."""
+    X, _ = problem("whitened")
+    Y = X @ np.random.default_rng(2).standard_normal((12, 4))
+    short = fitted(name, X, Y, n_alphas=5, alpha_ratio=0.5).diagnostics
+    assert short["alpha_lowest"].all()
+    noise = fitted(name, X, np.random.default_rng(3).standard_normal((90, 4)), n_alphas=5, alpha_ratio=0.01)
+    assert not noise.diagnostics["alpha_lowest"].any()

@@ -4,6 +4,8 @@ import himalaya.ridge
 import numpy as np
 import pytest
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
 
 from cinevox.regressors.banded_ridge import draw_shares
 from regression_problems import KINDS, cv, fitted, problem
@@ -85,22 +87,78 @@ def test_banded_ridge_drops_a_band_of_noise(rng):
     assert (banded.diagnostics["share_0"] > banded.diagnostics["share_1"]).all()
 
 
-def test_pearson_ridge_is_kernel_ridge_on_corrcoef():
+def cosine_about(X, rows):
+    centred = X - X[rows].mean(axis=0)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def test_similarity_ridge_is_kernel_ridge_on_cosines_about_the_mean():
     X, Y = problem("correlated")
-    ridge = fitted("pearson_ridge", X, Y)
+    ridge = fitted("similarity_ridge", X, Y)
     alphas = [0.01, 0.1, 1.0, 10.0]
-    kernel = np.corrcoef(X)
     errors = np.zeros((len(alphas), Y.shape[1]))
     for fit, out in cv(len(X)):
-        mean = Y[fit].mean(axis=0)
+        kernel, mean = cosine_about(X, fit), Y[fit].mean(axis=0)
         for row, alpha in enumerate(alphas):
             oracle = KernelRidge(alpha=alpha, kernel="precomputed").fit(kernel[np.ix_(fit, fit)], Y[fit] - mean)
             errors[row] += ((oracle.predict(kernel[np.ix_(out, fit)]) + mean - Y[out]) ** 2).mean(axis=0) / 3
     best = np.array(alphas)[errors.argmin(axis=0)]
     np.testing.assert_array_equal(ridge.diagnostics["alpha"], best)
     np.testing.assert_allclose(ridge.diagnostics["cv_error"], errors.min(axis=0), rtol=1e-6)
-    mean = Y.mean(axis=0)
-    oracle = KernelRidge(alpha=best, kernel="precomputed").fit(kernel, Y - mean)
-    new = problem("correlated", seed=1)[0][:9]
-    cross = np.corrcoef(new, X)[:9, 9:]
-    np.testing.assert_allclose(ridge.predict(new), oracle.predict(cross) + mean, atol=1e-5)
+    mean, new = Y.mean(axis=0), problem("correlated", seed=1)[0][:9]
+    kernel = cosine_about(np.vstack([X, new]), np.arange(len(X)))
+    oracle = KernelRidge(alpha=best, kernel="precomputed").fit(kernel[:90, :90], Y - mean)
+    np.testing.assert_allclose(ridge.predict(new), oracle.predict(kernel[90:, :90]) + mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["correlated", "wide"])
+def test_one_alpha_for_a_region_is_scikit_learns_and_himalayas_for_z_scored_voxels(kind):
+    """Equal weight for every voxel, whatever its size: they minimise the mean MSE, of voxels of one variance."""
+    X, Y = problem(kind, n=60)
+    z = (Y - Y.mean(axis=0)) / Y.std(axis=0)
+    search = GridSearchCV(Ridge(), {"alpha": ALPHAS}, scoring="neg_mean_squared_error", cv=cv(60)).fit(X, z)
+    himalayas = himalaya.ridge.RidgeCV(
+        alphas=ALPHAS, fit_intercept=True, cv=cv(60), solver_params={"warn": False, "local_alpha": False}
+    ).fit(X, z)
+    uneven = Y * np.geomspace(0.01, 100, Y.shape[1])
+    ridge = fitted("ridge", X, uneven, per="roi")
+    assert (ridge.diagnostics["alpha"] == search.best_params_["alpha"]).all()
+    np.testing.assert_allclose(himalayas.best_alphas_, search.best_params_["alpha"])
+    expected = Ridge(alpha=search.best_params_["alpha"]).fit(X, uneven).predict(X[:9])
+    np.testing.assert_allclose(ridge.predict(X[:9]), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    assert len(np.unique(fitted("ridge", X, uneven, per="voxel").diagnostics["alpha"])) > 1
+
+
+def test_one_alpha_of_constant_voxels_is_chosen_without_them():
+    X, Y = problem("correlated")
+    alone = fitted("ridge", X, Y, per="roi")
+    Y = np.hstack([Y, np.full((90, 30), 7.0)])
+    np.testing.assert_array_equal(fitted("ridge", X, Y, per="roi").diagnostics["alpha"][:8], alone.diagnostics["alpha"])
+    assert (fitted("ridge", X, Y[:, 8:], per="roi").predict(X) == 7).all()
+
+
+@pytest.mark.parametrize("name", ["ridge", "banded_ridge", "similarity_ridge"])
+def test_alphas_at_an_end_of_their_grid_count_where_the_error_still_falls(name, rng):
+    """Not of noise, whose best model is the mean, and not where the lowest alphas make one and the same fit."""
+    X = rng.standard_normal((300, 5))
+    Y = np.hstack([X[:, :2] + 0.3 * rng.standard_normal((300, 2)), rng.standard_normal((300, 40))])
+    wide = fitted(name, X, Y, alphas=[1e-8, 1e-7, 1.0, 1e6, 1e7]).diagnostics
+    assert (wide["alpha"][2:] == 1e7).any()
+    assert not wide["alpha_lowest"].any() and not wide["alpha_highest"].any()
+    high = fitted(name, X, Y, alphas=[1e6, 300.0, 1000.0]).diagnostics
+    np.testing.assert_array_equal(high["alpha_lowest"][:2], [True, True])
+    assert high["alpha_highest"].mean() < 0.05  # chance
+    assert not fitted(name, X, Y, alphas=[300.0]).diagnostics["alpha_lowest"].any()  # a grid of one has no ends
+
+
+def test_a_grid_that_ends_too_low_says_so(rng):
+    """Also where its highest alpha is so low that held-out clips are predicted worse than by the mean."""
+    X = rng.standard_normal((60, 38))
+    Y = np.hstack([X @ rng.standard_normal((38, 8)), np.zeros((60, 4))]) + 12 * rng.standard_normal((60, 12))
+    for per in ("voxel", "roi"):
+        low = fitted("ridge", X, Y, alphas=[0.01, 0.1, 1.0], per=per).diagnostics
+        assert low["alpha_highest"].all()
+        wide = fitted("ridge", X, Y, alphas=[1e-4, 1.0, 100.0, 1e4, 1e6, 1e7], per=per).diagnostics
+        assert (wide["alpha"] >= 100).all()
+        assert not wide["alpha_highest"].any()

@@ -202,7 +202,7 @@ def test_the_submission_has_no_fault_and_is_the_refit_of_its_row(repository):
     measured = pickle.loads(responses.read_bytes(), encoding="latin1")["train"].mean(axis=1)
     Z = StandardScaler().fit(features[:60]).transform(features)
     X = PCA(20, svd_solver="full").fit(Z[:60]).transform(Z)
-    X /= X[:60].std(axis=0)
+    X /= np.sqrt(X[:60].var(axis=0).mean())
     alphas = small_params()["regressors"]["ridge"]["alphas"]
     for voxel in range(5):
         model = RidgeCV(alphas, cv=KFold(3), scoring="neg_mean_squared_error").fit(X[:60], measured[:, voxel])
@@ -250,8 +250,7 @@ def test_encoding_models_predict_from_video_files_what_the_flow_predicted(reposi
 def test_an_edited_row_reruns_that_row_alone(repository):
     """Its regressor's options are edited; the rows of other regressors stay as they are."""
     document = small_params()
-    document["regressors"]["res"] = {}
-    document["regressors"]["ridge"] = {"alphas": [3.0, 300.0]}
+    document["regressors"]["ridge"] |= {"alphas": [3.0, 300.0]}
     repository.write(document)
     ran, _ = repository.repro()
     repository.write(small_params())

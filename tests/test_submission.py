@@ -24,6 +24,7 @@ from cinevox.params import Ceiling, Reduction, Scores
 from cinevox.predictions import Index
 from cinevox.provenance import Origin
 from cinevox.regressors import RegressorSpec
+from cinevox.regressors._solvers.linear import LinearMap
 from cinevox.responses import Block, Columns
 from cinevox.spaces import Space, candidates
 from cinevox.submission import archive, faults, filling, offline, sidecar
@@ -69,11 +70,24 @@ def by_hand(layers, Y, model, reduced=True):
 
 def test_each_voxel_is_predicted_by_its_space_refitted_on_all_training_clips(features, measured):
     chosen = [0, 1, 0, 1, 1, 1, 0, 1, 0]
-    found = predict(chosen, features, measured, plugins.load("cinevox.regressors", "ridge"), {"alphas": [3.0]})
+    options = {"alphas": [3.0], "per": "voxel"}
+    found = predict(chosen, features, measured, plugins.load("cinevox.regressors", "ridge"), options)
     assert found.dtype == np.float32 and found.shape == (N_TEST, COLUMNS.n_voxels)
     for number, layer in enumerate(features.values()):
         served = np.array(chosen) == number
         np.testing.assert_allclose(found[:, served], by_hand([layer], measured[:, served], Ridge(3.0)), atol=2e-5)
+
+
+def test_a_voxel_is_refitted_in_its_regions_unit_whichever_voxels_chose_its_space(features, measured):
+    """The unit decides which coefficients sparse linear regression drops."""
+    ard = plugins.load("cinevox.regressors", "sparse_linear")
+    options = {"max_iterations": 300, "tolerance": 1e-3, "threshold": 1e4}
+    measured *= np.geomspace(0.1, 10, COLUMNS.n_voxels).astype(np.float32)
+    mixed = np.array([0, 1, 0, 1, 1, 0, 0, 1, 0])
+    found = predict(mixed, features, measured, ard, options)
+    for number in (0, 1):
+        whole = predict([number] * 9, features, measured, ard, options)
+        np.testing.assert_allclose(found[:, mixed == number], whole[:, mixed == number], rtol=1e-5, atol=1e-6)
 
 
 def test_pairs_stand_side_by_side_and_raw_features_have_no_components(features, measured):
@@ -93,11 +107,8 @@ class Recorder:
     def fit(self, X, Y, *, folds, bands):
         SEEN.append(Y.shape)
         self.diagnostics = {"flag": np.zeros(Y.shape[1], dtype=bool)}
-        self.mean = Y.mean(axis=0)
+        self.map = LinearMap(np.zeros(X.shape[1]), Y.mean(axis=0), np.zeros((X.shape[1], Y.shape[1]), np.float32))
         return self
-
-    def predict(self, X):
-        return np.tile(self.mean, (len(X), 1)).astype(np.float32)
 
 
 @pytest.mark.parametrize(

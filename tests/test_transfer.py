@@ -219,6 +219,14 @@ def test_mean_squared_error_can_be_mixed_in(activations, measured, tmp_path):
     assert np.mean((mixed.predicted["test"] - standard) ** 2) < 0.15  # in scale too, which r alone leaves free
 
 
+def test_networks_do_not_depend_on_the_units_of_the_responses(activations, measured, tmp_path):
+    """Every voxel is standardised, so that mse_weight means the same in any unit."""
+    made = problem(activations, mse_weight=1.0, n_epochs=3)
+    plain, scaled = (run(made, scale * measured, tmp_path / str(scale)) for scale in (np.float32(1), np.float32(1024)))
+    for one, other in zip(plain, scaled):
+        np.testing.assert_array_equal(one.predicted["test"], other.predicted["test"])
+
+
 def test_bfloat16_learns_the_same_to_its_precision(activations, measured, tmp_path):
     (coarse, *_) = run(problem(activations, compute="bfloat16", n_epochs=20), measured, tmp_path)
     (fine, *_) = run(problem(activations, n_epochs=20), measured, tmp_path)

@@ -540,7 +540,7 @@ def test_unknown_names_and_options_are_told_together():
     assert lines[0] == "  datasets: there is no 'algonauts'; there are " + ", ".join(plugins.names("cinevox.datasets"))
     assert lines[1].startswith("  networks: there is no 'alexnett'; there are alexnet, ")
     assert lines[2].startswith("  regressors: there is no 'las'; there are ")
-    assert "  regressors.ridge: does not know alpha and needs alphas; its options are alphas" in lines
+    assert "  regressors.ridge: does not know alpha and needs alphas, per; its options are alphas, per" in lines
     assert any(line.startswith("  regressors.lasso: needs n_alphas, alpha_ratio, tolerance") for line in lines)
     assert len(lines) == 5
 
@@ -560,4 +560,4 @@ def test_a_network_that_cannot_be_a_base(network, features, message):
 
 def test_a_value_that_a_regressor_refuses():
     with pytest.raises(InputError, match=r"regressors\.ridge: .*alpha"):
-        validation.check_plugins("insilico", [], {"ridge": {"alphas": [-1.0]}}, {})
+        validation.check_plugins("insilico", [], {"ridge": {"alphas": [-1.0], "per": "voxel"}}, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import joblib
 import numpy as np
@@ -41,10 +41,15 @@ class Method:
         spec, options = plugins.load("cinevox.regressors", regressor), params.regressors[regressor]
         return cls(spec, options, params.splits.n_folds, params.fits.batch_voxels)
 
+    @property
+    def voxels(self) -> Literal["batch", "roi", "all"]:
+        """Which voxels the regressor is given at once."""
+        return self.spec.together(self.options)
+
     def batches(self, columns: Columns) -> list[slice]:
         """The voxels that are fitted at once, see `RegressorSpec.voxels`."""
         n_voxels = columns.n_voxels
-        match self.spec.voxels:
+        match self.voxels:
             case "roi":
                 return list(columns.slices)
             case "all":
@@ -52,9 +57,10 @@ class Method:
         starts = range(0, n_voxels, self.batch_voxels)
         return [slice(start, min(start + self.batch_voxels, n_voxels)) for start in starts]
 
-    def fitted(self, X: Floats, Y: Floats, bands: Sequence[slice]) -> Regressor:
-        """The regressor, fitted to training clips."""
-        return self.spec.build(self.options).fit(X, Y, folds=folds(len(X), self.n_folds), bands=bands)
+    def fitted(self, X: Floats, Y: Floats, bands: Sequence[slice], units: NDArray[np.float64]) -> Regressor:
+        """The regressor, fitted to training clips. units: of each column of Y, as for `InUnits.fit`"""
+        regressor = self.spec.build(self.options)
+        return regressor.fit(X, Y, folds=folds(len(X), self.n_folds), bands=bands, units=units)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ def fit(
     partition: Partition,
     method: Method,
     keep_maps: bool = False,
+    units: NDArray[np.float64] | None = None,
 ) -> Iterator[Fit]:
     """Fit every candidate on a partition's training clips and predict those it leaves out.
 
@@ -90,6 +97,8 @@ def fit(
     layers: layer -> (n_clips, n_features), components or raw, of all clips
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
     keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients
+    units: what each voxel's responses are divided by for the fit, (n_voxels,); None: `Columns.units` of the training
+        clips, which is right where every block is here with all its voxels
 
     Raises
     ------
@@ -98,11 +107,16 @@ def fit(
     """
     _check_sizes(spaces, layers, method.spec)
     batches = method.batches(columns)
-    responses = [measured[partition.train, batch] for batch in batches]  # made once: workers get each array once
+    if units is None:
+        units = columns.units(measured, partition.train)
+    # made once: workers get each array once
+    responses = [(measured[partition.train, batch], units[batch]) for batch in batches]
     tasks = (
-        joblib.delayed(_fit_batch)(space, [layers[layer] for layer in space.layers], Y, partition, method, keep_maps)
+        joblib.delayed(_fit_batch)(
+            space, [layers[layer] for layer in space.layers], *part, partition, method, keep_maps
+        )
         for space in spaces
-        for Y in responses
+        for part in responses
     )
     return _side_by_side(spaces, len(batches), tasks)
 
@@ -147,10 +161,16 @@ def feature_matrix(space: Space, layers: Sequence[Floats], partition: Partition)
 
 
 def _fit_batch(
-    space: Space, layers: Sequence[Floats], Y: NDArray[np.float32], partition: Partition, method: Method, keep: bool
+    space: Space,
+    layers: Sequence[Floats],
+    Y: NDArray[np.float32],
+    units: NDArray[np.float64],
+    partition: Partition,
+    method: Method,
+    keep: bool,
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]], Map | None]:
     X, own = feature_matrix(space, layers, partition)
-    regressor = method.fitted(X[partition.train], Y, own)
+    regressor = method.fitted(X[partition.train], Y, own, units)
     predicted = {name: regressor.predict(X[rows]) for name, rows in partition.predicted.items()}
     return predicted, dict(regressor.diagnostics), regressor.map if keep else None
 

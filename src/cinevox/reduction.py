@@ -96,7 +96,8 @@ def principal_components(
     Z = (F - mean) / max(sd, floor), statistics of the training clips;
     K = Z Z_train' = sum over blocks of features; K_train = U S^2 U' ; scores = K U / S, which on the
     training clips is U S, what a singular value decomposition of Z_train gives. `normalize` divides each
-    component by its standard deviation S / sqrt(n_train), so that every one has unit variance.
+    component by its standard deviation S / sqrt(n_train), so that every one has unit variance; without it all are
+    divided by one number, so that their mean variance is 1 and a penalty means the same for a layer of any size.
 
     features: (n_clips, n_features), or (n_clips, n_frames, n_features) with every frame kept, which count
         as n_frames * n_features features; any float type, a memory map at best
@@ -199,7 +200,6 @@ def _decompose(
     duals = vectors[:, :kept] / scales
     trained = gram[train] @ duals
     duals *= np.sign(trained[np.abs(trained).argmax(axis=0), np.arange(kept)])
-    if normalize:
-        duals *= np.sqrt(len(train)) / scales
+    duals *= np.sqrt(len(train)) / (scales if normalize else np.sqrt(np.mean(scales**2)))
     total = variances.clip(min=0).sum()
     return (gram @ duals).astype(np.float32), variances[:kept] / total, float(total / len(train)), duals

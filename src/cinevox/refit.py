@@ -154,13 +154,15 @@ def _by_space(
     layers: layer -> (n_clips, n_features), components or raw, of all clips
     """
     n_train, n_clips = len(measured), len(next(iter(layers.values())))
+    units = columns.units(measured, np.arange(n_train))
     everything = Partition("train", np.arange(n_train), {"test": np.arange(n_train, n_clips)})
     for number in np.unique(chosen):
         serves = chosen == number
-        fitted = _whole_blocks(serves, columns) if method.spec.voxels == "roi" else serves
+        fitted = _whole_blocks(serves, columns) if method.voxels == "roi" else serves
         responses = measured if fitted.all() else measured[:, fitted]
         restricted = _restricted(columns, fitted)
-        (found,) = fit([candidates[number]], layers, responses, restricted, everything, method, keep_maps)
+        own = units[fitted]  # of whole blocks, whichever of their voxels are here
+        (found,) = fit([candidates[number]], layers, responses, restricted, everything, method, keep_maps, own)
         yield Part(
             candidates[number],
             np.flatnonzero(serves),

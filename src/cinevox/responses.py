@@ -13,6 +13,8 @@ from numpy.typing import DTypeLike, NDArray
 
 Part = Literal["train", "test"]
 
+UNIT_VOXELS = 1024  # at once: bounds the memory
+
 
 @dataclass(frozen=True)
 class Responses:
@@ -116,12 +118,37 @@ class Columns:
             found.append((Columns(blocks), slice(slices[0].start, slices[-1].stop)))
         return found
 
+    def units(self, responses: NDArray[np.floating], rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """`unit` of each column's block over some rows of responses (n_stimuli, n_voxels); (n_voxels,)."""
+        found = np.ones(self.n_voxels)
+        for where in self.slices:
+            found[where] = unit(responses[rows, where])
+        return found
+
     def to_json(self) -> list[dict[str, str | int]]:
         return [vars(block) for block in self.blocks]
 
     @classmethod
     def from_json(cls, content: Iterable[dict]) -> Columns:
         return cls(tuple(Block(**block) for block in content))
+
+
+def unit(responses: NDArray[np.floating]) -> float:
+    """The number that stands for the units of responses: the median of the voxels' standard deviations.
+
+    Voxels of one value don't count, nor do those with NaN; without others it is 1. It is a median, as one voxel of wild
+    responses would decide a mean of variances for all.
+
+    responses: (n_stimuli, n_voxels), of the stimuli that a model is fitted to
+    """
+    spreads = [np.empty(0)]
+    for start in range(0, responses.shape[1], UNIT_VOXELS):
+        part = responses[:, start : start + UNIT_VOXELS]
+        low, high = part.min(axis=0), part.max(axis=0)
+        varies = (high > low) & np.isfinite(low) & np.isfinite(high)
+        spreads.append(part[:, varies].std(axis=0, dtype=np.float64))
+    known = np.concatenate(spreads)
+    return float(np.median(known)) if known.size else 1.0
 
 
 def side_by_side(means: Iterable[tuple[str, str, NDArray[np.float32]]]) -> tuple[NDArray[np.float32], Columns]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from cinevox import params, plugins
@@ -16,7 +17,8 @@ from cinevox.paths import Paths
 def _ready(_: argparse.Namespace) -> None:
     """check what `dvc repro` needs before it starts: parameters that agree, plug-ins, weights, data, room on the disk
 
-    Exit code 0: it can start; 2: it would stop, with all that is missing.
+    Notes are about rows that run and mean less than their names say. Exit code 0: it can start, whatever the notes; 2:
+    it would stop, with all that is missing.
     """
     paths = Paths()
     settings = params.load(paths.params)
@@ -33,6 +35,21 @@ def _ready(_: argparse.Namespace) -> None:
     if faults:
         raise InputError("\n".join(faults))
     print(f"{paths.params}: {len(settings.experiments.rows)} rows, nothing missing; {room}")
+    for caution in _cautions(settings):
+        print(caution)
+
+
+def _cautions(settings: params.Params) -> Iterator[str]:
+    """What will run and mean less than its name says, a line each with the rows that it holds for."""
+    from cinevox.regressors import cautions
+
+    found: dict[str, list[str]] = {}
+    for name, row in settings.experiments.voxelwise.items():
+        options, normalize = settings.regressors[row.regressor], settings.reduction.normalize
+        for caution in cautions(row.regressor, options, row.features, normalize=normalize):
+            found.setdefault(caution, []).append(name)
+    for caution, rows in found.items():
+        yield f"note: {', '.join(rows)}: {caution}"
 
 
 def _look_at_plugins(_: Paths, settings: params.Params) -> None:

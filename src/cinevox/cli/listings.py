@@ -34,11 +34,12 @@ def _regressors(_: argparse.Namespace) -> None:
     table = new_table("regressor", "title", "voxels", "options in this run")
     for name in plugins.names("cinevox.regressors"):
         spec = plugins.load("cinevox.regressors", name)
-        options = ", ".join(f"{key} {value}" for key, value in used[name].items()) if name in used else "–"
+        given = used.get(name, {})
+        options = ", ".join(f"{key} {value}" for key, value in given.items()) if name in used else "–"
         table.add_row(
             name,
             spec.title,
-            {"batch": "one by one", "roi": "an ROI together", "all": "all together"}[spec.voxels],
+            {"batch": "one by one", "roi": "an ROI together", "all": "all together"}[spec.together(given)],
             options or "none",
         )
     show(table)

@@ -8,18 +8,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox import plugins
 from cinevox.errors import InputError
 from cinevox.splits import Fold
+
+if TYPE_CHECKING:
+    from cinevox.regressors._solvers.units import InUnits
 
 Floats = NDArray[np.floating]
 
 FEWER_FEATURES = (
-    "reduce them (features: layer, not layer_raw), or take a regressor for any number: res, pearson_ridge, ridge"
+    "reduce them (features: layer, not layer_raw), or take a regressor for any number: res, similarity_ridge, ridge"
 )
 
 
@@ -37,14 +41,22 @@ class Map(Protocol):
         """The same for some of its voxels, given as a mask or as positions."""
         ...
 
+    def times(self, units: NDArray[np.float64]) -> Self:
+        """The same with every prediction of a voxel multiplied by its unit, (n_voxels,)."""
+        ...
+
 
 class Regressor(Protocol):
     """What every regressor does. The options are arguments of its constructor.
 
+    Responses come to it divided by their unit (`_solvers.units`), so it may have absolute numbers: a smallest
+    coefficient, a tolerance.
+
     diagnostics: after `fit`, arrays of length n_voxels (alpha chosen, converged, empty model, ...) by name.
     """
 
-    diagnostics: Mapping[str, NDArray[Any]]
+    @property
+    def diagnostics(self) -> Mapping[str, NDArray[Any]]: ...
 
     @property
     def map(self) -> Map:
@@ -74,15 +86,22 @@ class RegressorSpec:
     voxels: which voxels it is given at once: a "batch" (each is fitted by itself; the batch bounds the memory), an
         "roi" of one subject (they share something), or "all" (what it does with X outweighs any number of them)
     max_features: how many features it can take, None for any number; for what holds matrices of their pairs
+    shrinks_evenly: whether it shrinks all coefficients alike where features are uncorrelated and of one variance
+        (X'X = n I: components of one layer with reduction.normalize); its alpha then changes no correlation
     """
 
     title: str
     make: Callable[..., Regressor]
     voxels: Literal["batch", "roi", "all"] = "batch"
     max_features: int | None = None
+    shrinks_evenly: bool = False
 
-    def build(self, options: Mapping[str, Any]) -> Regressor:
-        """The regressor with these options.
+    def together(self, options: Mapping[str, Any]) -> Literal["batch", "roi", "all"]:
+        """`voxels`, as options have it: an option `per: roi` is chosen for an ROI and needs all of it."""
+        return "roi" if options.get("per") == "roi" else self.voxels
+
+    def build(self, options: Mapping[str, Any]) -> InUnits:
+        """The regressor with these options, which divides the unit of the responses out and puts it back.
 
         Raises
         ------
@@ -96,4 +115,23 @@ class RegressorSpec:
                 f"{word} {', '.join(names)}" for word, names in (("unknown", unknown), ("missing", missing)) if names
             ]
             raise InputError(f"{self.title}: options {'; '.join(faults)}; expected {', '.join(known) or 'none'}")
-        return self.make(**options)
+        from cinevox.regressors._solvers.units import InUnits  # which needs this module
+
+        return InUnits(self.make(**options))
+
+
+def cautions(regressor: str, options: Mapping[str, Any], features: str, *, normalize: bool) -> list[str]:
+    """Choices of a row that a regressor makes without effect, a sentence each.
+
+    options: the regressor's; features: the row's word; normalize: whether components have unit variance, as with
+    reduction.normalize
+    """
+    names = (regressor, *options.get("candidates", ()))
+    even = [name for name in names if plugins.load("cinevox.regressors", name).shrinks_evenly]
+    if not (even and normalize and features == "layer"):
+        return []
+    return [
+        f"{' and '.join(even)} on one layer's components of unit variance is least squares whatever its alpha, which "
+        "shrinks all coefficients alike: correlations are those of `linear`. Set reduction.normalize to false, so that "
+        "components keep their relative sizes, or take several layers together or raw features (all, layer_raw)"
+    ]

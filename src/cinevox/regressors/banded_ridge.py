@@ -12,7 +12,7 @@ from cinevox.errors import InputError
 from cinevox.regressors import Floats, RegressorSpec
 from cinevox.regressors._solvers.checks import check_options, check_problem, grid, whole
 from cinevox.regressors._solvers.linear import LinearMap, centred, constant_columns
-from cinevox.regressors._solvers.ridge import cv_errors, ridge_coefficients, ridge_folds
+from cinevox.regressors._solvers.ridge import at_ends, cv_errors, error_of_mean, ridge_coefficients, ridge_folds
 from cinevox.splits import Fold
 
 
@@ -20,7 +20,8 @@ class BandedRidge:
     """argmin_W |Y - sum_b X_b W_b|^2 + sum_b (alpha / g_b) |W_b|^2, X_b the columns of a band.
 
     The shares g (on the simplex) and alpha are those of the smallest mean held-out MSE of each voxel. Shares are
-    drawn at random, by turns from Dirichlet distributions of concentration 1 and 0.1, the first all equal.
+    drawn at random, by turns from Dirichlet distributions of concentration 1 and 0.1, the first all equal. With one
+    band it is ridge.
 
     n_draws: shares tried; seed: theirs
     Reference: Dupre la Tour, Eickenberg, Nunez-Elizalde and Gallant (2022), NeuroImage 264, 119728.
@@ -43,20 +44,21 @@ class BandedRidge:
             scales[:, band] = np.sqrt(shares[:, number, None])
         n_voxels = Y.shape[1]
         best, draw, alpha = np.full(n_voxels, np.inf), np.zeros(n_voxels, int), np.zeros(n_voxels)
+        of_mean, ends = error_of_mean(Y, folds), dict[str, NDArray[np.bool_]]()
         for number, scale in enumerate(scales):
             errors = cv_errors(ridge_folds(Xc * scale, folds), Y, self.alphas)
-            lowest = errors.min(axis=0)
+            row, lowest = errors.argmin(axis=0), errors.min(axis=0)
             better = lowest < best
-            best[better], draw[better] = lowest[better], number
-            alpha[better] = self.alphas[errors.argmin(axis=0)[better]]
+            best[better], draw[better], alpha[better] = lowest[better], number, self.alphas[row[better]]
+            for flag, found in at_ends(errors, row, self.alphas, of_mean).items():
+                ends[flag] = np.where(better, found, ends.get(flag, False))
         coef = np.empty((X.shape[1], n_voxels), dtype=np.float32)
         for number in np.unique(draw):
             chosen, scale = draw == number, scales[number]
             coef[:, chosen] = scale[:, None] * ridge_coefficients(Xc * scale, Y[:, chosen], alpha[chosen])
         self.map = LinearMap(x_mean, Y.mean(axis=0, dtype=np.float64), coef)
-        self.diagnostics = {"alpha": alpha, "cv_error": best, "constant": constant_columns(Y)} | {
-            f"share_{number}": shares[draw, number] for number in range(len(bands))
-        }
+        chosen_shares = {f"share_{number}": shares[draw, number] for number in range(len(bands))}
+        self.diagnostics = {"alpha": alpha, "cv_error": best, "constant": constant_columns(Y)} | chosen_shares | ends
         return self
 
     def predict(self, X: Floats) -> NDArray[np.float32]:
@@ -79,4 +81,4 @@ def _check_bands(bands: Sequence[slice], n_features: int) -> None:
         )
 
 
-SPEC = RegressorSpec(title="Banded ridge", make=BandedRidge)
+SPEC = RegressorSpec(title="Banded ridge", make=BandedRidge, shrinks_evenly=True)

@@ -85,7 +85,7 @@ def _content(sources: Sources) -> dict[str, Any]:
         "lines": lines,
         "ceilings": {track: tables.ceilings(sources, track, split[track]) for track in tracks},
         "networks": tables.network_lines(sources),
-        "solvers": solver_lines(sources.results),
+        "solvers": solver_lines(sources.results, sources.params),
         "doubts": sorted({doubt for track in tracks for line in lines[track] for doubt in line.doubts}),
         "forest": {track: figures.forest(lines[track]) for track in tracks},
         "narrow_forest": {track: figures.forest(lines[track], figures.NARROW) for track in tracks},

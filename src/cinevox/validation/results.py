@@ -117,12 +117,12 @@ def _layer(path: Path, shape: tuple[int, ...], dtype: str) -> Row:
 def _components(
     path: Path, train: splits.Indices, settings: Any, described: Mapping[str, Any], clips: Sequence[str]
 ) -> Row:
-    """What holds on the clips that scaler and PCA were fitted on and on no others: mean 0, no correlation, SD 1.
+    """What holds on the clips that scaler and PCA were fitted on and on no others: mean 0, no correlation, variance 1.
 
-    The mean is told in standard deviations of its component, and of all components the largest; the SD's distance from
-    1 only where components are normalized. The scaler's own SDs are seen in the variance of all features together:
-    z-scored on these clips, it is their number, less what the floor takes. (The sidecar has that of the first fit; the
-    others' are the same code.)
+    The mean is told in standard deviations of its component, and of all components the largest. Of the SDs it is the
+    distance from 1: of each where components are normalized, else of the root of their mean variance. The scaler's own
+    SDs are seen in the variance of all features together: z-scored on these clips, it is their number, less what the
+    floor takes. (The sidecar has that of the first fit; the others' are the same code.)
     """
     row: Row = {"file": path.as_posix(), "fault": None}
     try:
@@ -137,8 +137,8 @@ def _components(
     z = (whole - mean) / sd
     between = z[train].T @ z[train] / len(train) - np.diag(z[train].any(axis=0).astype(float))
     row |= {"n_train": len(train), "mean": _largest(mean / sd), "correlation": _largest(between)}
-    if settings.normalize:
-        row["sd_off"] = _largest(trained.std(axis=0) - 1)
+    own = trained.std(axis=0)
+    row["sd_off"] = _largest((own if settings.normalize else np.sqrt(np.mean(own**2))) - 1)
     if settings.standardize:
         n_varying = described["n_features"] - described["n_constant"]
         row["variance_off"] = _largest((described["variance"] + described["lost"]) / n_varying - 1)

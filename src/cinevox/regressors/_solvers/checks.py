@@ -41,6 +41,11 @@ def flag(value: Any) -> str | None:
     return None if isinstance(value, bool) else "true or false"
 
 
+def one_of(value: Any, *allowed: str) -> str | None:
+    """The fault of an option that should be one of some words."""
+    return None if value in allowed else " or ".join(allowed)
+
+
 def grid(values: Any, high: float = np.inf) -> str | None:
     """The fault of an option that should be a list of positive numbers, at most `high`."""
     if (

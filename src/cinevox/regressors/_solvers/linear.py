@@ -33,6 +33,9 @@ class LinearMap:
     def of_voxels(self, voxels: NDArray[Any]) -> Self:
         return replace(self, y_mean=self.y_mean[voxels], coef=self.coef[:, voxels])
 
+    def times(self, units: NDArray[np.float64]) -> Self:
+        return replace(self, y_mean=self.y_mean * units, coef=self.coef * units.astype(np.float32))
+
 
 def constant_columns(values: Floats) -> NDArray[np.bool_]:
     """Which columns hold one value only, (n_columns,)."""

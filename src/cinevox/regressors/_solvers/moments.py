@@ -52,6 +52,11 @@ class Problem:
     whole: Moments
     folds: tuple[FoldMoments, ...]
 
+    @property
+    def error_of_mean(self) -> Matrix:
+        """Mean over folds of the held-out MSE of predicting the mean of the clips fitted, (n_voxels,)."""
+        return np.asarray(np.mean([fold.held_out.yy / fold.held_out.n for fold in self.folds], axis=0))
+
 
 def problem(X: Floats, Y: Floats, folds: Sequence[Fold]) -> Problem:
     """Moments of X (n_clips, n_features) and Y (n_clips, n_voxels), in float64, without a copy of Y per fold.

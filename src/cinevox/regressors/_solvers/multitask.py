@@ -14,6 +14,7 @@ from cinevox.regressors._solvers.block_descent import block_path_errors, descend
 from cinevox.regressors._solvers.linear import LinearMap
 from cinevox.regressors._solvers.moments import Matrix, Moments, problem
 from cinevox.regressors._solvers.penalised import Path
+from cinevox.regressors._solvers.ridge import FALLS
 from cinevox.splits import Fold
 
 
@@ -28,7 +29,8 @@ def multitask_elastic_net_cv(
     orthonormal basis of that span: exact, and any number of voxels costs as much as n_features of them.
 
     X: (n_clips, n_features); Y: (n_clips, n_voxels), one region's
-    Returns the map and, by voxel: alpha, l1_ratio, cv_error (all voxels' mean), not_converged, empty, constant.
+    Returns the map and, by voxel: alpha, l1_ratio, cv_error (all voxels' mean), not_converged, empty, constant,
+    alpha_lowest (by all voxels' errors).
     """
     data = problem(X, Y, folds)
     n_voxels = Y.shape[1]
@@ -46,14 +48,16 @@ def multitask_elastic_net_cv(
         np.array([float(out.n) for out in outs]),
     )
     largest = np.sqrt(np.einsum("vj,vj->j", data.whole.cross, data.whole.cross).max()) / len(X)
-    best, converged = (np.inf, float(l1_ratios[0]), 0.0), True
+    best, converged = (np.inf, float(l1_ratios[0]), 0), True
     for rho in l1_ratios:
         alphas = largest / rho * path.grid()
         error, step, fine = block_path_errors(*stacks, alphas, rho, path.tolerance, path.max_sweeps, path.early_stop)
         converged = converged and fine
         if error < best[0]:
-            best = (error, float(rho), float(alphas[step]))
-    error, rho, alpha = best
+            best = (error, float(rho), int(step))
+    error, rho, step = best
+    alpha = float(largest / rho * path.grid()[step])
+    ends = 0 < step == path.n_alphas - 1 and error < (1 - FALLS) * data.error_of_mean.sum()
     coef, fine = _refit(data.whole, alpha, rho, path)
     diagnostics: dict[str, NDArray[Any]] = {
         "alpha": np.full(n_voxels, alpha),
@@ -62,6 +66,7 @@ def multitask_elastic_net_cv(
         "not_converged": np.full(n_voxels, not (converged and fine)),
         "empty": np.count_nonzero(coef, axis=0) == 0,
         "constant": data.constant,
+        "alpha_lowest": np.full(n_voxels, ends),
     }
     return LinearMap(data.x_mean, data.y_mean, coef.astype(np.float32)), diagnostics
 

@@ -15,6 +15,7 @@ from cinevox.regressors._solvers.descent import path_errors, solve
 from cinevox.regressors._solvers.kernels import over_voxels
 from cinevox.regressors._solvers.linear import LinearMap
 from cinevox.regressors._solvers.moments import Matrix, Problem, problem
+from cinevox.regressors._solvers.ridge import FALLS
 from cinevox.splits import Fold
 
 
@@ -61,10 +62,12 @@ def elastic_net_cv(
     X: (n_clips, n_features); Y: (n_clips, n_voxels). Memory: 2 (n_folds + 1) n_features (n_features + n_voxels)
     numbers of 8 bytes.
     Returns the map and, by voxel: alpha, l1_ratio, cv_error (the smallest mean MSE), gap (duality gap over
-    sum y^2), not_converged, empty (no coefficient), constant (one value only: alpha is 0, the mean is predicted).
+    sum y^2), not_converged, empty (no coefficient), constant (one value only: alpha is 0, the mean is predicted),
+    alpha_lowest (the last of the path, of a voxel that is predicted better than by its mean, by FALLS of the error).
     """
     data = problem(X, Y, folds)
-    error, ratio, alpha, failed = _choose(data, l1_ratios, path)
+    error, ratio, alpha, failed, lowest = _choose(data, l1_ratios, path)
+    predicts = error < (1 - FALLS) * data.error_of_mean
     coef, gap = np.empty(data.whole.cross.shape), np.empty(len(alpha))
     norm = np.sqrt(np.diagonal(data.whole.gram))
 
@@ -82,12 +85,16 @@ def elastic_net_cv(
         "not_converged": failed,
         "empty": np.count_nonzero(coef, axis=1) == 0,
         "constant": data.constant,
+        "alpha_lowest": predicts & lowest,
     }
     return LinearMap(data.x_mean, data.y_mean, coef.T.astype(np.float32)), diagnostics
 
 
-def _choose(data: Problem, l1_ratios: Sequence[float], path: Path) -> tuple[Matrix, Matrix, Matrix, NDArray[np.bool_]]:
-    """Smallest cross-validated error of every voxel, the ratio and alpha it has, and whether a path failed."""
+def _choose(
+    data: Problem, l1_ratios: Sequence[float], path: Path
+) -> tuple[Matrix, Matrix, Matrix, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Smallest cross-validated error of every voxel, the ratio and alpha it has, whether a path failed; and whether
+    the alpha is the last of several."""
     fits, outs = [fold.fit for fold in data.folds], [fold.held_out for fold in data.folds]
     moments = (
         np.stack([fit.gram for fit in fits]),
@@ -104,7 +111,7 @@ def _choose(data: Problem, l1_ratios: Sequence[float], path: Path) -> tuple[Matr
     n_voxels = len(data.y_mean)
     best = np.full(n_voxels, np.inf)
     ratio, alpha = np.full(n_voxels, float(l1_ratios[0])), np.zeros(n_voxels)
-    failed = np.zeros(n_voxels, bool)
+    failed, lowest = np.zeros(n_voxels, bool), np.zeros(n_voxels, bool)
     for rho in l1_ratios:
         alpha_max = np.abs(data.whole.cross).max(axis=1) / (data.whole.n * rho)
         error, step = np.empty(n_voxels), np.empty(n_voxels, np.int64)
@@ -117,4 +124,5 @@ def _choose(data: Problem, l1_ratios: Sequence[float], path: Path) -> tuple[Matr
         better = error < best
         best[better], ratio[better] = error[better], rho
         alpha[better] = alpha_max[better] * grid[step[better]]
-    return best, ratio, alpha, failed
+        lowest[better] = step[better] == len(grid) - 1
+    return best, ratio, alpha, failed, lowest & (len(grid) > 1)

@@ -28,7 +28,7 @@ def pursue(gram, c, q, L, half, w, joined, size):
             free = free and joined[i] != j
         if free and abs(q[j]) > largest:
             best, largest = j, abs(q[j])
-    if best < 0 or largest * largest < smallest:
+    if best < 0 or largest * largest < smallest * gram[best, best]:
         return False
     rest, value = gram[best, best], c[best]
     for i in range(size):
@@ -38,7 +38,7 @@ def pursue(gram, c, q, L, half, w, joined, size):
         L[size, i] = total / L[i, i]
         rest -= L[size, i] * L[size, i]
         value -= L[size, i] * half[i]
-    if rest <= smallest:
+    if rest <= smallest * gram[best, best]:
         return False
     L[size, size] = np.sqrt(rest)
     half[size] = value / L[size, size]

@@ -11,10 +11,12 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from cinevox.regressors import Floats
+from cinevox.regressors._solvers.linear import constant_columns
 from cinevox.regressors._solvers.moments import Matrix
 from cinevox.splits import Fold
 
 BLOCK_VOXELS = 512
+FALLS = 0.01
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,10 @@ def ridge_folds(X: Matrix, folds: Sequence[Fold]) -> list[FoldFit]:
     return fits
 
 
-def kernel_ridge_folds(kernel: Matrix, folds: Sequence[Fold]) -> list[FoldFit]:
-    """Folds of kernel ridge on a kernel (n_clips, n_clips), taken as it is: only responses are centred."""
+def kernel_ridge_folds(kernels: Sequence[Matrix], folds: Sequence[Fold]) -> list[FoldFit]:
+    """Folds of kernel ridge, each with a kernel (n_clips, n_clips) taken as it is: only responses are centred."""
     fits = []
-    for fold in folds:
+    for kernel, fold in zip(kernels, folds):
         part = Spectrum.of(kernel[np.ix_(fold.fit, fold.fit)])
         fits.append(FoldFit(fold, part.values, kernel[np.ix_(fold.held_out, fold.fit)] @ part.vectors, part.vectors))
     return fits
@@ -96,6 +98,45 @@ def cv_errors(fits: Sequence[FoldFit], Y: Floats, alphas: Matrix) -> Matrix:
                 residual -= target
                 errors[row, block] += weight * (np.einsum("nv,nv->v", residual, residual) + outside)
     return errors
+
+
+def error_of_mean(Y: Floats, folds: Sequence[Fold]) -> Matrix:
+    """Mean over folds of the held-out MSE of predicting the mean of the clips fitted, (n_voxels,)."""
+    errors = np.zeros(Y.shape[1])
+    for block, Y_block in voxel_blocks(Y):
+        for fold in folds:
+            rest = Y_block[fold.held_out] - Y_block[fold.fit].mean(axis=0)
+            errors[block] += np.square(rest).mean(axis=0) / len(folds)
+    return errors
+
+
+def at_ends(errors: Matrix, best: NDArray[np.intp], alphas: Matrix, of_mean: Matrix) -> dict[str, NDArray[np.bool_]]:
+    """Voxels whose alpha is the lowest or the highest of the grid and whose best alpha may lie beyond: two flags.
+
+    There the error still falls: from the neighbouring alpha to the end by more than FALLS of the error of predicting
+    the mean. Where it is flat the end does as well as what lies beyond: of a voxel without signal the best model is the
+    mean, which high alphas come near to, and with more features than clips the lowest alphas make one and the same fit.
+
+    errors: (n_alphas, n_voxels), see `cv_errors`; best: (n_voxels,), rows of it; of_mean: see `error_of_mean`
+    """
+    ends = np.argsort(alphas)
+    ends = ends if len(ends) > 1 else np.repeat(ends, 2)  # a grid of one has no other alpha to fall from
+    flags = {}
+    for name, (end, neighbour) in {"alpha_lowest": ends[:2], "alpha_highest": ends[:-3:-1]}.items():
+        flags[name] = (best == end) & (errors[neighbour] - errors[end] > FALLS * of_mean)
+    return flags
+
+
+def shared(errors: Matrix, Y: Floats) -> int:
+    """The row of `cv_errors` that is best for all voxels: of the smallest mean of MSE / variance.
+
+    So a voxel of large responses has no more say than others; one that does not vary has none.
+
+    errors: (n_alphas, n_voxels); Y: (n_clips, n_voxels)
+    """
+    variance = np.concatenate([Y_block.var(axis=0) for _, Y_block in voxel_blocks(Y)])
+    varies = ~constant_columns(Y)
+    return int((errors[:, varies] / variance[varies]).mean(axis=1).argmin()) if varies.any() else 0
 
 
 def ridge_coefficients(X: Matrix, Y: Floats, alpha: Matrix) -> NDArray[np.float32]:
