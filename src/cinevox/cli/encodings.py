@@ -105,6 +105,16 @@ def _register(chosen: argparse.Namespace) -> None:
     print(f"\n{found.commands(chosen.port)}")
 
 
+def _serve(chosen: argparse.Namespace) -> int:
+    """serve a registered model, with limits to what a request may take
+
+    MLflow's own `mlflow models serve` parses a request of any size before the model sees it: give it a proxy in front.
+    """
+    from cinevox.tracking import serving
+
+    return serving.serve(params.load(Paths().params).tracking, chosen.model, chosen.host, chosen.port)
+
+
 COMMANDS: Commands = {
     "predict": (
         _predict,
@@ -127,6 +137,14 @@ COMMANDS: Commands = {
             },
             "--name": {"help": "in the registry; by default <row>-<input>"},
             "--port": {"type": int, "default": 5001, "help": "in the commands that are printed (default 5001)"},
+        },
+    ),
+    "serve": (
+        _serve,
+        {
+            "model": {"metavar": "NAME/VERSION", "help": "as `cinevox register` prints it"},
+            "--host": {"default": "127.0.0.1", "help": "the address to listen on (default 127.0.0.1)"},
+            "--port": {"type": int, "default": 5001, "help": "default 5001"},
         },
     ),
 }

@@ -6,9 +6,11 @@ one JSON file, which is written last.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
+import re
 import resource
 import signal
 import sys
@@ -39,6 +41,8 @@ def main() -> None:
 
 
 def _decoded(path: Path, job: dict[str, Any], limits: Limits | None, target: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew with this clip
     try:
         frames, clip = read_clip(path, job["count"], job["size"], job["resize"], limits)
         target.write_bytes(frames.tobytes())
@@ -51,11 +55,18 @@ def _told(path: Path, error: Exception, memory: float) -> str:
     """A clip's fault. Where memory ran out FFmpeg seldom says so: it may find the file damaged, or empty."""
     if any(isinstance(one, MemoryError) or getattr(one, "errno", 0) == errno.ENOMEM for one in _chain(error)):
         return f"{path}: its decoding needs more than {memory:,.0f} MB of memory; convert it to a smaller H.264 mp4"
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    nearly = (
-        f" (decoding had taken {taken:,.0f} MB of memory, and may take {memory:,.0f})" if 2 * taken > memory else ""
-    )
+    nearly = f" (the memory for decoding, {memory:,.0f} MB, was nearly used up)" if _peak() > 0.8 * memory else ""
     return f"{error}{nearly}"
+
+
+def _peak() -> float:
+    """The most memory that this process has had, in MB; 0 where the system doesn't tell.
+
+    Not `getrusage`: that begins with what the parent had.
+    """
+    known = Path("/proc/self/status")
+    found = re.search(r"^VmHWM:\s*(\d+) kB", known.read_text(), re.MULTILINE) if known.is_file() else None
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -83,7 +94,10 @@ def _confine(memory: float, seconds: float | None, largest_file: int) -> None:
 
 def restored(content: dict[str, Any]) -> Clip:
     """A clip's description from its JSON."""
-    return Clip(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
+    return Clip(**fields)
 
 
 if __name__ == "__main__":

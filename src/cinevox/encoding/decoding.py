@@ -30,6 +30,7 @@ from cinevox.frames import Clip
 from cinevox.videos import Limits
 
 OWN_MEMORY = 2000  # MB, of clips that are nobody's in particular: an hour of 8K passes
+_COMMAND = ["-m", _decoder.__name__]
 TICK = 0.02  # seconds between looks at a child
 
 Decoded = tuple[NDArray[np.uint8], Clip] | str
@@ -98,7 +99,7 @@ def _run(
     (folder / "job").write_text(json.dumps(job))
     search = os.pathsep.join([str(Path(cinevox.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": search.rstrip(os.pathsep), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-m", _decoder.__name__]
+    command = [sys.executable, "-P", *_COMMAND]
     with (
         (folder / "job").open() as asked,
         (folder / "said").open("wb") as said,
