@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -94,6 +96,13 @@ def _faults(path: Path, max_bytes: int) -> Iterator[str]:
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             yield f"{path}: member {_name(wrong[0])}{more} {what}. {AGAIN}"
+    taken = [_name(member) for member in wanted if any(map(_obeyed, _parts(member)))]
+    if taken or _obeyed(path.stem):
+        yield (
+            f"{path}: {f'member {taken[0]}' if taken else 'its own name'} would be taken for a part of git or DVC, and "
+            "they run what is written in those. Data have no such part: ask whoever made the archive for one without "
+            f"it{'' if taken else ', or rename it'}; nothing of it was unpacked."
+        )
     twice = _twice(wanted)
     if twice:
         yield f"{path}: member {twice[:80]!r} is there twice, or as a file and a folder. {AGAIN}"
@@ -205,6 +214,16 @@ def _leads_outside(member: zipfile.ZipInfo) -> bool:
     name = member.orig_filename
     parts = name.rstrip("/").split("/")
     return "\\" in name or ":" in parts[0] or any(part in ("", ".", "..") or not part.isprintable() for part in parts)
+
+
+def _obeyed(part: str) -> bool:
+    """Whether a file system, or git on one, takes a part of a path for `.git`, `.dvc` or `.dvcignore`.
+
+    Some ignore case, characters that can't be seen, dots and spaces at the end, or what follows a colon; and on some
+    a file has a second, short name.
+    """
+    seen = "".join(sign for sign in part if unicodedata.category(sign) != "Cf").partition(":")[0].rstrip(". ")
+    return re.fullmatch(r"\.(git|dvc|dvcignore)|(git|dvc|dvcign)~\d+", seen.casefold()) is not None
 
 
 def _is_special(member: zipfile.ZipInfo) -> bool:
