@@ -9,7 +9,7 @@ from pathlib import Path
 from cinevox import identity, params
 from cinevox.cli._screen import Commands, show
 from cinevox.encoding.about import FILE
-from cinevox.errors import InputError
+from cinevox.errors import InputError, printable
 from cinevox.paths import Paths
 
 
@@ -78,7 +78,7 @@ def _predict(chosen: argparse.Namespace) -> int:
     if _is_stale(paths, chosen.row):
         print(f"cinevox predict: the row has other results by now: `dvc repro encoding@{chosen.row}`", file=sys.stderr)
     for fault in faults:
-        print(f"cinevox predict: {fault}", file=sys.stderr)
+        print(f"cinevox predict: {printable(fault)}", file=sys.stderr)
     return int(bool(faults))
 
 

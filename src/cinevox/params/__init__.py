@@ -27,6 +27,7 @@ from cinevox.params.experiments import (
     VoxelwiseRow,
     row_of,
 )
+from cinevox.params.names import NAME, Name, outside
 from cinevox.params.sections import (
     MINI_ROIS,
     WHOLE_BRAIN,
@@ -58,7 +59,7 @@ from cinevox.params.sections import (
 )
 
 __all__ = [
-    "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
+    "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
     "Experiments", "Features", "Fits", "Frames", "Gate", "Head", "JobQueue", "Network", "Parallel", "Params",
     "ParamsError", "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits",
     "Storage", "Submission", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
@@ -78,14 +79,14 @@ class Params(Section):
     validation: Validation
     splits: Splits
     frames: Frames
-    networks: dict[str, Network]
+    networks: dict[Name, Network]
     features: Features
     reduction: Reduction
     ceiling: Ceiling
-    regressors: dict[str, dict[str, Scalar | dict[str, Options]]]
+    regressors: dict[Name, dict[str, Scalar | dict[str, Options]]]
     fits: Fits
-    bases: dict[str, Base]
-    heads: dict[str, Head]
+    bases: dict[Name, Base]
+    heads: dict[Name, Head]
     transfer: Transfer
     experiments: Experiments
     scores: Scores
@@ -106,6 +107,11 @@ class Params(Section):
             if network.n_frames not in self.frames.counts
         ]
         faults += self._base_faults()
+        if why := outside(self.dataset.folder):
+            faults.append(
+                f"dataset.folder is {self.dataset.folder}; {why}; where the data lie elsewhere, make a link to them: "
+                f"`ln -s FOLDER data/{self.dataset.name}`, and give data/{self.dataset.name}"
+            )
         if (self.selection.policy == "nested") != (self.splits.n_outer_folds is not None):
             faults.append(
                 f"selection.policy is {self.selection.policy} and splits.n_outer_folds is {self.splits.n_outer_folds}; "
