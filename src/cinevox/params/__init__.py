@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError, model_validator
 
-from cinevox.errors import InputError
+from cinevox.errors import InputError, printable
 from cinevox.params import text
 from cinevox.params.experiments import (
     BASE_GRAMMAR,
@@ -189,9 +189,14 @@ def parse(document: Any, source: str) -> Params:
         return Params.model_validate(document)
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(map(str, fault['loc'])) or 'params'}: {fault['msg'].removeprefix('Value error, ')}"
+            f"  {_place(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
             + ("" if isinstance(fault["input"], dict | Section) else f" (found {fault['input']!r})")
             for fault in error.errors()
         ]
         count = len(lines)
         raise ParamsError(f"{source}: {count} fault{'s' * (count > 1)}\n" + "\n".join(lines)) from None
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    """Where a fault is, with dots; pydantic marks a faulty key by a further part."""
+    return ".".join(printable(str(part)) for part in parts if part != "[key]") or "params"
