@@ -1,5 +1,7 @@
 """A small folder in the layout of Algonauts 2021, as a starting point for what can be wrong with one."""
 
+import struct
+
 import av
 import numpy as np
 from scipy import stats
@@ -48,6 +50,16 @@ def write_clip(path, n_frames=15, fps=5, size=32, noise=False, seed=0, **options
                 image = rng.integers(0, 256, image.shape, dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
+
+
+def write_bomb(path, n_frames=80_000_000):
+    """A clip of two kilobytes with an index of gigabytes: so many frames of one byte each, all in one chunk."""
+    write_clip(path)
+    content = bytearray(path.read_bytes())
+    for box, offset, values in ((b"stsz", 4, (1, n_frames)), (b"stts", 8, (n_frames,)), (b"stsc", 12, (n_frames,))):
+        start = content.index(box) + 4 + offset
+        content[start : start + 4 * len(values)] = struct.pack(f">{len(values)}I", *values)
+    path.write_bytes(content)
 
 
 def make(folder, videos=True, test=True):

@@ -241,3 +241,29 @@ def test_the_command(folder, capsys):
     (folder / "data.zip").unlink()
     assert cli.main(["unpack", str(folder)]) == 2
     assert "no .zip in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".git/config", "study/.git/config", "study/.GIT/hooks/post-checkout", ".git", "a/.Dvc/config", "a/.dvcignore",
+        "a/.git./config", "a/.git /config", "a/git~1/config", "a/DVCIGN~1", "a/.git::$INDEX_ALLOCATION/config",
+        "a/.g\u200cit/config",
+    ],
+)  # fmt: skip
+def test_what_git_or_dvc_would_obey_is_not_unpacked(folder, name):
+    """A folder .git brings a configuration, and the next `git status` in it runs the commands in that."""
+    write(folder / "study.zip", [("study/responses.pkl", b"x"), (name, b"[core]\n\tfsmonitor = touch canary\n")])
+    said = fails(folder)
+    assert repr(name[:80]) in said and "would be taken for a part of git or DVC" in said
+
+
+def test_an_archive_that_would_become_a_folder_of_git_is_refused(folder):
+    write(folder / ".git.zip", [("config", b"[core]\n\tfsmonitor = touch canary\n"), ("HEAD", b"ref: x")])
+    assert "its own name would be taken for a part of git or DVC" in fails(folder)
+
+
+def test_names_that_only_begin_like_those_are_unpacked(folder):
+    write(folder / "study.zip", [("study/.gitattributes", b"x"), ("study/.dvc-notes", b"x"), ("study/git", b"x")])
+    [found] = archives.unpack(folder, LIMIT)
+    assert found.n_files == 3

@@ -623,3 +623,13 @@ def test_a_revision_that_holds_nothing_usable_is_no_comparison(committed, change
     git(paths.root, "commit", "-q", "-a", "-m", "odd")
     with pytest.raises(gate.GateError, match=told):
         gate.read_revision(paths, "HEAD")
+
+
+def test_a_name_is_a_text_in_the_table_of_a_pull_request():
+    """Rows and metrics are read from files that whoever opens the request has written."""
+    hostile = "a | b](http://x) <img src=x> @all \x1b[2J\nc"
+    was, now = state(**{hostile: {"test.V1": Reading(0.5)}}), state(**{hostile: {"test.V1": Reading(0.5)}})
+    text = gate.to_markdown(gate.compare(was, now, LIMITS, "base"))
+    line, *others = [line for line in text.splitlines() if "http" in line]
+    assert all("<" not in other and "@" not in other and "](" not in other.replace(r"\](", "") for other in others)
+    assert r"| a \| b\](http://x) &lt;img src=x&gt; &#64;all \\x1b\[2J\\nc | test.V1 |" in line

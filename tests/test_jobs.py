@@ -96,7 +96,8 @@ def test_a_job_asks_for_what_the_parameters_say(tmp_path, monkeypatch, system, d
     assert words[:4] == [sys.executable, "-m", "distributed.cli.dask_worker", "tls://10.0.0.1:41000"]
     expected = {
         "--name": "job3", "--nworkers": "16", "--nthreads": "1", "--memory-limit": "4.00GiB", "--interface": LOOPBACK,
-        "--lifetime": f"{30 * 3600 - 120}s", "--tls-key": str(tmp_path / "logs/key.pem"),
+        "--lifetime": f"{30 * 3600 - 120}s", "--dashboard-address": "127.0.0.1:0",
+        "--tls-key": str(tmp_path / "logs/key.pem"),
     }  # fmt: skip
     assert {option: words[words.index(option) + 1] for option in expected} == expected
 

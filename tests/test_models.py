@@ -18,14 +18,17 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+import layout
 import mlflow_warnings
 import small_encoding
 from cinevox.encoding import store
 from cinevox.encoding.clips import Predictor
+from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.tracking import models
+from cinevox.tracking import models, serving
 from conftest import ROOT
 
 pytestmark = [
@@ -164,8 +167,39 @@ def test_a_served_model_answers_a_posted_clip_as_predict_does_and_refuses_what_i
         assert refusal(address, [{"clip": str(clips[0])}])[0] == 400  # a path is no content
         assert refusal(address, records * 9) == (400, refusal(address, records * 9)[1])
         assert "18 clips in a request; expected 1 to 16" in refusal(address, records * 9)[1]
+        assert_it_stays_small_and_fast(address, root)
     np.testing.assert_allclose([list(line.values()) for line in found], expected(study, encoding, clips), atol=1e-5)
     assert list(found[0]) == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2"]
+
+
+def assert_it_stays_small_and_fast(address, folder):
+    """Two kilobytes that ask for gigabytes, and a request of more than the clips of one may be together."""
+    [server] = [
+        one for one in psutil.process_iter(["cmdline"])
+        if one.info["cmdline"] and "cinevox.tracking.serving:application" in one.info["cmdline"]
+        and address.split(":")[2].split("/")[0] in one.info["cmdline"]
+    ]  # fmt: skip
+    before, began = server.memory_info().rss, time.monotonic()
+    layout.write_bomb(folder / "bomb.mp4")
+    code, message = refusal(address, [{"clip": base64.b64encode((folder / "bomb.mp4").read_bytes()).decode()}])
+    assert code == 400 and "clip-1.mp4: more than 4,000 frames announced (80,000,000)" in message
+    code, message = refusal(address, [{"clip": "A" * 35_000_000}] * 2)
+    assert code == 413 and "bytes in a request; at most 66,730,667 bytes" in message
+    code, message = refusal(address, [{}] * 2000)
+    assert code == 413 and "1,000 values are taken" in message
+    assert time.monotonic() - began < 30 and server.memory_info().rss - before < 200e6
+
+
+def test_what_is_no_model_is_not_served(project, registered):
+    root, settings = project
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for name in ("made-up-none/1", "made-up-clip", "made-up-clip/9", "../../etc"):
+            with pytest.raises(InputError, match="expected NAME/VERSION as `cinevox register` prints it"):
+                serving.serve(settings.tracking, name, "127.0.0.1", 5999)
+        with pytest.raises(InputError, match="--port 0: expected a number"):
+            serving.serve(settings.tracking, "made-up-clip/1", "127.0.0.1", 0)
 
 
 def test_a_served_model_answers_features_and_its_own_example(project, registered, study):

@@ -239,7 +239,7 @@ def test_nobody_at_the_address(monkeypatch):
         port = silent.getsockname()[1]
         message = refused(f"tcp://127.0.0.1:{port}")
         assert message.startswith(f"parallel.scheduler tcp://127.0.0.1:{port}: no dask scheduler answers there")
-        assert "start one with `dask scheduler` and give the address that it prints" in message
+        assert "start one with `dask scheduler --host ADDRESS --dashboard-address 127.0.0.1:8787` and give" in message
     assert "no dask scheduler answers there within 0.5 s" in refused(f"tcp://127.0.0.1:{port}")
     assert "missing port number" in refused("somewhere")
     assert "unknown address scheme" in refused("http://127.0.0.1:8786")

@@ -41,6 +41,66 @@ def test_sections_are_checked_against_each_other(document):
     assert "report.brain_row is nobody" in message
 
 
+NO_NAMES = (
+    "",
+    "../x",
+    "../../../x",
+    "a/b",
+    "a\\b",
+    ".git",
+    "-rf",
+    "_private",
+    "a b",
+    "a.b",
+    "a;b",
+    "a\n",
+    "[red]a",
+    "=a",
+    "ä",
+)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "dataset.name", "dataset.subjects", "dataset.rois", "simulation.datasets", "simulation.network",
+        "tracking.experiment", "networks.", "regressors.", "heads.", "bases.", "experiments.voxelwise.regressor",
+    ],
+)  # fmt: skip
+def test_names_follow_one_pattern_as_they_become_parts_of_paths(document, place):
+    """In lists, as keys and as values; the usual ones pass."""
+    section, _, key = place.partition(".")
+    for name in NO_NAMES:
+        content = copy.deepcopy(document)
+        found = content[section]
+        if place.startswith("experiments"):
+            next(iter(found["voxelwise"].values()))["regressor"] = name
+        elif not key:
+            found[name] = next(iter(found.values()))
+        else:
+            found[key] = [name] if isinstance(found[key], list) else name
+        with pytest.raises(params.ParamsError, match=rf"  {section}.*expected letters, digits, _ and -") as caught:
+            params.parse(content, "p")
+        assert repr(name) in str(caught.value)
+    for name in ("sub-01", "7T_a", "V1"):
+        assert params.NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize("key", ["folder", "clips", "responses"])
+@pytest.mark.parametrize("path", ["../x", "data/../../x", "/x", "C:/x", "C:x", "data\\x", "a\x1b"])
+def test_folders_stay_inside(document, key, path):
+    document["dataset"][key] = path
+    with pytest.raises(params.ParamsError, match=r"expected a path (that begins here|without)"):
+        params.parse(document, "p")
+    document["dataset"][key] = "data/my study/v1.2"
+    params.parse(document, "p")
+
+
+def test_a_message_holds_nothing_that_a_terminal_obeys():
+    said = str(params.ParamsError("one \x1b]0;x\x07\n  two \u202e caf\udce9"))
+    assert said == "one \\x1b]0;x\\x07\n  two \\u202e caf\\udce9"
+
+
 def test_a_row_is_called_what_it_is(document):
     rows = document["experiments"]["voxelwise"]
     rows["my-row"] = rows.pop("mini-alexnet-layer-sparse_linear")

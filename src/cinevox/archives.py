@@ -106,6 +106,13 @@ def _faults(path: Path, max_bytes: int) -> Iterator[str]:
     for is_wrong, what in checks:
         if wrong := [member for member in members if is_wrong(member)]:
             yield f"{path}: member {_first(wrong)} {what}. {AGAIN}"
+    taken = [member for member in wanted if any(map(_obeyed, _parts(member)))]
+    if taken or _obeyed(path.stem):
+        yield (
+            f"{path}: {f'member {_first(taken)}' if taken else 'its own name'} would be taken for a part of git or DVC, "
+            "and they run what is written in those. Data have no such part: ask whoever made the archive for one without "
+            f"it{'' if taken else ', or rename it'}; {NOTHING}"
+        )
     if locked := [member for member in wanted if member.flag_bits & 1]:
         yield f"{path}: member {_first(locked)} is encrypted; unpack it yourself with its password; {NOTHING}"
     elif odd := [member for member in wanted if member.compress_type not in (0, 8, 12, 14)]:
@@ -254,6 +261,16 @@ def _leads_outside(member: zipfile.ZipInfo) -> bool:
 def _is_control(part: str) -> bool:
     """Whether a name holds control characters or line breaks; spaces and marks of any kind are letters like others."""
     return any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in part)
+
+
+def _obeyed(part: str) -> bool:
+    """Whether a file system, or git on one, takes a part of a path for `.git`, `.dvc` or `.dvcignore`.
+
+    Some ignore case, characters that can't be seen, dots and spaces at the end, or what follows a colon; and on some
+    a file has a second, short name.
+    """
+    seen = "".join(sign for sign in part if unicodedata.category(sign) != "Cf").partition(":")[0].rstrip(". ")
+    return re.fullmatch(r"\.(git|dvc|dvcignore)|(git|dvc|dvcign)~\d+", seen.casefold()) is not None
 
 
 def _is_special(member: zipfile.ZipInfo) -> bool:

@@ -58,7 +58,10 @@ class Access:
     @property
     def cure(self) -> str:
         if self.n_workers is None:
-            return "start one with `dask scheduler` and give the address that it prints"
+            return (
+                "start one with `dask scheduler --host ADDRESS --dashboard-address 127.0.0.1:8787` and give the "
+                "address that it prints"
+            )
         return "start it with `cinevox cluster`"
 
 

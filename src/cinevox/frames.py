@@ -170,6 +170,8 @@ def _decode(
     n_decoded, n_corrupt, times = 0, 0, []
     with _opened(path, limits) as container:
         fps, announced = _announced(container)
+        if limits is not None and container.streams.video[0].frames > limits.frames:
+            raise FramesError(f"{path}: more than {limits.frames:,} frames announced ({announced:,}); cut it")
         indices = frame_indices(max(1, announced if expected is None else expected), count)
         try:
             for frame in container.decode(container.streams.video[0]):
@@ -225,5 +227,6 @@ def _opened(path: Path, limits: Limits | None) -> av.container.InputContainer:
     codec.thread_count = 1
     if limits is not None:
         _refuse(path, limits, codec.width, codec.height, container)
-        codec.options = {"max_pixels": str(int(limits.megapixels * 1e6))}  # what a later frame announces
+        # what a later frame announces; a codec pads it, and what it shows is looked at when it is there
+        codec.options = {"max_pixels": str(int(1.25e6 * limits.megapixels))}
     return container

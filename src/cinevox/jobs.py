@@ -49,7 +49,8 @@ def job(settings: JobQueue, address: str, name: str, folder: Path) -> Job:
         queue=settings.queue, interface=settings.interface, **{account: settings.account},
         job_extra_directives=settings.directives,
         job_script_prologue=[f"cd {shlex.quote(str(Path.cwd()))}", *settings.prologue],
-        worker_extra_args=["--lifetime", f"{settings.seconds - leave}s"],
+        # a worker has pages of its own, on every address of its machine if it is not told otherwise
+        worker_extra_args=["--lifetime", f"{settings.seconds - leave}s", "--dashboard-address", "127.0.0.1:0"],
         log_directory=str(folder.resolve()), protocol="tls://", security=cluster.security(folder),
     )  # fmt: skip
 

@@ -29,14 +29,18 @@ _FOREIGN = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What a clip from a stranger may ask for: a file of a few kilobytes can announce frames of gigabytes.
+    """What clips from a stranger may ask for: a file of a few kilobytes can announce frames of gigabytes.
 
-    megabytes: of the file; megapixels: of a frame, which is at most ASPECT times as long as wide; frames: decoded
+    megabytes: of a file, and of all files that are given together; megapixels: of a frame, which is at most ASPECT
+        times as long as wide; frames: decoded
+    memory: MB that decoding may take; seconds: that decoding all that are given together may take
     """
 
     megabytes: float
     megapixels: float
     frames: int
+    memory: float = 800
+    seconds: float = 30
 
     def refuse_file(self, path: Path) -> None:
         """

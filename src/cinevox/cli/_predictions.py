@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -13,10 +14,12 @@ from cinevox import io
 from cinevox.cli._screen import new_table, number
 from cinevox.encoding.clips import Predicted
 from cinevox.encoding.model import Encoding, Floats
+from cinevox.errors import printable
 from cinevox.report import maps, predicted
 from cinevox.report.svg import signed
 
 MOST_LINES = 40
+FORMULA = ("=", "+", "-", "@")
 
 
 def write(
@@ -33,17 +36,17 @@ def write(
         for name in ("rois.png", "rois.svg", "brain.png", *(f"{own}.nii.gz" for own in about.columns.subjects)):
             (target / name).unlink(missing_ok=True)  # of an earlier run, for other subjects or by another model
         io.write_arrays(target / "voxels.npz", **voxels)
-        files = _volumes(encoding, subjects, responses, path.name)
+        files = _volumes(encoding, subjects, responses, printable(path.name))
         if pictures:
             files |= _pictures(encoding, subjects, responses, lines)
         for name, content in files.items():
             io.write_bytes(target / name, content)
         drawn = {
-            name.partition(".")[0]: f"{quote(path.stem, safe='')}/{name}"
+            name.partition(".")[0]: f"{quote(os.fsencode(path.stem), safe='')}/{name}"
             for name in ("rois.svg", "brain.png")
             if name in files
         }
-        yield predicted.Shown(path.stem, clip.fps, clip.n_decoded, clip.indices, lines, drawn)
+        yield predicted.Shown(printable(path.stem), clip.fps, clip.n_decoded, clip.indices, lines, drawn)
 
 
 def _volumes(encoding: Encoding, subjects: Sequence[str], responses: Floats, clip: str) -> dict[str, bytes]:
@@ -72,7 +75,7 @@ def write_index(folder: Path, encoding: Encoding, subjects: Sequence[str], clips
     """The table and the page of all clips."""
     table = pd.DataFrame(
         [
-            {"clip": clip.name, "subject": region.subject, "roi": region.roi, "response": response}
+            {"clip": no_formula(clip.name), "subject": region.subject, "roi": region.roi, "response": response}
             | region.model_dump(exclude={"subject", "roi"})
             for clip in clips
             for line in clip.lines
@@ -81,6 +84,11 @@ def write_index(folder: Path, encoding: Encoding, subjects: Sequence[str], clips
     ).rename(columns={"low": "usual_low", "median": "usual_median", "high": "usual_high"})
     io.write_bytes(folder / "responses.csv", table.to_csv(index=False).encode())
     io.write_bytes(folder / "index.html", predicted.page(encoding.about, subjects, clips).encode())
+
+
+def no_formula(name: str) -> str:
+    """A name as a spreadsheet takes it for a text: with an apostrophe before a sign that begins a formula."""
+    return f"'{name}" if name.startswith(FORMULA) else name
 
 
 def on_screen(subjects: Sequence[str], clips: Sequence[predicted.Shown]) -> Table:

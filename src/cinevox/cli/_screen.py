@@ -34,9 +34,12 @@ def new_table(*headers: str, whole: Sequence[str] = ()) -> Table:
 
 
 def show(table: Table) -> None:
-    """Within the terminal's width, unless a column has to stay whole; a file or a pipe gets whole lines."""
+    """Within the terminal's width, unless a column has to stay whole; a file or a pipe gets whole lines.
+
+    Cells are texts: what stands in brackets or between colons there is no markup and no picture.
+    """
     wrapped = sys.stdout.isatty() and not any(column.no_wrap for column in table.columns)
-    Console(width=None if wrapped else UNBOUNDED).print(table)
+    Console(width=None if wrapped else UNBOUNDED, markup=False, emoji=False).print(table)
 
 
 def number(value: float | None) -> str:

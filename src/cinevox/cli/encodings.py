@@ -9,7 +9,7 @@ from pathlib import Path
 from cinevox import identity, params
 from cinevox.cli._screen import Commands, show
 from cinevox.encoding.about import FILE
-from cinevox.errors import InputError
+from cinevox.errors import InputError, printable
 from cinevox.paths import Paths
 
 
@@ -78,7 +78,7 @@ def _predict(chosen: argparse.Namespace) -> int:
     if _is_stale(paths, chosen.row):
         print(f"cinevox predict: the row has other results by now: `dvc repro encoding@{chosen.row}`", file=sys.stderr)
     for fault in faults:
-        print(f"cinevox predict: {fault}", file=sys.stderr)
+        print(f"cinevox predict: {printable(fault)}", file=sys.stderr)
     return int(bool(faults))
 
 
@@ -105,6 +105,16 @@ def _register(chosen: argparse.Namespace) -> None:
     print(f"\n{found.commands(chosen.port)}")
 
 
+def _serve(chosen: argparse.Namespace) -> int:
+    """serve a registered model, with limits to what a request may take
+
+    MLflow's own `mlflow models serve` parses a request of any size before the model sees it: give it a proxy in front.
+    """
+    from cinevox.tracking import serving
+
+    return serving.serve(params.load(Paths().params).tracking, chosen.model, chosen.host, chosen.port)
+
+
 COMMANDS: Commands = {
     "predict": (
         _predict,
@@ -127,6 +137,14 @@ COMMANDS: Commands = {
             },
             "--name": {"help": "in the registry; by default <row>-<input>"},
             "--port": {"type": int, "default": 5001, "help": "in the commands that are printed (default 5001)"},
+        },
+    ),
+    "serve": (
+        _serve,
+        {
+            "model": {"metavar": "NAME/VERSION", "help": "as `cinevox register` prints it"},
+            "--host": {"default": "127.0.0.1", "help": "the address to listen on (default 127.0.0.1)"},
+            "--port": {"type": int, "default": 5001, "help": "default 5001"},
         },
     ),
 }

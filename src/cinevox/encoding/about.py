@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from cinevox import io
 from cinevox.params import Base, Features, Network, Section, Track
+from cinevox.params.names import Name
 from cinevox.responses import Block, Columns
 
 FILE = "encoding.json"
@@ -47,8 +48,8 @@ class Region(Section):
     low, median, high: 5th, 50th and 95th percentile over the data set's test clips of the predicted mean response
     """
 
-    subject: str
-    roi: str
+    subject: Name
+    roi: Name
     n_voxels: int
     n_scored: int
     normalized_correlation: float | None

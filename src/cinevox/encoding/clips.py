@@ -13,13 +13,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
 from cinevox import bases, features
+from cinevox.encoding import decoding
+from cinevox.encoding.decoding import Until
 from cinevox.encoding.model import Encoding, Floats
 from cinevox.errors import InputError
-from cinevox.frames import Clip, FramesError, read_clip
+from cinevox.frames import Clip, FramesError
 from cinevox.params import Network
 from cinevox.videos import READERS, Limits
 
@@ -79,11 +81,20 @@ class Predictor:
         """What the model is given, from frames (n_clips, n_frames, height, width, 3)."""
         return self.encoding.model.reduced(features.extract(self.extraction, frames, self._readers))
 
-    def __call__(self, clips: Sequence[Path], limits: Limits | None = None) -> Iterator[Predicted]:
-        """Responses to video files, some clips at a time, in order, over as many threads as the caller has workers."""
+    def __call__(self, clips: Sequence[Path]) -> Iterator[Predicted]:
+        """Responses to video files, some clips at a time, in order.
+
+        They are decoded by as many child processes as the caller has workers.
+        """
+        wanted, n_jobs = self.encoding.about.source.frames, effective_n_jobs(None)
         for start in range(0, len(clips), CLIPS_AT_ONCE):
             group = clips[start : start + CLIPS_AT_ONCE]
-            found = Parallel(backend="threading")(delayed(self._read)(path, limits) for path in group)
+            step = -(-len(group) // n_jobs)
+            parts = [group[first : first + step] for first in range(0, len(group), step)]
+            decoded = Parallel(backend="threading")(
+                delayed(decoding.read)(part, wanted, None, Until()) for part in parts
+            )
+            found = [one for part in decoded for one in part]
             read = [(path, *part) for path, part in zip(group, found) if not isinstance(part, str)]
             responses = np.empty((0, self.encoding.about.columns.n_voxels), dtype=np.float32)
             if read:
@@ -95,29 +106,40 @@ class Predictor:
                 tuple(part for part in found if isinstance(part, str)),
             )
 
-    def _read(self, path: Path, limits: Limits | None) -> tuple[NDArray[np.uint8], Clip] | str:
-        wanted = self.encoding.about.source.frames
-        try:
-            return read_clip(path, wanted.count, wanted.size, wanted.resize, limits)
-        except FramesError as error:
-            return str(error)
-
-    def of_bytes(self, contents: Sequence[bytes], limits: Limits) -> NDArray[np.float32]:
+    def of_bytes(self, contents: Sequence[bytes], limits: Limits, until: Until | None = None) -> NDArray[np.float32]:
         """Responses to mp4 files given by their content, (n_clips, n_voxels); as a stranger may send them.
+
+        until: when the work ends, done or not
 
         Raises
         ------
         FramesError
             Some can't be decoded or are beyond the limits, all of them in one message.
+        TimeUpError
+            `until` is over.
         """
+        until = until or Until()
+        n_bytes = sum(map(len, contents))
+        if len(contents) > 1 and n_bytes > limits.megabytes * 1e6:
+            raise FramesError(
+                f"{n_bytes / 1e6:,.1f} MB of clips together; at most {limits.megabytes:g} MB are taken; send fewer or "
+                "smaller ones"
+            )
         with tempfile.TemporaryDirectory(prefix="cinevox-") as folder:
             paths = [Path(folder) / f"clip-{number}.mp4" for number in range(1, len(contents) + 1)]
             for path, content in zip(paths, contents):
                 path.write_bytes(content)
-            found = list(self(paths, limits))
-        if faults := [fault.replace(f"{folder}/", "") for part in found for fault in part.faults]:
+            found = decoding.read(paths, self.encoding.about.source.frames, limits, until)
+        if faults := [part.replace(f"{folder}/", "") for part in found if isinstance(part, str)]:
             raise FramesError("\n".join(faults))
-        return np.concatenate([part.responses for part in found])
+        frames = np.stack([part[0] for part in found])
+        responses = []
+        for start in range(0, len(frames), self.extraction.clips_per_batch):
+            until.check()
+            responses.append(
+                self.encoding.predict(self.features(frames[start : start + self.extraction.clips_per_batch]))
+            )
+        return np.concatenate(responses)
 
 
 def found_in(given: Sequence[Path]) -> list[Path]:

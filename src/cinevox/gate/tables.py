@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import get_args
 
+from cinevox.errors import printable
 from cinevox.gate.verdict import FAILURES, Line, Verdict, Word, listed
 
 HEADERS = ("row", "metric", "was", "now", "change", "allowed drop", "interval", "verdict")
@@ -30,7 +33,7 @@ def cells(line: Line) -> tuple[str, ...]:
     form, signed = ("d", "+d") if whole else (".3f", "+.3f")
     numbers = (_text(line.was, form), _text(line.now, form), _text(line.change, signed), _text(line.allowed, form))
     interval = "–" if line.half_width is None else f"±{line.half_width:.3f} {line.basis}"
-    return (line.row, line.metric, *numbers, interval, line.verdict)
+    return (printable(line.row), printable(line.metric), *numbers, interval, line.verdict)
 
 
 def rule(verdict: Verdict) -> list[str]:
@@ -54,7 +57,7 @@ def rule(verdict: Verdict) -> list[str]:
 def _by_reason(reasons: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
     """Each reason that rows have, and those rows."""
     for why in dict.fromkeys(reasons.values()):
-        yield ", ".join(why), listed([row for row in reasons if reasons[row] == why])
+        yield ", ".join(why), listed([printable(row) for row in reasons if reasons[row] == why])
 
 
 def to_markdown(verdict: Verdict) -> str:
@@ -77,7 +80,7 @@ def to_markdown(verdict: Verdict) -> str:
         ]
     if left > 0:
         text += [f"{left} more lines; `cinevox gate` prints all.", ""]
-    return "\n".join([*text, *rule(verdict)]) + "\n"
+    return "\n".join([*text, *map(_escaped, rule(verdict))]) + "\n"
 
 
 def _table(lines: Iterable[Line]) -> list[str]:
@@ -86,8 +89,13 @@ def _table(lines: Iterable[Line]) -> list[str]:
 
 
 def _marked(line: Line) -> tuple[str, ...]:
-    *others, verdict = cells(line)
+    *others, verdict = map(_escaped, cells(line))
     return (*others, f"**{verdict}**" if line.verdict in FAILURES else verdict)
+
+
+def _escaped(cell: str) -> str:
+    """A cell as text: the names in it come from files that whoever proposes a change has written."""
+    return re.sub(r"([\\`|\[\]])", r"\\\1", html.escape(cell, quote=False)).replace("@", "&#64;")
 
 
 def _text(value: float | None, form: str) -> str:

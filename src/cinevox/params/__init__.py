@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError, model_validator
 
-from cinevox.errors import FileError, InputError
+from cinevox.errors import FileError, InputError, printable
 from cinevox.params import text
 from cinevox.params.experiments import (
     BASE_GRAMMAR,
@@ -26,6 +26,7 @@ from cinevox.params.experiments import (
     VoxelwiseRow,
     row_of,
 )
+from cinevox.params.names import NAME, Name, outside
 from cinevox.params.sections import (
     MINI_ROIS,
     WHOLE_BRAIN,
@@ -57,7 +58,7 @@ from cinevox.params.sections import (
 )
 
 __all__ = [
-    "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
+    "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
     "Experiments", "Features", "Fits", "Frames", "Gate", "Head", "JobQueue", "Network", "Parallel", "Params",
     "ParamsError", "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits",
     "Storage", "Submission", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
@@ -77,14 +78,14 @@ class Params(Section):
     validation: Validation
     splits: Splits
     frames: Frames
-    networks: dict[str, Network]
+    networks: dict[Name, Network]
     features: Features
     reduction: Reduction
     ceiling: Ceiling
-    regressors: dict[str, dict[str, Scalar | dict[str, Options]]]
+    regressors: dict[Name, dict[str, Scalar | dict[str, Options]]]
     fits: Fits
-    bases: dict[str, Base]
-    heads: dict[str, Head]
+    bases: dict[Name, Base]
+    heads: dict[Name, Head]
     transfer: Transfer
     experiments: Experiments
     scores: Scores
@@ -105,6 +106,11 @@ class Params(Section):
             if network.n_frames not in self.frames.counts
         ]
         faults += self._base_faults()
+        if why := outside(self.dataset.folder):
+            faults.append(
+                f"dataset.folder is {self.dataset.folder}; {why}; where the data lie elsewhere, make a link to them: "
+                f"`ln -s FOLDER data/{self.dataset.name}`, and give data/{self.dataset.name}"
+            )
         if (self.selection.policy == "nested") != (self.splits.n_outer_folds is not None):
             faults.append(
                 f"selection.policy is {self.selection.policy} and splits.n_outer_folds is {self.splits.n_outer_folds}; "
@@ -182,9 +188,14 @@ def parse(document: Any, source: str) -> Params:
         return Params.model_validate(document)
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(map(str, fault['loc'])) or 'params'}: {fault['msg'].removeprefix('Value error, ')}"
+            f"  {_place(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
             + ("" if isinstance(fault["input"], dict | Section) else f" (found {fault['input']!r})")
             for fault in error.errors()
         ]
         count = len(lines)
         raise ParamsError(f"{source}: {count} fault{'s' * (count > 1)}\n" + "\n".join(lines)) from None
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    """Where a fault is, with dots; pydantic marks a faulty key by a further part."""
+    return ".".join(printable(str(part)) for part in parts if part != "[key]") or "params"

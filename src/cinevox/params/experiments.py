@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from cinevox.params.names import Name
 from cinevox.params.sections import Positive, Section, Seed, Share, Track
 
 BASE_GRAMMAR = re.compile(r"frozen|tuned(?P<n_tuned>[1-9])")
@@ -29,7 +30,7 @@ def _known_base(section: OnBase) -> OnBase:
 class Base(Section):
     """The part of a network under the heads: whose activations of every frame are kept."""
 
-    network: str
+    network: Name
     features: str
     n_frames: Positive
 
@@ -76,9 +77,9 @@ class Row(Section):
     """One line of the paper's tables: what is fitted to which responses."""
 
     track: Track
-    network: str
+    network: Name
     features: str
-    regressor: str
+    regressor: Name
     reported: float | None
 
     @property

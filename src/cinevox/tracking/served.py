@@ -5,6 +5,10 @@ Only `models.register` names this file. A package that imported it would set the
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +16,17 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import DEADLINE_EXCEEDED, INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 from mlflow.pyfunc.model import PythonModel
 
 from cinevox.encoding.clips import CLIPS_AT_ONCE, Predictor
+from cinevox.encoding.decoding import TimeUpError, Until
 from cinevox.encoding.store import read
 from cinevox.errors import InputError
 from cinevox.tracking.models import LIMITS, output_names
+from cinevox.tracking.serving import AT_ONCE, GONE, PATIENCE
+
+SECONDS = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # after these MLflow answers, whatever the model does; 60 by default
 
 
 class Served(PythonModel):
@@ -32,18 +40,36 @@ class Served(PythonModel):
         weights = context.artifacts.get("weights")
         self.predictor = Predictor(read(Path(context.artifacts["encoding"])), Path(weights) if weights else None)
         self.input = context.model_config["input"]
+        self.places = threading.BoundedSemaphore(AT_ONCE)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
-        encoding = self.predictor.encoding
+        until = Until.after(float(os.environ.get(SECONDS, 60)), GONE.get())
         try:
             if len(model_input) > CLIPS_AT_ONCE or not len(model_input):
                 raise InputError(f"{len(model_input)} clips in a request; expected 1 to {CLIPS_AT_ONCE}")
-            if self.input == "clip":
-                responses = self.predictor.of_bytes(list(model_input["clip"]), LIMITS)
-            else:
-                responses = encoding.predict(self._features(model_input))
+            with self._place():
+                return self._predicted(model_input, until)
+        except TimeUpError as error:
+            raise MlflowException(str(error), error_code=DEADLINE_EXCEEDED) from None
         except InputError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place among the requests at work: so many decoders, and not more, run on this machine."""
+        if not self.places.acquire(timeout=PATIENCE):
+            raise MlflowException("busy with other requests; ask again in a while", error_code=TEMPORARILY_UNAVAILABLE)
+        try:
+            yield
+        finally:
+            self.places.release()
+
+    def _predicted(self, given: pd.DataFrame, until: Until) -> pd.DataFrame:
+        encoding = self.predictor.encoding
+        if self.input == "clip":
+            responses = self.predictor.of_bytes(list(given["clip"]), LIMITS, until)
+        else:
+            responses = encoding.predict(self._features(given))
         return pd.DataFrame(encoding.means(responses).astype(float), columns=output_names(encoding.about))
 
     def _features(self, given: pd.DataFrame) -> dict[str, np.ndarray]:

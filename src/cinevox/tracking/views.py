@@ -93,8 +93,8 @@ def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
         It is no port.
     """
     uri = resolved(settings.uri)
-    if not (is_server(uri) or 0 < port < 2**16):
-        raise InputError(f"--port {port}: expected a number from 1 to {2**16 - 1}")
+    if not is_server(uri):
+        _refuse_number(port)
     base = without_login(uri) if is_server(uri) else f"http://127.0.0.1:{port}"
     with opened(uri) as store:
         for name in (f"{settings.experiment}-{track}" for track in get_args(Track)):
@@ -102,11 +102,29 @@ def ui(settings: Tracking, port: int, say: Callable[[str], None]) -> int:
             say(f"{name}: " + ("nothing yet" if found is None else address(base, found.experiment_id)))
     if is_server(uri):
         return 0
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
-        raise StoreError(f"port {port} is taken; choose another one with --port")
+    refuse_port(port)
     words = ["ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     known = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}  # among the words anybody here could read its password
     return _served([sys.executable, "-m", "mlflow", *words], known)
+
+
+def refuse_port(port: int) -> None:
+    """
+    Raises
+    ------
+    StoreError
+        Somebody on this machine listens there.
+    InputError
+        It is no port.
+    """
+    _refuse_number(port)
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
+        raise StoreError(f"port {port} is taken; choose another one with --port")
+
+
+def _refuse_number(port: int) -> None:
+    if not 0 < port < 2**16:
+        raise InputError(f"--port {port}: expected a number from 1 to {2**16 - 1}")
 
 
 def _served(command: Sequence[str], environment: Mapping[str, str]) -> int:
