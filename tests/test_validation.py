@@ -108,8 +108,13 @@ def cut(path_of, share):
 
 
 def cut_behind_its_index(folder):
-    layout.write_clip(clip(folder, 3), movflags="faststart", noise=True)
-    cut(lambda folder: clip(folder, 3), 0.7)(folder)
+    """The box with the frames reaches to the file's end, as some write it, so only the index knows how many there were."""
+    path = clip(folder, 3)
+    layout.write_clip(path, movflags="faststart", noise=True)
+    content = path.read_bytes()
+    at = content.index(b"mdat") - 4
+    path.write_bytes(content[:at] + bytes(4) + content[at + 4 :])
+    cut(lambda folder: path, 0.7)(folder)
 
 
 def swap_rois(folder):
@@ -132,7 +137,7 @@ V1_TEST = "test_responses/mini_track/sub01/V1.pkl"
 ERRORS = {
     "clip cut off": (
         cut(lambda folder: clip(folder, 3), 0.5),
-        "clips", "a clip can be opened", "AlgonautsVideos268_All_30fpsmax/0003_0-1-2-3.mp4", "Invalid data found",
+        "clips", "a clip can be opened", "AlgonautsVideos268_All_30fpsmax/0003_0-1-2-3.mp4", "cut off: 1,0",
     ),
     "clip cut off behind its index": (
         cut_behind_its_index,

@@ -16,12 +16,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import bases, features
+from cinevox import bases, features, io
 from cinevox.encoding.model import Encoding, Floats
 from cinevox.errors import InputError
 from cinevox.frames import Clip, FramesError, read_clip
 from cinevox.params import Network
-from cinevox.videos import READERS, Limits
+from cinevox.videos import SUFFIXES, Limits
 
 CLIPS_AT_ONCE = 16
 
@@ -132,11 +132,11 @@ def found_in(given: Sequence[Path]) -> list[Path]:
     clips: list[Path] = []
     faults = []
     for path in given:
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS) if path.is_dir() else [path]
+        inside = io.files(path, SUFFIXES) if path.is_dir() else [path]
         if not path.exists():
             faults.append(f"{path}: no such file or folder")
         elif not inside:
-            faults.append(f"{path}: no video in it; expected files that end in {', '.join(READERS)}")
+            faults.append(f"{path}: no video in it; expected files that end in {', '.join(SUFFIXES)}")
         else:
             clips += inside
     named: dict[str, Path] = {}
