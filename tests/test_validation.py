@@ -108,7 +108,7 @@ def cut(path_of, share):
 
 
 def cut_behind_its_index(folder):
-    """The box with the frames reaches to the file's end, as some write it, so only the index knows how many there were."""
+    """The box with the frames reaches to the file's end, as some write it: only the index knows how many there were."""
     path = clip(folder, 3)
     layout.write_clip(path, movflags="faststart", noise=True)
     content = path.read_bytes()

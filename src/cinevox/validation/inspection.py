@@ -110,7 +110,7 @@ def _clip(path: Path, folder: Path) -> Row:
         "width": width,
         "height": height,
         "n_frames": look.moments.n,
-        "n_frames_announced": look.n_announced or look.moments.n,
+        "n_frames_announced": look.n_indexed or look.moments.n,
         "fps": None if look.fps is None else round(look.fps, 3),
         "seconds": round(look.moments.seconds, 3) or None,
         "unlike_shown": "; ".join(look.notes) or None,

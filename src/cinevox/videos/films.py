@@ -51,13 +51,18 @@ class Film:
         return self.stream.time_base or Fraction(0)
 
     @property
-    def n_announced(self) -> int:
-        """How many frames the container says are shown; what an edit list hides is not counted. 0: it doesn't say."""
-        if self.stream.frames and self.container.format.name.startswith("mov"):
+    def n_indexed(self) -> int:
+        """How many frames the index says are shown; what an edit list hides is not counted. 0: there is no index."""
+        if self.stream.frames and self.container.format.name in ("mp4", "mov"):
             return sum(not entry.is_discard for entry in self.stream.index_entries)
+        return self.stream.frames
+
+    @property
+    def n_announced(self) -> int:
+        """About how many frames there are; 0 where nothing says so."""
         start = (self.stream.start_time or 0) * self.unit
         rate = self.stream.average_rate or Fraction(0)
-        return self.stream.frames or max(0, round((self.announced_end - start) * rate))
+        return self.n_indexed or max(0, round((self.announced_end - start) * rate))
 
     @property
     def announced_end(self) -> Fraction:
@@ -94,9 +99,12 @@ class Film:
                     end = max(end, (decoded.pts + (decoded.duration or 0)) * self.unit)
         except av.FFmpegError as error:
             raise FileError(f"{self.path}: damaged after {n_decoded} frames ({error.strerror})") from None
+        self._require(n_decoded, end)
+
+    def _require(self, n_frames: int, end: Fraction) -> None:
         if self.announced_end - end > MAX_LOST_SECONDS and end > 0:
             raise FileError(
-                f"{self.path}: cut off: {n_decoded} frames end at {float(end):.2f} s of "
+                f"{self.path}: cut off: {n_frames} frames end at {float(end):.2f} s of "
                 f"{float(self.announced_end):.2f} s announced"
             )
 
@@ -106,7 +114,7 @@ class Film:
         Raises
         ------
         FileError
-            The first frame can't be decoded.
+            The first frame can't be decoded, or the file is cut off.
         """
         first, packets = None, []
         try:
@@ -117,11 +125,14 @@ class Film:
                     first = next((self._shown(decoded) for decoded in packet.decode()), None)
         except av.FFmpegError as error:
             raise FileError(f"{self.path}: damaged ({error.strerror})") from None
-        packets = sorted(packets, key=lambda packet: (packet[0] is not None, packet[0] or 0))
+        if not self.n_indexed:  # else validation compares the numbers of frames, which is finer
+            ends = [start + length for start, length in packets if start is not None]
+            self._require(len(packets), max(ends, default=0) * self.unit)
+        packets.sort(key=lambda packet: (packet[0] is not None, packet[0] or 0))
         return Look(
             first.shown if first else (self.stream.width, self.stream.height),
             Moments([start for start, _ in packets], packets[-1][1] if packets else 0, self.unit),
-            self.n_announced, self.fps, first.notes if first else (),
+            self.n_indexed, self.fps, first.notes if first else (),
         )  # fmt: skip
 
     def _shown(self, decoded: VideoFrame) -> Frame:

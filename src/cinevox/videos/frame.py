@@ -33,12 +33,13 @@ class Look:
     """A clip at a look.
 
     shown: width and height of its first frame
+    n_indexed: how many frames its index says are shown; 0 where it has none
     fps: on average; 0 where the file does not say, None of pictures
     """
 
     shown: tuple[float, float]
     moments: Moments
-    n_announced: int
+    n_indexed: int
     fps: float | None
     notes: tuple[str, ...]
 
