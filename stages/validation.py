@@ -18,7 +18,10 @@ def main(run: Run) -> None:
         run.log.warning("warning: %s: %s", check.suite, check)
     found.require()
     dataset = open_dataset(params.dataset)
-    clips = {"n_clips": len(dataset.clips), "n_train_clips": dataset.n_train_clips}
+    train = found.seconds[: dataset.n_train_clips]
+    clips = {
+        "n_clips": len(dataset.clips), "n_train_clips": dataset.n_train_clips, "seconds": [min(train), max(train)]
+    }  # fmt: skip
     io.write_json(target / "clips.json", clips)
 
 

@@ -227,9 +227,9 @@ def strip(folder):
 def test_bytes_of_a_clip_are_predicted_as_its_file(kept, study):
     encoding = store.read(kept)
     content = [path.read_bytes() for path in study.clips[:2]]
-    np.testing.assert_allclose(
-        Predictor(encoding).of_bytes(content, WIDE), predicted(encoding, study.clips[:2]), atol=1e-5
-    )
+    responses, clips = Predictor(encoding).of_bytes(content, WIDE)
+    np.testing.assert_allclose(responses, predicted(encoding, study.clips[:2]), atol=1e-5)
+    assert [(clip.name, clip.seconds) for clip in clips] == [("clip-1.mp4", 0.5), ("clip-2.mp4", 0.5)]
 
 
 @pytest.mark.parametrize(

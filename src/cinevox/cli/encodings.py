@@ -72,7 +72,7 @@ def _predict(chosen: argparse.Namespace) -> int:
         show(_predictions.on_screen(subjects, shown))
         print(f"Responses in {about.units}; means over voxels{' and subjects' if len(subjects) > 1 else ''}.")
         print(f"trust: normalized correlation of this row on the {about.measured_on} of {about.dataset}.")
-        for caution in about.cautions:
+        for caution in (*about.cautions, *(caution for clip in shown for caution in clip.cautions)):
             print(caution)
         print(f"\nLook further:  {folder / 'index.html'}")
     if _is_stale(paths, chosen.row):

@@ -102,8 +102,10 @@ class Predictor:
         except FramesError as error:
             return str(error)
 
-    def of_bytes(self, contents: Sequence[bytes], limits: Limits) -> NDArray[np.float32]:
-        """Responses to mp4 files given by their content, (n_clips, n_voxels); as a stranger may send them.
+    def of_bytes(self, contents: Sequence[bytes], limits: Limits) -> tuple[NDArray[np.float32], list[Clip]]:
+        """Responses to mp4 files given by their content, (n_clips, n_voxels), and what was found in each.
+
+        limits: what a stranger's may ask for
 
         Raises
         ------
@@ -117,7 +119,7 @@ class Predictor:
             found = list(self(paths, limits))
         if faults := [fault.replace(f"{folder}/", "") for part in found for fault in part.faults]:
             raise FramesError("\n".join(faults))
-        return np.concatenate([part.responses for part in found])
+        return np.concatenate([part.responses for part in found]), [clip for part in found for clip in part.clips]
 
 
 def found_in(given: Sequence[Path]) -> list[Path]:

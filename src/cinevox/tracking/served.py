@@ -18,11 +18,13 @@ from mlflow.pyfunc.model import PythonModel
 from cinevox.encoding.clips import CLIPS_AT_ONCE, Predictor
 from cinevox.encoding.store import read
 from cinevox.errors import InputError
-from cinevox.tracking.models import LIMITS, output_names
+from cinevox.tracking.models import CAUTIONS, LIMITS, output_names
 
 
 class Served(PythonModel):
     """A table in, a table out: a line for each clip, `<subject>.<roi>` the mean response over its voxels.
+
+    Of a clip, the column `cautions` says what makes its line a weaker statement than for the training clips.
 
     In goes a column `clip` with the content of an mp4 file (in JSON as base64), or a column for each layer with a
     clip's features, as the model was registered. Never a path: a server that reads paths reads any file.
@@ -39,12 +41,15 @@ class Served(PythonModel):
             if len(model_input) > CLIPS_AT_ONCE or not len(model_input):
                 raise InputError(f"{len(model_input)} clips in a request; expected 1 to {CLIPS_AT_ONCE}")
             if self.input == "clip":
-                responses = self.predictor.of_bytes(list(model_input["clip"]), LIMITS)
+                responses, clips = self.predictor.of_bytes(list(model_input["clip"]), LIMITS)
             else:
-                responses = encoding.predict(self._features(model_input))
+                responses, clips = encoding.predict(self._features(model_input)), []
         except InputError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
-        return pd.DataFrame(encoding.means(responses).astype(float), columns=output_names(encoding.about))
+        found = pd.DataFrame(encoding.means(responses).astype(float), columns=output_names(encoding.about))
+        if self.input == "clip":
+            found[CAUTIONS] = [" ".join(encoding.about.cautions_for(clip)) for clip in clips]
+        return found
 
     def _features(self, given: pd.DataFrame) -> dict[str, np.ndarray]:
         found = {}

@@ -97,7 +97,12 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
     tables = inspection.tables(dataset, wanted)
     shape = dataset.grid.shape if "masks" in tables and dataset.grid else (0, 0, 0)
     checks = judge({name: tables[name] for name in SUITES if name in tables}, limits_of(limits, shape), docs)
-    return Summary(wanted.folder.as_posix(), checks, inspection.scale(tables["train_responses"]))
+    return Summary(
+        wanted.folder.as_posix(),
+        checks,
+        inspection.scale(tables["train_responses"]),
+        inspection.lengths(tables["clips"]),
+    )
 
 
 def check_results(paths: Paths, params: Any, docs: Path | None = None) -> Summary:

@@ -77,6 +77,11 @@ def _clip_rows(clips: Sequence[Path], folder: Path) -> list[Row]:
     return [row | {"fps_commonest": commonest, "seconds_unlike_others": odd} for row, odd in zip(rows, others)]
 
 
+def lengths(rows: Sequence[Row]) -> tuple[float, ...]:
+    """Seconds of every clip that could be opened, in order; 0 of a still image."""
+    return tuple(row["seconds"] or 0.0 for row in rows if "seconds" in row)
+
+
 def _unlike_others(seconds: Sequence[float | None]) -> list[float | None]:
     """The lengths that lie further from the median than the others do; None for every other clip.
 

@@ -59,11 +59,13 @@ class Summary:
     """Every check of one folder.
 
     scale: of a data set, the standard deviation of each file's training responses, by `<track>/<subject>/<roi>`
+    seconds: of a data set, the length of each clip; 0 of a still image
     """
 
     folder: str
     checks: tuple[Check, ...]
     scale: Mapping[str, float] = field(default_factory=dict)
+    seconds: tuple[float, ...] = ()
 
     @property
     def errors(self) -> tuple[Check, ...]:

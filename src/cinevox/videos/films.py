@@ -193,7 +193,8 @@ def film(path: Path, container: InputContainer, limits: Limits | None) -> Iterat
             if stream.frames > limits.frames:
                 raise FileError(f"{path}: more than {limits.frames:,} frames announced ({stream.frames:,}); cut it")
             limits.refuse_frame(path, codec.width, codec.height)
-            codec.options = {"max_pixels": str(int(limits.megapixels * 1e6))}  # what a later frame announces
+            # what a later frame announces; a codec pads it, and what it shows is looked at when it is there
+            codec.options = {"max_pixels": str(int(1.25e6 * limits.megapixels))}
         yield Film(path, container, stream, limits, VideoReformatter())
 
 
