@@ -76,10 +76,8 @@ class Moments:
         if starts is None:
             return True
         period = Fraction(starts[-1], self.n - 1)
-        allowed = min(max(Fraction(1), ROUNDING / self.unit), period / 4)
-        return self._span == starts[-1] and all(
-            abs(start - number * period) <= allowed for number, start in enumerate(starts)
-        )
+        off = max(abs(start - number * period) for number, start in enumerate(starts))
+        return self._span == starts[-1] and off <= max(Fraction(1), ROUNDING / self.unit) and off < period / 4
 
     def indices(self, count: int) -> NDArray[np.intp]:
         """Which frames are taken, (count,): those that are shown at `count` evenly spread moments, the first included.
