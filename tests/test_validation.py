@@ -268,6 +268,10 @@ WARNINGS = {
         changed("train", "V1", lambda values: values[:, :, ::-1]),
         "train_responses", "Fortran order", V1, "n_unordered 6",
     ),
+    "clip of another length": (
+        lambda folder: layout.write_clip(clip(folder, 2), n_frames=17),
+        "clips", "a clip lasts about as long as the others", "0002_0-1-2-2.mp4", "seconds_unlike_others 3.4",
+    ),
     "no test clips": (
         lambda folder: [clip(folder, number).unlink() for number in range(13, 18)],
         "train_responses", "clips beyond those of the training responses", V1, "n_clips 12, n_stimuli 12",

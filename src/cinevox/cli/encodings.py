@@ -109,7 +109,12 @@ COMMANDS: Commands = {
     "predict": (
         _predict,
         {
-            "clips": {"type": Path, "nargs": "+", "metavar": "CLIP", "help": "a video, or a folder of videos"},
+            "clips": {
+                "type": Path,
+                "nargs": "+",
+                "metavar": "CLIP",
+                "help": "a video or a picture, or a folder of them",
+            },
             "--row": {"required": True, "help": "a row of encoding.rows in params.yaml"},
             "--subject": {"action": "append", "help": "may be given several times; by default all"},
             "--output": {"type": Path, "metavar": "FOLDER", "help": "by default predictions/<row>"},
