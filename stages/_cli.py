@@ -73,6 +73,11 @@ class Run:
         clips = io.read_json(self.paths.validation / "clips.json")
         return clips["n_train_clips"], clips["n_clips"] - clips["n_train_clips"]
 
+    def clip_seconds(self) -> tuple[float, float]:
+        """Length of the shortest and of the longest training clip, as `validation` found them; 0 of a still image."""
+        shortest, longest = io.read_json(self.paths.validation / "clips.json")["seconds"]
+        return shortest, longest
+
     def split(self) -> splits.Split:
         """Which clips train, validate and test."""
         return splits.split(*self.n_clips(), self.params.splits)

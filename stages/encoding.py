@@ -31,7 +31,7 @@ def main(run: Run) -> None:
     regions = description.regions(columns, voxels, run.ceilings(row.track)[ceiling_split(split)], predicted)
     about = description.describe(
         params, row, run.responses("train").study,
-        source=source, regions=list(regions), grid=grid, split=split, n_clips=n_clips,
+        source=source, regions=list(regions), grid=grid, split=split, n_clips=n_clips, seconds=run.clip_seconds(),
         chosen_here=bool(selected["scores"][split].get("chosen_here")),
         chosen=selected["chosen"], made=description.made(paths, params, encoding.SECTIONS),
     )  # fmt: skip

@@ -16,7 +16,9 @@ def main(run: Run) -> None:
     for check in found.warnings:
         run.log.warning("warning: %s: %s", check.suite, check)
     found.require()
-    io.write_json(target / "clips.json", {"n_clips": found.n_clips, "n_train_clips": found.n_train_clips})
+    train = found.seconds[: found.n_train_clips]
+    clips = {"n_clips": found.n_clips, "n_train_clips": found.n_train_clips, "seconds": [min(train), max(train)]}
+    io.write_json(target / "clips.json", clips)
 
 
 if __name__ == "__main__":

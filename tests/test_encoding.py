@@ -14,7 +14,7 @@ from cinevox.encoding import build, description, store
 from cinevox.encoding.clips import Predictor, found_in
 from cinevox.encoding.model import Roiwise
 from cinevox.errors import InputError
-from cinevox.frames import FramesError
+from cinevox.frames import Clip, FramesError
 from cinevox.heads import RoiNetwork
 from cinevox.io import FileError
 from cinevox.params import Base, Head
@@ -227,9 +227,9 @@ def strip(folder):
 def test_bytes_of_a_clip_are_predicted_as_its_file(kept, study):
     encoding = store.read(kept)
     content = [path.read_bytes() for path in study.clips[:2]]
-    np.testing.assert_allclose(
-        Predictor(encoding).of_bytes(content, WIDE), predicted(encoding, study.clips[:2]), atol=1e-5
-    )
+    responses, clips = Predictor(encoding).of_bytes(content, WIDE)
+    np.testing.assert_allclose(responses, predicted(encoding, study.clips[:2]), atol=1e-5)
+    assert [(clip.name, clip.seconds) for clip in clips] == [("clip-1.mp4", 0.5), ("clip-2.mp4", 0.5)]
 
 
 @pytest.mark.parametrize(
@@ -308,3 +308,25 @@ def test_cautions_are_for_simulated_data_and_untrained_networks(study):
     assert [caution.partition(" ")[0] for caution in told.cautions] == ["Fitted", "SqueezeNet"]
     trained = told.model_copy(update={"in_silico": False, "source": told.source.model_copy(update={"weights": {}})})
     assert trained.cautions == []
+
+
+@pytest.mark.parametrize(
+    ("shortest", "longest", "seconds", "n_decoded", "said"),
+    [
+        (2.9, 3.1, 3.4, 90, ""),  # a tenth more than the longest
+        (2.9, 3.1, 2.5, 75, "it lasts 2.5 s, and the model was fitted to clips of 2.9 to 3.1 s"),
+        (3.0, 3.0, 12.0, 360, "it lasts 12 s, and the model was fitted to clips of 3 s"),
+        (3.0, 3.0, None, 1, "it is a still image, and the model was fitted to clips of 3 s"),
+        (0.0, 0.0, None, 1, ""),
+        (0.0, 0.0, 3.0, 90, "it lasts 3 s, and the model was fitted to still images"),
+        (0.0, 3.0, 2.0, 60, ""),
+        (3.0, 3.0, None, 90, ""),  # the file does not say
+    ],
+)
+def test_a_clip_of_another_length_than_the_training_clips_gets_a_caution(
+    study, shortest, longest, seconds, n_decoded, said
+):
+    about = small_encoding.encoding(study).about.model_copy(update={"seconds": (shortest, longest)})
+    found = about.cautions_for(Clip("a.mp4", 30.0, n_decoded, (0,), seconds))
+    assert len(found) == bool(said) and all(line.startswith(f"a.mp4: {said}") for line in found)
+    assert about.cautions_for(Clip("a.mp4", 30.0, 1, (0,), shortest, ("it is odd",))) == ["a.mp4: it is odd."]

@@ -86,7 +86,8 @@ def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, 
         assert client.get_run(found.run).data.tags["row"] == ROW
         assert version.tags["weights_policy"] == "random" and "in-silico" in version.tags["cautions"]
         model = mlflow.models.Model.load(found.folder)
-        assert model.signature.outputs.input_names() == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2"]
+        words = ["cautions"] if kind == "clip" else []
+        assert model.signature.outputs.input_names() == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2", *words]
         assert model.signature.inputs.input_names() == (["clip"] if kind == "clip" else list(about.source.inputs))
         files = {path.suffix for path in Path(found.folder).rglob("*") if path.is_file()}
         assert not files & {".pkl", ".pickle", ".pt"}
@@ -158,7 +159,8 @@ def expected(study, encoding, clips):
 def test_a_served_model_answers_a_posted_clip_as_predict_does_and_refuses_what_is_none(project, registered, study):
     root, _ = project
     encoding = store.read(Paths(root).encoding(ROW))
-    clips = study.clips[:2]
+    small_encoding.layout.write_clip(root / "long.mp4", n_frames=60, fps=12, size=32)
+    clips = [study.clips[0], root / "long.mp4"]
     records = [{"clip": base64.b64encode(path.read_bytes()).decode()} for path in clips]
     with served(registered["clip"], root) as address:
         found = ask(address, records)
@@ -168,8 +170,10 @@ def test_a_served_model_answers_a_posted_clip_as_predict_does_and_refuses_what_i
         assert refusal(address, records * 9) == (400, refusal(address, records * 9)[1])
         assert "18 clips in a request; expected 1 to 16" in refusal(address, records * 9)[1]
         assert_it_stays_small_and_fast(address, root)
+    cautions = [line.pop("cautions") for line in found]
     np.testing.assert_allclose([list(line.values()) for line in found], expected(study, encoding, clips), atol=1e-5)
     assert list(found[0]) == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2"]
+    assert cautions[0] == "" and "it lasts 5 s, and the model was fitted to clips of 0.5 s" in cautions[1]
 
 
 def assert_it_stays_small_and_fast(address, folder):

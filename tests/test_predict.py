@@ -1,6 +1,8 @@
 """`cinevox predict` as a user types it: what it writes, draws, says and refuses."""
 
 import io as streams
+import os
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -132,6 +134,30 @@ def test_a_clips_name_is_no_markup_no_formula_and_nothing_a_terminal_obeys(proje
     assert "<h2>&lt;script&gt;alert(1)&lt;</h2>" in page and "<script" not in page
     assert {path.name for path in folder.iterdir() if path.is_dir()} == set(NAMES)
     assert all((folder / name / "sub01.nii.gz").is_file() for name in NAMES)
+
+
+def test_a_clip_of_another_length_gets_a_caution_and_a_bad_name_loses_nothing(project, study, capsys, tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    usual = study.clips[0].read_bytes()
+    for name in (b"usual.MP4", b"gr\xfc\xdfe.mp4", b"._usual.mp4"):
+        (clips / os.fsdecode(name)).write_bytes(usual)
+    small_encoding.layout.write_clip(clips / "long.mp4", n_frames=60, fps=12, size=32)
+    Image.new("RGB", (32, 32), (200, 40, 40)).save(clips / "still.png")
+    assert cli.main(["predict", str(clips), "--row", ROW, "--output", "out", "--no-pictures"]) == 1
+    out, err = capsys.readouterr()
+    assert [line for line in err.splitlines() if "._usual" in line] == []
+    assert r"gr\xfc\xdfe.mp4: its name is no UTF-8" in err
+    table = pd.read_csv("out/responses.csv").drop_duplicates("clip").set_index("clip")
+    assert table["seconds"].fillna(0).to_dict() == {"long": 5.0, "still": 0.0, "usual": 0.5}
+    said = {
+        "long": "long.mp4: it lasts 5 s, and the model was fitted to clips of 0.5 s",
+        "still": "still.png: it is a still image, and the model was fitted to clips of 0.5 s",
+    }
+    page = Path("out/index.html").read_text()
+    for name, caution in said.items():
+        assert table["cautions"][name].startswith(caution) and caution in " ".join(out.split()) and caution in page
+    assert pd.isna(table["cautions"]["usual"]) and "One picture; taken: 0, 0." in page
 
 
 @pytest.mark.parametrize(

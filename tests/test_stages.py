@@ -333,7 +333,7 @@ def test_test_responses_reach_no_stage_before_the_scores(repository):
 def test_other_training_clips_reach_the_reduction(repository):
     """The same clips, another border between training and test: what was fitted on training clips is fitted anew."""
     assert "data/validation/clips.json" in repository.lock("reduction@efficientnet_lite0")
-    assert repository.json("data/validation/clips.json") == {"n_clips": 84, "n_train_clips": 60}
+    assert repository.json("data/validation/clips.json") == {"n_clips": 84, "n_train_clips": 60, "seconds": [3.0, 3.0]}
 
 
 def test_a_new_network_is_extracted_alone(repository):

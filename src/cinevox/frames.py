@@ -1,33 +1,33 @@
 """Frames: a fixed number of small images from every clip, in one array.
 
 Every frame of a clip is decoded in order and counted, because what a container announces can be wrong; of the
-n decoded ones, frames floor(i (n - 1) / (k - 1)), i = 0..k-1, are taken, as the challenge's devkit does.
+n decoded ones, frames floor(i (n - 1) / (k - 1)), i = 0..k-1, are taken, as the challenge's devkit does. Where frames
+do not follow each other evenly, those that are shown at evenly spread moments are taken (`videos.moments`). Each is
+what a player shows: turned or mirrored as the file asks for, its pixels made square.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinevox import disk, io, videos
+from cinevox import disk, io
 from cinevox.errors import FileError, InputError
 from cinevox.videos import Limits
+from cinevox.videos.moments import Moments, frame_indices
+from cinevox.videos.reading import reading
 
 Progress = Callable[[Iterable, int, str], Iterable]
 Resize = Literal["direct", "crop"]
 
 CLIPS_PER_TASK = 8
-MAX_LOST_SECONDS = 0.25  # how much of the announced length may be missing at the end; rounding takes 0.03
 
 
 class FramesError(InputError):
@@ -36,32 +36,37 @@ class FramesError(InputError):
 
 @dataclass(frozen=True)
 class Clip:
-    """What was found in one file. indices: of the frames that were taken, among the decoded ones."""
+    """What was found in one file.
+
+    fps: on average; 0 where it has none, as pictures
+    indices: of the frames that were taken, among the decoded ones
+    seconds: how long it is shown; None of a still image, and where the file does not say
+    notes: in what way the frames differ from what a viewer sees, a clause each
+    """
 
     name: str
     fps: float
     n_decoded: int
     indices: tuple[int, ...]
+    seconds: float | None = None
+    notes: tuple[str, ...] = ()
 
 
-def frame_indices(n_decoded: int, count: int) -> NDArray[np.intp]:
-    """floor(linspace(0, n_decoded - 1, count)): evenly spread, first and last included; (count,).
-
-    With count 1 it is the first frame. Where n_decoded < count, frames are repeated, in order.
-    """
-    return np.floor(np.linspace(0, n_decoded - 1, count)).astype(np.intp)
-
-
-def resized(image: Image.Image, size: int, resize: Resize) -> NDArray[np.uint8]:
+def resized(
+    image: Image.Image, size: int, resize: Resize, shown: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
     """One frame as uint8 (size, size, 3), antialiased bilinear (PIL's).
 
     direct: straight to size x size, whatever the aspect ratio, as the devkit does
     crop: shorter side to round(size * 256 / 224), then the middle size x size
+
+    shown: width and height with square pixels, where the image's own are not
     """
     if resize == "direct":
         return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-    scale = round(size * 256 / 224) / min(image.size)
-    width, height = round(image.width * scale), round(image.height * scale)
+    shown = shown or image.size
+    scale = round(size * 256 / 224) / min(shown)
+    width, height = round(shown[0] * scale), round(shown[1] * scale)
     left, top = (width - size) // 2, (height - size) // 2
     larger = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(larger.crop((left, top, left + size, top + size)))
@@ -73,7 +78,7 @@ def read_clip(
     """Frames of one clip, (count, size, size, 3), RGB, and what was found in the file.
 
     Memory doesn't grow with the clip's length: the announced number of frames says which ones to keep, and
-    where decoding finds another number, the clip is decoded once more.
+    where decoding finds that others are the right ones, the clip is decoded once more.
 
     limits: of a clip from a stranger
 
@@ -82,10 +87,15 @@ def read_clip(
     FramesError
         No such file, no video in it, damaged, cut off, without a single frame, or beyond the limits.
     """
-    fps, n_decoded, indices, frames = _decode(path, count, size, resize, None, limits)
-    if not np.array_equal(indices, frame_indices(n_decoded, count)):
-        fps, n_decoded, indices, frames = _decode(path, count, size, resize, n_decoded, limits)
-    return frames, Clip(path.name, fps, n_decoded, tuple(indices.tolist()))
+    try:
+        found, frames = _decode(path, count, size, resize, None, limits)
+        wanted = found.moments.indices(count)
+        if not np.array_equal(wanted, found.taken):
+            found, frames = _decode(path, count, size, resize, wanted, limits)
+    except FileError as error:
+        raise FramesError(str(error)) from None
+    seconds = round(found.moments.seconds, 6) or None
+    return frames, Clip(path.name, found.fps, found.moments.n, tuple(wanted.tolist()), seconds, found.notes)
 
 
 def write(
@@ -141,92 +151,40 @@ def _write_task(clips: Sequence[Path], start: int, partial: Path, resize: Resize
     return found, faults
 
 
-def _announced(container: av.container.InputContainer) -> tuple[float, int]:
-    """Frames per second and number of frames, as the container has it (0 where it does not say)."""
-    stream = container.streams.video[0]
-    rate = stream.average_rate or Fraction(0)
-    return float(rate), stream.frames or round(_announced_seconds(container) * rate)
+@dataclass(frozen=True)
+class _Decoded:
+    """What decoding a clip told. taken: the frames that were kept"""
 
-
-def _announced_seconds(container: av.container.InputContainer) -> Fraction:
-    """Length of the video stream; of the container only where nothing else could be longer."""
-    stream = container.streams.video[0]
-    if stream.duration is not None and stream.time_base is not None:
-        return Fraction(stream.duration * stream.time_base)
-    if container.duration is not None and len(container.streams) == 1:
-        return Fraction(container.duration, av.time_base)
-    return Fraction(0)
+    fps: float
+    moments: Moments
+    taken: NDArray[np.intp]
+    notes: tuple[str, ...]
 
 
 def _decode(
-    path: Path, count: int, size: int, resize: Resize, expected: int | None, limits: Limits | None
-) -> tuple[float, int, NDArray[np.intp], NDArray[np.uint8]]:
-    """Frames per second, number of frames, and the frames taken: which, and as images (zeros behind the end).
-
-    expected: number of frames to spread the taken ones over; None: as announced
-    """
+    path: Path, count: int, size: int, resize: Resize, taken: NDArray[np.intp] | None, limits: Limits | None
+) -> tuple[_Decoded, NDArray[np.uint8]]:
+    """Decode a whole clip and keep these frames, (count, size, size, 3), zeros behind the end; None: as announced"""
     frames = np.zeros((count, size, size, 3), dtype=np.uint8)
-    to_rgb = VideoReformatter()  # one for all frames: preparing the conversion takes longer than doing it
-    n_decoded, n_corrupt, times = 0, 0, []
-    with _opened(path, limits) as container:
-        fps, announced = _announced(container)
-        if limits is not None and container.streams.video[0].frames > limits.frames:
-            raise FramesError(f"{path}: more than {limits.frames:,} frames announced ({announced:,}); cut it")
-        indices = frame_indices(max(1, announced if expected is None else expected), count)
-        try:
-            for frame in container.decode(container.streams.video[0]):
-                if limits is not None:
-                    _refuse(path, limits, frame.width, frame.height, container)
-                slots = np.flatnonzero(indices == n_decoded)
-                if len(slots):
-                    frames[slots] = resized(to_rgb.reformat(frame, format="rgb24").to_image(), size, resize)
-                n_decoded += 1
-                if limits is not None and n_decoded > limits.frames:
-                    raise FramesError(f"{path}: more than {limits.frames:,} frames; cut it")
-                n_corrupt += frame.is_corrupt
-                if frame.pts is not None:
-                    times.append((frame.pts, frame.pts + (frame.duration or 0)))
-        except av.FFmpegError as error:
-            raise FramesError(f"{path}: damaged after {n_decoded} frames ({error.strerror})") from None
-        seconds = _announced_seconds(container)
-        unit = container.streams.video[0].time_base or Fraction(0)
-    if n_decoded == 0:
-        raise FramesError(f"{path}: not a single frame in it")
+    starts: list[int | None] = []
+    notes: dict[str, None] = {}
+    last, n_corrupt = 0, 0
+    with reading(path, limits) as source:
+        if taken is None:
+            taken = frame_indices(max(1, source.n_announced), count)
+        for frame in source.frames():
+            if limits is not None and len(starts) == limits.frames:
+                raise FileError(f"{path}: more than {limits.frames:,} frames; cut it")
+            slots = np.flatnonzero(taken == len(starts))
+            if len(slots):
+                frames[slots] = resized(frame.image(), size, resize, frame.shown)
+            starts.append(frame.start)
+            last = frame.duration
+            n_corrupt += frame.is_corrupt
+            notes |= dict.fromkeys(frame.notes)
+        fps, moments = source.fps, Moments(starts, last, source.unit)
+    if not starts:
+        raise FileError(f"{path}: not a single frame in it")
     if n_corrupt:
-        raise FramesError(f"{path}: {n_corrupt} of {n_decoded} frames are damaged")
-    end = (max(stop for _, stop in times) - times[0][0]) * unit if times else Fraction(0)
-    if seconds - end > MAX_LOST_SECONDS and end > 0:
-        raise FramesError(
-            f"{path}: cut off: {n_decoded} frames end at {float(end):.2f} s of {float(seconds):.2f} s announced"
-        )
-    return fps, n_decoded, indices, frames
-
-
-def _refuse(path: Path, limits: Limits, width: int, height: int, container: av.container.InputContainer) -> None:
-    try:
-        limits.refuse_frame(path, width, height)
-    except FileError as error:
-        container.close()
-        raise FramesError(str(error)) from None
-
-
-def _opened(path: Path, limits: Limits | None) -> av.container.InputContainer:
-    if not path.is_file():
-        raise FramesError(f"{path}: no such file")
-    try:
-        if limits is not None:
-            limits.refuse_file(path)
-        container = videos.opened(path)
-    except FileError as error:
-        raise FramesError(str(error)) from None
-    if not container.streams.video:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        container.close()
-        raise FramesError(f"{path}: no video in it, but {kinds}")
-    codec = container.streams.video[0].codec_context
-    codec.thread_count = 1
-    if limits is not None:
-        _refuse(path, limits, codec.width, codec.height, container)
-        # what a later frame announces; a codec pads it, and what it shows is looked at when it is there
-        codec.options = {"max_pixels": str(int(1.25e6 * limits.megapixels))}
-    return container
+        raise FileError(f"{path}: {n_corrupt} of {len(starts)} frames are damaged")
+    return _Decoded(fps, moments, taken, tuple(notes)), frames

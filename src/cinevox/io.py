@@ -29,6 +29,15 @@ def folder(path: Path) -> Path:
     return path
 
 
+def files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files in a folder whose names end so, in upper or lower case, by name; none where there is no folder.
+
+    What macOS writes beside a file on other people's disks (`._name`) is left out.
+    """
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in there if path.suffix.lower() in suffixes and not path.name.startswith("._"))
+
+
 def write_pickle(path: Path, content: dict[str, Any], protocol: int = 2) -> None:
     """Write arrays of numbers in (nested) dicts.
 

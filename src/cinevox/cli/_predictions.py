@@ -36,7 +36,8 @@ def write(
         for name in ("rois.png", "rois.svg", "brain.png", *(f"{own}.nii.gz" for own in about.columns.subjects)):
             (target / name).unlink(missing_ok=True)  # of an earlier run, for other subjects or by another model
         io.write_arrays(target / "voxels.npz", **voxels)
-        files = _volumes(encoding, subjects, responses, printable(path.name))
+        cautions = about.cautions_for(clip)
+        files = _volumes(encoding, subjects, responses, printable(path.name), cautions)
         if pictures:
             files |= _pictures(encoding, subjects, responses, lines)
         for name, content in files.items():
@@ -46,12 +47,14 @@ def write(
             for name in ("rois.svg", "brain.png")
             if name in files
         }
-        yield predicted.Shown(printable(path.stem), clip.fps, clip.n_decoded, clip.indices, lines, drawn)
+        yield predicted.Shown(printable(path.stem), clip, cautions, lines, drawn)
 
 
-def _volumes(encoding: Encoding, subjects: Sequence[str], responses: Floats, clip: str) -> dict[str, bytes]:
+def _volumes(
+    encoding: Encoding, subjects: Sequence[str], responses: Floats, clip: str, cautions: Sequence[str]
+) -> dict[str, bytes]:
     about = encoding.about
-    told = {"row": about.row, "clip": clip, "cautions": " ".join(about.cautions) or "none"}
+    told = {"row": about.row, "clip": clip, "cautions": " ".join([*about.cautions, *cautions]) or "none"}
     return {
         f"{subject}.nii.gz": maps.nifti(
             maps.Map(subject, f"predicted response, {subject}", volume), predicted.affine(about), told
@@ -77,6 +80,7 @@ def write_index(folder: Path, encoding: Encoding, subjects: Sequence[str], clips
         [
             {"clip": no_formula(clip.name), "subject": region.subject, "roi": region.roi, "response": response}
             | region.model_dump(exclude={"subject", "roi"})
+            | {"seconds": clip.clip.seconds, "cautions": " ".join(clip.cautions)}
             for clip in clips
             for line in clip.lines
             for region, response in zip(line.regions, line.responses)

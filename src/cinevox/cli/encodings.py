@@ -72,7 +72,7 @@ def _predict(chosen: argparse.Namespace) -> int:
         show(_predictions.on_screen(subjects, shown))
         print(f"Responses in {about.units}; means over voxels{' and subjects' if len(subjects) > 1 else ''}.")
         print(f"trust: normalized correlation of this row on the {about.measured_on} of {about.dataset}.")
-        for caution in about.cautions:
+        for caution in (*about.cautions, *(caution for clip in shown for caution in clip.cautions)):
             print(caution)
         print(f"\nLook further:  {folder / 'index.html'}")
     if _is_stale(paths, chosen.row):
@@ -119,7 +119,12 @@ COMMANDS: Commands = {
     "predict": (
         _predict,
         {
-            "clips": {"type": Path, "nargs": "+", "metavar": "CLIP", "help": "a video, or a folder of videos"},
+            "clips": {
+                "type": Path,
+                "nargs": "+",
+                "metavar": "CLIP",
+                "help": "a video or a picture, or a folder of them",
+            },
             "--row": {"required": True, "help": "a row of encoding.rows in params.yaml"},
             "--subject": {"action": "append", "help": "may be given several times; by default all"},
             "--output": {"type": Path, "metavar": "FOLDER", "help": "by default predictions/<row>"},

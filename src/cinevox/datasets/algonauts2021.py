@@ -30,6 +30,7 @@ from cinevox.responses import Part, Responses
 TRACK_FOLDERS: dict[Track, str] = {"mini": "mini_track", "full": "full_track"}
 TEST_FOLDER = "test_responses"
 MASK = "voxel_mask"
+CLIPS = (".mp4",)
 Kind = TypeVar("Kind", bound="Algonauts2021")
 VOLUME = (78, 93, 71)
 AFFINE = ((2.5, 0.0, 0.0, -96.5), (0.0, 2.5, 0.0, -132.5), (0.0, 0.0, 2.75, -78.5), (0.0, 0.0, 0.0, 1.0))
@@ -54,7 +55,7 @@ class Algonauts2021:
 
     @cached_property
     def clips(self) -> tuple[Path, ...]:
-        return tuple(sorted((self.folder / self.clips_folder).glob("*.mp4")))
+        return tuple(io.files(self.folder / self.clips_folder, CLIPS))
 
     @cached_property
     def subjects(self) -> tuple[str, ...]:
@@ -127,7 +128,7 @@ def open_as(kind: type[Kind], wanted: settings.Dataset, cure: str) -> Kind:
     if not folder.is_dir():
         raise FileError(f"{folder}: no such folder; {cure}, or set dataset.folder in params.yaml")
     faults = []
-    if not any((folder / wanted.clips).glob("*.mp4")):
+    if not io.files(folder / wanted.clips, CLIPS):
         faults.append(f"no {wanted.clips}/*.mp4 (dataset.clips)")
     if not any((folder / wanted.responses / track).is_dir() for track in TRACK_FOLDERS.values()):
         faults.append(f"no {wanted.responses}/mini_track or full_track (dataset.responses)")

@@ -28,10 +28,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox import io
 from cinevox import params as settings
 from cinevox.datasets import DatasetSpec, Grid, Part, _ds005165
 from cinevox.datasets._ds005165 import Content
-from cinevox.datasets.algonauts2021 import AFFINE, VOLUME
+from cinevox.datasets.algonauts2021 import AFFINE, CLIPS, VOLUME
 from cinevox.errors import FileError
 from cinevox.params import WHOLE_BRAIN, Track
 from cinevox.responses import Responses
@@ -62,7 +63,7 @@ class BoldMoments:
 
     @cached_property
     def clips(self) -> tuple[Path, ...]:
-        return tuple(sorted((self.folder / self.clips_folder).glob("*.mp4")))
+        return tuple(io.files(self.folder / self.clips_folder, CLIPS))
 
     @cached_property
     def _numbers(self) -> list[int]:

@@ -8,9 +8,11 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from cinevox import io
+from cinevox.frames import Clip
 from cinevox.params import Base, Features, Network, Section, Track
 from cinevox.params.names import Name
 from cinevox.responses import Block, Columns
+from cinevox.videos.moments import LENGTH_TOLERANCE
 
 FILE = "encoding.json"
 
@@ -80,7 +82,8 @@ class About(Section):
     """An encoding model without its numbers.
 
     split: whose scores say how far to trust it; chosen_here: whether its clips also chose the model
-    n_clips: that it was fitted on; chosen: ROI -> space -> share of voxels
+    n_clips: that it was fitted on; seconds: length of the shortest and the longest training clip, 0 of a still image
+    chosen: ROI -> space -> share of voxels
     restricted: whether the data set may not be passed on
     """
 
@@ -94,6 +97,7 @@ class About(Section):
     chosen_here: bool
     fitted_on: list[str]
     n_clips: int
+    seconds: tuple[float, float]
     chosen: dict[str, dict[str, float]]
     units: str
     dataset: str
@@ -116,6 +120,22 @@ class About(Section):
             said.append(f"{self.source.title} has random weights: an untrained baseline.")
         if self.chosen_here:
             said.append(f"How far to trust it is flattered: the {self.measured_on} that say so also chose the model.")
+        return said
+
+    def cautions_for(self, clip: Clip) -> list[str]:
+        """Why its prediction for one clip may be a weaker statement than for the training clips, a sentence each."""
+        said = [f"{clip.name}: {note}." for note in clip.notes]
+        is_still = clip.seconds is None and clip.n_decoded == 1
+        if clip.seconds is None and not is_still:  # the file does not say
+            return said
+        seconds, (shortest, longest) = clip.seconds or 0.0, self.seconds
+        if not (1 - LENGTH_TOLERANCE) * shortest <= seconds <= (1 + LENGTH_TOLERANCE) * longest:
+            it = "is a still image" if is_still else f"lasts {seconds:.3g} s"
+            usual = f"{shortest:.3g}" + (f" to {longest:.3g}" if f"{shortest:.3g}" != f"{longest:.3g}" else "")
+            they = f"clips of {usual} s" if longest else "still images"
+            said.append(
+                f"{clip.name}: it {it}, and the model was fitted to {they}: what it says of this one is a guess."
+            )
         return said
 
     @property

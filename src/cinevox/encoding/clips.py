@@ -16,14 +16,14 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
-from cinevox import bases, features
+from cinevox import bases, features, io
 from cinevox.encoding import decoding
 from cinevox.encoding.decoding import Until
 from cinevox.encoding.model import Encoding, Floats
 from cinevox.errors import InputError
 from cinevox.frames import Clip, FramesError
 from cinevox.params import Network
-from cinevox.videos import READERS, Limits
+from cinevox.videos import SUFFIXES, Limits
 
 CLIPS_AT_ONCE = 16
 
@@ -106,9 +106,12 @@ class Predictor:
                 tuple(part for part in found if isinstance(part, str)),
             )
 
-    def of_bytes(self, contents: Sequence[bytes], limits: Limits, until: Until | None = None) -> NDArray[np.float32]:
-        """Responses to mp4 files given by their content, (n_clips, n_voxels); as a stranger may send them.
+    def of_bytes(
+        self, contents: Sequence[bytes], limits: Limits, until: Until | None = None
+    ) -> tuple[NDArray[np.float32], list[Clip]]:
+        """Responses to mp4 files given by their content, (n_clips, n_voxels), and what was found in each.
 
+        limits: what a stranger's may ask for
         until: when the work ends, done or not
 
         Raises
@@ -132,14 +135,15 @@ class Predictor:
             found = decoding.read(paths, self.encoding.about.source.frames, limits, until)
         if faults := [part.replace(f"{folder}/", "") for part in found if isinstance(part, str)]:
             raise FramesError("\n".join(faults))
-        frames = np.stack([part[0] for part in found])
+        read = [part for part in found if not isinstance(part, str)]
+        frames = np.stack([part[0] for part in read])
         responses = []
         for start in range(0, len(frames), self.extraction.clips_per_batch):
             until.check()
             responses.append(
                 self.encoding.predict(self.features(frames[start : start + self.extraction.clips_per_batch]))
             )
-        return np.concatenate(responses)
+        return np.concatenate(responses), [clip for _, clip in read]
 
 
 def found_in(given: Sequence[Path]) -> list[Path]:
@@ -154,11 +158,11 @@ def found_in(given: Sequence[Path]) -> list[Path]:
     clips: list[Path] = []
     faults = []
     for path in given:
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS) if path.is_dir() else [path]
+        inside = io.files(path, SUFFIXES) if path.is_dir() else [path]
         if not path.exists():
             faults.append(f"{path}: no such file or folder")
         elif not inside:
-            faults.append(f"{path}: no video in it; expected files that end in {', '.join(READERS)}")
+            faults.append(f"{path}: no video in it; expected files that end in {', '.join(SUFFIXES)}")
         else:
             clips += inside
     named: dict[str, Path] = {}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cinevox.encoding.about import About, Region
 from cinevox.encoding.model import Encoding
+from cinevox.frames import Clip
 from cinevox.report import maps, surface
 from cinevox.report.glass import Scale, scores_up_to, top_of
 from cinevox.report.svg import signed
@@ -146,12 +147,15 @@ def brain_picture(drawn: Mapping[str, maps.Volume], affine: Floats) -> bytes | N
 
 @dataclass(frozen=True)
 class Shown:
-    """A clip on the page. pictures: `rois` and `brain` -> file, as the page finds it"""
+    """A clip on the page.
+
+    name: of its folder; clip: what was found in its file; cautions: about it alone, a sentence each
+    pictures: `rois` and `brain` -> file, as the page finds it
+    """
 
     name: str
-    fps: float
-    n_decoded: int
-    indices: tuple[int, ...]
+    clip: Clip
+    cautions: Sequence[str]
     lines: Sequence[Line]
     pictures: Mapping[str, str]
 

@@ -25,6 +25,7 @@ from cinevox.videos import Limits, write_example
 
 Input = Literal["clip", "features"]
 
+CAUTIONS = "cautions"
 # Of the clips that a stranger posts. Some seconds of 4K video pass; a file that unpacks to gigabytes does not.
 LIMITS = Limits(megabytes=50, megapixels=9, frames=4000, memory=800, seconds=30)
 # What a served model imports besides cinevox itself, whose code travels with the model. A test compares.
@@ -71,7 +72,7 @@ class Registered:
 
 
 def output_names(about: About) -> list[str]:
-    """The columns that a model answers with."""
+    """The columns of numbers that a model answers with; one that takes clips adds CAUTIONS, in words."""
     return [f"{region.subject}.{region.roi}" for region in about.regions]
 
 
@@ -157,6 +158,7 @@ def _signature(about: About, kind: Input) -> Any:
     names = ["clip"] if kind == "clip" else list(about.source.inputs)
     given = DataType.binary if kind == "clip" else Array(DataType.double)
     outputs = [ColSpec(DataType.double, name) for name in output_names(about)]
+    outputs += [ColSpec(DataType.string, CAUTIONS)] if kind == "clip" else []
     return ModelSignature(Schema([ColSpec(given, name) for name in names]), Schema(list(outputs)))
 
 

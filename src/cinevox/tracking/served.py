@@ -23,7 +23,8 @@ from cinevox.encoding.clips import CLIPS_AT_ONCE, Predictor
 from cinevox.encoding.decoding import TimeUpError, Until
 from cinevox.encoding.store import read
 from cinevox.errors import InputError
-from cinevox.tracking.models import LIMITS, output_names
+from cinevox.frames import Clip
+from cinevox.tracking.models import CAUTIONS, LIMITS, output_names
 from cinevox.tracking.serving import AT_ONCE, GONE, PATIENCE
 
 SECONDS = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # after these MLflow answers, whatever the model does; 60 by default
@@ -31,6 +32,8 @@ SECONDS = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # after these MLflow answers,
 
 class Served(PythonModel):
     """A table in, a table out: a line for each clip, `<subject>.<roi>` the mean response over its voxels.
+
+    Of a clip, the column `cautions` says what makes its line a weaker statement than for the training clips.
 
     In goes a column `clip` with the content of an mp4 file (in JSON as base64), or a column for each layer with a
     clip's features, as the model was registered. Never a path: a server that reads paths reads any file.
@@ -66,11 +69,15 @@ class Served(PythonModel):
 
     def _predicted(self, given: pd.DataFrame, until: Until) -> pd.DataFrame:
         encoding = self.predictor.encoding
+        clips: list[Clip] = []
         if self.input == "clip":
-            responses = self.predictor.of_bytes(list(given["clip"]), LIMITS, until)
+            responses, clips = self.predictor.of_bytes(list(given["clip"]), LIMITS, until)
         else:
             responses = encoding.predict(self._features(given))
-        return pd.DataFrame(encoding.means(responses).astype(float), columns=output_names(encoding.about))
+        found = pd.DataFrame(encoding.means(responses).astype(float), columns=output_names(encoding.about))
+        if self.input == "clip":
+            found[CAUTIONS] = [" ".join(encoding.about.cautions_for(clip)) for clip in clips]
+        return found
 
     def _features(self, given: pd.DataFrame) -> dict[str, np.ndarray]:
         found = {}

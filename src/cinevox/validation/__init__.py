@@ -99,7 +99,12 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
     checks = judge({name: tables[name] for name in SUITES if name in tables}, limits_of(limits, shape), docs)
     rows = tables["train_responses"]
     return Summary(
-        wanted.folder.as_posix(), checks, inspection.scale(rows), len(dataset.clips), between.n_training_clips(rows)
+        wanted.folder.as_posix(),
+        checks,
+        inspection.scale(rows),
+        len(dataset.clips),
+        between.n_training_clips(rows),
+        inspection.lengths(tables["clips"]),
     )
 
 

@@ -11,20 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import io, metrics, plugins, videos, volume
+from cinevox import io, metrics, plugins, volume
 from cinevox import params as settings
 from cinevox.datasets import Dataset, Part
 from cinevox.errors import FileError
 from cinevox.params import WHOLE_BRAIN, Track
 from cinevox.responses import present, rectangle
 from cinevox.validation import between, repetitions
+from cinevox.videos import printable, require_file
+from cinevox.videos.moments import LENGTH_TOLERANCE
+from cinevox.videos.reading import reading
 
 Row = dict[str, Any]
+OUTLYING = 4
 MIN_STIMULI = 12  # under which z says nothing: it is at most sqrt(n_stimuli - 1)
 NOISELESS = 1 - 1e-6  # split-half r of a voxel whose repetitions are copies
 
@@ -74,35 +77,55 @@ def _clip_rows(clips: Sequence[Path], folder: Path) -> list[Row]:
     for before, row in zip([None, *rows], rows):
         number, last = row["number"], before and before["number"]
         row["step"] = 1 if before is None else None if number is None or last is None else number - last
-    rates = [row["fps"] for row in rows if "fps" in row]
+    rates = [row["fps"] for row in rows if row.get("fps") is not None]
     commonest = max(sorted(set(rates)), key=rates.count) if rates else None
-    return [row | {"fps_commonest": commonest} for row in rows]
+    others = _unlike_others([row.get("seconds") for row in rows])
+    return [row | {"fps_commonest": commonest, "seconds_unlike_others": odd} for row, odd in zip(rows, others)]
+
+
+def lengths(rows: Sequence[Row]) -> tuple[float, ...]:
+    """Seconds of every clip that could be opened, in order; 0 of a still image."""
+    return tuple(row["seconds"] or 0.0 for row in rows if "seconds" in row)
+
+
+def _unlike_others(seconds: Sequence[float | None]) -> list[float | None]:
+    """The lengths that lie further from the median than the others do; None for every other clip.
+
+    That is by more than a tenth of the median (LENGTH_TOLERANCE) and than OUTLYING times the median distance from it.
+    """
+    known = [length for length in seconds if length is not None]
+    if not known:
+        return [None] * len(seconds)
+    middle = float(np.median(known))
+    usual = max(LENGTH_TOLERANCE * middle, OUTLYING * float(np.median(np.abs(np.subtract(known, middle)))))
+    return [None if length is None or abs(length - middle) <= usual else length for length in seconds]
 
 
 def _clip(path: Path, folder: Path) -> Row:
-    """What a clip's container says, and how many frames it holds; nothing is decoded."""
+    """What a clip's container says, and how many frames are shown; only the first one is decoded."""
     number = re.match(r"(\d{4,})(_|\.)", path.name)
-    row: Row = {"file": path.relative_to(folder).as_posix(), "name": path.name, "fault": None}
-    row["number"] = int(number[1]) if number else None
+    row: Row = {
+        "file": printable(path.relative_to(folder)), "name": printable(Path(path.name)), "fault": None,
+        "number": int(number[1]) if number else None,
+    }  # fmt: skip
     try:
-        with videos.opened(io.inside(path, folder)) as container:
-            if not container.streams.video:
-                return row | {"fault": "holds no video"}
-            stream = container.streams.video[0]
-            n_frames = sum(packet.size > 0 for packet in container.demux(stream))
-            fps = float(stream.average_rate or 0)
-            return row | {
-                "width": stream.width,
-                "height": stream.height,
-                "n_frames": n_frames,
-                "n_frames_announced": stream.frames or n_frames,
-                "fps": round(fps, 3),
-                "seconds": round(n_frames / fps, 3) if fps else None,
-            }
+        require_file(path)
+        with reading(io.inside(path, folder)) as source:
+            look = source.look()
     except FileError as error:
-        return row | {"fault": str(error).removeprefix(f"{path}: ")}
-    except (av.FFmpegError, OSError) as error:
+        return row | {"fault": str(error).removeprefix(f"{printable(path)}: ")}
+    except OSError as error:
         return row | {"fault": error.strerror or type(error).__name__}
+    width, height = map(round, look.shown)
+    return row | {
+        "width": width,
+        "height": height,
+        "n_frames": look.moments.n,
+        "n_frames_announced": look.n_indexed or look.moments.n,
+        "fps": None if look.fps is None else round(look.fps, 3),
+        "seconds": round(look.moments.seconds, 3) or None,
+        "unlike_shown": "; ".join(look.notes) or None,
+    }
 
 
 def _inspect(dataset: Dataset, part: Part, track: Track, subject: str, roi: str, wanted: settings.Dataset) -> Inspected:

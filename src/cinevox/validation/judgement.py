@@ -61,6 +61,7 @@ class Summary:
     scale: of a data set, the standard deviation of each file's training responses, by `<track>/<subject>/<roi>`
     n_clips, n_train_clips: of a data set; how many clips there are, and how many of them its training responses are to,
         None where these do not agree, which is an error
+    seconds: of a data set, the length of each clip; 0 of a still image
     """
 
     folder: str
@@ -68,6 +69,7 @@ class Summary:
     scale: Mapping[str, float] = field(default_factory=dict)
     n_clips: int = 0
     n_train_clips: int | None = None
+    seconds: tuple[float, ...] = ()
 
     @property
     def errors(self) -> tuple[Check, ...]:
