@@ -111,7 +111,7 @@ def _faults(path: Path, max_bytes: int) -> Iterator[str]:
         what = f"member {_first(taken)}" if taken else "its own name"
         yield (
             f"{path}: {what} would be taken for a part of git or DVC, and they run what is written in those. Data have "
-            f"no such part: ask whoever made the archive for one without it{'' if taken else ', or rename it'}; {NOTHING}"
+            f"no such part: ask whoever made it for one without{'' if taken else ', or rename it'}; {NOTHING}"
         )
     if locked := [member for member in wanted if member.flag_bits & 1]:
         yield f"{path}: member {_first(locked)} is encrypted; unpack it yourself with its password; {NOTHING}"
