@@ -27,9 +27,9 @@ NOISE = 2.0  # of a single response; that of the signal is 1
 ALIKE = 0.6  # of what a layer is made of, the share that the layer before has too
 
 
-def document(folder: Path) -> dict[str, Any]:
+def document() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
-    found["dataset"] = layout.wanted(folder, subjects=list(SUBJECTS), rois=list(ROIS)).model_dump(mode="json")
+    found["dataset"] = layout.wanted(Path("dataset"), subjects=list(SUBJECTS), rois=list(ROIS)).model_dump(mode="json")
     found["dataset"]["tracks"] = ["mini"]
     found["experiments"] = {"voxelwise": {ROW: found["experiments"]["voxelwise"][ROW]}, "roiwise": {}}
     found["networks"] = {NETWORK: found["networks"][NETWORK]}
@@ -50,7 +50,7 @@ class SmallRun:
     """
 
     def __init__(self, root: Path, responses: int = 0, transfer: bool = False) -> None:
-        self.paths, self.document = Paths(root), document(root / "dataset")
+        self.paths, self.document = Paths(root), document()
         if transfer:
             track, network, features, regressor = TRANSFER.split("-")
             row = {"track": track, "network": network, "features": features, "regressor": regressor, "reported": None}
@@ -88,7 +88,9 @@ class SmallRun:
         changes: `stage` -> {name in the script: what stands there instead}
         """
         self.paths.params.write_text(yaml.safe_dump(self.document, sort_keys=False))
-        self.params = params.load(self.paths.params)
+        found = params.load(self.paths.params)  # whose folder is relative: to the repository, where nobody is here
+        folder = self.paths.root / found.dataset.folder
+        self.params = found.model_copy(update={"dataset": found.dataset.model_copy(update={"folder": folder})})
         source = self.paths.features(NETWORK)
         for layer, values in self.features.items():
             io.write_array(source / f"{layer}.npy", values.astype(np.float32))

@@ -91,7 +91,9 @@ def held_out_times(times):
     """The largest component of a test clip, so many times as large as that of any training clip."""
 
     def change(array):
-        array[23, 1] = -times * np.abs(array[splits.split(20, 6, parameters().splits).train]).max()
+        trained = array[splits.split(20, 6, parameters().splits).train]
+        mean, sd = trained.mean(axis=0), trained.std(axis=0)
+        array[23, 1] = mean[1] - times * np.abs((trained - mean) / sd).max() * sd[1]
         return array
 
     return change

@@ -201,8 +201,8 @@ def test_the_table_has_failures_first_and_folds_what_stayed():
         "",
         "Allowed drop: max(0.02, 0.05 of what it was).",
         "Not paired with the base (no replicates): row.",
-        "An earlier version made the base or the metrics, and did not record their data: row. `dvc repro` and "
-        "`cinevox gate --update` record them.",
+        "An earlier version made the base or the metrics, and did not record their data: row. \\`dvc repro\\` and "
+        "\\`cinevox gate --update\\` record them.",
     ]
 
 

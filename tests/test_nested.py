@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ N_TRAIN, N_TEST, N_OUTER = 48, 20, 3
 
 def document(folder):
     found = yaml.safe_load((ROOT / "params.yaml").read_text())
-    found["dataset"] = layout.wanted(folder).model_dump(mode="json") | {"tracks": ["mini"]}
+    found["dataset"] = layout.wanted(Path("dataset")).model_dump(mode="json") | {"tracks": ["mini"]}
     found["experiments"] = {"voxelwise": {ROW: found["experiments"]["voxelwise"][ROW]}, "roiwise": {}}
     found["simulation"]["datasets"] = []
     found["splits"] |= {"n_outer_folds": N_OUTER}
@@ -32,7 +33,8 @@ def document(folder):
     found["scores"] |= {"n_bootstraps": 60, "n_permutations": 50}
     found["report"] |= {"brain_row": None, "subject": layout.SUBJECTS[0]}
     found["submission"]["rows"] = {}
-    return params.parse(found, "params.yaml")
+    read = params.parse(found, "params.yaml")
+    return read.model_copy(update={"dataset": read.dataset.model_copy(update={"folder": folder})})
 
 
 def responses(folder, subject, roi):

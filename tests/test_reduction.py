@@ -133,7 +133,7 @@ def floored(features, n, share, normalize):
     Z = np.where(sd > 0, (F - mean) / np.maximum(sd, floor), 0)
     _, S, Vt = np.linalg.svd(Z[TRAIN], full_matrices=False)
     scores = Z @ Vt[:n].T
-    return (scores / S[:n] * np.sqrt(len(TRAIN)) if normalize else scores), floor, sd
+    return scores * np.sqrt(len(TRAIN)) / (S[:n] if normalize else np.sqrt(np.mean(S[:n] ** 2))), floor, sd
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.5])

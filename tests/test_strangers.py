@@ -108,11 +108,11 @@ def test_a_defect_of_the_child_is_no_fault_of_a_clip(clips, monkeypatch):
         decoding.read(clips, WANTED, LIMITS, Until())
 
 
-def test_names_that_are_no_utf8_come_back(tmp_path):
+def test_names_that_are_no_utf8_are_told(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     layout.write_clip(path)
-    [(_, clip)] = decoding.read([path], WANTED, None, Until())
-    assert clip.name == path.name
+    [fault] = decoding.read([path], WANTED, None, Until())
+    assert r"caf\xe9.mp4: its name is no UTF-8" in fault
 
 
 # The entrance

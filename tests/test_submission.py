@@ -443,7 +443,8 @@ def test_without_test_responses_nothing_is_scored(tmp_path, content):
 @pytest.fixture
 def project(tmp_path, monkeypatch, folder):
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
-    document["dataset"] |= layout.wanted(folder).model_dump(mode="json")
+    (tmp_path / "data").symlink_to(folder)  # folders in params.yaml are relative
+    document["dataset"] |= layout.wanted(Path("data")).model_dump(mode="json")
     document["report"]["subject"] = layout.SUBJECTS[0]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
     monkeypatch.chdir(tmp_path)
