@@ -19,7 +19,7 @@ from conftest import ROOT
 # Modules whose change cannot change a number: they carry things, name things, or check things.
 PLUMBING = {
     "__init__", "errors", "io", "parallel", "params", "paths", "pickles", "plugins", "predictions", "responses",
-    "cluster", "converted", "datasets", "git", "networks", "regressors",
+    "cluster", "converted", "datasets", "git", "kinds", "networks", "regressors",
 }  # fmt: skip
 SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 STAGES = sorted(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])  # scores, scores-roiwise, ...
@@ -211,7 +211,8 @@ def test_test_responses_are_read_where_scores_are_made_and_nowhere_else():
     assert whole == {"validation"}
     folder = "${dataset.folder}"
     assert flow()["conversion"]["foreach"] == {"train": f"{folder}/${{dataset.responses}}", "test": folder}
-    opens = {path.stem for path in (ROOT / "stages").glob("[a-z]*.py") if "open_dataset" in path.read_text()}
+    scripts = {path.stem: path.read_text() for path in (ROOT / "stages").glob("[a-z]*.py")}
+    opens = {name for name, text in scripts.items() if "open_dataset" in text or "check_folder" in text}
     assert opens == {"validation", "conversion", "frames"}
 
 
