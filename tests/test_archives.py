@@ -267,3 +267,68 @@ def test_names_that_only_begin_like_those_are_unpacked(folder):
     write(folder / "study.zip", [("study/.gitattributes", b"x"), ("study/.dvc-notes", b"x"), ("study/git", b"x")])
     [found] = archives.unpack(folder, LIMIT)
     assert found.n_files == 3
+
+
+# As other programs write them
+
+
+@pytest.mark.parametrize(
+    ("names", "made"),
+    [
+        (["/", "mini_track/a.pkl"], ["data/mini_track/a.pkl"]),
+        (["whole\\mini_track\\a.pkl", "whole\\b.pkl"], ["whole/b.pkl", "whole/mini_track/a.pkl"]),
+        (["./whole/a.mp4", "./whole/b.mp4"], ["whole/a.mp4", "whole/b.mp4"]),
+        (["whole/a\u00a0b.mp4", "whole/a\u200b\u00ad.mp4"], ["whole/a\u00a0b.mp4", "whole/a\u200b\u00ad.mp4"]),
+        (["whole/a.pkl", "whole/._a.pkl", "whole/Thumbs.db", "whole/desktop.ini"], ["whole/a.pkl"]),
+        (["final: whole/a.pkl"], ["final: whole/a.pkl"]),
+    ],
+)
+def test_names_that_do_no_harm(folder, names, made):
+    write(folder / "data.zip", [(name, b"" if name == "/" else b"1") for name in names])
+    archives.unpack(folder, LIMIT)
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert found == sorted(["data.zip", *made])
+
+
+@pytest.mark.parametrize("name", ["study-20210401T120000Z", "study"])
+def test_parts_of_a_download_become_one_folder(folder, name):
+    for number in (1, 2, 3):
+        write(folder / f"{name}-{number:03d}.zip", [(f"study/{number}", b"1")])
+    third = (folder / f"{name}-003.zip").read_bytes()
+    write(folder / f"{name}-003.zip", [("study/3", b"1"), ("study/1", b"1")])
+    assert f"{name}-003.zip: holds 'study/1', and {name}-001.zip holds it too. Remove one" in fails(folder)
+    (folder / f"{name}-003.zip").write_bytes(third)
+    second = (folder / f"{name}-002.zip").read_bytes()
+    (folder / f"{name}-002.zip").unlink()
+    assert "part 002 of study is not there. Download it, too" in fails(folder)
+    (folder / f"{name}-002.zip").write_bytes(second)
+    found = archives.unpack(folder, LIMIT)
+    assert [each.made for each in found] == [(folder / "study",)] * 3
+    assert sorted(path.name for path in (folder / "study").iterdir()) == ["1", "2", "3"]
+
+
+def test_archives_of_subjects_are_no_parts(folder):
+    for number in (1, 3):
+        write(folder / f"sub-{number:03d}.zip", [(f"sub-{number:03d}/a", b"1")])
+    archives.unpack(folder, LIMIT)
+    assert (folder / "sub-001" / "a").is_file() and (folder / "sub-003" / "a").is_file()
+
+
+def test_a_method_that_python_cannot_read(folder):
+    path = write(folder / "data.zip", [("a", b"1" * 400)])
+    raw = bytearray(path.read_bytes())
+    for magic, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        struct.pack_into("<H", raw, raw.index(magic) + offset, 9)
+    path.write_bytes(raw)
+    message = fails(folder)
+    assert "compressed with Deflate64, as Windows does for large files, which Python cannot read" in message
+    assert f"Unpack it yourself, `unzip '{path}' -d '{folder}'`" in message
+
+
+def test_what_is_no_archive_says_what_it_is(folder):
+    (folder / "data.zip").write_bytes(b"<!DOCTYPE html><title>Dropbox</title>")
+    assert "it is a web page or XML, as a failed download leaves it. Such a page asks to log in" in fails(folder)
+    (folder / "data.zip").rename(folder / "data.zip.crdownload")
+    (folder / "more.tar.gz").touch()
+    message = fails(folder)
+    assert "; data.zip.crdownload: an unfinished download; more.tar.gz: unpack it yourself (`tar xf`)" in message

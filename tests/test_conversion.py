@@ -240,6 +240,51 @@ def test_responses_that_are_no_float32_are_refused_all_at_once(folder):
     assert not (folder.parent / "conversion").exists()
 
 
+def test_declared_missing_trials_are_averaged_around(folder):
+    """Not declared they are refused, and so is NaN in a part of a trial, or in all trials of a clip."""
+    path = layout.train_file(folder, "sub01", "V1")
+    values = plainly(path, "train").copy()
+    values[3, 1] = np.nan
+    io.write_pickle(path, {"train": values})
+    with pytest.raises(InputError, match="of 252 responses 7 NaN or infinite"):
+        run(folder, tracks=["mini"])
+    found = run(folder, tracks=["mini"], missing_repetitions="skip")
+    np.testing.assert_array_equal(found.trials("mini", "sub01", "V1").values, values)
+    expected = values.astype(np.float64).mean(axis=1)
+    expected[3] = values[3, [0, 2]].astype(np.float64).mean(axis=0)
+    np.testing.assert_array_equal(found.mean("mini", "sub01", "V1"), expected.astype(np.float32))
+    same_as_the_file(found, folder, "train", "mini", "sub02", "V1")
+    for where, told in (((5, 0, 2), "1 NaN"), ((3,), "21 NaN")):
+        worse = values.copy()
+        worse[where] = np.nan
+        io.write_pickle(path, {"train": worse})
+        with pytest.raises(InputError, match=f"of 252 responses {told}"):
+            run(folder, tracks=["mini"], missing_repetitions="skip")
+
+
+def test_files_that_do_not_agree_and_clips_that_are_not_there(folder):
+    found = run(folder, tracks=["mini"])
+    for clips in ([-1, 2], [3, 12]):
+        with pytest.raises(FileError, match=r"responses to 12 clips, and those at -?\d+ to \d+ are asked for"):
+            found.means("mini", [("sub01", "V1")], np.array(clips))
+    path = layout.train_file(folder, "sub01", "V1")
+    io.write_pickle(path, {"train": plainly(path, "train")[:9]})
+    with pytest.raises(InputError, match="different numbers of clips: sub01 V1 9, sub01 FFA 12, sub02 V1 12"):
+        run(folder, tracks=["mini"])
+
+
+def test_a_file_that_nobody_asked_for_moves_no_row(folder):
+    """The test clips' rows are those after the training responses that were asked for, whatever lies beside them."""
+    before = run(folder, tracks=["mini"])
+    small = layout.train_file(folder, "pilot", "V1")
+    io.write_pickle(small, {"train": np.zeros((9, 3, 2), np.float32)})
+    after, test = run(folder, tracks=["mini"]), run(folder, "test", tracks=["mini"])
+    assert before.entries == after.entries and after.n_stimuli == layout.N_TRAIN
+    columns = Columns((Block("sub01", "V1", layout.SIZES["V1"]),))
+    [(_, found)] = converted.measured(after, test, "mini", columns, {"test": np.arange(12, 17)})
+    np.testing.assert_array_equal(found, test.mean("mini", "sub01", "V1"))
+
+
 def test_a_missing_file_is_named(folder):
     layout.train_file(folder, "sub02", "FFA").unlink()
     with pytest.raises(FileError, match="sub02/FFA.pkl: no such file; of sub02 there is V1"):

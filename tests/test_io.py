@@ -1,11 +1,14 @@
 """Files in and out: arrays, JSON, and pickles that may come from anywhere."""
 
+import bz2
 import collections
 import json
+import lzma
 import os
 import pickle
 import struct
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +200,17 @@ HOSTILE = {
     "web page": (b"<!DOCTYPE html>", "a web page"),
     "LFS pointer": (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
     "npy": (b"\x93NUMPY\x01\x00", ".npy file"),
+    "bzip2": (bz2.compress(b"abc"), "compressed with bzip2"),
+    "xz": (lzma.compress(b"abc"), "compressed with xz"),
+    "zlib": (zlib.compress(b"abc"), "compressed with zlib, as `joblib.dump"),
+    "mat": (b"MATLAB 5.0 MAT-file" + bytes(100), "a MATLAB .mat file: read it with scipy.io.loadmat"),
+    "netCDF": (b"CDF\x01" + bytes(20), "a netCDF file"),
+    "torch.save": (b"PK\x03\x04" + bytes(26) + b"archive/data.pkl", "a file of torch.save: read it with torch.load"),
+    "joblib": (b"\x80\x02cjoblib.numpy_pickle\nNumpyArrayWrapper\n.", "written by joblib: read it with joblib.load"),
+    "pandas": (b"\x80\x02cpandas\nDataFrame\n.", "it asks for pandas.DataFrame; it holds a table of pandas: save"),
+    "bytes keys": (b"\x80\x03}C\x05trainNs.", "its keys are bytes"),
+    "git-annex": (b"/annex/objects/MD5E-s1--0.pkl\n", "a git-annex pointer"),
+    "AppleDouble": (b"\x00\x05\x16\x07\x00\x02", "a file that macOS keeps beside another one"),
 }
 
 

@@ -211,8 +211,9 @@ def test_test_responses_are_read_where_scores_are_made_and_nowhere_else():
     assert whole == {"validation"}
     folder = "${dataset.folder}"
     assert flow()["conversion"]["foreach"] == {"train": f"{folder}/${{dataset.responses}}", "test": folder}
-    opens = {path.stem for path in (ROOT / "stages").glob("[a-z]*.py") if "open_dataset" in path.read_text()}
-    assert opens == {"conversion", "frames"}
+    scripts = {path.stem: path.read_text() for path in (ROOT / "stages").glob("[a-z]*.py")}
+    opens = {name for name, text in scripts.items() if "open_dataset" in text or "check_folder" in text}
+    assert opens == {"validation", "conversion", "frames"}
 
 
 @pytest.mark.parametrize("stage", SCRIPTS)

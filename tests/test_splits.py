@@ -117,3 +117,8 @@ def test_randomness_belongs_to_splits():
     drawn = [generator(*names).random() for names in ((0, "a"), (0, "a"), (1, "a"), (0, "b"), (0, "a", "b"))]
     assert drawn[0] == drawn[1]
     assert len(set(drawn)) == 4
+
+
+def test_fewer_clips_than_training_responses(default_params):
+    with pytest.raises(InputError, match="40 training responses and 38 clips: 2 clips are missing"):
+        split(40, -2, default_params.splits)

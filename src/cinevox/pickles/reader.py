@@ -266,7 +266,7 @@ class Reader:
 
 
 def _unknown(opcode: bytes, where: int) -> str:
-    if opcode in b"PQ\x97\x98":
+    if opcode in b"PQ":
         return "it refers to objects outside the file"
     if opcode in b"io\x81\x92\x82\x83\x84":
         return "it makes an object of a class of its own"

@@ -46,7 +46,7 @@ def compare(clips: list[Row], inspected: dict[tuple, Inspected], spec: DatasetSp
             trained = inspected["train", *rest]
             each.row["n_voxels_expected"] = trained.row.get("n_voxels")
             if both := each.keys & trained.keys:
-                each.row["trained_on"] = f"{len(both):,} of its trials are in {trained.row['file']} too"
+                each.row["same_as"] = f"{len(both):,} trials of {trained.row['file']}"
     _mark_copies([each for key, each in inspected.items() if key[0] == "train"])
     return clips
 

@@ -175,20 +175,35 @@ def _described(stored: NDArray[Any], may_be_missing: bool) -> Row:
     row["n_not_finite"] = int(n_not_finite)
     if not values.size:
         return row
-    row["missing_declared" if may_be_missing else "missing"] = repetitions.named(~there)
-    row["unmeasured"] = repetitions.named_stimuli(np.asarray(~there.any(axis=1)))
+    row |= _missing(there, may_be_missing)
     if n_not_finite:
         values = np.where(np.isfinite(values) | ~there[:, :, None], values, 0)
     trials = values.reshape(-1, n_voxels) if there.all() else values[there]
-    if n_repetitions > 1:
-        row["n_repeated"] = int(np.count_nonzero(there.sum(axis=1) > 1))
     with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest there are
         constant = metrics.is_constant(trials)
-        row |= {"n_constant": int(np.count_nonzero(constant)), "n_varying": int(np.count_nonzero(~constant))}
-        row |= repetitions.faults(values, there, ~constant)
+        row["n_constant"] = int(np.count_nonzero(constant))
+        if constant.all():
+            row["fault"] = "no voxel varies in float32, in which a number under 1e-45 is 0"
+        made_up = repetitions.faults(values, there, ~constant)
         row |= _split_half(rectangle(values))
+        if n_noiseless := row.pop("n_noiseless", 0):
+            made_up["noiseless"] = f"{n_noiseless:,} of {n_voxels:,} voxels answer every repetition alike"
+        row["made_up"] = "; ".join(f"{name}: {told}" for name, told in made_up.items() if told) or None
         row["sd"] = float(f"{trials.std(dtype=np.float64):.4g}")
     return row
+
+
+def _missing(there: NDArray[np.bool_], may_be_missing: bool) -> Row:
+    """The trials that are not there, as an error where that is not declared or leaves nothing to work with."""
+    told = repetitions.named(~there)
+    if not told:
+        return {}
+    without, repeated = np.asarray(~there.any(axis=1)), np.count_nonzero(there.sum(axis=1) > 1)
+    if without.any():
+        return {"missing": f"{told}; {repetitions.named_stimuli(without)} have no other"}
+    if there.shape[1] > 1 and repeated < 2:
+        return {"missing": f"{told}; only {repeated} of {len(there):,} stimuli have two others, for a noise ceiling"}
+    return {"missing_declared" if may_be_missing else "missing": told}
 
 
 def _split_half(values: NDArray[np.floating]) -> Row:
