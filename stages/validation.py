@@ -17,10 +17,12 @@ def main(run: Run) -> None:
     for check in found.warnings:
         run.log.warning("warning: %s: %s", check.suite, check)
     found.require()
+    if params.bases:
+        params.transfer.check_repetitions(found.n_repetitions)
     dataset = open_dataset(params.dataset)
     clips = {"n_clips": len(dataset.clips), "n_train_clips": dataset.n_train_clips}
     io.write_json(target / "clips.json", clips)
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "validation", "networks", "regressors", "bases", "storage")
+    stage(main, "dataset", "validation", "networks", "regressors", "bases", "transfer", "storage")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cinevox import io, predictions
 from cinevox.aggregation import roi_means
+from cinevox.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
 from cinevox.params import Row
 from cinevox.paths import Paths
 from cinevox.splits import best_split, outer_names
@@ -49,6 +50,12 @@ class Result:
         return self.selection["scores"][self.split]
 
     @property
+    def measure(self) -> Measure:
+        """The quantity that the scores are on the split that counts."""
+        measure: Measure = self.scores["measure"]
+        return measure
+
+    @property
     def chosen(self) -> dict[str, str]:
         """ROI -> its feature space; where subjects or voxels have their own, the commonest."""
         return {roi: next(iter(shares)) for roi, shares in self.shares.items()}
@@ -75,9 +82,14 @@ class Result:
 
     @cached_property
     def voxels(self) -> dict[str, NDArray[Any]]:
-        """Of the chosen spaces: `<split>.correlation`, `.normalized`, `.p`, `.p_familywise`, each (n_voxels,); and
-        `<split>.replicates`, (n_resamples, n_blocks)."""
+        """Of the chosen spaces: `<split>.correlation`, `.normalized` (with a ceiling), `.p` and `.p_familywise`, each
+        (n_voxels,); and `<split>.replicates`, (n_resamples, n_blocks)."""
         return io.read_arrays(self.selection_folder / "voxels.npz")
+
+    def voxel_scores(self, split: str) -> NDArray[np.float32]:
+        """Of the chosen spaces, in the split's own measure, (n_voxels,); NaN where a voxel is excluded."""
+        normalized = self.voxels.get(f"{split}.normalized")
+        return np.asarray(self.voxels[f"{split}.correlation"] if normalized is None else normalized)
 
     def replicates(self, split: str) -> NDArray[np.float64]:
         """Bootstrap replicates of each ROI's mean over subjects, (n_resamples, n_rois), ROIs in the columns' order."""
@@ -100,6 +112,19 @@ def _of_split(rows: pd.DataFrame, split: str, names: list[str]) -> pd.DataFrame:
         return rows[rows["split"] == split].reset_index(drop=True)
     folds = rows[rows["split"].isin(outer_names(dict.fromkeys(rows["split"])))]
     return folds.groupby(names, sort=False).mean(numeric_only=True).reset_index().assign(split="nested")
+
+
+def headline_of(row: Mapping[str, Any]) -> tuple[str, Measure, Mapping[str, Any]]:
+    """The split that counts in metrics/<row>.json, the measure of its scores, and its numbers.
+
+    Raises
+    ------
+    StopIteration, TypeError
+        It is no such file's content.
+    """
+    split = best_split(row)
+    block = row[split]
+    return (split, PLAIN, block[PLAIN_KEY]) if PLAIN_KEY in block else (split, NORMALIZED, block)
 
 
 def read(paths: Paths, rows: Mapping[str, Row]) -> tuple[Result, ...]:

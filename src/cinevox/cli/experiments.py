@@ -19,7 +19,6 @@ from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.params import text
 from cinevox.paths import Paths
-from cinevox.splits import best_split
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class _Experiment:
     state: str  # of a queued, running or failed one; empty where there are results
     params: Mapping[str, Any]  # dotted name -> value
     scores: Mapping[str, float | None]  # row -> the metric asked for
+    plain: frozenset[str] = frozenset()  # rows scored in plain correlations
 
 
 def _experiments(chosen: argparse.Namespace) -> None:
@@ -58,10 +58,19 @@ def _experiments(chosen: argparse.Namespace) -> None:
     table.add_row()
     for row in dict.fromkeys(row for column in columns for row in column.scores):
         was = base.scores.get(row)
-        cells = [_change(was, other.scores[row]) if row in other.scores else "–" for other in others]
-        table.add_row(row, number(was), *cells)
+        cells = [
+            _change(None if (row in other.plain) != (row in base.plain) else was, other.scores[row])
+            + " plain r" * (row in other.plain and other.scores[row] is not None)
+            if row in other.scores
+            else "–"
+            for other in others
+        ]
+        table.add_row(row, number(was) + " plain r" * (row in base.plain and was is not None), *cells)
     show(table)
-    print(f"{chosen.metric}: normalized correlation; in brackets the change from {base.name}.")
+    measures = "normalized correlation"
+    if any(column.plain for column in columns):
+        measures += ", plain correlation (r) where it says so"
+    print(f"{chosen.metric}: {measures}; in brackets the change from {base.name}.")
     if columns != as_found:
         print("–: not run with the parameters of that column.")
     if not others:
@@ -96,17 +105,22 @@ def _bases(everything: bool) -> list[str]:
 
 
 def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment:
+    from cinevox.metrics import PLAIN
+    from cinevox.results import headline_of  # pandas: a second
+
     rev, data = entry["rev"], entry["data"]
     name = entry["name"] or (rev if rev == "workspace" else rev[:7])
     if data is None:
         return _Experiment(name, rev, "failed" if entry["error"] else state, {}, {})
     values = next(iter(data["params"].values()))["data"]
-    scores = {}
+    scores, plain = {}, set()
     for row in (row for group in values["experiments"].values() for row in group):
         block = data["metrics"].get(Paths().metrics(row).as_posix(), {}).get("data")
         if block and not state:
-            scores[row] = block[best_split(block)].get(metric)
-    return _Experiment(name, rev, state.lower(), dict(_flat(values)), scores)
+            _, measure, numbers = headline_of(block)
+            scores[row] = numbers.get(metric)
+            plain |= {row} if measure == PLAIN else set()
+    return _Experiment(name, rev, state.lower(), dict(_flat(values)), scores, frozenset(plain))
 
 
 def _own(column: _Experiment) -> _Experiment:

@@ -9,7 +9,6 @@ from cinevox import io, params, plugins
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.paths import Paths
-from cinevox.splits import best_split
 
 
 def _networks(_: argparse.Namespace) -> None:
@@ -72,20 +71,35 @@ def _weights(_: argparse.Namespace) -> None:
 
 def _scores(_: argparse.Namespace) -> None:
     """the score table, as the metrics files have it, and where to look further"""
+    from cinevox.metrics import NORMALIZED, PLAIN
+    from cinevox.results import headline_of  # pandas: a second
+
     paths = Paths()
     settings = params.load(paths.params)
     rois, rows = settings.dataset.rois, settings.experiments.rows
     there = {name: row for name, row in rows.items() if paths.metrics(name).is_file()}
     table = new_table("row", "split", "score", "interval", *rois, "WB", "reported")
+    measures: dict[str, list[str]] = {NORMALIZED: [], PLAIN: []}
     for name, row in there.items():
-        metrics = io.read_json(paths.metrics(name))
-        split = best_split(metrics)
-        part = metrics[split]
+        split, measure, part = headline_of(io.read_json(paths.metrics(name)))
+        measures[measure].append(name)
         interval = f"{number(part['low'])} to {number(part['high'])}"
         regions = [number(part.get(roi)) for roi in (*rois, "WB")]
-        table.add_row(name, split, number(part["score"]), interval, *regions, number(row.reported))
+        table.add_row(
+            name,
+            split if measure == NORMALIZED else f"{split}, plain r",
+            number(part["score"]),
+            interval,
+            *regions,
+            number(row.reported),
+        )
     show(table)
-    print("Normalized correlation (r / noise ceiling), mean over subjects; interval over clips.")
+    if measures[NORMALIZED] or not there:
+        print("Normalized correlation (r / noise ceiling), mean over subjects; interval over clips.")
+    if plain := measures[PLAIN]:
+        which = "" if len(plain) == len(there) else f" of {', '.join(plain)}"
+        print(f"Plain correlation{which} (r), mean over subjects; interval over clips. The clips were shown once, so")
+        print("there is no noise ceiling to divide by: not to be compared with normalized correlations.")
     for warning in _warnings(paths, settings, there):
         print(warning)
     if missing := [name for name in rows if name not in there]:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from cinevox import params as settings
 from cinevox.datasets import DatasetSpec, Grid, Part, _ds005165
 from cinevox.datasets._ds005165 import Content
-from cinevox.datasets.algonauts2021 import AFFINE, VOLUME
+from cinevox.datasets.algonauts2021 import AFFINE, EXPECTED, VOLUME
 from cinevox.errors import FileError
 from cinevox.params import WHOLE_BRAIN, Track
 from cinevox.responses import Responses
@@ -226,4 +226,5 @@ SPEC = DatasetSpec(
     open=open_folder,
     licence="responses CC0; clips under the terms of their authors, not to be redistributed",
     restricted=True,
+    expected=EXPECTED,
 )

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from cinevox import io, results
 from cinevox.gate.state import BESIDE, CHECKS, Entry, Reading, State, counts, readings
+from cinevox.metrics import PLAIN, PLAIN_KEY
 from cinevox.params import RoiwiseRow, Row
 from cinevox.paths import Paths
-from cinevox.splits import best_split, ceiling_split, outer_names
+from cinevox.splits import ceiling_split, outer_names
 
 N_REPLICATES = 200  # of each metric, kept with a baseline: enough for a quantile at 95 %, and small in git
 N_VOXELS = 200  # whose reliabilities tell one set of responses from another
@@ -53,47 +54,47 @@ def _entry(paths: Paths, params: Any, row: Row) -> Entry:
         stage = "selection-roiwise" if isinstance(row, RoiwiseRow) else "selection"
         return replace(plain, alone=f"{file} is not of {folder}: `dvc repro {stage}@{row.name}`")
     split = result.split
-    drawn = dict(_replicates(result, split))
-    choices = _choices(result, split)
+    prefix = f"{split}.{PLAIN_KEY}" if result.measure == PLAIN else split
+    drawn, choices = dict(_replicates(result, prefix)), _choices(result, prefix)
     found = {
         name: Reading(reading.value, reading.half_width, choices[name], _kept(drawn[name], reading.value))
         for name, reading in readings(file, metrics, result.scores["rois"]).items()
     }
-    reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz")[ceiling_split(split)]
-    return Entry(found, _drawn(params, row, result), _some(reliability))
+    reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz").get(ceiling_split(split))
+    return Entry(found, _drawn(params, row, result), None if reliability is None else _some(reliability))
 
 
 def _same(metrics: Mapping[str, Any], result: results.Result) -> bool:
     """Whether the selection on disk is the one that the metrics are of."""
-    if best_split(metrics) != result.split:
+    split, measure, block = results.headline_of(metrics)
+    if (split, measure) != (result.split, result.measure):
         return False
-    own = {roi: entry["normalized_correlation"] for roi, entry in result.scores["rois"].items()}
-    block = metrics[result.split]
+    own = {roi: entry["score"] for roi, entry in result.scores["rois"].items()}
     return own == {name: value for name, value in block.items() if name not in ("score", *BESIDE)} and (
         block["score"] == result.scores["score"]
     )
 
 
-def _replicates(result: results.Result, split: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    drawn = result.replicates(split)[:N_REPLICATES]
-    yield f"{split}.score", drawn.mean(axis=1)
+def _replicates(result: results.Result, prefix: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    drawn = result.replicates(result.split)[:N_REPLICATES]
+    yield f"{prefix}.score", drawn.mean(axis=1)
     for roi, values in zip(result.index.columns.rois, drawn.T):
-        yield f"{split}.{roi}", values
+        yield f"{prefix}.{roi}", values
 
 
-def _choices(result: results.Result, split: str) -> dict[str, float]:
+def _choices(result: results.Result, prefix: str) -> dict[str, float]:
     """Standard deviations of the scores over the choices that resamples of the deciding clips make.
 
     As if ROIs chose independently of each other.
     """
-    table = result.table(split).set_index(["roi", "space"])["normalized_correlation"]
+    table = result.table(result.split).set_index(["roi", "space"])["score"]
     found = {}
     for roi in result.index.columns.rois:
         shares = result.selection["frequencies"].get(roi, {})
         values, weights = np.array([table[roi, space] for space in shares]), np.array(list(shares.values()))
         variance = np.average((values - np.average(values, weights=weights)) ** 2, weights=weights) if shares else 0.0
-        found[f"{split}.{roi}"] = float(np.sqrt(np.nan_to_num(variance)))
-    return found | {f"{split}.score": float(np.linalg.norm(list(found.values())) / len(found))}
+        found[f"{prefix}.{roi}"] = float(np.sqrt(np.nan_to_num(variance)))
+    return found | {f"{prefix}.score": float(np.linalg.norm(list(found.values())) / len(found))}
 
 
 def _kept(drawn: NDArray[np.float64], value: float | None) -> NDArray[np.float16] | None:

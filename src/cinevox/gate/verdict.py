@@ -99,10 +99,12 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
     Raises
     ------
     GateError
-        `was` holds no score.
+        `was` holds no score, or a row's score is a normalized correlation in one and a plain one in the other.
     """
     if not any(reading.value is not None for entry in was.rows.values() for reading in entry.metrics.values()):
         raise GateError(f"{against} holds no scores to compare with; {CURE}")
+    if told := list(_other_measures(was, now, against)):
+        raise GateError(f"{'; '.join(told)}: the two can't be compared; {CURE}")
     both = [
         (row, metric)
         for row, entry in was.rows.items()
@@ -119,6 +121,14 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
         for metric in dict.fromkeys((*_metrics(was, row), *_metrics(now, row)))
     ]
     return Verdict(against, limits, (*lines, *_counts(was, now)), differing)
+
+
+def _other_measures(was: State, now: State, against: str) -> Iterator[str]:
+    for row, entry in was.rows.items():
+        after = now.rows[row].measures if row in now.rows else {}
+        for split, measure in entry.measures.items():
+            if split in after and after[split] != measure:
+                yield f"{row} has a {measure} on {split} clips in {against}, and a {after[split]} now"
 
 
 def _paired(was: Reading, now: Reading, differing: bool) -> bool:

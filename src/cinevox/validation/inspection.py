@@ -68,9 +68,23 @@ def _clip_rows(clips: Sequence[Path], folder: Path) -> list[Row]:
     for before, row in zip([None, *rows], rows):
         number, last = row["number"], before and before["number"]
         row["step"] = 1 if before is None else None if number is None or last is None else number - last
-    rates = [row["fps"] for row in rows if "fps" in row]
-    commonest = max(sorted(set(rates)), key=rates.count) if rates else None
-    return [row | {"fps_commonest": commonest} for row in rows]
+    seconds = [row["seconds"] for row in rows if row.get("seconds")]
+    middle = float(np.median(seconds)) if seconds else None
+    for row in rows:
+        row["name_form"] = re.sub("[0-9]", "0", Path(row["name"]).stem)
+        if "width" in row:
+            row["size"] = f"{row['width']} x {row['height']}"
+        if middle and row.get("seconds"):
+            row["times_as_long"] = round(max(row["seconds"] / middle, middle / row["seconds"]), 3)
+    common = {f"{name}_commonest": _commonest(rows, name) for name in ("fps", "size")}
+    form, forms = _commonest(rows, "name_form"), [row["name_form"] for row in rows]
+    common["name_form_commonest"] = form if forms.count(form) > len(forms) / 2 else None  # else names are free
+    return [row | common for row in rows]
+
+
+def _commonest(rows: Sequence[Row], name: str) -> Any:
+    values = [row[name] for row in rows if name in row]
+    return max(sorted(set(values)), key=values.count) if values else None
 
 
 def _clip(path: Path, folder: Path) -> Row:
@@ -207,8 +221,10 @@ def _count(inspected: dict[tuple, Inspected], n_clips: int) -> None:
     """Into every row: how many stimuli and voxels the other files let one expect."""
     counts = [each.row["n_stimuli"] for key, each in inspected.items() if key[0] == "train" and "n_stimuli" in each.row]
     n_train = max(sorted(set(counts)), key=counts.count) if counts else None
+    repetitions = _commonest([each.row for key, each in inspected.items() if key[0] == "train"], "n_repetitions")
     for (part, *rest), each in inspected.items():
         each.row["n_clips"] = n_clips
+        each.row["n_repetitions_commonest"] = repetitions
         if n_train is not None:
             each.row["n_stimuli_expected"] = n_train if part == "train" else n_clips - n_train
         if part == "test":

@@ -59,11 +59,13 @@ class Summary:
     """Every check of one folder.
 
     scale: of a data set, the standard deviation of each file's training responses, by `<track>/<subject>/<roi>`
+    n_repetitions: of a data set, how often every training clip was shown at least
     """
 
     folder: str
     checks: tuple[Check, ...]
     scale: Mapping[str, float] = field(default_factory=dict)
+    n_repetitions: int = 0
 
     @property
     def errors(self) -> tuple[Check, ...]:
@@ -130,8 +132,9 @@ def judge(
 
 
 def _suite(name: str, limits: Mapping[str, Any]) -> dict[str, Any]:
-    """A suite with the limits in their places."""
+    """A suite with the limits in their places, without the expectations whose limit is None."""
     suite = json.loads((resources.files("cinevox.validation") / "expectations" / f"{name}.json").read_text())
+    suite["expectations"] = [each for each in suite["expectations"] if not _unlimited(each["kwargs"], limits)]
     for expectation in suite["expectations"]:
         expectation["description"] = expectation["description"].format_map(limits)
         expectation["kwargs"] = {
@@ -139,6 +142,10 @@ def _suite(name: str, limits: Mapping[str, Any]) -> dict[str, Any]:
             for key, value in expectation["kwargs"].items()
         }
     return suite
+
+
+def _unlimited(kwargs: Mapping[str, Any], limits: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, dict) and limits[value["$PARAMETER"]] is None for value in kwargs.values())
 
 
 class _Judge:
