@@ -14,6 +14,7 @@ import jinja2
 import numpy as np
 
 from cinevox import identity
+from cinevox.metrics import PLAIN
 from cinevox.params import MINI_ROIS, Track
 from cinevox.report import brain, figures, known, optimism, paper, regions, tables
 from cinevox.report.brain import map_files
@@ -70,6 +71,9 @@ def _content(sources: Sources) -> dict[str, Any]:
         "tracks": tracks,
         "track_titles": {"mini": "Mini track: nine regions", "full": "Full track: the whole brain"},
         "split": split,
+        "measure": {track: sources.of_track(track)[0].measure for track in tracks},
+        "plain_tracks": [track for track in tracks if sources.of_track(track)[0].measure == PLAIN],
+        "no_test_clips": not any("test" in result.index.clips for result in sources.results),
         "lines": lines,
         "ceilings": {track: tables.ceilings(sources, track, split[track]) for track in tracks},
         "networks": tables.network_lines(sources),
@@ -140,6 +144,7 @@ def _generalization(results: list) -> dict[str, object]:
     change = pairs[:, 1] - pairs[:, 0]
     return {
         "figure": figures.validation_against_test(results),
+        "plain": any(figures.compared(r) != "score" or r.measure == PLAIN for r in results),
         "n": len(pairs),
         "n_chosen": int(chosen.sum()),
         "change": float(change.mean()),

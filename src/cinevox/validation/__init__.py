@@ -2,7 +2,8 @@
 
 `inspection` makes tables of the data set with one row per file, `results` of what the steps make of it, and
 `judgement` (Great Expectations) judges both by the suites in `expectations/*.json`. To ask for more, add an
-expectation there; its `kwargs` may name a limit (of params.validation, or else of the data set's `Expected`) as {"$PARAMETER": ...}, see `limits_of`.
+expectation there; its `kwargs` may name a limit as {"$PARAMETER": ...}, see `limits_of`: one of
+params.validation, or else of what the data set's plug-in expects.
 Severity `critical` stops the run, `warning` (odd, but usable) is reported.
 """
 
