@@ -395,7 +395,7 @@ def test_the_score_is_the_challenges_in_both_aggregations(folder, content, minim
             assert found.lines[roi][name]["n_excluded"] == np.isnan(np.concatenate(each)).sum()
     for name, values in means.items():
         track = found.lines["mini track"][name]
-        assert track["normalized_correlation"] == pytest.approx(np.mean(values), abs=1e-5)
+        assert track["score"] == pytest.approx(np.mean(values), abs=1e-5)
         assert track["low"] < track["high"] and track["n_voxels"] == 22
     assert found.lines["mini track"]["voxels"]["n_excluded"] > 0 or minimum < 0.9
     assert "all 126 splits of 10 repetitions" in found.legend

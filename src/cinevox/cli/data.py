@@ -29,6 +29,16 @@ def _ready(_: argparse.Namespace) -> None:
     if faults:
         raise InputError("\n".join(faults))
     print(f"{paths.params}: {len(settings.experiments.rows)} rows, nothing missing")
+    if settings.submission.rows and _has_no_test_clips(paths, settings):
+        left_out = "submissions are left out (submission.rows: {} asks for none)"
+        print(f"{settings.dataset.folder}: it has no test clips, so {left_out}")
+
+
+def _has_no_test_clips(paths: Paths, settings: params.Params) -> bool:
+    if settings.dataset.folder in map(paths.simulation, settings.simulation.datasets):
+        return False
+    dataset = open_dataset(settings.dataset)
+    return len(dataset.clips) <= dataset.n_train_clips
 
 
 def _look_at_plugins(_: Paths, settings: params.Params) -> None:

@@ -103,8 +103,8 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
     """
     if not any(reading.value is not None for entry in was.rows.values() for reading in entry.metrics.values()):
         raise GateError(f"{against} holds no scores to compare with; {CURE}")
-    if told := list(_other_measures(was, now, against)):
-        raise GateError(f"{'; '.join(told)}: the two can't be compared; {CURE}")
+    if told := _other_measures(was, now, against):
+        raise GateError(f"{'; '.join(told)}; the two can't be compared: {CURE}")
     both = [
         (row, metric)
         for row, entry in was.rows.items()
@@ -123,12 +123,15 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
     return Verdict(against, limits, (*lines, *_counts(was, now)), differing)
 
 
-def _other_measures(was: State, now: State, against: str) -> Iterator[str]:
+def _other_measures(was: State, now: State, against: str) -> list[str]:
+    rows: dict[str, list[str]] = {}
     for row, entry in was.rows.items():
         after = now.rows[row].measures if row in now.rows else {}
         for split, measure in entry.measures.items():
-            if split in after and after[split] != measure:
-                yield f"{row} has a {measure} on {split} clips in {against}, and a {after[split]} now"
+            if after.get(split, measure) != measure:
+                what = f"a {measure} on {split} clips in {against}, and a {after[split]} now"
+                rows.setdefault(what, []).append(row)
+    return [f"the score of {', '.join(some)} is {what}" for what, some in rows.items()]
 
 
 def _paired(was: Reading, now: Reading, differing: bool) -> bool:

@@ -225,6 +225,8 @@ def _count(inspected: dict[tuple, Inspected], n_clips: int) -> None:
     for (part, *rest), each in inspected.items():
         each.row["n_clips"] = n_clips
         each.row["n_repetitions_commonest"] = repetitions
+        shown = [other.row.get("n_repetitions", 0) for key, other in inspected.items() if key[0] == part]
+        each.row["n_repetitions_least"] = 2 if max(shown) > 1 else 1
         if n_train is not None:
             each.row["n_stimuli_expected"] = n_train if part == "train" else n_clips - n_train
         if part == "test":
