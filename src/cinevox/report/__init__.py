@@ -144,7 +144,8 @@ def _generalization(results: list) -> dict[str, object]:
     change = pairs[:, 1] - pairs[:, 0]
     return {
         "figure": figures.validation_against_test(results),
-        "plain": any(figures.compared(r) != "score" or r.measure == PLAIN for r in results),
+        "mixed": (mixed := any(figures.compared(result) != "score" for result in results)),
+        "plain": mixed or results[0].measure == PLAIN,
         "n": len(pairs),
         "n_chosen": int(chosen.sum()),
         "change": float(change.mean()),

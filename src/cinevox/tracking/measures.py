@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cinevox.metrics import NORMALIZED, PLAIN
+from cinevox.metrics import NORMALIZED, PLAIN, PLAIN_KEY
 from cinevox.results import Result
 
 ROW_METRICS = ("score", "low", "high", "standard_error", "pooled_score", "p", "subject_error", "p_subjects")
@@ -31,13 +31,14 @@ def of_row(result: Result) -> dict[str, float]:
         named = {name: scores[name] for name in (ROW_METRICS if counts else OTHER_ROW_METRICS)}
         for roi, values in scores["rois"].items():
             named |= {f"{roi}.{name}": values[name] for name in (ROI_METRICS if counts else (column,))}
-        found |= named if counts else {f"{split}/{name}": value for name, value in named.items()}
+        found |= named if counts else _other(split, named, scores["measure"], result.measure)
     for subject, values in result.scores["subjects"].items():
         found[f"{subject}/score"] = values["score"]
         found |= {f"{subject}/{roi}.{COLUMNS[result.measure]}": value for roi, value in values["rois"].items()}
     if optimism := result.selection["optimism"].get(result.split):
-        found |= {f"optimism/{name}": optimism[name] for name in ("difference", "low", "high")}
-        found |= {f"optimism/choice.{name}": value for name, value in optimism.get("choice", {}).items()}
+        parts = {name: optimism[name] for name in ("difference", "low", "high")}
+        parts |= {f"choice.{name}": value for name, value in optimism.get("choice", {}).items()}
+        found |= _other("optimism", parts, optimism["measure"], result.measure)
     return dict(_known(found | {"paper.score": result.row.reported}))
 
 
@@ -51,7 +52,7 @@ def of_space(result: Result, space: str) -> dict[str, float]:
         named = {"score": rois["score"].mean(skipna=False)}
         for line in rois.to_dict("records"):
             named |= {f"{line['roi']}.{name}": line[name] for name in (column, *(SPACE_METRICS if counts else ()))}
-        found |= named if counts else {f"{split}/{name}": value for name, value in named.items()}
+        found |= named if counts else _other(split, named, result.selection["scores"][split]["measure"], result.measure)
     lines = result.by_subject(result.split)
     lines = lines[lines["space"] == space]
     found |= dict(zip(lines["subject"] + "/" + lines["roi"] + f".{COLUMNS[result.measure]}", lines["score"]))
@@ -64,6 +65,12 @@ def curves(result: Result) -> Iterator[tuple[str, list[float]]]:
     for name in next(iter(by_roi.values()), {}):
         yield f"epoch/{name}", [sum(values) / len(by_roi) for values in zip(*(c[name] for c in by_roi.values()))]
         yield from ((f"epoch/{roi}.{name}", list(found[name])) for roi, found in by_roi.items())
+
+
+def _other(group: str, named: Mapping[str, Any], measure: str, row_measure: str) -> dict[str, Any]:
+    """Names in a group of their own; where their measure is not the row's, the name says which it is."""
+    prefix = "" if measure == row_measure else {NORMALIZED: "normalized.", PLAIN: f"{PLAIN_KEY}."}[measure]
+    return {f"{group}/{prefix}{name}": value for name, value in named.items()}
 
 
 def _most_telling_first(result: Result) -> list[str]:

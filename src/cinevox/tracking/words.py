@@ -61,7 +61,7 @@ def roi_table(result: Result) -> str:
 def tables(result: Result) -> dict[str, str]:
     """File name -> CSV: the scores of the chosen spaces per ROI and split, and those of every candidate."""
     chosen = [
-        {"split": split, "roi": roi, "space": result.chosen[roi]} | _scalars(values)
+        {"split": split, "roi": roi, "space": result.chosen[roi], "measure": scores["measure"]} | _scalars(values)
         for split, scores in result.selection["scores"].items()
         for roi, values in scores["rois"].items()
     ]
