@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cinevox.metrics import NORMALIZED, PLAIN, PLAIN_KEY
+from cinevox.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
 from cinevox.results import Result
 
 ROW_METRICS = ("score", "low", "high", "standard_error", "pooled_score", "p", "subject_error", "p_subjects")
@@ -67,7 +67,7 @@ def curves(result: Result) -> Iterator[tuple[str, list[float]]]:
         yield from ((f"epoch/{roi}.{name}", list(found[name])) for roi, found in by_roi.items())
 
 
-def _other(group: str, named: Mapping[str, Any], measure: str, row_measure: str) -> dict[str, Any]:
+def _other(group: str, named: Mapping[str, Any], measure: Measure, row_measure: Measure) -> dict[str, Any]:
     """Names in a group of their own; where their measure is not the row's, the name says which it is."""
     prefix = "" if measure == row_measure else {NORMALIZED: "normalized.", PLAIN: f"{PLAIN_KEY}."}[measure]
     return {f"{group}/{prefix}{name}": value for name, value in named.items()}
