@@ -13,12 +13,14 @@ import pytest
 
 import layout
 import small_run
-from cinevox import params, validation
+from cinevox import datasets, params, validation
 from cinevox.datasets import DatasetSpec, Expected, algonauts2021, bold_moments, insilico
 from cinevox.encoding import store
 from cinevox.errors import InputError
 from cinevox.responses import Responses
 from cinevox.submission import archive
+
+pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
 
 SUBJECTS, N_CLIPS = ("ann", "bob"), 14
 ANYTHING = params.Validation(clip_size=None, clip_seconds=None, fps=None, n_repetitions=None, min_split_half=-0.2)
@@ -67,9 +69,12 @@ def study(tmp_path, monkeypatch):
     plugin = types.ModuleType("cinevox.datasets.mine")
     plugin.SPEC = DatasetSpec(title="Mine", open=lambda wanted: Study(wanted.folder), restricted=False)
     monkeypatch.setitem(sys.modules, "cinevox.datasets.mine", plugin)
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "mine.py").touch()  # a plug-in is known by its file's name
+    monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path / "plugins")])
 
-    def check(n_repetitions=(1, 1), expected=Expected(), limits=ANYTHING):
-        plugin.SPEC = replace(plugin.SPEC, expected=expected)
+    def check(n_repetitions=(1, 1), expected=None, limits=ANYTHING):
+        plugin.SPEC = replace(plugin.SPEC, expected=expected or Expected())
         rng = np.random.default_rng(0)
         signal = rng.standard_normal((N_CLIPS, 1, 5))
         for subject, n in zip(SUBJECTS, n_repetitions):
