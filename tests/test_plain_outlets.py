@@ -9,6 +9,7 @@ import pytest
 
 import fabricate
 from cinevox import cli, gate, io, report, results, tracking
+from cinevox.cli import experiments
 from cinevox.paths import Paths
 from cinevox.report import figures, maps, tables
 from cinevox.tracking import views
@@ -132,3 +133,12 @@ def test_the_gate_compares_them_with_each_other_and_with_nothing_else(made, tmp_
 
 def test_maps_are_described_as_what_they_hold():
     assert maps.names(("a",), "plain correlation") == [("a", {"a.nii.gz": "plain correlation", "a-q.nii.gz": "q"})]
+
+
+def test_an_experiment_says_which_rows_are_plain_and_shows_no_change_between_the_two():
+    rows = {"experiments": {"voxelwise": {"a": {}, "b": {}}, "roiwise": {}}}
+    files = {"a": {"test": {"plain_r": {"score": 0.2, "V1": 0.3}}}, "b": {"test": {"score": 0.4, "V1": 0.5}}}
+    data = {"params": {"params.yaml": {"data": rows}}}
+    data["metrics"] = {Paths().metrics(row).as_posix(): {"data": content} for row, content in files.items()}
+    found = experiments._read({"rev": "workspace", "name": None, "data": data, "error": None}, "V1")
+    assert (found.scores, found.plain) == ({"a": 0.3, "b": 0.5}, {"a"})
