@@ -59,10 +59,11 @@ class Run:
         with tqdm(total=total, desc=label, mininterval=interval, leave=False, file=sys.stderr) as bar:
             yield bar.update
 
-    def ceilings(self, track: str) -> dict[str, NDArray[np.float64]]:
-        """Split (validation, test) -> noise ceiling of every voxel of a track, (n_voxels,), NaN where excluded."""
-        found = io.read_arrays(self.paths.ceiling(track) / "reliability.npz")
-        return noise_ceilings(found, **self.params.ceiling.model_dump())
+    def ceilings(self, track: str) -> dict[str, NDArray[np.float64] | None]:
+        """Noise ceiling of every voxel of a track, by split with responses (validation, test); `noise_ceilings`."""
+        folder = self.paths.ceiling(track)
+        splits = io.read_json(folder / "index.json")["n_repetitions"]
+        return noise_ceilings(io.read_arrays(folder / "reliability.npz"), splits, **self.params.ceiling.model_dump())
 
     def responses(self, part: Part) -> converted.Converted:
         """The training or the test responses, as `conversion` wrote them."""

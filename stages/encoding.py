@@ -9,6 +9,7 @@ from cinevox.encoding.model import Encoding, Model
 from cinevox.fits import Method
 from cinevox.params import RoiwiseRow, Row, row_of
 from cinevox.predictions import Index
+from cinevox.selection.choice import Choice
 from cinevox.splits import best_split, ceiling_split
 
 
@@ -17,22 +18,27 @@ def main(run: Run) -> None:
     index, selected = predictions.read_index(paths.scores(name)), io.read_json(paths.selection(name) / "selection.json")
     row, columns, split = row_of(index.provenance), index.columns, best_split(selected["scores"])
     chosen = io.read_arrays(paths.selection(name) / "voxels.npz")
+    usual = "test" if "test" in index.clips else "validation"
     model: Model
+    predicted = Choice(index.spaces, chosen["space"]).predicted(  # by the row's own fit, which has not seen them
+        lambda space: predictions.read(paths.predictions(name), index, space, usual), slice(None)
+    )
     if isinstance(row, RoiwiseRow):
         model = build.roiwise(name, paths.transfer(name) / "checkpoints", columns, params.transfer)
-        predicted = np.array(predictions.read(paths.transfer(name), index, index.spaces[0], "test"))
         sidecar, n_clips = io.read_json(paths.base(row.base) / "base.json")["features"], len(run.split().train)
     else:
         sidecar, n_clips = io.read_json(paths.features(row.network) / "features.json"), run.n_clips()[0]
-        model, predicted = _voxelwise(run, row, index, chosen["space"], sidecar)
+        model, refitted = _voxelwise(run, row, index, chosen["space"], sidecar)
+        predicted = refitted if usual == "test" else predicted
     grid, places = description.places(paths, params, row, columns)
     voxels = description.scored(chosen, split, columns) | places
-    source = description.source(params, row, sidecar, model.inputs(sidecar))
     regions = description.regions(columns, voxels, run.ceilings(row.track)[ceiling_split(split)], predicted)
     about = description.describe(
         params, row, run.responses("train").study,
-        source=source, regions=list(regions), grid=grid, split=split, n_clips=n_clips, seconds=run.clip_seconds(),
-        chosen_here=bool(selected["scores"][split].get("chosen_here")),
+        source=description.source(params, row, sidecar, model.inputs(sidecar)),
+        regions=list(regions), grid=grid, split=split, n_clips=n_clips, seconds=run.clip_seconds(),
+        measure=selected["scores"][split]["measure"], chosen_here=bool(selected["scores"][split].get("chosen_here")),
+        usual=usual, n_usual=len(predicted),
         chosen=selected["chosen"], made=description.made(paths, params, encoding.SECTIONS),
     )  # fmt: skip
     store.write(paths.encoding(name), Encoding(about, model, voxels))

@@ -36,7 +36,8 @@ def main(run: Run) -> None:
             rois = scores.roi_table(result, index.columns.rois, settings.confidence)
             tables["rois"].append(rois.assign(**label))
         arrays[f"{name}.correlation"] = np.stack([result.correlation for result in found])
-        arrays[f"{name}.normalized"] = np.stack([result.normalized for result in found])
+        if ceiling is not None:
+            arrays[f"{name}.normalized"] = np.stack([result.normalized for result in found])
         replicates[name] = np.stack([result.replicates for result in found])
     for name, parts in tables.items():
         pd.concat(parts).set_index(["space", "split"]).to_csv(io.folder(target) / f"{name}.csv")

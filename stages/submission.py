@@ -13,6 +13,12 @@ def main(run: Run) -> None:
     track: Track = next(track for track in run.params.submission.rows if track == run.instance)
     settings, path, (n_train, n_test) = run.params.submission, run.paths.submission(track), run.n_clips()
     row = settings.rows[track]
+    if n_test < 2:
+        left_out = f"the data set has {n_test or 'no'} test clip{'s' * (n_test != 1)} to predict"
+        archive.pack_nothing(path)
+        io.write_json(path.with_suffix(".json"), {"row": row, "track": track, "left_out": left_out})
+        run.log.warning("%s: left out: %s (submission.rows: {} in params.yaml asks for none)", run.log.name, left_out)
+        return
     index, selected = predictions.read_index(run.paths.scores(row)), run.paths.selection(row)
     wanted = faults.Expected(track, n_test, index.columns)
     if sidecar.is_refitted(index):

@@ -19,6 +19,7 @@ def main(run: Run) -> None:
     measured, columns = responses.means(row.track, blocks)
     parts = split(*run.n_clips(), run.params.splits)
     head, reliability = run.params.heads[row.regressor], None
+    settings.check_repetitions(min(responses.trials(row.track, *block).values.shape[1] for block in blocks))
     if settings.voxel_weights == "reliability":
         trials = (responses.trials(row.track, *block).values[parts.train] for block in blocks)
         reliability = np.concatenate([metrics.split_half_reliability(values) for values in trials])

@@ -16,10 +16,12 @@ def main(run: Run) -> None:
     for check in found.warnings:
         run.log.warning("warning: %s: %s", check.suite, check)
     found.require()
+    if params.bases:
+        params.transfer.check_repetitions(found.n_repetitions)
     train = found.seconds[: found.n_train_clips]
     clips = {"n_clips": found.n_clips, "n_train_clips": found.n_train_clips, "seconds": [min(train), max(train)]}
     io.write_json(target / "clips.json", clips)
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "validation", "networks", "regressors", "bases", "storage")
+    stage(main, "dataset", "validation", "networks", "regressors", "bases", "transfer", "storage")

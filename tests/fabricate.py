@@ -17,7 +17,7 @@ import yaml
 from cinevox import claims, converted, io, metrics, params, predictions, provenance, scores, selection
 from cinevox.paths import Paths
 from cinevox.responses import Block, Columns
-from cinevox.splits import best_split, generator
+from cinevox.splits import best_split, ceiling_split, generator
 
 LAYERS = ("layer_1", "layer_2", "layer_3", "layer_4", "layer_5")
 SUBJECTS = ("sub01", "sub02", "sub03")
@@ -60,18 +60,21 @@ def columns_of(track: str) -> Columns:
     return Columns(tuple(Block(s, roi, sizes.get(roi, 25)) for s in SUBJECTS for roi in params.MINI_ROIS))
 
 
-def make(root: Path, test: bool = True, transfer: bool = False, nested: bool = False) -> params.Params:
+def make(
+    root: Path, test: bool = True, transfer: bool = False, nested: bool = False, once: tuple[str, ...] = ()
+) -> params.Params:
     """Write params.yaml and the files of ceiling, scores, selection and metrics under `root`.
 
     test: whether there are responses to the test clips; transfer: whether there is a row of transfer networks
     nested: whether layers are chosen in outer folds (of transfer networks there are none)
+    once: the splits (validation, test) whose clips were shown once, so that they have no ceiling
     """
-    shutil.copytree(_made(test, transfer, nested), root, dirs_exist_ok=True)
+    shutil.copytree(_made(test, transfer, nested, once), root, dirs_exist_ok=True)
     return params.load(Paths(root).params)
 
 
 @cache
-def _made(test: bool, transfer: bool, nested: bool) -> Path:
+def _made(test: bool, transfer: bool, nested: bool, once: tuple[str, ...]) -> Path:
     """Made once a test process; kept only as long as it."""
     root = Path(tempfile.mkdtemp(prefix="fabricated-"))
     atexit.register(shutil.rmtree, root)
@@ -81,13 +84,12 @@ def _made(test: bool, transfer: bool, nested: bool) -> Path:
     splits = ("validation", "test") if test else ("validation",)
     for track in dict.fromkeys(row.track for row in settings.experiments.rows.values()):
         columns = columns_of(track)
-        io.write_arrays(paths.ceiling(track) / "reliability.npz", **{s: reliability(columns) for s in splits})
-        io.write_json(
-            paths.ceiling(track) / "index.json",
-            {"columns": columns.to_json(), "n_repetitions": {"validation": 3, "test": 10}},
-        )
+        known = {split: reliability(columns) for split in splits if split not in once}
+        io.write_arrays(paths.ceiling(track) / "reliability.npz", **known)
+        shown = {split: 1 if split in once else {"validation": 3, "test": 10}[split] for split in splits}
+        io.write_json(paths.ceiling(track) / "index.json", {"columns": columns.to_json(), "n_repetitions": shown})
     for number, row in enumerate(settings.experiments.rows.values()):
-        _row(paths, settings, row, number, splits)
+        _row(paths, settings, row, number, splits, once)
     return root
 
 
@@ -96,7 +98,9 @@ def reliability(columns: Columns) -> np.ndarray:
     return np.clip(rng.normal(0.45, 0.2, columns.n_voxels), -0.2, 0.95)
 
 
-def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, splits: tuple[str, ...]) -> None:
+def _row(
+    paths: Paths, settings: params.Params, row: params.Row, number: int, splits: tuple[str, ...], once: tuple[str, ...]
+) -> None:
     columns, known = columns_of(row.track), reliability(columns_of(row.track))
     is_transfer = isinstance(row, params.RoiwiseRow)
     spaces = ("frozen",) if is_transfer else LAYERS
@@ -111,7 +115,8 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
         for position, space in enumerate(spaces):
             gain = 0.8 if number == 0 else 1.0
             predicted[split, space] = _predicted(rng, measured[split], columns, position, known, gain)
-    ceiling, _ = metrics.noise_ceiling(known, settings.ceiling.policy, settings.ceiling.min_reliability)
+    reached, _ = metrics.noise_ceiling(known, settings.ceiling.policy, settings.ceiling.min_reliability)
+    ceiling = {split: None if split in once else reached for split in ceilings}
     weights = {
         "policy": "random" if row.network == "alexnet" else "package",
         "source": "made up",
@@ -131,7 +136,7 @@ def _row(paths: Paths, settings: params.Params, row: params.Row, number: int, sp
         candidates, settings.selection.policy, "roi", {},
         lambda names, own: {name: _columns_of_subject(measured[name], columns, own) for name in names},
         lambda split, space: predicted[split, space],
-        dict.fromkeys(ceilings, ceiling), settings.scores,
+        ceiling, settings.scores,
     )  # fmt: skip
     folder = paths.selection(row.name)
     described = {"row": row.name, provenance.KEY: origin(index).to_json()} | dict(found.description)
@@ -179,7 +184,7 @@ def _candidates(
     index: predictions.Index,
     measured: dict[str, np.ndarray],
     predicted: dict[tuple[str, str], np.ndarray],
-    ceiling: np.ndarray,
+    ceiling: dict[str, np.ndarray | None],
 ) -> selection.Candidates:
     """Scores of every candidate, written as the stage scores does."""
     tables: dict[str, list[pd.DataFrame]] = {"rois": [], "subjects": []}
@@ -188,7 +193,7 @@ def _candidates(
         drawn = 0 if split.startswith("inner") else settings.scores.n_bootstraps
         resamples = metrics.resampled_clips(len(responses), drawn, generator(settings.scores.seed, split))
         found = [
-            scores.score(responses, predicted[split, space], ceiling, index.columns, resamples)
+            scores.score(responses, predicted[split, space], ceiling[ceiling_split(split)], index.columns, resamples)
             for space in index.spaces
         ]
         for space, result in zip(index.spaces, found):
@@ -197,7 +202,8 @@ def _candidates(
             table = scores.roi_table(result, index.columns.rois, settings.scores.confidence)
             tables["rois"].append(table.assign(**label))
         arrays[f"{split}.correlation"] = np.stack([result.correlation for result in found])
-        arrays[f"{split}.normalized"] = np.stack([result.normalized for result in found])
+        if ceiling[ceiling_split(split)] is not None:
+            arrays[f"{split}.normalized"] = np.stack([result.normalized for result in found])
         replicates[split] = np.stack([result.replicates for result in found])
     joined = {kind: pd.concat(parts, ignore_index=True) for kind, parts in tables.items()}
     folder = io.folder(paths.scores(name))

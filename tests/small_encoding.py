@@ -98,7 +98,7 @@ def about(made: Study, model: Voxelwise, word: str, regressor: str, predicted: n
             )
             for block, where in zip(COLUMNS.blocks, COLUMNS.slices)
         ],
-        split="test", chosen_here=False,
+        split="test", measure="normalized correlation", chosen_here=False, usual="test", n_usual=len(predicted),
         fitted_on=["train", "validation"], n_clips=N_TRAIN, seconds=(0.5, 0.5),
         chosen={"V1": {"x": 1.0}, "V2": {"x": 1.0}},
         units="made up", dataset="Made up", in_silico=True, restricted=True, grid=GRID,

@@ -47,9 +47,12 @@ class SmallRun:
 
     responses: seed of the noise of the responses; what drives the voxels and the features are always the same
     transfer: whether there is a row of transfer networks, too
+    test: whether there are test clips; n_repetitions: of the training clips
     """
 
-    def __init__(self, root: Path, responses: int = 0, transfer: bool = False) -> None:
+    def __init__(
+        self, root: Path, responses: int = 0, transfer: bool = False, test: bool = True, n_repetitions: int = 3
+    ) -> None:
         self.paths, self.document = Paths(root), document()
         if transfer:
             track, network, features, regressor = TRANSFER.split("-")
@@ -76,10 +79,13 @@ class SmallRun:
                 trials = signal[:, None] + NOISE * noise.standard_normal((n_clips, 10, N_VOXELS))
                 trials = trials.astype(np.float32)
                 folder = self.paths.root / "dataset"
-                io.write_pickle(layout.train_file(folder, subject, roi), {"train": trials[:N_TRAIN, :3]})
-                io.write_pickle(layout.test_file(folder, subject, roi), {"test": trials[N_TRAIN:]})
+                io.write_pickle(layout.train_file(folder, subject, roi), {"train": trials[:N_TRAIN, :n_repetitions]})
+                if test:
+                    io.write_pickle(layout.test_file(folder, subject, roi), {"test": trials[N_TRAIN:]})
+        self.n_clips = n_clips if test else N_TRAIN
+        self.features = {layer: values[: self.n_clips] for layer, values in self.features.items()}
         clips = io.folder(self.paths.root / "dataset" / layout.CLIPS)
-        for number in range(1, n_clips + 1):
+        for number in range(1, self.n_clips + 1):
             (clips / f"{number:04d}_0-1-2-{number}.mp4").touch()
 
     def run(self, **changes: Any) -> SmallRun:
@@ -95,10 +101,11 @@ class SmallRun:
         for layer, values in self.features.items():
             io.write_array(source / f"{layer}.npy", values.astype(np.float32))
         sidecar = {"n_frames": 2, "over_frames": "mean", "dtype": "float32", "weights": {"policy": "package"}}
+        sidecar |= {"title": "Made up", "frame_size": [224, 224]}
         sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in LAYERS]}
         io.write_json(source / "features.json", sidecar)
-        io.write_json(self.paths.validation / "clips.json", {"n_clips": N_TRAIN + N_TEST, "n_train_clips": N_TRAIN})
-        clips = [{"name": f"{number + 1:04d}.mp4"} for number in range(N_TRAIN + N_TEST)]
+        io.write_json(self.paths.validation / "clips.json", {"n_clips": self.n_clips, "n_train_clips": N_TRAIN})
+        clips = [{"name": f"{number + 1:04d}.mp4"} for number in range(self.n_clips)]
         io.write_json(self.paths.frames(self.params.networks[NETWORK].n_frames) / "clips.json", clips)
         for base in self.params.bases:
             frame = np.hstack(list(self.features.values())).astype(np.float16)

@@ -25,3 +25,23 @@ def test_validation_uses_training_repetitions_and_test_its_own(rng):
 def test_without_test_responses_there_is_no_test_ceiling(rng):
     found = reliability(lambda s, r: (Responses(rng.standard_normal((9, 3, 1)), s, r), None), [("sub01", "V1")])
     assert list(found.by_split) == ["validation"]
+
+
+def test_clips_that_were_shown_once_have_no_reliability_and_it_is_said(rng):
+    def read(n_train, n_test):
+        parts = {n: rng.standard_normal((9, n, 2)) for n in (n_train, n_test)}
+        return lambda s, r: (Responses(parts[n_train], s, r), Responses(parts[n_test], s, r))
+
+    for shown, repeated in (((1, 10), ["test"]), ((3, 1), ["validation"]), ((1, 1), [])):
+        found = reliability(read(*shown), [("sub01", "V1")])
+        assert list(found.by_split) == repeated
+        assert found.n_repetitions == dict(zip(("validation", "test"), shown))
+
+
+def test_one_roi_without_repetitions_takes_the_ceiling_from_the_split(rng):
+    """Scores of a track are means over its ROIs: they must all be of one kind."""
+    shown = {"V1": 3, "FFA": 1}
+    found = reliability(
+        lambda s, r: (Responses(rng.standard_normal((9, shown[r], 2)), s, r), None), [("s", "V1"), ("s", "FFA")]
+    )
+    assert found.by_split == {} and found.n_repetitions == {"validation": 1}

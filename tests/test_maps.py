@@ -22,7 +22,7 @@ from cinevox.responses import Block, Columns
 from test_report import sources_of
 
 GRID = np.array(AFFINE)
-SCALE = glass.scores_up_to(0.5)
+SCALE = glass.scores_up_to(0.5, "normalized correlation")
 ROW = fabricate.ROWS[-1]
 
 
@@ -128,8 +128,8 @@ def test_the_mean_is_over_subjects_with_a_scored_voxel_there():
 
 
 def test_one_subject_is_no_group(made):
-    assert [who for who, _ in maps.names(("a",))] == ["a"]
-    assert [who for who, _ in maps.names(("a", "b"))] == ["a", "b", "group"]
+    assert [who for who, _ in maps.names(("a",), "plain correlation")] == ["a"]
+    assert [who for who, _ in maps.names(("a", "b"), "plain correlation")] == ["a", "b", "group"]
     assert [maps.least_subjects(n) for n in (2, 3, 10)] == [2, 3, 7]
     assert maps.smallest_p(10) == 1 / 1024 and maps.smallest_p(20) == 1 / 4097
 
@@ -137,7 +137,7 @@ def test_one_subject_is_no_group(made):
 def test_maps_are_the_same_bytes_again_and_are_those_the_page_names(made, images):
     first, again = (dict(report.map_files(made)) for _ in range(2))
     assert first == again
-    named = {file for _, files in maps.names(fabricate.SUBJECTS) for file in files}
+    named = {file for _, files in maps.names(fabricate.SUBJECTS, "normalized correlation") for file in files}
     assert named == set(images)
 
 

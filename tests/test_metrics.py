@@ -124,7 +124,16 @@ def test_reliability_is_the_same_bits_whatever_the_order_in_memory(rng):
 
 def test_ceilings_are_those_of_every_split():
     reliability = {"validation": np.array([0.04, 0.25]), "test": np.array([0.81, -0.2])}
-    found = metrics.noise_ceilings(reliability, "exclude", 0.1)
+    found = metrics.noise_ceilings(reliability, ["validation", "test"], "exclude", 0.1)
     assert list(found) == ["validation", "test"]
     np.testing.assert_allclose(found["validation"], [np.nan, 0.5])
     np.testing.assert_allclose(found["test"], [0.9, np.nan])
+
+
+def test_a_split_without_repetitions_has_no_ceiling_and_is_scored_in_plain_correlations():
+    found = metrics.noise_ceilings({"test": np.array([0.81])}, ["validation", "test"], "exclude", 0.1)
+    assert found["validation"] is None and found["test"] == pytest.approx([0.9])
+    assert [metrics.measure_of(ceiling) for ceiling in found.values()] == [
+        "plain correlation",
+        "normalized correlation",
+    ]

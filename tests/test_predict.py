@@ -210,7 +210,10 @@ def test_the_picture_of_rois_is_the_same_for_the_same_numbers_and_has_both_forma
 
 
 def test_an_roi_without_a_score_is_drawn_without_a_colour(encoding):
-    regions = [region.model_copy(update={"normalized_correlation": None}) for region in encoding.about.regions]
+    regions = [
+        region.model_copy(update={"normalized_correlation": None, "correlation": None})
+        for region in encoding.about.regions
+    ]
     lines = predicted.lines(regions, np.zeros(4))
     assert lines[0].score is None
     predicted.roi_pictures(lines, encoding.about)

@@ -13,7 +13,7 @@ import pytest
 import fabricate
 from cinevox import claims, converted, identity, io, report, results
 from cinevox.errors import InputError
-from cinevox.metrics import noise_ceiling
+from cinevox.metrics import noise_ceilings
 from cinevox.params import load
 from cinevox.paths import Paths
 from cinevox.report import figures, solvers, sources, svg, tables
@@ -31,8 +31,9 @@ def sources_of(root, params, in_silico=True, anatomy=None):
     for track in ("mini", "full"):
         columns = fabricate.columns_of(track)
         reliability = io.read_arrays(paths.ceiling(track) / "reliability.npz")
-        reachable = {split: noise_ceiling(values, "exclude", 0.1)[0] for split, values in reliability.items()}
-        ceilings[track] = Ceiling(columns, reliability, reachable, {"validation": 3, "test": 10})
+        shown = io.read_json(paths.ceiling(track) / "index.json")["n_repetitions"]
+        reachable = noise_ceilings(reliability, shown, "exclude", 0.1)
+        ceilings[track] = Ceiling(columns, reliability, reachable, shown)
         silent = np.arange(columns.n_voxels) % 7 == 0
         names = np.where(silent, "none", "layer_1")
         truth[track] = Truth(names, {split: np.clip(values, 0, 1) for split, values in reliability.items()})
@@ -270,7 +271,7 @@ def test_the_noise_ceiling_is_the_mean_over_subjects_of_scored_voxels(made):
 
 def test_voxels_are_those_of_each_rois_chosen_space(made):
     result = made.results[1]
-    found = tables.chosen_voxels(result, "correlation")
+    found = result.voxels["test.correlation"]
     candidates = io.read_arrays(result.folder / "voxels.npz")
     for block, where in zip(result.index.columns.blocks, result.index.columns.slices):
         number = fabricate.LAYERS.index(result.chosen[block.roi])

@@ -56,3 +56,22 @@ def test_the_interval_over_clips_covers_the_true_score():
         spread = aggregation.interval(found.replicates[:, 0], 0.9)
         covered += spread["low"] <= true <= spread["high"]
     assert 0.84 <= covered / 300 <= 0.95
+
+
+def test_without_a_ceiling_the_score_is_the_plain_correlation_of_every_voxel(scored, rng):
+    measured, predicted, _, normalized = scored
+    resamples = metrics.resampled_clips(40, 30, rng)
+    found = scores.score(measured, predicted, None, COLUMNS, resamples)
+    r = metrics.correlation_score(measured, predicted)
+    expected = [r[:3].mean(), r[3:5].mean(), r[5], r[6:].mean()]
+    np.testing.assert_allclose(found.blocks["score"], expected)
+    assert found.normalized is None and found.blocks["normalized_correlation"].isna().all()
+    assert found.blocks["n_excluded"].tolist() == [0, 0, 0, 0]
+    np.testing.assert_array_equal(normalized.blocks["score"], normalized.blocks["normalized_correlation"])
+    for line, drawn in zip(resamples[:3], found.replicates):
+        rows = np.repeat(np.arange(40), line.astype(int))
+        again = metrics.correlation_score(measured[rows], predicted[rows])
+        assert drawn[0] == pytest.approx(again[:3].mean(), abs=1e-5)
+    table = scores.roi_table(found, COLUMNS.rois, 0.95).set_index(["roi", "aggregation"])
+    assert table.loc[("V2", "subjects"), "score"] == pytest.approx((expected[1] + expected[3]) / 2)
+    assert table.loc[("V2", "voxels"), "score"] == pytest.approx(r[[3, 4, 6, 7]].mean())

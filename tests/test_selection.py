@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cinevox import metrics, predictions, scores, selection
+from cinevox import metrics, predictions, results, scores, selection
 from cinevox.errors import InputError
 from cinevox.responses import Block, Columns
 from cinevox.selection import Choice, Seen, choose, frequencies
 from cinevox.selection.evidence import Stratum, gather, mean_scores, summary
 from cinevox.selection.optimism import mean_rank_correlation, rank_correlation
+from cinevox.splits import ceiling_split
 from crossed import cross_predicted
 
 COLUMNS = Columns(
@@ -21,15 +22,15 @@ COLUMNS = Columns(
 LAYERS = ("c1", "c2", "c3")
 
 
-def made(normalized, correlation=None, replicates=None, excluded=(0, 0, 0, 0), spaces=LAYERS):
-    """Seen by hand. normalized: (n_spaces, 4 blocks)."""
-    normalized = np.array(normalized, dtype=float)
+def made(score, correlation=None, replicates=None, excluded=(0, 0, 0, 0), spaces=LAYERS):
+    """Seen by hand. score: (n_spaces, 4 blocks)."""
+    score = np.array(score, dtype=float)
     blocks = pd.DataFrame([vars(block) for block in COLUMNS.blocks]).assign(n_excluded=excluded)
     if correlation is None:
         correlation = np.zeros((len(spaces), COLUMNS.n_voxels))
     if replicates is None:
-        replicates = np.repeat(normalized[:, None], 4, axis=1)
-    return Seen(spaces, COLUMNS, blocks, normalized, np.array(correlation), np.array(replicates))
+        replicates = np.repeat(score[:, None], 4, axis=1)
+    return Seen(spaces, COLUMNS, blocks, score, np.array(correlation), np.array(replicates))
 
 
 def of_blocks(choice):
@@ -154,6 +155,7 @@ class World:
     def __init__(self, rng, quality, n_clips, columns, n_outer=0, fold=24):
         self.columns, self.spaces = columns, tuple(f"c{number}" for number in range(1, len(quality) + 1))
         self.measured, self.predicted, self.ceiling = {}, {}, np.full(columns.n_voxels, 0.8)
+        self.shown_once = ()  # the splits (validation, test) without a ceiling
         for name, n in (n_clips | {f"outer-{k}": fold for k in range(1, n_outer + 1)}).items():
             self._split(rng, name, n, np.array(quality))
         for k in range(1, n_outer + 1):
@@ -177,6 +179,9 @@ class World:
             part = part[number]
             self.predicted[name, space] = part * known + np.sqrt(1 - part**2) * together()
 
+    def ceiling_of(self, name):
+        return None if ceiling_split(name) in self.shown_once else self.ceiling
+
     def candidates(self, n_bootstraps=SETTINGS.n_bootstraps):
         """As the stages fits and scores write them."""
         tables, voxels, replicates = [], {}, {}
@@ -184,11 +189,13 @@ class World:
             drawn = 0 if name.startswith("inner") else n_bootstraps
             resamples = metrics.resampled_clips(len(responses), drawn, np.random.default_rng(1))
             found = [
-                scores.score(responses, self.predicted[name, space], self.ceiling, self.columns, resamples)
+                scores.score(responses, self.predicted[name, space], self.ceiling_of(name), self.columns, resamples)
                 for space in self.spaces
             ]
             tables += [one.blocks.assign(space=space, split=name) for space, one in zip(self.spaces, found)]
             voxels[f"{name}.correlation"] = np.stack([one.correlation for one in found])
+            if self.ceiling_of(name) is not None:
+                voxels[f"{name}.normalized"] = np.stack([one.normalized for one in found])
             replicates[name] = np.stack([one.replicates for one in found])
         clips = {name: np.arange(len(responses)) for name, responses in self.measured.items()}
         index = predictions.Index(self.spaces, clips, self.columns, {}, {})
@@ -203,7 +210,7 @@ class World:
         return self.predicted[split, space]
 
     def select(self, policy="validation", per="roi", candidates=None, read=None):
-        ceilings = {name: self.ceiling for name in ("validation", "test") if name in self.measured}
+        ceilings = {name: self.ceiling_of(name) for name in ("validation", "test") if name in self.measured}
         return selection.select(
             candidates or self.candidates(), policy, per, {}, self.of, read or self.read, ceilings, SETTINGS
         )  # fmt: skip
@@ -301,7 +308,7 @@ def test_an_outer_folds_layer_is_chosen_without_its_clips():
 
     def poisoned(where):
         table = candidates.subjects.copy()
-        table.loc[table["split"].map(where) & (table["space"] == "c3"), "normalized_correlation"] = 50.0
+        table.loc[table["split"].map(where) & (table["space"] == "c3"), "score"] = 50.0
         changed = selection.Candidates(candidates.index, table, candidates.voxels, candidates.replicates)
         choices, found = fold_choices(world, changed)
         return choices, set(found.choice.shares(one)["V1"])
@@ -346,6 +353,53 @@ def test_a_row_scores_the_mean_of_its_rois_and_keeps_their_covariance(rng):
         lambda space: world.predicted["test", space], slice(0, COLUMNS.n_voxels)
     ))  # fmt: skip
     np.testing.assert_allclose(arrays["test.correlation"], expected, atol=1e-6)
+
+
+def test_without_repetitions_the_plain_correlations_choose_and_are_labelled(rng):
+    world = World(rng, BEST, {"validation": 60, "test": 60}, TWO)
+    normalized = world.select()
+    world.shown_once = ("validation", "test")
+    found = world.select()
+    said = found.description
+    assert said["chosen"] == {"V1": {"c2": 1.0}, "PPA": {"c4": 1.0}}
+    assert {part["measure"] for part in said["scores"].values()} == {"plain correlation"}
+    test = said["scores"]["test"]
+    assert (
+        test["score"] == test["correlation"] == pytest.approx(0.8 * normalized.description["scores"]["test"]["score"])
+    )
+    assert np.isnan(test["rois"]["V1"]["normalized_correlation"]) and test["rois"]["V1"]["n_excluded"] == 0
+    assert test["rois"]["V1"]["score"] == test["rois"]["V1"]["correlation"] and test["p"] == 0.1
+    assert said["optimism"]["test"]["difference"] == pytest.approx(
+        0.8 * normalized.description["optimism"]["test"]["difference"], abs=1e-6
+    )
+    assert "test.normalized" not in found.arrays() and "test.normalized" in normalized.arrays()
+    written = selection.headline(said["scores"])
+    assert written["test"].keys() == written["validation"].keys() == {"plain_r"}
+    assert written["test"]["plain_r"]["V1"] == test["rois"]["V1"]["score"]
+    assert results.headline_of(written) == ("test", "plain correlation", written["test"]["plain_r"])
+    before = selection.headline(normalized.description["scores"])
+    assert results.headline_of(before) == ("test", "normalized correlation", before["test"])
+
+
+@pytest.mark.parametrize("once", ["validation", "test"])
+@pytest.mark.parametrize("policy", ["validation", "nested"])
+def test_where_one_split_has_a_ceiling_and_the_other_none_both_are_compared_in_plain_correlations(once, policy):
+    world = World(
+        np.random.default_rng(38), BEST, {"validation": 60, "test": 80}, TWO, n_outer=3 if policy == "nested" else 0
+    )
+    world.shown_once = (once,)
+    mixed = world.select(policy).description
+    world.shown_once = ("validation", "test")
+    plain = world.select(policy).description
+    kinds = {name: part["measure"] for name, part in mixed["scores"].items()}
+    assert kinds["test"] != kinds["validation"] and kinds.get("nested", kinds["validation"]) == kinds["validation"]
+    assert selection.headline(mixed["scores"])[once] == selection.headline(plain["scores"])[once]
+    found, expected = mixed["optimism"]["test"], plain["optimism"]["test"]
+    assert found["measure"] == "plain correlation" and "choice" not in found
+    for key in ("difference", "low", "high"):
+        assert found[key] == pytest.approx(expected[key], abs=1e-6)
+    assert found["rank_correlation"] == expected["rank_correlation"]
+    assert selection.headline(mixed["scores"])[once].keys() == {"plain_r"}
 
 
 def test_an_roi_without_a_scored_voxel_has_no_score_and_no_p(rng):

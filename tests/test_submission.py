@@ -411,7 +411,7 @@ def test_the_score_is_the_challenges_in_both_aggregations(folder, content, minim
             assert found.lines[roi][name]["n_excluded"] == np.isnan(np.concatenate(each)).sum()
     for name, values in means.items():
         track = found.lines["mini track"][name]
-        assert track["normalized_correlation"] == pytest.approx(np.mean(values), rel=1e-12)
+        assert track["score"] == pytest.approx(np.mean(values), rel=1e-12)
         assert track["low"] < track["high"] and track["n_voxels"] == 22
     assert found.lines["mini track"]["voxels"]["n_excluded"] > 0 or minimum != 0.97
     assert ("the challenge's own number: there is no" in found.legend) == (minimum is None)

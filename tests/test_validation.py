@@ -290,7 +290,7 @@ ERRORS = {
     ),
     "one test repetition": (
         changed("test", "V1", lambda values: values[:, :1]),
-        "test_responses", "shown at least twice", V1_TEST, "n_repetitions 1",
+        "test_responses", "more than once, if it was in another", V1_TEST, "n_repetitions 1, n_repetitions_least 2",
     ),
     "test file missing": (
         lambda folder: layout.test_file(folder, "sub01", "V1").unlink(),

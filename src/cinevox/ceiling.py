@@ -21,8 +21,9 @@ class Reliability:
 
     by_split: split name -> (n_voxels,). `validation`: of the mean over the training repetitions, on all
         training clips (the validation clips alone are too few); `test`: of the mean over the test
-        repetitions, on the test clips, as the challenge does; absent without test responses
-    n_repetitions: split name -> repetitions averaged
+        repetitions, on the test clips, as the challenge does. A split is absent where there are no responses, and
+        where clips were shown once: then nothing says how reliable the responses are
+    n_repetitions: split name -> repetitions averaged, of every split with responses
     """
 
     columns: Columns
@@ -38,11 +39,12 @@ def reliability(read: Read, blocks: Sequence[tuple[str, str]]) -> Reliability:
     """
     parts = joblib.Parallel()(joblib.delayed(_of_block)(read, subject, roi) for subject, roi in blocks)
     columns = Columns(tuple(block for block, _, _ in parts))
-    splits = [name for name in ("validation", "test") if all(name in found for _, found, _ in parts)]
+    splits = [name for name in ("validation", "test") if all(name in shown for _, _, shown in parts)]
+    repeated = [name for name in splits if all(name in found for _, found, _ in parts)]
     return Reliability(
         columns,
-        {name: np.concatenate([found[name] for _, found, _ in parts]) for name in splits},
-        {name: parts[0][2][name] for name in splits},
+        {name: np.concatenate([found[name] for _, found, _ in parts]) for name in repeated},
+        {name: min(shown[name] for _, _, shown in parts) for name in splits},
     )
 
 
@@ -51,6 +53,6 @@ def _of_block(read: Read, subject: str, roi: str) -> tuple[Block, dict[str, NDAr
     given = {"validation": train} | ({"test": test} if test is not None else {})
     return (
         Block(subject, roi, train.n_voxels),
-        {name: split_half_reliability(part.values) for name, part in given.items()},
+        {name: split_half_reliability(part.values) for name, part in given.items() if part.values.shape[1] > 1},
         {name: part.values.shape[1] for name, part in given.items()},
     )

@@ -60,16 +60,19 @@ def barred(origin: Origin | None) -> Iterator[str]:
         yield "weights other than the published ones"
 
 
-def doubts(origin: Origin | None, split: str, chosen_here: bool = False) -> Iterator[str]:
+def doubts(origin: Origin | None, split: str, chosen_here: bool = False, plain: bool = False) -> Iterator[str]:
     """Why a row's score is not comparable with the paper's; nothing where it is.
 
     split: of the scores that count; chosen_here: whether its clips chose something, too
+    plain: whether they are plain correlations
     """
     yield from barred(origin)
     if split != "test":
         yield {"nested": "outer folds", "validation": "validation clips"}[split] + ", not the test clips"
     if chosen_here:
         yield "chosen on the same clips"
+    if plain:
+        yield "plain correlations"
 
 
 def other_data(origin: Origin | None, dataset: Dataset, row: Row) -> str:

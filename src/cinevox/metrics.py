@@ -6,7 +6,7 @@ scores 0 here, and callers count it with `is_constant`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import Literal
 
@@ -17,6 +17,12 @@ from cinevox.responses import present, rectangle
 
 Floats = NDArray[np.floating]
 
+Measure = Literal["normalized correlation", "plain correlation"]
+NORMALIZED: Measure = "normalized correlation"  # r / noise ceiling
+PLAIN: Measure = (
+    "plain correlation"  # r itself, of clips that were shown once: nothing says how reliable their responses are
+)
+PLAIN_KEY = "plain_r"  # in metrics/<row>.json, around the numbers of a split that are plain correlations
 BATCH = 4096  # voxels handled at once where a product over resamples or repetitions is formed
 
 
@@ -125,10 +131,24 @@ def noise_ceiling(
 
 
 def noise_ceilings(
-    reliability: Mapping[str, Floats], policy: Literal["exclude", "floor"], min_reliability: float
-) -> dict[str, NDArray[np.float64]]:
-    """The `noise_ceiling` of every split (validation, test): split -> (n_voxels,), NaN where excluded."""
-    return {split: noise_ceiling(values, policy, min_reliability)[0] for split, values in reliability.items()}
+    reliability: Mapping[str, Floats],
+    splits: Iterable[str],
+    policy: Literal["exclude", "floor"],
+    min_reliability: float,
+) -> dict[str, NDArray[np.float64] | None]:
+    """The `noise_ceiling` of every split: split -> (n_voxels,), NaN where excluded, or None without a ceiling.
+
+    splits: those with responses (validation, test); of clips that were shown once there is no reliability
+    """
+    return {
+        split: noise_ceiling(reliability[split], policy, min_reliability)[0] if split in reliability else None
+        for split in splits
+    }
+
+
+def measure_of(ceiling: Floats | None) -> Measure:
+    """The quantity that a split is scored in: r / ceiling, or r where there is no ceiling."""
+    return PLAIN if ceiling is None else NORMALIZED
 
 
 def normalized_correlation_score(measured: Floats, predicted: Floats, ceiling: Floats) -> NDArray[np.float64]:

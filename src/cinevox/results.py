@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cinevox import claims, io, predictions
 from cinevox.aggregation import roi_means
+from cinevox.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
 from cinevox.params import Row
 from cinevox.paths import Paths
 from cinevox.provenance import Origin, origin_of
@@ -48,7 +49,9 @@ class Result:
     @property
     def doubts(self) -> tuple[str, ...]:
         """Why the score is not comparable with the paper's; empty where it is."""
-        return tuple(claims.doubts(self.origin, self.split, bool(self.scores.get("chosen_here"))))
+        return tuple(
+            claims.doubts(self.origin, self.split, bool(self.scores.get("chosen_here")), self.measure == PLAIN)
+        )
 
     @property
     def untrained(self) -> bool:
@@ -63,6 +66,12 @@ class Result:
     @property
     def scores(self) -> Mapping[str, Any]:
         return self.selection["scores"][self.split]
+
+    @property
+    def measure(self) -> Measure:
+        """The quantity that the scores are on the split that counts."""
+        measure: Measure = self.scores["measure"]
+        return measure
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -91,9 +100,14 @@ class Result:
 
     @cached_property
     def voxels(self) -> dict[str, NDArray[Any]]:
-        """Of the chosen spaces: `<split>.correlation`, `.normalized`, `.p`, `.p_familywise`, each (n_voxels,); and
-        `<split>.replicates`, (n_resamples, n_blocks)."""
+        """Of the chosen spaces: `<split>.correlation`, `.normalized` (with a ceiling), `.p` and `.p_familywise`, each
+        (n_voxels,); and `<split>.replicates`, (n_resamples, n_blocks)."""
         return io.read_arrays(self.selection_folder / "voxels.npz")
+
+    def voxel_scores(self, split: str) -> NDArray[np.float32]:
+        """Of the chosen spaces, in the split's own measure, (n_voxels,); NaN where a voxel is excluded."""
+        normalized = self.voxels.get(f"{split}.normalized")
+        return np.asarray(self.voxels[f"{split}.correlation"] if normalized is None else normalized)
 
     def replicates(self, split: str) -> NDArray[np.float64]:
         """Bootstrap replicates of each ROI's mean over subjects, (n_resamples, n_rois), ROIs in the columns' order."""
@@ -116,6 +130,19 @@ def _of_split(rows: pd.DataFrame, split: str, names: list[str]) -> pd.DataFrame:
         return rows[rows["split"] == split].reset_index(drop=True)
     folds = rows[rows["split"].isin(outer_names(dict.fromkeys(rows["split"])))]
     return folds.groupby(names, sort=False).mean(numeric_only=True).reset_index().assign(split="nested")
+
+
+def headline_of(row: Mapping[str, Any]) -> tuple[str, Measure, Mapping[str, Any]]:
+    """The split that counts in metrics/<row>.json, the measure of its scores, and its numbers.
+
+    Raises
+    ------
+    StopIteration, TypeError
+        It is no such file's content.
+    """
+    split = best_split(row)
+    block = row[split]
+    return (split, PLAIN, block[PLAIN_KEY]) if PLAIN_KEY in block else (split, NORMALIZED, block)
 
 
 def read(paths: Paths, rows: Mapping[str, Row]) -> tuple[Result, ...]:

@@ -27,10 +27,11 @@ FLOAT32 = 4
 
 @dataclass(frozen=True)
 class Study:
-    """What sizes depend on: numbers of clips, and of voxels in each track (of all subjects and ROIs)."""
+    """What sizes depend on: numbers of clips, repetitions of a training clip, voxels of each track's subjects and ROIs."""
 
     n_train: int
     n_test: int
+    n_repetitions: int
     n_voxels: Mapping[Track, int]
 
 
@@ -67,13 +68,13 @@ def study(paths: Paths, params: Params) -> Study:
             track: sum(n[roi] for n in counts for roi in wanted.track_rois(track) if roi in n)
             for track in wanted.tracks
         }
-        return Study(simulation.n_train, simulation.n_test, sizes)
+        return Study(simulation.n_train, simulation.n_test, simulation.n_train_repetitions, sizes)
     dataset = open_dataset(wanted)
     first = (wanted.tracks[0], *wanted.blocks(wanted.tracks[0])[0])
-    n_train, _, n_voxels = dataset.arrays("train", *first)["train"].shape
+    n_train, n_repetitions, n_voxels = dataset.arrays("train", *first)["train"].shape
     bytes_of_a_voxel = dataset.file("train", *first).stat().st_size / n_voxels
     sizes = {track: round(_stored(dataset, params, track) / bytes_of_a_voxel) for track in wanted.tracks}
-    return Study(n_train, len(dataset.clips) - n_train, sizes)
+    return Study(n_train, len(dataset.clips) - n_train, n_repetitions, sizes)
 
 
 def _stored(dataset: Dataset, params: Params, track: Track) -> int:
@@ -87,7 +88,7 @@ def needed(paths: Paths, params: Params, study: Study) -> dict[str, int]:
     n_clips = study.n_train + study.n_test
     pixels = 3 * params.frames.size**2
     counts = [count for count in params.frames.counts if not paths.frames(count).is_dir()]
-    trials = sum(study.n_voxels.values()) * study.n_train * (params.validation.n_repetitions + 1) * FLOAT32
+    trials = sum(study.n_voxels.values()) * study.n_train * (study.n_repetitions + 1) * FLOAT32
     return {
         "conversion": 0 if paths.conversion("train").is_dir() else trials,
         "frames": sum(n_clips * count * pixels for count in counts),

@@ -76,18 +76,20 @@ def _pictures(
 
 def write_index(folder: Path, encoding: Encoding, subjects: Sequence[str], clips: Sequence[predicted.Shown]) -> None:
     """The table and the page of all clips."""
+    about = encoding.about
     table = pd.DataFrame(
         [
             {"clip": no_formula(clip.name), "subject": region.subject, "roi": region.roi, "response": response}
             | region.model_dump(exclude={"subject", "roi"})
             | {"seconds": clip.clip.seconds, "cautions": " ".join(clip.cautions)}
+            | {"usual_of": about.usual}
             for clip in clips
             for line in clip.lines
             for region, response in zip(line.regions, line.responses)
         ]
     ).rename(columns={"low": "usual_low", "median": "usual_median", "high": "usual_high"})
     io.write_bytes(folder / "responses.csv", table.to_csv(index=False).encode())
-    io.write_bytes(folder / "index.html", predicted.page(encoding.about, subjects, clips).encode())
+    io.write_bytes(folder / "index.html", predicted.page(about, subjects, clips).encode())
 
 
 def no_formula(name: str) -> str:

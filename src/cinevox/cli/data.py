@@ -35,8 +35,17 @@ def _ready(_: argparse.Namespace) -> None:
     if faults:
         raise InputError("\n".join(faults))
     print(f"{paths.params}: {len(settings.experiments.rows)} rows, nothing missing; {room}")
-    for caution in _cautions(settings):
-        print(caution)
+    for note in (*_cautions(settings), *_without_submissions(paths, settings)):
+        print(note)
+
+
+def _without_submissions(paths: Paths, settings: params.Params) -> Iterator[str]:
+    """That rows can't be submitted where nobody was shown a test clip."""
+    from cinevox import sizes
+
+    if settings.submission.rows and sizes.study(paths, settings).n_test <= 0:
+        left_out = "submissions are left out (submission.rows: {} asks for none)"
+        yield f"{settings.dataset.folder}: it has no test clips, so {left_out}"
 
 
 def _cautions(settings: params.Params) -> Iterator[str]:

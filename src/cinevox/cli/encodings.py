@@ -71,7 +71,8 @@ def _predict(chosen: argparse.Namespace) -> int:
         _predictions.write_index(folder, encoding, subjects, shown)
         show(_predictions.on_screen(subjects, shown))
         print(f"Responses in {about.units}; means over voxels{' and subjects' if len(subjects) > 1 else ''}.")
-        print(f"trust: normalized correlation of this row on the {about.measured_on} of {about.dataset}.")
+        print(f"trust: {about.measure} of this row on the {about.measured_on} of {about.dataset}.")
+        print(f"usual range: 5th to 95th percentile over {about.usual_range}.")
         for caution in (*about.cautions, *(caution for clip in shown for caution in clip.cautions)):
             print(caution)
         print(f"\nLook further:  {folder / 'index.html'}")

@@ -20,9 +20,8 @@ from cinevox.errors import InputError
 from cinevox.params import text
 from cinevox.paths import Paths
 from cinevox.provenance import Origin, differences, origin_of
-from cinevox.splits import best_split
 
-OTHER_DATA = " †"
+OTHER_DATA, PLAIN_R = " †", " plain r"
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class _Experiment:
     params: Mapping[str, Any]  # dotted name -> value
     scores: Mapping[str, float | None]  # row -> the metric asked for
     origins: Mapping[str, Origin | None] = field(default_factory=dict)  # row -> its data and weights, where recorded
+    plain: frozenset[str] = frozenset()  # rows scored in plain correlations
 
 
 def _experiments(chosen: argparse.Namespace) -> None:
@@ -63,9 +63,12 @@ def _experiments(chosen: argparse.Namespace) -> None:
     for row in dict.fromkeys(row for column in columns for row in column.scores):
         was = base.scores.get(row)
         cells = [_cell(base, other, row) if row in other.scores else "–" for other in others]
-        table.add_row(row, number(was), *cells)
+        table.add_row(row, number(was) + PLAIN_R * (row in base.plain and was is not None), *cells)
     show(table)
-    print(f"{chosen.metric}: normalized correlation; in brackets the change from {base.name}.")
+    measures = "normalized correlation"
+    if any(column.plain for column in columns):
+        measures += ", plain correlation (r) where it says so"
+    print(f"{chosen.metric}: {measures}; in brackets the change from {base.name}.")
     for line in _marks(columns):
         print(line)
     if columns != as_found:
@@ -102,17 +105,22 @@ def _bases(everything: bool) -> list[str]:
 
 
 def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment:
+    from cinevox.metrics import PLAIN
+    from cinevox.results import headline_of  # pandas: a second
+
     rev, data = entry["rev"], entry["data"]
     name = entry["name"] or (rev if rev == "workspace" else rev[:7])
     if data is None:
         return _Experiment(name, rev, "failed" if entry["error"] else state, {}, {})
     values = next(iter(data["params"].values()))["data"]
-    scores, origins = {}, {}
+    scores, origins, plain = {}, {}, set()
     for row in (row for group in values["experiments"].values() for row in group):
         block = data["metrics"].get(Paths().metrics(row).as_posix(), {}).get("data")
         if block and not state:
-            scores[row], origins[row] = block[best_split(block)].get(metric), origin_of(block)
-    return _Experiment(name, rev, state.lower(), dict(_flat(values)), scores, origins)
+            _, measure, numbers = headline_of(block)
+            scores[row], origins[row] = numbers.get(metric), origin_of(block)
+            plain |= {row} if measure == PLAIN else set()
+    return _Experiment(name, rev, state.lower(), dict(_flat(values)), scores, origins, frozenset(plain))
 
 
 def _own(column: _Experiment) -> _Experiment:
@@ -153,7 +161,10 @@ def _written(value: Any) -> str:
 def _cell(base: _Experiment, other: _Experiment, row: str) -> str:
     """A row's score, with its change where both are of the same data."""
     was, now = base.scores.get(row), other.scores[row]
-    return number(now) + OTHER_DATA if now is not None and _other_data(base, other, row) else _change(was, now)
+    plain = PLAIN_R * (row in other.plain and now is not None)
+    if now is not None and _other_data(base, other, row):
+        return number(now) + plain + OTHER_DATA
+    return _change(None if (row in other.plain) != (row in base.plain) else was, now) + plain
 
 
 def _other_data(base: _Experiment, other: _Experiment, row: str) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 from cinevox import claims, identity, io, lock, params, plugins
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
+from cinevox.metrics import NORMALIZED, PLAIN
 from cinevox.paths import Paths
 from cinevox.provenance import Origin, origin_of
-from cinevox.splits import best_split
+from cinevox.results import headline_of
 
 MOST_NAMES = 4  # of parameters, in one line
 
@@ -92,7 +93,13 @@ def _scores(_: argparse.Namespace) -> None:
         elsewhere = claims.other_data(origin, settings.dataset, rows[name])
         lines.append(_Line(rows[name], metrics[name], origin, recorded, elsewhere or _listed(parameters)))
     _table_of_scores(settings, lines)
-    print("Normalized correlation (r / noise ceiling), mean over subjects; interval over clips.")
+    plain = [line.row.name for line in lines if line.plain]
+    if len(plain) < len(lines) or not lines:
+        print("Normalized correlation (r / noise ceiling), mean over subjects; interval over clips.")
+    if plain:
+        which = "" if len(plain) == len(lines) else f" of {', '.join(plain)}"
+        print(f"Plain correlation{which} (r), mean over subjects; interval over clips. The clips were shown once, so")
+        print("there is no noise ceiling to divide by: not to be compared with normalized correlations.")
     for warning in _warnings(lines):
         print(warning)
     if missing := [name for name in rows if name not in metrics]:
@@ -115,8 +122,17 @@ class _Line:
     @property
     def reported(self) -> float | None:
         """The paper's score, where this one can stand beside it."""
-        doubted = self.changed or not self.recorded or any(claims.doubts(self.origin, best_split(self.metrics)))
-        return None if doubted else self.row.reported
+        doubts = claims.doubts(self.origin, self.split, plain=self.plain)
+        return None if self.changed or not self.recorded or any(doubts) else self.row.reported
+
+    @property
+    def split(self) -> str:
+        return headline_of(self.metrics)[0]
+
+    @property
+    def plain(self) -> bool:
+        """Whether its scores are plain correlations."""
+        return headline_of(self.metrics)[1] == PLAIN
 
 
 def _origin(
@@ -164,8 +180,8 @@ def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
     last = ["reported"] if any(line.reported is not None for line in lines) else []
     table = new_table("row", "split", "score", "interval", *rois, "weights", "data", *last)
     for line in lines:
-        split = best_split(line.metrics)
-        part = line.metrics[split]
+        split, measure, part = headline_of(line.metrics)
+        split = split if measure == NORMALIZED else f"{split}, plain r"
         interval = f"{number(part['low'])} to {number(part['high'])}"
         name = line.row.name + "*" * bool(line.changed)
         cells = [name, split, number(part["score"]), interval, *(number(part.get(roi)) for roi in rois)]

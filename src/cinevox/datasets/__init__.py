@@ -91,6 +91,23 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Properties of a study's files that validation holds them to, where params.validation says null.
+
+    None: anything, as long as the files agree with each other.
+
+    numbered: the clips' names begin with their numbers, NNNN_ or NNNN., one after another
+    clip_size: width and height in pixels; clip_seconds, fps: from, to; n_repetitions: of each training clip
+    """
+
+    numbered: bool = False
+    clip_size: tuple[int, int] | None = None
+    clip_seconds: tuple[float, float] | None = None
+    fps: tuple[float, float] | None = None
+    n_repetitions: int | None = None
+
+
+@dataclass(frozen=True)
 class DatasetSpec:
     """A data set as a plug-in.
 
@@ -107,6 +124,7 @@ class DatasetSpec:
     n_train: int | None = None
     n_test: int | None = None
     simulated: bool = False
+    expected: Expected = Expected()
 
 
 def open_dataset(wanted: settings.Dataset) -> Dataset:

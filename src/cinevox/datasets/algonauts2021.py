@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cinevox import io
 from cinevox import params as settings
-from cinevox.datasets import DatasetSpec, Grid
+from cinevox.datasets import DatasetSpec, Expected, Grid
 from cinevox.errors import FileError
 from cinevox.params import Track
 from cinevox.responses import Part, Responses
@@ -33,6 +33,7 @@ MASK = "voxel_mask"
 CLIPS = (".mp4",)
 Kind = TypeVar("Kind", bound="Algonauts2021")
 VOLUME = (78, 93, 71)
+EXPECTED = Expected(numbered=True, clip_size=(268, 268), clip_seconds=(2.5, 3.5), fps=(15, 30), n_repetitions=3)
 AFFINE = ((2.5, 0.0, 0.0, -96.5), (0.0, 2.5, 0.0, -132.5), (0.0, 0.0, 2.75, -78.5), (0.0, 0.0, 0.0, 1.0))
 
 
@@ -168,4 +169,5 @@ SPEC = DatasetSpec(
     restricted=True,
     n_train=1000,
     n_test=102,
+    expected=EXPECTED,
 )

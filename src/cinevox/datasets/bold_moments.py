@@ -32,7 +32,7 @@ from cinevox import io
 from cinevox import params as settings
 from cinevox.datasets import DatasetSpec, Grid, Part, _ds005165
 from cinevox.datasets._ds005165 import Content
-from cinevox.datasets.algonauts2021 import AFFINE, CLIPS, VOLUME
+from cinevox.datasets.algonauts2021 import AFFINE, CLIPS, EXPECTED, VOLUME
 from cinevox.errors import FileError
 from cinevox.params import WHOLE_BRAIN, Track
 from cinevox.responses import Responses
@@ -221,4 +221,5 @@ SPEC = DatasetSpec(
     restricted=True,
     n_train=1000,
     n_test=102,
+    expected=EXPECTED,
 )

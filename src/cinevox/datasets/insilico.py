@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cinevox import params as settings
 from cinevox.datasets import DatasetSpec
-from cinevox.datasets.algonauts2021 import Algonauts2021, open_as
+from cinevox.datasets.algonauts2021 import EXPECTED, Algonauts2021, open_as
 
 NAME = "insilico"
 
@@ -39,5 +39,10 @@ def open_folder(wanted: settings.Dataset) -> InSilico:
 
 
 SPEC = DatasetSpec(
-    title="In-silico", open=open_folder, licence="made here, free to use", restricted=False, simulated=True
+    title="In-silico",
+    open=open_folder,
+    licence="made here, free to use",
+    restricted=False,
+    simulated=True,
+    expected=replace(EXPECTED, n_repetitions=None),  # as many as params.simulation asks for
 )

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from cinevox import io
 from cinevox.frames import Clip
+from cinevox.metrics import PLAIN, Measure
 from cinevox.params import Base, Features, Network, Section, Track
 from cinevox.params.names import Name
 from cinevox.responses import Block, Columns
@@ -45,9 +46,10 @@ class Source(Section):
 class Region(Section):
     """An ROI of a subject.
 
-    normalized_correlation, correlation, ceiling: means over its voxels on the split that counts, None where no voxel
-        has a ceiling; n_scored: voxels that have
-    low, median, high: 5th, 50th and 95th percentile over the data set's test clips of the predicted mean response
+    normalized_correlation, correlation, ceiling: means over its scored voxels on the split that counts, None where
+        there is none. Without repetitions there is no ceiling: all voxels are scored, by plain correlations alone
+    n_scored: voxels that are scored
+    low, median, high: 5th, 50th and 95th percentile of the predicted mean response over the clips of `About.usual`
     """
 
     subject: Name
@@ -60,6 +62,10 @@ class Region(Section):
     low: float
     median: float
     high: float
+
+    @property
+    def score(self) -> float | None:
+        return self.correlation if self.normalized_correlation is None else self.normalized_correlation
 
 
 class Grid(Section):
@@ -81,7 +87,9 @@ class Made(Section):
 class About(Section):
     """An encoding model without its numbers.
 
-    split: whose scores say how far to trust it; chosen_here: whether its clips also chose the model
+    split: whose scores say how far to trust it; measure: what those are
+    chosen_here: whether its clips also chose the model
+    usual: the clips whose predictions are the usual range; n_usual: how many they are
     n_clips: that it was fitted on; seconds: length of the shortest and the longest training clip, 0 of a still image
     chosen: ROI -> space -> share of voxels
     restricted: whether the data set may not be passed on
@@ -94,7 +102,10 @@ class About(Section):
     source: Source
     regions: list[Region]
     split: str
+    measure: Measure
     chosen_here: bool
+    usual: Literal["test", "validation"]
+    n_usual: int
     fitted_on: list[str]
     n_clips: int
     seconds: tuple[float, float]
@@ -118,6 +129,11 @@ class About(Section):
             said.append("Fitted to in-silico responses: nothing here is about a brain.")
         if self.source.weights.get("policy") == "random":
             said.append(f"{self.source.title} has random weights: an untrained baseline.")
+        if self.measure == PLAIN:
+            said.append(
+                f"How far to trust it is told in plain correlations: each of the {self.measured_on} was shown once, so "
+                "there is no noise ceiling to divide by."
+            )
         if self.chosen_here:
             said.append(f"How far to trust it is flattered: the {self.measured_on} that say so also chose the model.")
         return said
@@ -137,6 +153,12 @@ class About(Section):
                 f"{clip.name}: it {it}, and the model was fitted to {they}: what it says of this one is a guess."
             )
         return said
+
+    @property
+    def usual_range(self) -> str:
+        """The clips that the usual range of predictions is of, in words."""
+        fit = "" if self.usual == "test" else ", predicted by a fit without them"
+        return f"{self.n_usual} {self.usual} clips{fit}"
 
     @property
     def measured_on(self) -> str:

@@ -43,32 +43,34 @@ def source(params: Any, row: Row, sidecar: Mapping[str, Any], inputs: Mapping[st
 
 
 def scored(selected: Mapping[str, NDArray[Any]], split: str, columns: Columns) -> dict[str, NDArray[np.float32]]:
-    """Of every voxel: correlation, normalized and q (false discovery rate within its subject) on one split."""
+    """Of every voxel: correlation, normalized (if there is a ceiling) and q (false discovery rate) on one split."""
     q = np.empty(columns.n_voxels, dtype=np.float32)
     for _, where in columns.by_subject:
         q[where] = false_discovery_rate(selected[f"{split}.p"][where])
-    return {name: selected[f"{split}.{name}"] for name in ("correlation", "normalized")} | {"q": q}
+    names = [name for name in ("correlation", "normalized") if f"{split}.{name}" in selected]
+    return {name: selected[f"{split}.{name}"] for name in names} | {"q": q}
 
 
 def regions(
-    columns: Columns, voxels: Mapping[str, NDArray[Any]], ceiling: Floats, predicted: Floats
+    columns: Columns, voxels: Mapping[str, NDArray[Any]], ceiling: Floats | None, predicted: Floats
 ) -> Iterator[Region]:
     """Every ROI of every subject.
 
-    voxels: as `scored`; ceiling: (n_voxels,); predicted: responses to the test clips, (n_clips, n_voxels)
+    voxels: as `scored`; ceiling: (n_voxels,), or None; predicted: responses to the clips whose predictions are the
+        usual range, (n_clips, n_voxels)
     """
+    known = np.isfinite(voxels["correlation" if ceiling is None else "normalized"])
+    means = {"normalized_correlation": voxels.get("normalized"), "correlation": voxels["correlation"]}
+    means |= {"ceiling": ceiling}
     for block, where in zip(columns.blocks, columns.slices):
         low, median, high = np.percentile(predicted[:, where].mean(axis=1), (5, 50, 95))
-        known = np.isfinite(voxels["normalized"][where])
+        inside = known[where]
         over = {
-            "normalized_correlation": voxels["normalized"][where][known],
-            "correlation": voxels["correlation"][where][known],
-            "ceiling": ceiling[where][known],
+            name: None if values is None or not inside.any() else float(values[where][inside].mean(dtype=np.float64))
+            for name, values in means.items()
         }
-        yield Region(
-            **vars(block), n_scored=int(known.sum()), low=float(low), median=float(median), high=float(high),
-            **{name: float(values.mean(dtype=np.float64)) if known.any() else None for name, values in over.items()},
-        )  # fmt: skip
+        usual = {"low": float(low), "median": float(median), "high": float(high)}
+        yield Region(**vars(block), n_scored=int(inside.sum()), **usual, **over)
 
 
 def places(paths: Paths, params: Any, row: Row, columns: Columns) -> tuple[Grid | None, dict[str, NDArray[np.int32]]]:

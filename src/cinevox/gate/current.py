@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cinevox import claims, identity, io, lock, results
 from cinevox.gate.state import CHECKS, Entry, Reading, State, counts, readings
+from cinevox.metrics import PLAIN, PLAIN_KEY
 from cinevox.params import RoiwiseRow, Row
 from cinevox.paths import Paths
 from cinevox.provenance import origin_of
@@ -70,14 +71,15 @@ def _entry(paths: Paths, params: Any, row: Row) -> Entry:
         return plain
     (result,) = results.read(paths, {row.name: row})
     split = result.split
-    drawn = dict(_replicates(result, split))
-    choices = _choices(result, split)
+    prefix = f"{split}.{PLAIN_KEY}" if result.measure == PLAIN else split
+    drawn, choices = dict(_replicates(result, prefix)), _choices(result, prefix)
     found = {
         name: Reading(reading.value, reading.half_width, choices[name], _kept(drawn[name], reading.value))
         for name, reading in readings(file, metrics, result.scores["rois"]).items()
     }
-    reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz")[ceiling_split(split)]
-    return replace(plain, metrics=found, drawn=_drawn(params, row, result), responses=_some(reliability))
+    reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz").get(ceiling_split(split))
+    responses = None if reliability is None else _some(reliability)
+    return replace(plain, metrics=found, drawn=_drawn(params, row, result), responses=responses)
 
 
 def _edited(metrics: Mapping[str, Any], selected: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -98,26 +100,26 @@ def _told(file: Path, folder: Path, row: Row, edited: Mapping[str, tuple[Any, An
     return f"{file} is not of {folder}: {some}{more}; `dvc repro -f -s {stage}@{row.name}` makes it again"
 
 
-def _replicates(result: results.Result, split: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    drawn = result.replicates(split)[:N_REPLICATES]
-    yield f"{split}.score", drawn.mean(axis=1)
+def _replicates(result: results.Result, prefix: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    drawn = result.replicates(result.split)[:N_REPLICATES]
+    yield f"{prefix}.score", drawn.mean(axis=1)
     for roi, values in zip(result.index.columns.rois, drawn.T):
-        yield f"{split}.{roi}", values
+        yield f"{prefix}.{roi}", values
 
 
-def _choices(result: results.Result, split: str) -> dict[str, float]:
+def _choices(result: results.Result, prefix: str) -> dict[str, float]:
     """Standard deviations of the scores over the choices that resamples of the deciding clips make.
 
     As if ROIs chose independently of each other.
     """
-    table = result.table(split).set_index(["roi", "space"])["normalized_correlation"]
+    table = result.table(result.split).set_index(["roi", "space"])["score"]
     found = {}
     for roi in result.index.columns.rois:
         shares = result.selection["frequencies"].get(roi, {})
         values, weights = np.array([table[roi, space] for space in shares]), np.array(list(shares.values()))
         variance = np.average((values - np.average(values, weights=weights)) ** 2, weights=weights) if shares else 0.0
-        found[f"{split}.{roi}"] = float(np.sqrt(np.nan_to_num(variance)))
-    return found | {f"{split}.score": float(np.linalg.norm(list(found.values())) / len(found))}
+        found[f"{prefix}.{roi}"] = float(np.sqrt(np.nan_to_num(variance)))
+    return found | {f"{prefix}.score": float(np.linalg.norm(list(found.values())) / len(found))}
 
 
 def _kept(drawn: NDArray[np.float64], value: float | None) -> NDArray[np.float16] | None:

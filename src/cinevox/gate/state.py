@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
+from cinevox.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
 from cinevox.provenance import Origin
-from cinevox.splits import best_split
+from cinevox.results import headline_of
 
 CHECKS = ("validation", "checks")
 COUNTS = ("errors", "warnings")
@@ -44,7 +45,7 @@ class Reading:
 class Entry:
     """One row.
 
-    metrics: `test.score`, `test.V1`, ... -> reading
+    metrics: `test.score`, `test.V1`, ... -> reading; plain correlations are `test.plain_r.score`, ...
     drawn: what chance had a hand in, by name: clips, seeds, number of resamples; empty if unknown
     responses: reliabilities of some voxels, which differ between any two measurements; None if unknown
     origin: data and weights, as recorded; None where an earlier version made the metrics
@@ -58,6 +59,12 @@ class Entry:
     origin: Origin | None = None
     edited: frozenset[str] = frozenset()
     alone: str = ""
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """Split -> what its scores are; different ones can't be compared."""
+        named = [name.split(".") for name in self.metrics]
+        return {split: PLAIN if name == PLAIN_KEY else NORMALIZED for split, name, *_ in named}
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ def counts(metrics: Mapping[str, int]) -> dict[str, int]:
 
 
 def readings(file: Path, metrics: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Reading]:
-    """The metrics of the split that a row reports (`splits.best_split`), as `test.score`, `test.V1`.
+    """The metrics of the split that a row reports (`splits.best_split`), as `test.score`, `test.V1` (plain
+    correlations as `test.plain_r.score`, ...).
 
     file: theirs, for messages
     known: what selection.json says of the ROIs of that split: it has their intervals. Without it the half-width of
@@ -91,15 +99,16 @@ def readings(file: Path, metrics: Mapping[str, Any], known: Mapping[str, Any] | 
         They are no metrics of a row, or hold NaN.
     """
     try:
-        split = best_split(metrics)
-        block, rois = dict(metrics[split]), known or {}
+        split, measure, block = headline_of(metrics)
+        prefix, rois = f"{split}.{PLAIN_KEY}" if measure == PLAIN else split, known or {}
+        block = dict(block)
     except (StopIteration, TypeError, ValueError):
         told = f"{str(metrics)[:80]}: expected the metrics of a row, by split; run `dvc repro`"
         raise GateError(f"{file}: {told}") from None
     try:
         whole = _half_width(block)
         return {
-            f"{split}.{name}": Reading(finite(value), _half_width(rois[name]) if name in rois else whole)
+            f"{prefix}.{name}": Reading(finite(value), _half_width(rois[name]) if name in rois else whole)
             for name, value in block.items()
             if name not in BESIDE
         }

@@ -110,10 +110,12 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
     Raises
     ------
     GateError
-        `was` holds no score.
+        `was` holds no score, or a row's score is a normalized correlation in one and a plain one in the other.
     """
     if not any(reading.value is not None for entry in was.rows.values() for reading in entry.metrics.values()):
         raise GateError(f"{against} holds no scores to compare with; {CURE}")
+    if told := _other_measures(was, now, against):
+        raise GateError(f"{'; '.join(told)}; the two can't be compared: {CURE}")
     both = [
         (row, metric)
         for row, entry in was.rows.items()
@@ -149,6 +151,17 @@ def _subjects(was: State, now: State) -> Iterator[Line]:
 def listed(rows: Sequence[str]) -> str:
     """Rows by name, or how many there are."""
     return f"{len(rows)} rows" if len(rows) > 3 else ", ".join(rows)
+
+
+def _other_measures(was: State, now: State, against: str) -> list[str]:
+    rows: dict[str, list[str]] = {}
+    for row, entry in was.rows.items():
+        after = now.rows[row].measures if row in now.rows else {}
+        for split, measure in entry.measures.items():
+            if after.get(split, measure) != measure:
+                what = f"a {measure} on {split} clips in {against}, and a {after[split]} now"
+                rows.setdefault(what, []).append(row)
+    return [f"the score of {', '.join(some)} is {what}" for what, some in rows.items()]
 
 
 def _paired(was: Reading, now: Reading, differing: bool) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from cinevox.errors import InputError
 from cinevox.params.names import Name
 from cinevox.params.sections import Positive, Section, Seed, Share, Track
 
@@ -71,6 +72,20 @@ class Transfer(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     keep_weights: Literal["none", "best", "all"]
     seed: Seed
+
+    def check_repetitions(self, n_repetitions: int) -> None:
+        """Refuse weights that so many repetitions of the training clips can't give.
+
+        Raises
+        ------
+        InputError
+            Voxels are weighted by their reliability, and clips were shown once.
+        """
+        if self.voxel_weights == "reliability" and n_repetitions < 2:
+            raise InputError(
+                "transfer.voxel_weights is reliability, and training clips were shown once, so the reliability of a "
+                "voxel is not known; set it to equal"
+            )
 
 
 class Row(Section):

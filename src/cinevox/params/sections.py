@@ -80,10 +80,10 @@ class Simulation(Section):
 
 
 class Validation(Section):
-    clip_size: tuple[Positive, Positive]
-    clip_seconds: tuple[float, float]
-    fps: tuple[float, float]
-    n_repetitions: Annotated[int, Field(ge=2)]
+    clip_size: tuple[Positive, Positive] | None
+    clip_seconds: tuple[float, float] | None
+    fps: tuple[float, float] | None
+    n_repetitions: Positive | None
     min_split_half: Annotated[float, Field(ge=-1, le=1)]
 
 

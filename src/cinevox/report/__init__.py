@@ -14,6 +14,7 @@ import jinja2
 import numpy as np
 
 from cinevox import identity
+from cinevox.metrics import PLAIN
 from cinevox.params import MINI_ROIS, Track
 from cinevox.report import brain, figures, known, optimism, paper, regions, tables
 from cinevox.report.brain import map_files
@@ -82,6 +83,9 @@ def _content(sources: Sources) -> dict[str, Any]:
         "random": tables.RANDOM,
         "chose": [result.name for result in sources.results if result.scores.get("chosen_here")],
         "split": split,
+        "measure": {track: sources.of_track(track)[0].measure for track in tracks},
+        "plain_tracks": [track for track in tracks if sources.of_track(track)[0].measure == PLAIN],
+        "no_test_clips": not any("test" in result.index.clips for result in sources.results),
         "lines": lines,
         "ceilings": {track: tables.ceilings(sources, track, split[track]) for track in tracks},
         "networks": tables.network_lines(sources),
@@ -177,6 +181,8 @@ def _generalization(results: list) -> dict[str, object]:
     change = pairs[:, 1] - pairs[:, 0]
     return {
         "figure": figures.validation_against_test(results),
+        "mixed": (mixed := any(figures.compared(result) != "score" for result in results)),
+        "plain": mixed or results[0].measure == PLAIN,
         "n": len(pairs),
         "n_chosen": int(chosen.sum()),
         "change": float(change.mean()),

@@ -43,7 +43,7 @@ def section(sources: Sources) -> dict[str, object] | None:
     if row is None or anatomy is None:
         return None
     means = {result.name: _mean(anatomy, result) for result in rows}
-    scale = glass.scores_up_to(glass.top_of(list(means.values())))
+    scale = glass.scores_up_to(glass.top_of(list(means.values())), row.measure)
     n_subjects = len(row.index.columns.subjects)
     return {
         "row": row,
@@ -55,7 +55,7 @@ def section(sources: Sources) -> dict[str, object] | None:
             MapLine(
                 result,
                 None if result is row else _inline(surface.picture(means[result.name], anatomy.affine, scale, SMALL)),
-                maps.names(result.index.columns.subjects),
+                maps.names(result.index.columns.subjects, result.measure),
             )
             for result in rows
         ],
@@ -66,13 +66,13 @@ def section(sources: Sources) -> dict[str, object] | None:
 
 
 def _mean(anatomy: Anatomy, result: Result) -> maps.Volume:
-    scores = result.voxels[f"{result.split}.normalized"]
+    scores = result.voxel_scores(result.split)
     return maps.mean(maps.stacked(anatomy, result.index.columns, scores))
 
 
 def _by_subject(result: Result) -> dict[str, float]:
     """Subject -> mean over its scored voxels."""
-    scores = result.voxels[f"{result.split}.normalized"]
+    scores = result.voxel_scores(result.split)
     return {
         own.subjects[0]: float(np.nanmean(scores[where])) if np.isfinite(scores[where]).any() else float("nan")
         for own, where in result.index.columns.by_subject

@@ -28,7 +28,7 @@ def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
                     "roi": table["roi"],
                     "layer_index": table["space"].map(numbers),
                     "layer": table["space"],
-                    "score": table["normalized_correlation"],
+                    "score": table["score"],
                 }
             )
         )

@@ -11,7 +11,7 @@ from cinevox.params import Track
 from cinevox.report.known import Silent
 from cinevox.report.sources import Sources
 from cinevox.report.svg import Panel, figure, shown, text, ticks
-from cinevox.report.tables import Profile, ScoreLine, chosen_voxels, label
+from cinevox.report.tables import Profile, ScoreLine, label
 from cinevox.results import Result
 from cinevox.splits import ceiling_split
 
@@ -176,28 +176,33 @@ def curves(results: Sequence[Result]) -> str:
 
 
 def voxels(sources: Sources, result: Result) -> str:
-    """Per ROI, over all subjects: how the voxels' normalized scores lie (left), and their ceilings (right)."""
+    """Per ROI, over all subjects: how the voxels' scores lie (left), and their ceilings (right), if there are any."""
     rois = list(dict.fromkeys(block.roi for block in result.index.columns.blocks))
-    normalized = chosen_voxels(result, "normalized")
+    values = result.voxel_scores(result.split)
     ceiling = sources.ceilings[result.row.track].ceiling[ceiling_split(result.split)]
-    finite = normalized[np.isfinite(normalized)]
+    finite = values[np.isfinite(values)]
     low, high = (float(np.quantile(finite, q)) for q in (0.001, 0.999)) if len(finite) else (-0.5, 1.0)
     limits = (min(low, -0.1), max(high, 1.1))
     step, top, left = 44.0, 40.0, 60.0
     height = step * len(rois)
     scores = Panel((left, top, 520, height), limits, (len(rois), 0))
-    ceilings = Panel((left + 560, top, WIDTH - left - 580, height), (0, 1), (len(rois), 0))
-    for panel, title in ((scores, "normalized correlation of each voxel"), (ceilings, "its noise ceiling, as r")):
+    drawn: list[tuple[Panel, str, Floats]] = [(scores, f"{result.measure} of each voxel", values)]
+    if ceiling is not None:
+        beside = Panel((left + 560, top, WIDTH - left - 580, height), (0, 1), (len(rois), 0))
+        drawn.append((beside, "its noise ceiling, as r", ceiling))
+    for panel, title, _ in drawn:
         panel.marks.append(text(panel.box[0], 16, title, "panel-name"))
         panel.grid(ticks(*panel.xs, 7))
         panel.x_ticks(ticks(*panel.xs, 7))
-    scores.upright(1, "reference")
+    if ceiling is not None:
+        scores.upright(1, "reference")
     for number, roi in enumerate(rois):
         inside = [where for b, where in zip(result.index.columns.blocks, result.index.columns.slices) if b.roi == roi]
         scores.marks.append(text(left - 12, scores.y(number + 0.86), roi, "name", "end"))
-        for panel, values in ((scores, normalized), (ceilings, ceiling)):
-            _ridge(panel, np.concatenate([values[where] for where in inside]), number + 0.95, roi)
-    return figure(WIDTH, top + height + 24, [*scores.marks, *ceilings.marks], "Voxels: normalized scores and ceilings")
+        for panel, _, own in drawn:
+            _ridge(panel, np.concatenate([own[where] for where in inside]), number + 0.95, roi)
+    marks = [mark for panel, _, _ in drawn for mark in panel.marks]
+    return figure(WIDTH, top + height + 24, marks, "; ".join(title for _, title, _ in drawn))
 
 
 def _ridge(panel: Panel, values: Floats, base: float, roi: str) -> None:
@@ -242,19 +247,22 @@ def validation_against_test(results: Sequence[Result]) -> str:
 
 
 def candidate_pairs(results: Sequence[Result]) -> tuple[Floats, NDArray[np.bool_]]:
-    """(n, 2) normalized correlations on validation and test clips, and which candidates were chosen."""
+    """(n, 2) scores on validation and test clips, plain r where only one has a ceiling, and which were chosen."""
     pairs, chosen = [], []
     for result in results:
-        tables = [
-            result.table(split).set_index(["space", "roi"])["normalized_correlation"]
-            for split in ("validation", "test")
-        ]
+        tables = [result.table(split).set_index(["space", "roi"])[compared(result)] for split in ("validation", "test")]
         for key, value in tables[0].items():
             pairs.append((value, tables[1][key]))
             chosen.append(result.chosen[key[1]] == key[0])
     found = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     known = np.isfinite(found).all(axis=1)
     return found[known], np.array(chosen, dtype=bool)[known]
+
+
+def compared(result: Result) -> str:
+    """The column in which a row's validation and test scores can stand side by side."""
+    measures = {result.selection["scores"][split]["measure"] for split in ("validation", "test")}
+    return "score" if len(measures) == 1 else "correlation"
 
 
 def reliability(sources: Sources, track: Track) -> str:

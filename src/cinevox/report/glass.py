@@ -23,9 +23,9 @@ class Scale:
     label: str
 
 
-def scores_up_to(top: float) -> Scale:
-    """Of normalized correlations."""
-    return Scale(0.0, top, "plasma", "normalized correlation")
+def scores_up_to(top: float, measure: str) -> Scale:
+    """The scale of scores, which are normalized or plain correlations."""
+    return Scale(0.0, top, "plasma", measure)
 
 
 def top_of(volumes: list[NDArray[np.floating]]) -> float:

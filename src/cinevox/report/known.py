@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from cinevox.params import Track
 from cinevox.report.sources import Sources
-from cinevox.report.tables import chosen_voxels
 from cinevox.splits import ceiling_split
 
 
@@ -54,13 +53,14 @@ class Silent:
 def silent(sources: Sources, track: Track) -> list[Silent]:
     """Voxels that follow noise alone beside those with a signal, by plain r (a null voxel has no ceiling)."""
     [best, *_] = sources.of_track(track)
-    values, ceiling = chosen_voxels(best, "correlation"), sources.ceilings[track].ceiling[ceiling_split(best.split)]
+    values = np.asarray(best.voxels[f"{best.split}.correlation"])
+    ceiling = sources.ceilings[track].ceiling[ceiling_split(best.split)]
     null = sources.truth[track].generators == "none"
     lines = []
     for kind, inside in (("noise alone", null), ("with a signal", ~null)):
         part = values[inside].astype(np.float64)
         if len(part) > 1:
             margin = 2 * part.std(ddof=1) / np.sqrt(len(part))
-            excluded = int(np.isnan(ceiling[inside]).sum())
+            excluded = 0 if ceiling is None else int(np.isnan(ceiling[inside]).sum())
             lines.append(Silent(kind, len(part), excluded, float(part.mean()), float(margin), part))
     return lines

@@ -17,7 +17,7 @@ from cinevox.volume import to_volume
 
 Volume = NDArray[np.float32]
 
-SUBJECT = {"": "normalized correlation", "-q": "q"}  # the end of a file's name -> what a reader calls it
+ENDS = {"": "score", "-q": "q"}  # of the names of a subject's files -> what they hold
 GROUP = {
     "group-mean": "mean",
     "group-mean-n": "subjects in the mean",
@@ -37,9 +37,10 @@ class Map:
     is_p: bool = False
 
 
-def names(who: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
+def names(who: tuple[str, ...], measure: str) -> list[tuple[str, dict[str, str]]]:
     """Whose maps a row has -> file name -> what it shows; subjects first, then the group, if it is one."""
-    each = [(subject, {f"{subject}{end}.nii.gz": word for end, word in SUBJECT.items()}) for subject in who]
+    words = {end: measure if word == "score" else word for end, word in ENDS.items()}
+    each = [(subject, {f"{subject}{end}.nii.gz": word for end, word in words.items()}) for subject in who]
     group = ("group", {f"{name}.nii.gz": word for name, word in GROUP.items()})
     return [*each, group] if len(who) > 1 else each
 
@@ -73,17 +74,17 @@ def of_row(result: Result, anatomy: Anatomy, seed: int) -> Iterator[Map]:
     """Every map of a row of the full track, on the clips that count for it."""
     columns, split = result.index.columns, result.split
     who = [own.subjects[0] for own, _ in columns.by_subject]
-    normalized = stacked(anatomy, columns, result.voxels[f"{split}.normalized"])
+    scores = stacked(anatomy, columns, result.voxel_scores(split))
     q = np.empty(columns.n_voxels)
     for _, where in columns.by_subject:
         q[where] = false_discovery_rate(result.voxels[f"{split}.p"][where])
-    for name, score, chance in zip(who, normalized, stacked(anatomy, columns, q)):
-        yield Map(name, f"normalized correlation, {name}, {split} clips", score)
+    for name, score, chance in zip(who, scores, stacked(anatomy, columns, q)):
+        yield Map(name, f"{result.measure}, {name}, {split} clips", score)
         yield Map(f"{name}-q", f"q of r > 0 (false discovery rate), {name}, {split} clips", chance, is_p=True)
     if len(who) < 2:
         return
-    yield Map("group-mean", f"normalized correlation, mean over subjects, {split} clips", mean(normalized))
-    yield Map("group-mean-n", "subjects with a normalized correlation", _counted(normalized))
+    yield Map("group-mean", f"{result.measure}, mean over subjects, {split} clips", mean(scores))
+    yield Map("group-mean-n", f"subjects with a {result.measure}", _counted(scores))
     yield from _tested(stacked(anatomy, columns, result.voxels[f"{split}.correlation"]), split, seed)
 
 

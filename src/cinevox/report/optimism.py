@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cinevox.metrics import PLAIN
 from cinevox.report.sources import Sources
 from cinevox.report.tables import Cell
 from cinevox.results import Result
@@ -19,7 +20,9 @@ class OptimismLine:
     """One row on one set of clips that did not choose.
 
     difference, low, high: score where it was chosen minus score there; found: whether the interval excludes 0
-    choice: the part that comes from choosing; rank, rank_error: Spearman's rho of candidates, mean over ROIs
+    plain: whether these are plain correlations, as where one set of clips has no noise ceiling
+    choice: the part that comes from choosing, None where the candidates' scores can't be compared
+    rank, rank_error: Spearman's rho of candidates, mean over ROIs
     steady, unsteady: the ROIs whose choice comes out most and least often in resamples of the clips, with the share
     """
 
@@ -33,6 +36,7 @@ class OptimismLine:
     choice: Cell | None
     rank: float | None
     rank_error: float | None
+    plain: bool
     steady: tuple[str, float] | None
     unsteady: tuple[str, float] | None
 
@@ -65,6 +69,7 @@ def _lines(result: Result) -> Iterator[OptimismLine]:
             None if part is None else Cell(part["difference"], part["low"], part["high"]),
             ranks.get("mean"),
             ranks.get("error"),
+            found["measure"] == PLAIN,
             steady[0] if steady else None,
             steady[-1] if steady else None,
         )

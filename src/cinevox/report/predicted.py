@@ -39,13 +39,13 @@ class Line:
 
     @property
     def band(self) -> tuple[float, float]:
-        """Of the data set's test clips, 5th to 95th percentile, mean over subjects."""
+        """Of the data set's own clips (`About.usual`), 5th to 95th percentile, mean over subjects."""
         low, high = np.mean([(region.low, region.high) for region in self.regions], axis=0)
         return float(low), float(high)
 
     @property
     def score(self) -> float | None:
-        known = [r.normalized_correlation for r in self.regions if r.normalized_correlation is not None]
+        known = [region.score for region in self.regions if region.score is not None]
         return float(np.mean(known)) if known else None
 
 
@@ -57,7 +57,7 @@ def lines(regions: Sequence[Region], responses: Floats) -> list[Line]:
 
 
 def roi_pictures(found: Sequence[Line], about: About) -> dict[str, bytes]:
-    """`png` and `svg`: each ROI's response, over subjects and of each, before those to the data set's test clips.
+    """`png` and `svg`: each ROI's response, over subjects and of each, before those to the data set's own clips.
 
     The colour of a response is how well the row predicts that ROI; the same bytes for the same numbers.
     """
@@ -66,7 +66,9 @@ def roi_pictures(found: Sequence[Line], about: About) -> dict[str, bytes]:
     matplotlib.use("agg")
     from matplotlib import colormaps, colors, pyplot, rc_context
 
-    scale = scores_up_to(top_of([np.array([np.nan if line.score is None else line.score for line in found])]))
+    scale = scores_up_to(
+        top_of([np.array([np.nan if line.score is None else line.score for line in found])]), about.measure
+    )
     colour = colormaps[scale.colours]
     with rc_context({"svg.hashsalt": about.row, "font.family": "sans-serif"}):
         canvas = pyplot.figure(figsize=(7.4, 1.5 + 0.42 * len(found)), facecolor="white", layout="constrained")
@@ -90,7 +92,7 @@ def roi_pictures(found: Sequence[Line], about: About) -> dict[str, bytes]:
         bar = canvas.colorbar(mapped, ax=axes, shrink=0.7, aspect=24, pad=0.02)
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=8, length=2)
-        bar.set_label("how well this ROI is predicted\n(normalized correlation)", fontsize=8.5)
+        bar.set_label(f"how well this ROI is predicted\n({about.measure})", fontsize=8.5)
         try:
             return {"png": _saved(canvas, "png"), "svg": _saved(canvas, "svg")}
         finally:

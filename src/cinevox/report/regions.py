@@ -38,16 +38,16 @@ def figures(sources: Sources) -> list[Figure]:
     subject = sources.params.report.subject
     confidence = sources.params.scores.confidence
     alexnet = [result for result in rows if result.row.network == COMPARED_NETWORK]
-    split = rows[0].split
+    split, validated = rows[0].split, rows[0].selection["scores"]["validation"]["measure"]
     wanted = [
-        ("figure-1", f"Rows and regions, {split} clips", rows, score_table(rows)),
+        ("figure-1", f"Rows and regions, {split} clips, {rows[0].measure}", rows, score_table(rows)),
         (
             "figure-2",
-            f"Rows and regions, validation clips, {subject}",
+            f"Rows and regions, validation clips, {subject}, {validated}",
             rows,
             _of_subject(rows, "validation", subject, confidence),
         ),
-        ("figure-3", f"Approaches on AlexNet, {split} clips", alexnet, score_table(alexnet)),
+        ("figure-3", f"Approaches on AlexNet, {split} clips, {rows[0].measure}", alexnet, score_table(alexnet)),
     ]
     labels = {result.name: label(result).replace("-", " · ") for result in rows}
     return [
@@ -60,7 +60,7 @@ def figures(sources: Sources) -> list[Figure]:
 def score_table(rows: Sequence[Result]) -> pd.DataFrame:
     """A line for each row and ROI, on the clips that count (COLUMNS)."""
     lines = [
-        {"row": r.name, "roi": roi, "score": values["normalized_correlation"]} | {k: values[k] for k in ("low", "high")}
+        {"row": r.name, "roi": roi, "score": values["score"]} | {k: values[k] for k in ("low", "high")}
         for r in rows
         for roi, values in r.scores["rois"].items()
     ]

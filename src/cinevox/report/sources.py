@@ -27,11 +27,14 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Reliability of every voxel of a track, split -> (n_voxels,), and the highest reachable r made from it."""
+    """Reliability of every voxel of a track, split -> (n_voxels,), and the highest reachable r made from it.
+
+    A split whose clips were shown once has no reliability, and None for a ceiling.
+    """
 
     columns: Columns
     reliability: Mapping[str, NDArray[np.float64]]
-    ceiling: Mapping[str, NDArray[np.float64]]
+    ceiling: Mapping[str, NDArray[np.float64] | None]
     n_repetitions: Mapping[str, int]
 
 
@@ -149,7 +152,7 @@ def _paper_rows(paths: Paths, params: Any) -> tuple[Row, ...]:
 def _ceiling(paths: Paths, params: Any, track: Track) -> Ceiling:
     index = io.read_json(paths.ceiling(track) / "index.json")
     reliability = io.read_arrays(paths.ceiling(track) / "reliability.npz")
-    reachable = noise_ceilings(reliability, **params.ceiling.model_dump())
+    reachable = noise_ceilings(reliability, index["n_repetitions"], **params.ceiling.model_dump())
     return Ceiling(Columns.from_json(index["columns"]), reliability, reachable, index["n_repetitions"])
 
 

@@ -58,8 +58,8 @@ class ScoreLine:
         return None if any(claims.barred(self.result.origin)) else self.result.row.reported
 
 
-def _normalized(result: Result, roi: str) -> float | None:
-    value: float | None = result.scores["rois"][roi]["normalized_correlation"]
+def _score(result: Result, roi: str) -> float | None:
+    value: float | None = result.scores["rois"][roi]["score"]
     return value
 
 
@@ -67,7 +67,7 @@ def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
     """The rows of a track, the best first."""
     rows = sources.of_track(track)
     rois = sources.params.dataset.track_rois(track)
-    best = {roi: max((v for r in rows if (v := _normalized(r, roi)) is not None), default=None) for roi in rois}
+    best = {roi: max((v for r in rows if (v := _score(r, roi)) is not None), default=None) for roi in rois}
     highest = max((v for r in rows if (v := r.scores["score"]) is not None), default=None)
     return [
         ScoreLine(
@@ -83,7 +83,7 @@ def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
 
 def _named(result: Result, roi: str) -> dict[str, Any]:
     values = result.scores["rois"][roi]
-    return values | {"value": values["normalized_correlation"]}
+    return values | {"value": values["score"]}
 
 
 def _cell(values: Mapping[str, Any], space: str, best: float | None) -> Cell:
@@ -108,12 +108,14 @@ def label(result: Result) -> str:
 
 
 def ceilings(sources: Sources, track: Track, split: str) -> dict[str, float]:
-    """ROI -> the highest reachable r: mean over subjects of the mean over scored voxels (and `all`, over ROIs)."""
-    known = sources.ceilings[track]
-    means: dict[str, list[float]] = {}
+    """ROI -> the highest reachable r: mean over subjects of the mean over scored voxels (and `all`, over ROIs).
+
+    Empty but for `all`, which is NaN, where the split has no ceiling.
+    """
+    known, means = sources.ceilings[track], dict[str, list[float]]()
+    ceiling = known.ceiling[ceiling_split(split)]
     for block, where in zip(known.columns.blocks, known.columns.slices):
-        values = known.ceiling[ceiling_split(split)][where]
-        if np.isfinite(values).any():
+        if ceiling is not None and np.isfinite(values := ceiling[where]).any():
             means.setdefault(block.roi, []).append(float(np.nanmean(values)))
     found = {roi: float(np.mean(values)) for roi, values in means.items()}
     return found | {"all": float(np.mean(list(found.values()))) if found else np.nan}
@@ -121,7 +123,7 @@ def ceilings(sources: Sources, track: Track, split: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Profile:
-    """Scores of a row's candidates, table (n_candidates, n_rois) for each of the splits.
+    """Scores of a row's candidates, table (n_candidates, n_rois) for each of the splits in the measure that counts.
 
     left_out: how many candidates with lower scores are not shown
     """
@@ -136,7 +138,7 @@ class Profile:
         """Share of the resamples of clips in which this candidate is the best of its ROI."""
         return float(self.result.selection["frequencies"].get(roi, {}).get(space, 0.0))
 
-    def values(self, split: str, column: str = "normalized_correlation") -> NDArray[np.float64]:
+    def values(self, split: str, column: str = "score") -> NDArray[np.float64]:
         wide = self.by_split[split].pivot(index="space", columns="roi", values=column)
         return np.asarray(wide.loc[list(self.spaces), list(self.rois)], dtype=np.float64)
 
@@ -146,11 +148,12 @@ def profile(result: Result) -> Profile | None:
     spaces = result.index.spaces
     if len(spaces) < 2:
         return None
-    by_split = {split: result.table(split) for split in result.selection["scores"]}
+    scores = result.selection["scores"]
+    by_split = {split: result.table(split) for split in scores if scores[split]["measure"] == result.measure}
     rois = tuple(dict.fromkeys(by_split[result.split]["roi"]))
     kept = spaces
     if len(spaces) > 2 * SHOWN_CANDIDATES:
-        means = by_split[result.split].groupby("space")["normalized_correlation"].mean()
+        means = by_split[result.split].groupby("space")["score"].mean()
         first = set(means.sort_values(ascending=False).index[:SHOWN_CANDIDATES]) | set(result.chosen.values())
         kept = tuple(space for space in spaces if space in first)
     return Profile(result, kept, rois, by_split, len(spaces) - len(kept))
@@ -164,7 +167,7 @@ class VoxelCount:
     voxels: int
     excluded: int
     constant: int
-    reliability: float
+    reliability: float | None
     significant_fdr: float
     significant_fwe: float
     p: float | None
@@ -181,11 +184,12 @@ def voxel_counts(sources: Sources, track: Track, split: str) -> list[VoxelCount]
     found = []
     for roi in dict.fromkeys(block.roi for block in known.columns.blocks):
         inside = [where for block, where in zip(known.columns.blocks, known.columns.slices) if block.roi == roi]
-        reliability = np.concatenate([known.reliability[ceiling_split(split)][where] for where in inside])
+        every = known.reliability.get(ceiling_split(split))
+        reliability = None if every is None else float(np.concatenate([every[where] for where in inside]).mean())
         line = best.scores["rois"][roi]
         n, excluded, constant = (int(line[name]) for name in ("n_voxels", "n_excluded", "n_constant"))
         tested = (best.scores["rois"][roi][name] for name in ("significant_fdr", "significant_fwe", "p"))
-        found.append(VoxelCount(roi, n, excluded, constant, float(reliability.mean()), *tested))
+        found.append(VoxelCount(roi, n, excluded, constant, reliability, *tested))
     return found
 
 
@@ -226,8 +230,3 @@ def network_lines(sources: Sources) -> list[NetworkLine]:
             ),
         )
     return list(found.values())
-
-
-def chosen_voxels(result: Result, kind: str) -> NDArray[np.float32]:
-    """Scores of every voxel with its chosen space, (n_voxels,); kind: correlation | normalized."""
-    return np.asarray(result.voxels[f"{result.split}.{kind}"])

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cinevox.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
 from cinevox.predictions import Index
 from cinevox.provenance import KEY
 from cinevox.selection.choice import Choice, Seen, choose, frequencies, seen
@@ -44,7 +45,8 @@ class Candidates:
     """What the stage scores wrote about a row's candidates.
 
     subjects: one line per space, split, subject and ROI
-    voxels: `<split>.correlation` -> (n_spaces, n_voxels); replicates: split -> (n_spaces, n_resamples, n_blocks)
+    voxels: `<split>.correlation`, and `.normalized` where there is a ceiling -> (n_spaces, n_voxels)
+    replicates: split -> (n_spaces, n_resamples, n_blocks)
     """
 
     index: Index
@@ -52,8 +54,11 @@ class Candidates:
     voxels: Mapping[str, Floats]
     replicates: Mapping[str, Floats]
 
-    def seen(self, splits: Sequence[str]) -> Seen:
-        return seen(self.index.spaces, self.index.columns, splits, self.subjects, self.voxels, self.replicates)
+    def seen(self, splits: Sequence[str], measure: str = "score") -> Seen:
+        return seen(self.index.spaces, self.index.columns, splits, self.subjects, self.voxels, self.replicates, measure)
+
+    def measure(self, split: str) -> Measure:
+        return NORMALIZED if f"{split}.normalized" in self.voxels else PLAIN
 
     @property
     def outer(self) -> tuple[str, ...]:
@@ -75,10 +80,15 @@ class Selected:
     description: Mapping[str, Any]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Per voxel `space` (the number of its candidate), and for each split its scores and its chances."""
+        """Per voxel `space` (the number of its candidate), and for each split its scores and its chances.
+
+        `<split>.normalized` is there if the split has a ceiling.
+        """
         found: dict[str, NDArray[Any]] = {"space": self.choice.index}
         for split, part in self.evidence.items():
-            scored = {"correlation": part.scores.correlation, "normalized": part.scores.normalized}
+            scored = {"correlation": part.scores.correlation}
+            if part.scores.normalized is not None:
+                scored["normalized"] = part.scores.normalized
             tested = {"p": part.p, "p_familywise": part.p_familywise}
             replicates = {"replicates": part.scores.replicates}
             found |= {f"{split}.{name}": values for name, values in (scored | tested | replicates).items()}
@@ -92,13 +102,13 @@ def select(
     published: Mapping[str, str],
     measured: Measured,
     predicted: Predicted,
-    ceilings: Mapping[str, NDArray[np.float64]],
+    ceilings: Mapping[str, NDArray[np.float64] | None],
     settings: Any,
 ) -> Selected:
     """Choose by the policy, and score the choice on every split there is.
 
     policy nested: the choice is made on the outer folds; a row without them (transfer networks) has one candidate
-    measured, predicted: as for `evidence.gather`; ceilings: validation, test -> (n_voxels,)
+    measured, predicted: as for `evidence.gather`; ceilings: validation, test -> (n_voxels,), None without
     settings: has n_bootstraps, n_permutations, confidence, seed
     """
     index, outer = candidates.index, candidates.outer
@@ -109,17 +119,23 @@ def select(
         n_bootstraps=settings.n_bootstraps, n_permutations=settings.n_permutations, seed=settings.seed,
     )  # fmt: skip
 
-    def on(names: Sequence[str], choices: Sequence[Choice]) -> Evidence:
+    def on(names: Sequence[str], choices: Sequence[Choice], plain: bool = False) -> Evidence:
         strata = [Stratum(name, len(index.clips[name]), own) for name, own in zip(names, choices)]
-        return judge(strata, ceiling=ceilings[ceiling_split(names[0])])
+        return judge(strata, ceiling=None if plain else ceilings[ceiling_split(names[0])])
 
     evidence = {name: on([name], [choice]) for name in ("validation", "test") if name in ceilings}
     chosen = len(index.spaces) > 1 and policy != "paper"
     chosen_on = "nested" if chosen and outer else "validation" if chosen else index.provenance.get("chosen_on")
-    flattered = evidence["validation"]
     if outer:
         evidence["nested"] = on(outer, _inner_choices(candidates, policy, per))
-        flattered = on(outer, [choice] * len(outer)) if chosen else flattered
+    flat = on(outer, [choice] * len(outer)) if chosen and outer else evidence["validation"]
+
+    def alike(name: str, found: Evidence) -> tuple[Evidence, Evidence]:
+        if found.measure == flat.measure:
+            return flat, found
+        where = outer if chosen and outer else ("validation",)  # one has a noise ceiling, the other none
+        return on(where, [choice] * len(where), plain=True), on([name], [choice], plain=True)
+
     rng = np.random.default_rng(settings.seed)
     scores = {
         name: summary(found, settings.confidence, rng)
@@ -134,7 +150,7 @@ def select(
         "chosen": choice.shares(index.columns),
         "frequencies": frequencies(candidates.seen(deciding)) if chosen else {},
         "optimism": {
-            name: _optimism(candidates, flattered, found, deciding, name, settings.confidence)
+            name: _optimism(candidates, *alike(name, found), deciding, name, settings.confidence)
             for name, found in honest.items()
         },
         "scores": scores,
@@ -150,10 +166,14 @@ def _inner_choices(candidates: Candidates, policy: str, per: str) -> list[Choice
 def _optimism(
     candidates: Candidates, flat: Evidence, honest: Evidence, deciding: Sequence[str], split: str, confidence: float
 ) -> dict[str, Any]:
-    found: dict[str, Any] = optimism(flat, honest, confidence)
+    """flat, honest: in one measure. The part that comes from choosing needs the candidates in it, too."""
+    found: dict[str, Any] = {"measure": honest.measure} | optimism(flat, honest, confidence)
     if split == "test" and len(candidates.index.spaces) > 1:
         both = (candidates.seen(deciding), candidates.seen(("test",)))
-        found["choice"] = choice_effect(flat, honest, both, confidence)
+        if candidates.measure(deciding[0]) == candidates.measure("test"):
+            found["choice"] = choice_effect(flat, honest, both, confidence)
+        else:
+            both = (candidates.seen(deciding, "correlation"), candidates.seen(("test",), "correlation"))
         found["rank_correlation"] = mean_rank_correlation(rank_correlation(both))
     return found
 
@@ -163,19 +183,20 @@ def metrics_of(selected: Mapping[str, Any]) -> dict[str, Any]:
     return {**headline(selected["scores"]), **({KEY: selected[KEY]} if KEY in selected else {})}
 
 
-def headline(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+def headline(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The few numbers of a row that are compared between versions: metrics/<row>.json.
 
-    The best evidence there is comes in full (test, else nested, else validation), the others as their score. Numbers
+    The best evidence there is comes in full (test, else nested, else validation), the others as their score. Plain
+    correlations stand one level deeper, under `PLAIN_KEY`, so that nothing compares them with normalized ones. Numbers
     are rounded to DIGITS decimals: what another processor changes lies behind them, but for transfer networks.
     """
     best = best_split(scores)
     full = scores[best]
-    rois = {roi: entry["normalized_correlation"] for roi, entry in full["rois"].items()}
-    others = {name: {"score": part["score"]} for name, part in scores.items() if name != best}
+    rois = {roi: entry["score"] for roi, entry in full["rois"].items()}
     whole = {key: full[key] for key in ("score", "low", "high", "pooled_score", "correlation")}
-    numbers = {best: whole | rois} | others
-    return {name: {key: _rounded(value) for key, value in part.items()} for name, part in numbers.items()}
+    named = {best: whole | rois} | {name: {"score": part["score"]} for name, part in scores.items() if name != best}
+    parts = {name: {key: _rounded(value) for key, value in part.items()} for name, part in named.items()}
+    return {name: {PLAIN_KEY: part} if scores[name]["measure"] == PLAIN else part for name, part in parts.items()}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -22,15 +22,15 @@ class Seen:
 
     spaces: in the order of the network's layers
     blocks: one line per block, with subject, roi, n_voxels, n_excluded
-    normalized: (n_spaces, n_blocks), mean normalized correlation; NaN where no voxel is scored
+    score: (n_spaces, n_blocks), mean normalized correlation, or plain r without a ceiling; NaN where no voxel is scored
     correlation: (n_spaces, n_voxels), plain r
-    replicates: (n_spaces, n_resamples, n_blocks), `normalized` in each bootstrap resample
+    replicates: (n_spaces, n_resamples, n_blocks), `score` in each bootstrap resample
     """
 
     spaces: tuple[str, ...]
     columns: Columns
     blocks: pd.DataFrame
-    normalized: Floats
+    score: Floats
     correlation: Floats
     replicates: Floats
 
@@ -42,10 +42,11 @@ def seen(
     subjects: pd.DataFrame,
     voxels: Mapping[str, Floats],
     replicates: Mapping[str, Floats],
+    measure: str = "score",
 ) -> Seen:
-    """The scores of these splits.
+    """The scores of these splits; `measure` is the table's column that is taken for them.
 
-    subjects: with columns space, split, subject, roi, normalized_correlation, n_voxels, n_excluded
+    subjects: with columns space, split, subject, roi, score, correlation, n_voxels, n_excluded
     voxels: `<split>.correlation` -> (n_spaces, n_voxels); replicates: split -> (n_spaces, n_resamples, n_blocks)
     """
     tables = [subjects[subjects["split"] == split] for split in splits]
@@ -54,7 +55,7 @@ def seen(
         spaces,
         columns,
         tables[0].iloc[: len(columns.blocks)].reset_index(drop=True),
-        np.mean([table["normalized_correlation"].to_numpy().reshape(shape) for table in tables], axis=0),
+        np.mean([table[measure].to_numpy().reshape(shape) for table in tables], axis=0),
         np.mean([voxels[f"{split}.correlation"] for split in splits], axis=0),
         np.mean([replicates[split] for split in splits], axis=0),
     )
@@ -95,7 +96,7 @@ class Choice:
 def choose(found: Seen, policy: str, per: str, published: Mapping[str, str]) -> Choice:
     """The candidate of every voxel.
 
-    policy: the highest normalized correlation (validation, nested), the earlier on a tie; one_standard_error: the
+    policy: the highest score (validation, nested), the earlier on a tie; one_standard_error: the
         earliest whose score is no more than one standard error (over clips, of the best one's score) below that;
         paper: the layer that the network's spec names for the ROI
     per: what has one candidate: an ROI (`roi`: by the mean over subjects), an ROI of a subject (`subject`), or a
@@ -118,13 +119,13 @@ def choose(found: Seen, policy: str, per: str, published: Mapping[str, str]) -> 
     elif per == "voxel":
         return Choice(found.spaces, found.correlation.argmax(axis=0).astype(np.int16))
     else:
-        table = roi_means(found.normalized, found.blocks, rois)
+        table = roi_means(found.score, found.blocks, rois)
         _check_scored(rois, table)
         by_roi = _best(table, roi_means(found.replicates, found.blocks, rois), policy)
     by_block = by_roi[block_roi]
     if per == "subject" and policy != "paper":
-        scored = np.isfinite(found.normalized).all(axis=0)
-        by_block[scored] = _best(found.normalized[:, scored], found.replicates[:, :, scored], policy)
+        scored = np.isfinite(found.score).all(axis=0)
+        by_block[scored] = _best(found.score[:, scored], found.replicates[:, :, scored], policy)
     return Choice(found.spaces, by_block[of_voxel].astype(np.int16))
 
 

@@ -48,7 +48,7 @@ class Evidence:
 
     scores: as of one candidate
     p, p_familywise: (n_voxels,), chance of so high an r; the family is the subject's voxels
-    null: (n_permutations, n_blocks), blocks' mean normalized correlation with permuted clips
+    null: (n_permutations, n_blocks), blocks' mean score with permuted clips
     """
 
     columns: Columns
@@ -57,12 +57,16 @@ class Evidence:
     p_familywise: NDArray[np.float32]
     null: NDArray[np.float32]
 
+    @property
+    def measure(self) -> metrics.Measure:
+        return metrics.measure_of(self.scores.normalized)
+
 
 def gather(
     strata: Sequence[Stratum],
     measured: Measured,
     predicted: Predicted,
-    ceiling: NDArray[np.float64],
+    ceiling: NDArray[np.float64] | None,
     columns: Columns,
     n_bootstraps: int,
     n_permutations: int,
@@ -79,29 +83,30 @@ def gather(
     resamples = [metrics.resampled_clips(stratum.n_clips, n_bootstraps, rng) for stratum in strata]
     orders = permuted_clips([stratum.n_clips for stratum in strata], n_permutations, rng)
     tasks = (
-        joblib.delayed(_of_subject)(strata, measured, predicted, ceiling[where], own, where, resamples, orders)
+        joblib.delayed(_of_subject)(strata, measured, predicted, _part(ceiling, where), own, where, resamples, orders)
         for own, where in columns.by_subject
     )
     n_drawn = 10 * n_bootstraps + n_permutations  # multiply-adds for each clip and voxel
     parts: list[Evidence] = list(run(tasks, n_drawn * sum(s.n_clips for s in strata) * columns.n_voxels))
     blocks = pd.concat([part.scores.blocks for part in parts], ignore_index=True)
-    joined = (
-        np.concatenate([getattr(part.scores, name) for part in parts], axis=-1)
-        for name in ("correlation", "normalized", "replicates")
-    )
-    correlation, normalized, replicates = joined
+    names = ("correlation", "replicates") if ceiling is None else ("correlation", "replicates", "normalized")
+    joined = {name: np.concatenate([getattr(part.scores, name) for part in parts], axis=-1) for name in names}
     return Evidence(
         columns,
-        SpaceScore(correlation, normalized, blocks, replicates),
+        SpaceScore(joined["correlation"], joined.get("normalized"), blocks, joined["replicates"]),
         *(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("p", "p_familywise", "null")),
     )
+
+
+def _part(ceiling: NDArray[np.float64] | None, where: slice) -> NDArray[np.float64] | None:
+    return None if ceiling is None else ceiling[where]
 
 
 def _of_subject(
     strata: Sequence[Stratum],
     measured: Measured,
     predicted: Predicted,
-    ceiling: NDArray[np.float64],
+    ceiling: NDArray[np.float64] | None,
     columns: Columns,
     where: slice,
     resamples: Sequence[Floats],
@@ -124,13 +129,16 @@ def mean_scores(parts: Sequence[SpaceScore]) -> SpaceScore:
     resampling them with the fits as they are makes an interval of 95 % that holds in 85 (benchmarks/results).
     """
     blocks = parts[0].blocks.copy()
-    for name in ("correlation", "normalized_correlation"):
+    for name in ("score", "correlation", "normalized_correlation"):
         blocks[name] = np.mean([part.blocks[name] for part in parts], axis=0)
     blocks["n_constant"] = np.max([part.blocks["n_constant"] for part in parts], axis=0)
-    means = (np.mean([getattr(part, n) for part in parts], axis=0) for n in ("correlation", "normalized", "replicates"))
-    correlation, normalized, replicates = means
+    correlation, replicates = (
+        np.mean([getattr(part, n) for part in parts], axis=0) for n in ("correlation", "replicates")
+    )
+    known = [part.normalized for part in parts if part.normalized is not None]
+    normalized = np.mean(known, axis=0) if known else None
     if len(parts) > 1:
-        centre = blocks["normalized_correlation"].to_numpy(dtype=np.float32)
+        centre = blocks["score"].to_numpy(dtype=np.float32)
         replicates = centre + np.float32(CROSSED) * (replicates - centre)
     return SpaceScore(correlation, normalized, blocks, replicates)
 
@@ -139,7 +147,8 @@ def summary(found: Evidence, confidence: float, rng: np.random.Generator) -> dic
     """What a row scores on these clips, in the numbers that are kept.
 
     The track's score is the unweighted mean over ROIs of the ROI's mean over subjects of the mean over
-    voxels; `pooled_score` pools the voxels of all subjects within an ROI instead. Intervals resample the
+    voxels, of normalized correlations, or of plain ones without a ceiling (`measure`); `pooled_score` pools the voxels
+    of all subjects within an ROI instead. Intervals resample the
     same clips for every ROI, so the track's interval holds their covariance. `p` permutes clips; `p_subjects` flips
     the signs of subjects, whose spread is `subject_error`, the standard error of their mean.
     """
@@ -151,22 +160,23 @@ def summary(found: Evidence, confidence: float, rng: np.random.Generator) -> dic
     detail = {}
     for number, roi in enumerate(rois):
         line = table.loc[(roi, "subjects")]
-        keys = ["normalized_correlation", "correlation", "standard_error", "low", "high"]
-        own = blocks.loc[blocks["roi"] == roi, "normalized_correlation"].dropna().to_numpy()
+        keys = ["score", "normalized_correlation", "correlation", "standard_error", "low", "high"]
+        own = blocks.loc[blocks["roi"] == roi, "score"].dropna().to_numpy()
         detail[roi] = (
             {key: float(line[key]) for key in keys}
-            | {"pooled": float(table.loc[(roi, "voxels"), "normalized_correlation"])}
-            | {"p": chance_of_mean(float(line["normalized_correlation"]), null[:, number])}
+            | {"pooled": float(table.loc[(roi, "voxels"), "score"])}
+            | {"p": chance_of_mean(float(line["score"]), null[:, number])}
             | over_subjects(own, rng)
             | voxels[roi]
             | {key: int(line[key]) for key in ("n_voxels", "n_excluded", "n_constant")}
         )
     means = {
         name: float(np.mean([entry[key] for entry in detail.values()]))
-        for name, key in zip(AGGREGATIONS, ("normalized_correlation", "pooled"))
+        for name, key in zip(AGGREGATIONS, ("score", "pooled"))
     }
     each = _by_subject(blocks)
     return {
+        "measure": found.measure,
         "score": means["subjects"],
         **interval(drawn.mean(axis=1), confidence),
         "p": chance_of_mean(means["subjects"], null.mean(axis=1)),
@@ -204,8 +214,8 @@ def _significant_voxels(found: Evidence, alpha: float) -> dict[str, dict[str, fl
 def _by_subject(blocks: pd.DataFrame) -> dict[str, Any]:
     return {
         str(subject): {
-            "score": float(part["normalized_correlation"].mean()),
-            "rois": dict(zip(part["roi"], part["normalized_correlation"].astype(float))),
+            "score": float(part["score"].mean()),
+            "rois": dict(zip(part["roi"], part["score"].astype(float))),
         }
         for subject, part in blocks.groupby("subject", sort=False)
     }

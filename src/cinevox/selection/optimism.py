@@ -43,7 +43,7 @@ def choice_effect(
 def rank_correlation(candidates: tuple[Seen, Seen]) -> dict[str, float]:
     """ROI -> Spearman's rho of the candidates' means over subjects on both sets of clips; NaN for fewer than 3."""
     rois = candidates[0].columns.rois
-    means = [roi_means(seen.normalized, seen.blocks, rois) for seen in candidates]  # (n_spaces, n_rois) each
+    means = [roi_means(seen.score, seen.blocks, rois) for seen in candidates]  # (n_spaces, n_rois) each
     found = {}
     for number, roi in enumerate(rois):
         pair = [side[:, number] for side in means]
@@ -62,12 +62,12 @@ def _ranks(values: Floats) -> NDArray[np.float64]:
 def _track(found: Evidence) -> tuple[float, NDArray[np.float64]]:
     """The track's score and its replicates: mean over ROIs of the mean over subjects."""
     blocks, rois = found.scores.blocks, found.columns.rois
-    values = roi_means(blocks["normalized_correlation"].to_numpy(), blocks, rois)
+    values = roi_means(blocks["score"].to_numpy(), blocks, rois)
     return float(values.mean()), roi_means(found.scores.replicates, blocks, rois).mean(axis=-1)
 
 
 def _mean_candidate(seen: Seen, rois: tuple[str, ...]) -> tuple[float, NDArray[np.float64]]:
-    values = roi_means(seen.normalized, seen.blocks, rois).mean(axis=-1)
+    values = roi_means(seen.score, seen.blocks, rois).mean(axis=-1)
     return float(values.mean()), roi_means(seen.replicates, seen.blocks, rois).mean(axis=(0, -1))
 
 

@@ -59,6 +59,12 @@ def pack(path: Path, track: Track, predictions: Content) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def pack_nothing(path: Path) -> None:
+    """Write a zip without a member, where there is nothing to predict: no check takes it for a submission."""
+    with zipfile.ZipFile(io.folder(path.parent) / path.name, "w"):
+        pass
+
+
 def track_of(path: Path) -> Track | None:
     """Which track a submission is for: by the pickle in it, else by its own name; None if neither says."""
     if not path.is_file():

@@ -30,7 +30,7 @@ HEADERS = ("roi", "subjects", "interval", "pooled", "interval", "correlation", *
 class OfflineScore:
     """One line per ROI, and the track's, each in both aggregations (see `aggregation.AGGREGATIONS`).
 
-    lines: ROI, or `mini track` -> aggregation -> normalized_correlation, low, high, correlation, n_voxels, ...
+    lines: ROI, or `mini track` -> aggregation -> score, low, high, correlation, n_voxels, ...
     legend: what the numbers are
     """
 
@@ -42,7 +42,7 @@ class OfflineScore:
         for name, line in self.lines.items():
             cells: list[str | float] = [name]
             for part in line.values():
-                cells += [part["normalized_correlation"], f"{part['low']:.3f} to {part['high']:.3f}"]
+                cells += [part["score"], f"{part['low']:.3f} to {part['high']:.3f}"]
             counts = (int(line["subjects"][key]) for key in COUNTS)
             yield [*cells, line["subjects"]["correlation"], *(f"{count:,}" for count in counts)]
 
@@ -59,7 +59,8 @@ def score_offline(
 
     Per voxel r(mean of the repetitions, prediction) / sqrt(reliability), the reliability from every split of the
     repetitions into halves (126 of ten), stepped up. An ROI's score is the mean over voxels, by either aggregation;
-    the track's the unweighted mean over ROIs. The bootstrap draws the clips that the stage selection draws. One
+    the track's the unweighted mean over ROIs. Of clips that were shown once there is no reliability: the scores are
+    plain correlations then, which the legend says. The bootstrap draws the clips that the stage selection draws. One
     subject's responses are in memory at a time. Means and correlations are computed in float64.
 
     ceiling: how voxels of little reliability are treated; None for the challenge's own number, which has no threshold:
@@ -88,13 +89,15 @@ def score_offline(
             _refuse(part, dataset.file("test", wanted.track, subject, part.roi), may_be_missing)
         measured = np.hstack([part.mean(np.float64) for part in responses])
         predicted = np.hstack([content[block.roi][subject] for block in own.blocks])
-        reliability = np.concatenate([split_half_reliability(part.values) for part in responses])
-        known, _ = noise_ceiling(reliability, policy, minimum)
-        parts.append(score(measured, predicted, known, own, resamples))
         n_repetitions = responses[0].values.shape[1]
+        known = None
+        if n_repetitions > 1:
+            reliability = np.concatenate([split_half_reliability(part.values) for part in responses])
+            known, _ = noise_ceiling(reliability, policy, minimum)
+        parts.append(score(measured, predicted, known, own, resamples))
     joined = SpaceScore(
         np.concatenate([part.correlation for part in parts]),
-        np.concatenate([part.normalized for part in parts]),
+        None,
         pd.concat([part.blocks for part in parts], ignore_index=True),
         np.concatenate([part.replicates for part in parts], axis=1),
     )
@@ -118,12 +121,17 @@ def _track(
     """Unweighted means over ROIs. Their intervals resample the same clips, so the mean's holds their covariance."""
     parts = [line[aggregation] for line in lines.values()]
     drawn = [weighted(found.replicates, block_weights(found.blocks, roi, aggregation)) for roi in lines]
-    means = {key: float(np.mean([part[key] for part in parts])) for key in ("normalized_correlation", "correlation")}
+    means = {key: float(np.mean([part[key] for part in parts])) for key in ("score", "correlation")}
     counts = {key: int(sum(part[key] for part in parts)) for key in COUNTS}
     return means | interval(np.mean(drawn, axis=0), confidence) | counts
 
 
 def _legend(n_clips: int, n_repetitions: int, ceiling: Ceiling | None, settings: Scores) -> str:
+    if n_repetitions == 1:
+        return (
+            f"Plain correlation, r, over {n_clips} clips, which were shown once, so there is no noise ceiling: mean of "
+            f"the subjects' means, and of all their voxels pooled;\n{settings.confidence:.0%} intervals over clips."
+        )
     n_splits = comb(n_repetitions, n_repetitions // 2) // (1 if n_repetitions % 2 else 2)
     done = {"exclude": "is left out (excluded), and stays in `correlation`", "floor": "counts as if it had that"}
     treated = (

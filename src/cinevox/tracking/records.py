@@ -26,6 +26,7 @@ CHANGES_NOTHING = {  # of the sections: how a thing is computed or where it lies
     "features.memory_format", "transfer.device", "transfer.rois_at_once", "transfer.keep_weights",
 }  # fmt: skip
 
+MEASURE = "measure"  # tag: whether the scores are normalized or plain correlations
 FIGURES = "figures"  # folder of a run's artifacts
 COLOUR = "mlflow.runColor"  # tag: of the run's dot and bars; without it MLflow takes one from the run's random id
 HUE_STEP, LIGHTNESS = (5**0.5 - 1) / 2, (0.38, 0.62, 0.25, 0.72, 0.5)  # golden section: into the widest gap
@@ -155,6 +156,7 @@ def _row_record(common: _Common, result: Result) -> Record:
     tags = {
         "row": row.name,
         "reported_split": result.split,
+        MEASURE: result.measure,
         "weights_policy": str(weights.get("policy")),
         "in_silico": "not recorded" if origin is None else str(origin.in_silico).lower(),
         "data_hash": common.md5,

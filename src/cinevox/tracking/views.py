@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from cinevox.errors import InputError
+from cinevox.metrics import NORMALIZED, PLAIN, Measure
 from cinevox.params import Track, Tracking
 from cinevox.tracking.connection import StoreError, is_server, opened, resolved, without_login
-from cinevox.tracking.records import Record
+from cinevox.tracking.measures import COLUMNS
+from cinevox.tracking.records import MEASURE, Record
 from cinevox.tracking.writing import insist
 
 if TYPE_CHECKING:
@@ -34,12 +36,12 @@ CURVES = ("epoch/loss", "epoch/train_correlation", "epoch/validation_correlation
 N_BARS = 40  # runs in a chart: the paper has 28 rows
 
 
-def states(rois: Sequence[str]) -> dict[str, dict[str, Any]]:
+def states(rois: Sequence[str], measure: Measure = NORMALIZED) -> dict[str, dict[str, Any]]:
     """Name -> state of each view.
 
-    rois: whose scores are columns and charts, in this order
+    rois: whose scores are columns and charts, in this order; measure: what the scores are
     """
-    return {name: _state(level, params, rois) for name, (level, params) in VIEWS.items()}
+    return {name: _state(level, params, rois, measure) for name, (level, params) in VIEWS.items()}
 
 
 def describe(client: MlflowClient, experiment: str, group: Sequence[Record]) -> None:
@@ -48,29 +50,33 @@ def describe(client: MlflowClient, experiment: str, group: Sequence[Record]) -> 
     rois = dict.fromkeys(
         name.removeprefix(prefix) for record in group for name in record.params if name.startswith(prefix)
     )
-    wanted = {TAG + name: json.dumps(state) for name, state in states(list(rois)).items()}
-    wanted["mlflow.note.content"] = note(group)
+    measure: Measure = PLAIN if group[0].tags[MEASURE] == PLAIN else NORMALIZED
+    wanted = {TAG + name: json.dumps(state) for name, state in states(list(rois), measure).items()}
+    wanted["mlflow.note.content"] = note(group, next(iter(rois), "V1"))
     there = client.get_experiment(experiment).tags
     for name, value in wanted.items():
         if there.get(name) != value:
             insist(client.set_experiment_tag, experiment, name, value)
 
 
-def note(group: Sequence[Record]) -> str:
-    """The description of a track's experiment, in Markdown: how to read its runs."""
+def note(group: Sequence[Record], roi: str) -> str:
+    """The description of a track's experiment, in Markdown: how to read its runs; `roi` is one for examples."""
     first = group[0]
     data = "" if first.data is None else f" Data: {first.data.name} (`{first.data.source['path']}`)."
     in_silico = "**In-silico: no finding about the brain.** " * any(
         record.tags["in_silico"] == "true" for record in group
     )
+    measure = first.tags[MEASURE]
+    name = f"{roi}.{COLUMNS[PLAIN if measure == PLAIN else NORMALIZED]}"
+    plain = " The clips were shown once, so there is no noise ceiling to divide by." * (measure == PLAIN)
     return (
         f"{in_silico}One run is one row of the results table; its nested runs are its feature spaces.{data}\n\n"
-        "`score` is the mean normalized correlation on the split in `tags.reported_split`. What stands before a slash "
-        "is another split (`validation/score`) or a subject (`sub01/V1.normalized_correlation`). `params.data` is the "
+        f"`score` is the mean {measure} on the split in `tags.reported_split`.{plain} What stands before a slash "
+        f"is another split (`validation/score`) or a subject (`sub01/{name}`). `params.data` is the "
         "data set of a run: scores of different ones are not comparable. `params.weights` is `random` for untrained "
         "networks.\n\n"
         "    tags.level = 'row' and tags.superseded = 'false'\n"
-        "    metrics.\"V1.normalized_correlation\" > 0.4 and params.network = 'alexnet'\n"
+        f"    metrics.\"{name}\" > 0.4 and params.network = 'alexnet'\n"
     )
 
 
@@ -156,8 +162,8 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def _state(level: str, params: Sequence[str], rois: Sequence[str]) -> dict[str, Any]:
-    scores = ["metrics.`score`", *(f"metrics.`{roi}.normalized_correlation`" for roi in rois)]
+def _state(level: str, params: Sequence[str], rois: Sequence[str], measure: Measure) -> dict[str, Any]:
+    scores = ["metrics.`score`", *(f"metrics.`{roi}.{COLUMNS[measure]}`" for roi in rois)]
     first = [f"params.`{name}`" for name in params]
     return {
         "searchFilter": f"tags.level = '{level}' and tags.superseded = 'false'",
@@ -167,8 +173,8 @@ def _state(level: str, params: Sequence[str], rois: Sequence[str]) -> dict[str, 
         "columnOrder": scores + first,
         "columnWidths": dict.fromkeys(first + scores, 150) | dict.fromkeys(scores[1:], 210),
         "runsHiddenMode": "SHOWALL",
-        "compareRunSections": [_section("scores", "Normalized correlation"), _section("training", "Training")],
-        "compareRunCharts": list(_charts(rois)),
+        "compareRunSections": [_section("scores", measure.capitalize()), _section("training", "Training")],
+        "compareRunCharts": list(_charts(rois, measure)),
         "isAccordionReordered": True,
     }
 
@@ -178,8 +184,8 @@ def _section(name: str, title: str) -> dict[str, Any]:
     return {"uuid": f"cinevox-{name}", "name": title} | same
 
 
-def _charts(rois: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for metric in ("score", *(f"{roi}.normalized_correlation" for roi in rois)):
+def _charts(rois: Sequence[str], measure: Measure) -> Iterator[dict[str, Any]]:
+    for metric in ("score", *(f"{roi}.{COLUMNS[measure]}" for roi in rois)):
         yield _chart("BAR", "scores", metric)
     for metric in CURVES:
         yield _chart("LINE", "training", metric) | {"selectedMetricKeys": [metric], "xAxisKey": "step"}

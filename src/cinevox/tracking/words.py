@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from cinevox.metrics import PLAIN
 from cinevox.paths import Paths
 from cinevox.results import Result
 
@@ -19,6 +20,8 @@ def warnings(result: Result) -> Iterator[str]:
         yield "**Random weights**: an untrained baseline, not a result of the named network."
     if result.origin is not None and result.origin.in_silico:
         yield "**In-silico data**: simulated responses, no finding about the brain."
+    if result.measure == PLAIN:
+        yield "**Plain correlations**: the clips were shown once, so there is no noise ceiling to divide by."
     if result.split != "test":
         yield f"Scored on {SPLITS[result.split]}, not on test clips."
     if result.scores.get("chosen_here"):
@@ -29,7 +32,8 @@ def note(result: Result, paths: Paths) -> str:
     """The description of a row's run: what it is, its score, the choice per ROI, warnings, where its files are."""
     scores = result.scores
     between = "" if scores["low"] is None else f", interval {_shown(scores['low'])} to {_shown(scores['high'])}"
-    lines = [f"{kind_of(result)}.", "", f"Score {_shown(scores['score'])}{between}, on {SPLITS[result.split]}."]
+    what = "Score" if result.measure != PLAIN else "Plain correlation"
+    lines = [f"{kind_of(result)}.", "", f"{what} {_shown(scores['score'])}{between}, on {SPLITS[result.split]}."]
     if result.row.reported is not None and not result.doubts:
         lines[-1] += f" The paper reports {_shown(result.row.reported)}."
     lines += ["", *(f"- {warning}" for warning in warnings(result)), "", roi_table(result), "Files:"]
@@ -50,7 +54,7 @@ def roi_table(result: Result) -> str:
     lines = ["| ROI | score | interval | r | feature space |", "|-|-|-|-|-|"]
     for roi, values in result.scores["rois"].items():
         between = "" if values["low"] is None else f"{_shown(values['low'])} to {_shown(values['high'])}"
-        cells = (roi, _shown(values["normalized_correlation"]), between, _shown(values["correlation"]))
+        cells = (roi, _shown(values["score"]), between, _shown(values["correlation"]))
         lines.append(f"| {' | '.join(cells)} | {result.chosen[roi]} |")
     return "\n".join(lines) + "\n"
 
@@ -58,7 +62,7 @@ def roi_table(result: Result) -> str:
 def tables(result: Result) -> dict[str, str]:
     """File name -> CSV: the scores of the chosen spaces per ROI and split, and those of every candidate."""
     chosen = [
-        {"split": split, "roi": roi, "space": result.chosen[roi]} | _scalars(values)
+        {"split": split, "roi": roi, "space": result.chosen[roi], "measure": scores["measure"]} | _scalars(values)
         for split, scores in result.selection["scores"].items()
         for roi, values in scores["rois"].items()
     ]

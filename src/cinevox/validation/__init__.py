@@ -2,7 +2,8 @@
 
 `inspection` makes tables of the data set with one row per file, `results` of what the steps make of it, and
 `judgement` (Great Expectations) judges both by the suites in `expectations/*.json`. To ask for more, add an
-expectation there; its `kwargs` may name a limit of params.validation as {"$PARAMETER": ...}, see `limits_of`.
+expectation there; its `kwargs` may name a limit as {"$PARAMETER": ...}, see `limits_of`: one of
+params.validation, or else of what the data set's plug-in expects.
 Severity `critical` stops the run, `warning` (odd, but usable) is reported.
 """
 
@@ -93,10 +94,16 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
     InputError
         The folder cannot be opened at all. What is wrong inside it is in the summary; see `Summary.require`.
     """
-    dataset = open_dataset(wanted)
+    dataset, expected = open_dataset(wanted), plugins.load("cinevox.datasets", wanted.name).expected
+    asked = limits.model_dump()
+    limits = limits.model_copy(
+        update={name: asked[name] or value for name, value in vars(expected).items() if name in asked}
+    )
     tables = inspection.tables(dataset, wanted)
     shape = dataset.grid.shape if "masks" in tables and dataset.grid else (0, 0, 0)
-    checks = judge({name: tables[name] for name in SUITES if name in tables}, limits_of(limits, shape), docs)
+    checks = judge(
+        {name: tables[name] for name in SUITES if name in tables}, limits_of(limits, shape, expected.numbered), docs
+    )
     rows = tables["train_responses"]
     return Summary(
         wanted.folder.as_posix(),
@@ -104,6 +111,7 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
         inspection.scale(rows),
         len(dataset.clips),
         between.n_training_clips(rows),
+        min((row["n_repetitions"] for row in rows if "n_repetitions" in row), default=0),
         inspection.lengths(tables["clips"]),
     )
 
@@ -121,17 +129,30 @@ def check_results(paths: Paths, params: Any, docs: Path | None = None) -> Summar
     return Summary(paths.data.as_posix(), checks)
 
 
-def limits_of(limits: settings.Validation, volume: tuple[int, int, int]) -> dict[str, Any]:
-    """The names that suites may use as {"$PARAMETER": name} and, in braces, in their descriptions."""
+def limits_of(limits: settings.Validation, volume: tuple[int, int, int], numbered: bool = True) -> dict[str, Any]:
+    """The names that suites may use as {"$PARAMETER": name} and, in braces, in their descriptions.
+
+    An expectation with a parameter that is None is left out: one that nothing is known for, or, of those that hold
+    the files to each other, one that a limit is known for.
+    """
     grid = " x ".join(map(str, volume))
+    nothing = (None, None)
+    (width, height), (min_seconds, max_seconds), (min_fps, max_fps) = (
+        value or nothing for value in (limits.clip_size, limits.clip_seconds, limits.fps)
+    )
     return {
-        "width": limits.clip_size[0],
-        "height": limits.clip_size[1],
-        "min_seconds": limits.clip_seconds[0],
-        "max_seconds": limits.clip_seconds[1],
-        "min_fps": limits.fps[0],
-        "max_fps": limits.fps[1],
+        "name": "^[0-9]{4,}[_.]" if numbered else None,
+        "steps": [1] if numbered else None,
+        "name_as_most": None if numbered else "name_form_commonest",
+        "width": width,
+        "height": height,
+        "size_as_most": "size_commonest" if limits.clip_size is None else None,
+        "min_seconds": min_seconds,
+        "max_seconds": max_seconds,
+        "min_fps": min_fps,
+        "max_fps": max_fps,
         "n_repetitions": limits.n_repetitions,
+        "repetitions_as_most": "n_repetitions_commonest" if limits.n_repetitions is None else None,
         "min_split_half": limits.min_split_half,
         "volume": grid,
         "volumes": [grid],

@@ -22,7 +22,7 @@ def compare(clips: list[Row], inspected: dict[tuple, Inspected], spec: DatasetSp
     Which clips there should be is known from the responses to them, of training and test clips, or from the study's
     own numbers. If neither says how many test clips there are, those that are there are marked as unconfirmed.
     """
-    n_train, n_test = (_commonest(_counts(inspected, part)) for part in ("train", "test"))
+    n_train, n_test = (_commonest(_numbers(inspected, part, "n_stimuli")) for part in ("train", "test"))
     n_clips, n_expected = len(clips), None
     if n_train is not None:
         if n_test is not None:
@@ -40,8 +40,11 @@ def compare(clips: list[Row], inspected: dict[tuple, Inspected], spec: DatasetSp
         for (part, *_), each in inspected.items():
             beyond = n_clips - n_train if n_missing <= 0 else n_test
             each.row["n_stimuli_expected"] = n_train if part == "train" else beyond
+    repetitions = {part: _numbers(inspected, part, "n_repetitions") for part in ("train", "test")}
     for (part, *rest), each in inspected.items():
         each.row["n_clips"] = n_clips
+        each.row["n_repetitions_commonest"] = _commonest(repetitions["train"])
+        each.row["n_repetitions_least"] = 2 if max(repetitions[part], default=0) > 1 else 1
         if part == "test":
             trained = inspected["train", *rest]
             each.row["n_voxels_expected"] = trained.row.get("n_voxels")
@@ -57,8 +60,8 @@ def n_training_clips(rows: Iterable[Row]) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
-def _counts(inspected: dict[tuple, Inspected], part: str) -> list[int]:
-    return [each.row["n_stimuli"] for key, each in inspected.items() if key[0] == part and "n_stimuli" in each.row]
+def _numbers(inspected: dict[tuple, Inspected], part: str, name: str) -> list[int]:
+    return [each.row[name] for key, each in inspected.items() if key[0] == part and name in each.row]
 
 
 def _commonest(counts: Sequence[int]) -> int | None:

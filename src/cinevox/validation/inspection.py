@@ -77,10 +77,20 @@ def _clip_rows(clips: Sequence[Path], folder: Path) -> list[Row]:
     for before, row in zip([None, *rows], rows):
         number, last = row["number"], before and before["number"]
         row["step"] = 1 if before is None else None if number is None or last is None else number - last
-    rates = [row["fps"] for row in rows if row.get("fps") is not None]
-    commonest = max(sorted(set(rates)), key=rates.count) if rates else None
+    for row in rows:
+        row["name_form"] = re.sub("[0-9]", "0", Path(row["name"]).stem)
+        if "width" in row:
+            row["size"] = f"{row['width']} x {row['height']}"
+    common = {f"{name}_commonest": _commonest(rows, name) for name in ("fps", "size")}
+    form, forms = _commonest(rows, "name_form"), [row["name_form"] for row in rows]
+    common["name_form_commonest"] = form if forms.count(form) > len(forms) / 2 else None  # else names are free
     others = _unlike_others([row.get("seconds") for row in rows])
-    return [row | {"fps_commonest": commonest, "seconds_unlike_others": odd} for row, odd in zip(rows, others)]
+    return [row | common | {"seconds_unlike_others": odd} for row, odd in zip(rows, others)]
+
+
+def _commonest(rows: Sequence[Row], name: str) -> Any:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return max(sorted(set(values)), key=values.count) if values else None
 
 
 def lengths(rows: Sequence[Row]) -> tuple[float, ...]:

@@ -61,6 +61,7 @@ class Summary:
     scale: of a data set, the standard deviation of each file's training responses, by `<track>/<subject>/<roi>`
     n_clips, n_train_clips: of a data set; how many clips there are, and how many of them its training responses are to,
         None where these do not agree, which is an error
+    n_repetitions: of a data set, how often every training clip was shown at least
     seconds: of a data set, the length of each clip; 0 of a still image
     """
 
@@ -69,6 +70,7 @@ class Summary:
     scale: Mapping[str, float] = field(default_factory=dict)
     n_clips: int = 0
     n_train_clips: int | None = None
+    n_repetitions: int = 0
     seconds: tuple[float, ...] = ()
 
     @property
@@ -136,8 +138,9 @@ def judge(
 
 
 def _suite(name: str, limits: Mapping[str, Any]) -> dict[str, Any]:
-    """A suite with the limits in their places."""
+    """A suite with the limits in their places, without the expectations whose limit is None."""
     suite = json.loads((resources.files("cinevox.validation") / "expectations" / f"{name}.json").read_text())
+    suite["expectations"] = [each for each in suite["expectations"] if not _unlimited(each["kwargs"], limits)]
     for expectation in suite["expectations"]:
         expectation["description"] = expectation["description"].format_map(limits)
         expectation["kwargs"] = {
@@ -145,6 +148,10 @@ def _suite(name: str, limits: Mapping[str, Any]) -> dict[str, Any]:
             for key, value in expectation["kwargs"].items()
         }
     return suite
+
+
+def _unlimited(kwargs: Mapping[str, Any], limits: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, dict) and limits[value["$PARAMETER"]] is None for value in kwargs.values())
 
 
 class _Judge:
