@@ -137,7 +137,7 @@ HOSTILE = {
     "extension code": (b"\x80\x02\x82\x01.", "a class of its own"),
     "persistent id": (b"Pelsewhere\n.", "outside the file"),
     "binary persistent id": (b"\x80\x02K\x01Q.", "outside the file"),
-    "out-of-band buffer": (b"\x80\x05\x97.", "refers to objects outside"),
+    "out-of-band buffer": (b"\x80\x05\x97.", "no instruction"),
     "build on a function": (
         b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nN}U\x0c__defaults__Ns\x86b.",
         "changes the insides of a _Symbol",

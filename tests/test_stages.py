@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from cinevox import params, sizes, truth
+from cinevox.converted import MASK
 from cinevox.paths import Paths
 from conftest import ROOT
 
@@ -193,7 +194,7 @@ def test_the_submission_has_no_fault_and_is_the_refit_of_its_row(repository):
         assert f"{track} track" in repository.run("cinevox", "check-submission", f"submission/{track}_track.zip")
         assert "126 splits" in repository.run("cinevox", "score", f"submission/{track}_track.zip")
         about = repository.json(f"submission/{track}_track.json")
-        assert about["fitted_on"]["n_clips"] == 60 and about["not_for_the_challenge"] == ["in-silico responses"]
+        assert about["fitted_on"]["n_clips"] == 60 and about["not_for_the_challenge"] == ["in-silico data"]
     with zipfile.ZipFile(repository.folder / "submission/full_track.zip") as archive:
         predicted = pickle.load(io.BytesIO(archive.read("full_track.pkl")))["WB"]["sub01"]
     (space,) = about["spaces"]["chosen"]["WB"]
@@ -218,7 +219,9 @@ def test_the_sizes_of_large_outputs_are_known_beforehand(repository, tmp_path, m
         arrays = list(Path("data", step).rglob("*.npy"))
         assert known[step] == sum(np.load(path, mmap_mode="r").nbytes for path in arrays) > 0
     for step, folder in (("conversion", "conversion/train"), ("fits", "fits")):
-        written = sum(np.load(path, mmap_mode="r").nbytes for path in Path("data", folder).rglob("*.npy"))
+        written = sum(
+            np.load(path, mmap_mode="r").nbytes for path in Path("data", folder).rglob("*.npy") if path.stem != MASK
+        )
         assert known[step] == pytest.approx(written, rel=0.05)
     assert not any(sizes.needed(Paths(), settings, sizes.study(Paths(), settings)).values())
 
@@ -333,7 +336,9 @@ def test_test_responses_reach_no_stage_before_the_scores(repository):
 def test_other_training_clips_reach_the_reduction(repository):
     """The same clips, another border between training and test: what was fitted on training clips is fitted anew."""
     assert "data/validation/clips.json" in repository.lock("reduction@efficientnet_lite0")
-    assert repository.json("data/validation/clips.json") == {"n_clips": 84, "n_train_clips": 60, "seconds": [3.0, 3.0]}
+    clips = repository.json("data/validation/clips.json")
+    shortest, longest = clips.pop("seconds")
+    assert clips == {"n_clips": 84, "n_train_clips": 60} and 2.9 < shortest <= longest < 3.1
 
 
 def test_a_new_network_is_extracted_alone(repository):
