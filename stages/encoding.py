@@ -32,14 +32,12 @@ def main(run: Run) -> None:
         predicted = refitted if usual == "test" else predicted
     grid, places = description.places(paths, params, row, columns)
     voxels = description.scored(chosen, split, columns) | places
-    regions = description.regions(columns, voxels, run.ceilings(row.track)[ceiling_split(split)], predicted)
+    source, ceiling = description.source(params, row, sidecar, model.inputs(sidecar)), run.ceilings(row.track)
     about = description.describe(
-        params, row, run.responses("train").study,
-        source=description.source(params, row, sidecar, model.inputs(sidecar)),
-        regions=list(regions), grid=grid, split=split, n_clips=n_clips, seconds=run.clip_seconds(),
-        measure=selected["scores"][split]["measure"], chosen_here=bool(selected["scores"][split].get("chosen_here")),
-        usual=usual, n_usual=len(predicted),
-        chosen=selected["chosen"], made=description.made(paths, params, encoding.SECTIONS),
+        params, row, run.responses("train").study, source=source, usual=usual, n_usual=len(predicted), grid=grid,
+        regions=list(description.regions(columns, voxels, ceiling[ceiling_split(split)], predicted)),
+        split=split, n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, encoding.SECTIONS),
+        **{key: selected["scores"][split][key] for key in ("measure", "chosen_here")}, chosen=selected["chosen"],
     )  # fmt: skip
     store.write(paths.encoding(name), Encoding(about, model, voxels))
     for caution in about.cautions:

@@ -167,7 +167,9 @@ def scored(paths: Paths, row: str, roi: str, change: float) -> None:
     """Add to the score of an ROI on the split that counts, in the row's selection and its metrics."""
     file = paths.selection(row) / "selection.json"
     content = io.read_json(file)
-    content["scores"][best_split(content["scores"])]["rois"][roi]["normalized_correlation"] += change
+    values = content["scores"][best_split(content["scores"])]["rois"][roi]
+    for name in ("score", "normalized_correlation"):
+        values[name] += change
     io.write_json(file, content)
     io.write_json(paths.metrics(row), selection.metrics_of(content))
 

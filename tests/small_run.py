@@ -104,7 +104,10 @@ class SmallRun:
         sidecar |= {"title": "Made up", "frame_size": [224, 224]}
         sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in LAYERS]}
         io.write_json(source / "features.json", sidecar)
-        io.write_json(self.paths.validation / "clips.json", {"n_clips": self.n_clips, "n_train_clips": N_TRAIN})
+        io.write_json(
+            self.paths.validation / "clips.json",
+            {"n_clips": self.n_clips, "n_train_clips": N_TRAIN, "seconds": [3.0, 3.0]},
+        )
         clips = [{"name": f"{number + 1:04d}.mp4"} for number in range(self.n_clips)]
         io.write_json(self.paths.frames(self.params.networks[NETWORK].n_frames) / "clips.json", clips)
         for base in self.params.bases:

@@ -27,7 +27,7 @@ FLOAT32 = 4
 
 @dataclass(frozen=True)
 class Study:
-    """What sizes depend on: numbers of clips, repetitions of a training clip, voxels of each track's subjects and ROIs."""
+    """Numbers that sizes depend on; n_voxels: of each track, all subjects and ROIs together."""
 
     n_train: int
     n_test: int
