@@ -35,8 +35,8 @@ def main(run: Run) -> None:
     source, ceiling = description.source(params, row, sidecar, model.inputs(sidecar)), run.ceilings(row.track)
     about = description.describe(
         params, row, run.responses("train").study, source=source, usual=usual, n_usual=len(predicted), grid=grid,
-        regions=list(description.regions(columns, voxels, ceiling[ceiling_split(split)], predicted)),
-        split=split, n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, encoding.SECTIONS),
+        regions=list(description.regions(columns, voxels, ceiling[ceiling_split(split)], predicted)), split=split,
+        n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, encoding.SECTIONS),
         **{key: selected["scores"][split][key] for key in ("measure", "chosen_here")}, chosen=selected["chosen"],
     )  # fmt: skip
     store.write(paths.encoding(name), Encoding(about, model, voxels))
