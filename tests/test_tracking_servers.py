@@ -188,7 +188,8 @@ def test_a_server_that_ends_in_the_middle_costs_nothing_but_a_later_sync(run, se
     began = time.monotonic()
     with pytest.raises(tracking.StoreError, match=r"the MLflow store http://127\.0\.0\.1:\d+ refuses"):
         tracking.sync(ours, server.uri)
-    with pytest.raises(tracking.StoreError, match="no MLflow server answers"):
+    # a stopped server's last worker may still answer the first question, on a busy machine
+    with pytest.raises(tracking.StoreError, match=r"no MLflow server answers|refuses"):
         tracking.sync(ours, server.uri)
     assert time.monotonic() - began < 4 * seconds  # MLflow by itself: minutes
     monkeypatch.undo()
