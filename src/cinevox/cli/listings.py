@@ -10,10 +10,9 @@ from typing import Any
 from cinevox import claims, identity, io, lock, params, plugins
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
-from cinevox.metrics import NORMALIZED, PLAIN
+from cinevox.metrics import NORMALIZED, PLAIN, Measure
 from cinevox.paths import Paths
 from cinevox.provenance import Origin, origin_of
-from cinevox.results import headline_of
 
 MOST_NAMES = 4  # of parameters, in one line
 
@@ -126,13 +125,20 @@ class _Line:
         return None if self.changed or not self.recorded or any(doubts) else self.row.reported
 
     @property
+    def headline(self) -> tuple[str, Measure, Mapping[str, Any]]:
+        """The split that counts, the measure of its scores, and its numbers."""
+        from cinevox.results import headline_of  # pandas: half a second, which other commands should not wait
+
+        return headline_of(self.metrics)
+
+    @property
     def split(self) -> str:
-        return headline_of(self.metrics)[0]
+        return self.headline[0]
 
     @property
     def plain(self) -> bool:
         """Whether its scores are plain correlations."""
-        return headline_of(self.metrics)[1] == PLAIN
+        return self.headline[1] == PLAIN
 
 
 def _origin(
@@ -180,7 +186,7 @@ def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
     last = ["reported"] if any(line.reported is not None for line in lines) else []
     table = new_table("row", "split", "score", "interval", *rois, "weights", "data", *last)
     for line in lines:
-        split, measure, part = headline_of(line.metrics)
+        split, measure, part = line.headline
         split = split if measure == NORMALIZED else f"{split}, plain r"
         interval = f"{number(part['low'])} to {number(part['high'])}"
         name = line.row.name + "*" * bool(line.changed)
