@@ -19,7 +19,7 @@ from conftest import ROOT
 # Modules whose change cannot change a number: they carry things, name things, or check things.
 PLUMBING = {
     "__init__", "errors", "io", "parallel", "params", "paths", "pickles", "plugins", "predictions", "responses",
-    "cluster", "converted", "datasets", "disk", "git", "kinds", "networks", "regressors",
+    "cluster", "converted", "datasets", "disk", "git", "kinds", "links", "networks", "regressors",
 }  # fmt: skip
 SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 STAGES = sorted(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])  # scores, scores-roiwise, ...

@@ -174,13 +174,13 @@ def test_a_server_takes_rows_once_with_their_files_from_several_processes(run, s
 @pytest.mark.parametrize(("how", "seconds"), [(signal.SIGKILL, 15), (signal.SIGSTOP, 6)])
 def test_a_server_that_ends_in_the_middle_costs_nothing_but_a_later_sync(run, server, monkeypatch, how, seconds):
     name = f"ends-{how.name}"
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     ours = records(run, name)
     log, calls = writing.log, []
 
     def ends(*arguments):
         calls.append(arguments)
         if len(calls) == N_RUNS + 3:  # in the second row
+            monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # not before: a busy server takes longer
             server.signal(how)
         return log(*arguments)
 
@@ -188,8 +188,7 @@ def test_a_server_that_ends_in_the_middle_costs_nothing_but_a_later_sync(run, se
     began = time.monotonic()
     with pytest.raises(tracking.StoreError, match=r"the MLflow store http://127\.0\.0\.1:\d+ refuses"):
         tracking.sync(ours, server.uri)
-    # a stopped server's last worker may still answer the first question, on a busy machine
-    with pytest.raises(tracking.StoreError, match=r"no MLflow server answers|refuses"):
+    with pytest.raises(tracking.StoreError, match="no MLflow server answers"):
         tracking.sync(ours, server.uri)
     assert time.monotonic() - began < 4 * seconds  # MLflow by itself: minutes
     monkeypatch.undo()

@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox import io
+from cinevox import io, links
 from cinevox import params as settings
 from cinevox.datasets import DatasetSpec, Expected, Grid
 from cinevox.errors import FileError
@@ -97,7 +97,7 @@ class Algonauts2021:
         return f"in {folder.name} there is {', '.join(_folders(folder)) or 'nothing'}"
 
     def _checked(self, path: Path, part: Part) -> dict[str, NDArray]:
-        content = io.read_pickle(io.inside(path, self.folder), mapped=True)
+        content = io.read_pickle(links.inside(path, self.folder), mapped=True)
         if not isinstance(content, dict):
             raise FileError(f"{path}: holds a {type(content).__name__}; expected a dict with {part!r}; {self.cure}")
         if part not in content:

@@ -117,25 +117,7 @@ class Params(Section):
                 "expected a number of folds with nested, and null otherwise"
             )
         rows = self.experiments.rows
-        for name, row in rows.items():
-            if row.track not in self.dataset.tracks:
-                faults.append(f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})")
-            wanted = {"networks": row.network}
-            wanted |= (
-                {"heads": row.regressor, "bases": row.base}
-                if isinstance(row, RoiwiseRow)
-                else {"regressors": row.regressor}
-            )
-            if isinstance(row, RoiwiseRow) and row.features != "frozen":
-                head = self.heads.get(row.regressor)
-                if head is not None and head.standardize:
-                    faults.append(
-                        f"row {name}: heads.{row.regressor}.standardize is for a frozen base; set it to false"
-                    )
-            for section, key in wanted.items():
-                known = sorted(getattr(self, section))
-                if key not in known:
-                    faults.append(f"row {name}: {key} is not a key of {section} ({', '.join(known)})")
+        faults += self._row_faults()
         if self.report.subject not in self.dataset.subjects:
             faults.append(
                 f"report.subject is {self.report.subject}; expected one of {', '.join(self.dataset.subjects)}"
@@ -154,6 +136,25 @@ class Params(Section):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _row_faults(self) -> Iterator[str]:
+        for name, row in self.experiments.rows.items():
+            if row.track not in self.dataset.tracks:
+                yield f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})"
+            wanted = {"networks": row.network}
+            wanted |= (
+                {"heads": row.regressor, "bases": row.base}
+                if isinstance(row, RoiwiseRow)
+                else {"regressors": row.regressor}
+            )
+            if isinstance(row, RoiwiseRow) and row.features != "frozen":
+                head = self.heads.get(row.regressor)
+                if head is not None and head.standardize:
+                    yield f"row {name}: heads.{row.regressor}.standardize is for a frozen base; set it to false"
+            for section, key in wanted.items():
+                known = sorted(getattr(self, section))
+                if key not in known:
+                    yield f"row {name}: {key} is not a key of {section} ({', '.join(known)})"
 
     def _base_faults(self) -> Iterator[str]:
         for name, base in self.bases.items():

@@ -15,7 +15,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import io, metrics, plugins, volume
+from cinevox import links, metrics, plugins, volume
 from cinevox import params as settings
 from cinevox.datasets import Dataset, Part
 from cinevox.errors import FileError
@@ -120,7 +120,7 @@ def _clip(path: Path, folder: Path) -> Row:
     }  # fmt: skip
     try:
         require_file(path)
-        with reading(io.inside(path, folder)) as source:
+        with reading(links.inside(path, folder)) as source:
             look = source.look()
     except FileError as error:
         return row | {"fault": str(error).removeprefix(f"{printable(path)}: ")}
