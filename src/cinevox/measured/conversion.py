@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import insilico_truth
-from cinevox.measured.datasets import Dataset
+from cinevox.measured.datasets import StudyData
 from cinevox.measured.response_store import MANIFEST, MASK, MEAN, TRIALS, Study
 from cinevox.measured.responses import Part, Responses
 from cinevox.project import params as settings
@@ -36,7 +36,7 @@ FLOAT32 = np.dtype("<f4")
 
 
 def convert(
-    dataset: Dataset,
+    dataset: StudyData,
     wanted: settings.Dataset,
     part: Part,
     folder: Path,
@@ -101,7 +101,7 @@ def study_of(wanted: settings.Dataset) -> Study:
     return Study(wanted.name, spec.title, spec.simulated or insilico_truth.is_simulated(wanted.folder))
 
 
-def _convert(dataset: Dataset, part: Part, key: Key, wanted: settings.Dataset, partial: Path) -> dict[str, Any] | str:
+def _convert(dataset: StudyData, part: Part, key: Key, wanted: settings.Dataset, partial: Path) -> dict[str, Any] | str:
     """One file's entry of the manifest, taken from work left behind where that is of the same file; or its fault."""
     track, subject, roi = key
     path, arrays = dataset.file(part, *key), partial / "arrays"

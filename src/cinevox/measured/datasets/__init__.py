@@ -28,7 +28,7 @@ class Grid:
     affine: tuple[tuple[float, float, float, float], ...]
 
 
-class Dataset(Protocol):
+class StudyData(Protocol):
     """Clips and responses of one study. Opening reads names only; responses are read when asked for."""
 
     @property
@@ -119,7 +119,7 @@ class DatasetSpec:
     """
 
     title: str
-    open: Callable[[settings.Dataset], Dataset]
+    open: Callable[[settings.Dataset], StudyData]
     licence: str = "not known"
     restricted: bool = True
     n_train: int | None = None
@@ -128,7 +128,7 @@ class DatasetSpec:
     expected: Expected = Expected()
 
 
-def open_dataset(wanted: settings.Dataset) -> Dataset:
+def open_dataset(wanted: settings.Dataset) -> StudyData:
     """The data set that params.dataset names and points to.
 
     Raises
@@ -136,5 +136,5 @@ def open_dataset(wanted: settings.Dataset) -> Dataset:
     InputError
         No such plug-in, or its folder is not there or holds something else.
     """
-    dataset: Dataset = plugins.load("cinevox.measured.datasets", wanted.name).open(wanted)
+    dataset: StudyData = plugins.load("cinevox.measured.datasets", wanted.name).open(wanted)
     return dataset

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from cinevox.errors import InputError
-from cinevox.measured.datasets import Dataset
+from cinevox.measured.datasets import StudyData
 from cinevox.measured.responses import Columns, Responses
 from cinevox.outlets.submission.archive import Content
-from cinevox.outlets.submission.faults import Expected
+from cinevox.outlets.submission.faults import ExpectedPredictions
 from cinevox.project.params import Ceiling, Scores
 from cinevox.scoring.scores import SpaceScore, roi_table, score
 from cinevox.statistics.aggregation import AGGREGATIONS, block_weights, interval, weighted
@@ -50,8 +50,8 @@ class OfflineScore:
 
 def score_offline(
     content: Content,
-    wanted: Expected,
-    dataset: Dataset,
+    wanted: ExpectedPredictions,
+    dataset: StudyData,
     ceiling: Ceiling | None,
     settings: Scores,
     may_be_missing: bool = False,
