@@ -1,6 +1,6 @@
 """Fits: one row's regressor on each of its feature spaces; writes predictions for the clips left out."""
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox import io, predictions, spaces
 from cinevox.fits import Method, fit
 from cinevox.splits import Indices, partitions, split

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox import io, predictions, refit, spaces
 from cinevox.fits import Method
 from cinevox.params import Track

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox import io, metrics, predictions, transfer
 from cinevox.splits import split
 

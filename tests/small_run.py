@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 import layout
-from _cli import Run
+from _inputs import Run
 from cinevox import io, parallel, params
 from cinevox.gate import Verdict, judge, limits_of, read_current, write_baseline
 from cinevox.paths import Paths

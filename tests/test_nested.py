@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import layout
-from _cli import Run
+from _inputs import Run
 from cinevox import io, params
 from cinevox.paths import Paths
 from conftest import ROOT
