@@ -1,4 +1,4 @@
-"""Noise ceilings, for the stages that score or describe scores; apart from `_inputs`, so that no fit depends on them."""
+"""Noise ceilings, for stages that score or describe scores; not in `_inputs`, so that no fit depends on them."""
 
 from __future__ import annotations
 

@@ -9,14 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))  # of a copy of the repository its own package, as in _cli
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # of a copy of the repository its own, as in _cli
 
 from cinevox import params as params_module
 from cinevox import source_code, versions
 from cinevox.errors import InputError
 from cinevox.instances import instances
 from cinevox.paths import Paths
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(paths: Paths, log: logging.Logger) -> None:
