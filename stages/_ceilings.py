@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _inputs import Run
-from cinevox import io, metrics
+from cinevox.files import io
+from cinevox.statistics import metrics
 
 
 def noise_ceilings(run: Run, track: str) -> dict[str, NDArray[np.float64] | None]:

@@ -25,10 +25,12 @@ from tqdm import tqdm
 # and `--temp` run in such a copy. Worker processes inherit the path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from cinevox import disk, io, parallel, versions
-from cinevox import params as params_module
+from cinevox import parallel
 from cinevox.errors import InputError
-from cinevox.paths import Paths
+from cinevox.files import disk, io
+from cinevox.project import package_versions
+from cinevox.project import params as params_module
+from cinevox.project.paths import Paths
 
 # Read by torch when it is imported. A network's activations are large and short-lived: in large pages a forward
 # pass on a CPU is up to 1.7 times faster (benchmarks/results/features.md). Linux only, harmless elsewhere.
@@ -69,7 +71,7 @@ class Run:
 
     def made(self, target: Path, *sources: Path) -> None:
         """Record beside a result the versions of packages that made it, and those that made what it was made from."""
-        versions.record(target, self.log.name, sources)
+        package_versions.record(target, self.log.name, sources)
 
     def frames(self, count: int) -> tuple[list[str], NDArray[np.uint8]]:
         """Names of all clips and `count` frames of each, (n_clips, count, height, width, 3), as `frames` wrote them."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 from functools import partial
 
 import _cli
-from cinevox import converted, splits
-from cinevox.responses import Part
+from cinevox.measured import response_store
+from cinevox.measured.responses import Part
+from cinevox.statistics import splits
 
 
 class Run(_cli.Run):
     """A run that reads responses."""
 
-    def responses(self, part: Part) -> converted.Converted:
+    def responses(self, part: Part) -> response_store.Converted:
         """The training or the test responses, as `conversion` wrote them."""
-        return converted.read(self.paths.conversion(part))
+        return response_store.read(self.paths.conversion(part))
 
     def split(self) -> splits.Split:
         """Which clips train, validate and test."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # of a copy of the repository its own, as in _cli
 
-from cinevox import params as params_module
-from cinevox import source_code, versions
 from cinevox.errors import InputError
-from cinevox.instances import instances
-from cinevox.paths import Paths
+from cinevox.project import package_versions, source_code
+from cinevox.project import params as params_module
+from cinevox.project.paths import Paths
+from cinevox.project.stage_instances import instances
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,9 +28,9 @@ def main(paths: Paths, log: logging.Logger) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(found.code(modules), indent=1) + "\n")
     source_code.remember(memo, modules.used)
-    now = versions.installed()
+    now = package_versions.installed()
     paths.versions.write_text(json.dumps(now, indent=1) + "\n")
-    if rows := versions.made_by_others({row: paths.selection(row) for row in params.experiments.rows}, now):
+    if rows := package_versions.made_by_others({row: paths.selection(row) for row in params.experiments.rows}, now):
         text = "%s: made by other versions of packages, and left as they are (`dvc repro --force` makes all anew): %s"
         log.warning(text, log.name, "; ".join(f"{', '.join(names)} by {told}" for told, names in rows.items()))
 
