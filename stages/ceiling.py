@@ -1,6 +1,6 @@
 """Ceiling: the reliability of every voxel of one track, from repeated responses to the same clips."""
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.measured.ceiling import reliability
 from cinevox.measured.responses import Responses

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from _cli import Run, stage
+from _ceilings import noise_ceilings
+from _inputs import Run, stage
 from cinevox import encoding
 from cinevox.encoding import build, description, store
 from cinevox.encoding.model import EncodingModel, Model
@@ -37,7 +38,7 @@ def main(run: Run) -> None:
         predicted = refitted if usual == "test" else predicted
     grid, places = description.places(paths, params, row, columns)
     voxels = description.scored(chosen, split, columns) | places
-    source, ceiling = description.source(params, row, sidecar, model.inputs(sidecar)), run.ceilings(row.track)
+    source, ceiling = description.source(params, row, sidecar, model.inputs(sidecar)), noise_ceilings(run, row.track)
     about = description.describe(
         params, row, run.responses("train").study, source=source, usual=usual, n_usual=len(predicted), grid=grid,
         regions=list(description.regions(columns, voxels, ceiling[ceiling_split(split)], predicted)), split=split,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import feature_spaces, prediction_store, refit
 from cinevox.fitting.fits import Method

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store, transfer
 from cinevox.statistics import metrics

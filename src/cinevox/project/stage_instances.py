@@ -1,0 +1,73 @@
+"""Every stage's instances, as dvc.yaml has them, and the plug-ins that each can load by name.
+
+Imports say all the rest (`source_code`). A test compares the instances with dvc.yaml, and another the modules that
+stages really load with what is said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cinevox.project.params import Params, RoiwiseRow, Row
+from cinevox.project.source_code import PACKAGE, STAGES, SourceCode
+
+
+class Instance(NamedTuple):
+    """A stage, one of its instances ("" where it has no others), and the modules of plug-ins that it can load."""
+
+    stage: str
+    instance: str
+    plugins: tuple[str, ...]
+
+    def code(self, modules: SourceCode) -> dict[str, str]:
+        """Every module that it can load -> the module's hash."""
+        return modules.reached((f"{STAGES}.{self.stage}", *self.plugins))
+
+
+def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
+    """All that the parameters ask for, in the order of the flow.
+
+    `validation` asks regressors and networks whether they can be used, and writes nothing of the answer, which each
+    gives again where it is used: an edit of one makes no other validation. The report has every title, also of the
+    paper's rows that are not among this run's.
+    """
+    data = (f"{PACKAGE}.measured.datasets.{params.dataset.name}",)
+    every = modules.plugins("stimuli.networks") + modules.plugins("fitting.regressors") + data
+    rows = params.experiments.rows
+
+    yield from (
+        Instance("simulation", name, _network(params.simulation.network)) for name in params.simulation.datasets
+    )
+    yield Instance("validation", "", data)
+    yield from (Instance("conversion", part, data) for part in ("train", "test"))
+    yield from (Instance("frames", str(count), data) for count in params.frames.counts)
+    yield from (Instance("features", name, _network(name)) for name in params.networks)
+    yield from (Instance("reduction", name, ()) for name in params.networks)
+    yield from (Instance("ceiling", track, ()) for track in params.dataset.tracks)
+    yield from (Instance("fits", name, _regressors(params, row)) for name, row in params.experiments.voxelwise.items())
+    yield from (Instance("bases", name, _network(base.network)) for name, base in params.bases.items())
+    yield from (Instance("transfer", name, _network(row.network)) for name, row in params.experiments.roiwise.items())
+    yield from (Instance("scores", name, ()) for name in rows)
+    yield from (Instance("selection", name, _network(row.network)) for name, row in rows.items())
+    yield Instance("checks", "", data)
+    yield Instance("report", "", every)
+    for track, name in params.submission.rows.items():
+        yield Instance("submission", track, _regressors(params, rows[name]))
+    for name in params.encoding.rows:
+        yield Instance("encoding", name, data + _network(rows[name].network) + _regressors(params, rows[name]))
+    yield Instance("tracking", "", ())
+    yield Instance("gate", "", ())
+
+
+def _network(name: str) -> tuple[str, ...]:
+    return (f"{PACKAGE}.stimuli.networks.{name}",)
+
+
+def _regressors(params: Params, row: Row) -> tuple[str, ...]:
+    """The row's, and its candidates where it chooses among several (`best`)."""
+    if isinstance(row, RoiwiseRow):
+        return ()
+    candidates = params.regressors[row.regressor].get("candidates", ())
+    names = (row.regressor, *candidates) if isinstance(candidates, dict) else (row.regressor,)
+    return tuple(f"{PACKAGE}.fitting.regressors.{name}" for name in names)
