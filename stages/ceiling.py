@@ -21,6 +21,7 @@ def main(run: Run) -> None:
         run.paths.ceiling(track) / "index.json",
         {"columns": found.columns.to_json(), "n_repetitions": found.n_repetitions},
     )
+    run.made(run.paths.ceiling(track), run.paths.conversion("train"), run.paths.conversion("test"))
 
 
 if __name__ == "__main__":

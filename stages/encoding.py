@@ -46,6 +46,7 @@ def main(run: Run) -> None:
         **{key: selected["scores"][split][key] for key in ("measure", "chosen_here")}, chosen=selected["chosen"],
     )  # fmt: skip
     store.write(paths.encoding(name), EncodingModel(about, model, voxels))
+    run.made(paths.encoding(name), paths.selection(name))
     for caution in about.cautions:
         run.log.warning("%s: %s", run.log.name, caution)
 

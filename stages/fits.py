@@ -37,6 +37,7 @@ def main(run: Run) -> None:
     prediction_store.write_index(
         target, prediction_store.Index(tuple(diagnostics), clips, columns, provenance, diagnostics)
     )
+    run.made(target, run.paths.features(row.network), run.paths.reduction(row.network), run.paths.conversion("train"))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def main(run: Run) -> None:
     io.write_arrays(target / "voxels.npz", **arrays)
     io.write_arrays(target / "replicates.npz", **replicates)
     prediction_store.write_index(target, index)
+    run.made(target, source, run.paths.ceiling(track))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def main(run: Run) -> None:
     io.write_json(target / "selection.json", described)
     io.write_arrays(target / "voxels.npz", **found.arrays())
     io.write_json(run.paths.metrics(run.instance), selection.metrics_of(described))
+    run.made(target, source)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(paths: Paths, log: logging.Logger) -> None:
     for found in instances(params, modules):
         file = paths.source_code(found.stage, found.instance)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found.code(modules), indent=1) + "\n")
+        file.write_text(found.text(modules))
     source_code.remember(memo, modules.used)
     now = package_versions.installed()
     paths.versions.write_text(json.dumps(now, indent=1) + "\n")

@@ -45,6 +45,7 @@ def main(run: Run) -> None:
     prediction_store.write_index(
         target, prediction_store.Index((row.features,), clips, columns, provenance, diagnostics)
     )
+    run.made(target, folder, run.paths.conversion("train"))
 
 
 if __name__ == "__main__":

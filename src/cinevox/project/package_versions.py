@@ -40,6 +40,11 @@ def record(folder: Path, stage: str, sources: Iterable[Path]) -> None:
     (folder / FILE).write_text(json.dumps(dict(sorted((made | {stage: installed()}).items())), indent=1) + "\n")
 
 
+def in_words(made: Mapping[str, Versions]) -> str:
+    """Every version that made a result: `numpy 2.4.6, python 3.11.7`; sorted, empty without a record."""
+    return ", ".join(sorted({f"{name} {version}" for by in made.values() for name, version in by.items()}))
+
+
 def others(made: Mapping[str, Versions], now: Versions) -> tuple[str, ...]:
     """Versions that made a result and are not those of `now`, in words: `numpy 2.4.5 (now 2.4.6)`; sorted."""
     differ = {(name, version) for by in made.values() for name, version in by.items() if now.get(name) != version}

@@ -6,11 +6,14 @@ stages really load with what is said here.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cinevox.project.params import Params, RoiwiseRow, Row
-from cinevox.project.source_code import PACKAGE, STAGES, SourceCode
+from cinevox.project.params import Params, RoiwiseRow, Row, load
+from cinevox.project.paths import Paths
+from cinevox.project.source_code import PACKAGE, STAGES, SourceCode, remembered
 
 
 class Instance(NamedTuple):
@@ -20,9 +23,28 @@ class Instance(NamedTuple):
     instance: str
     plugins: tuple[str, ...]
 
-    def code(self, modules: SourceCode) -> dict[str, str]:
-        """Every module that it can load -> the module's hash."""
-        return modules.reached((f"{STAGES}.{self.stage}", *self.plugins))
+    def text(self, modules: SourceCode) -> str:
+        """What the stage depends on: every module that it can load, with the module's hash, one a line."""
+        reached = modules.reached((f"{STAGES}.{self.stage}", *self.plugins))
+        return json.dumps(reached, indent=1) + "\n"
+
+
+def digests(paths: Paths) -> dict[str, str]:
+    """File of `Paths.source_code` -> its MD5, as DVC has it, if the code and the parameters of now were run.
+
+    Raises
+    ------
+    ParamsError
+        The parameters are unusable.
+    """
+    params = load(paths.params)
+    modules = SourceCode.of(paths.root, remembered(paths.memo / "source_code.json"))
+    return {
+        paths.source_code(found.stage, found.instance).relative_to(paths.root).as_posix(): hashlib.md5(
+            found.text(modules).encode(), usedforsecurity=False
+        ).hexdigest()
+        for found in instances(params, modules)
+    }
 
 
 def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
