@@ -31,7 +31,7 @@ def main(run: Run) -> None:
     )
     if isinstance(row, RoiwiseRow):
         model = build.roiwise(name, paths.transfer(name) / "checkpoints", columns, params.transfer)
-        sidecar, n_clips = io.read_json(paths.base(row.base) / "base.json")["features"], len(run.split().train)
+        sidecar, n_clips = io.read_json(paths.predictions(name) / "base.json")["features"], len(run.split().train)
     else:
         sidecar, n_clips = io.read_json(paths.features(row.network) / "features.json"), run.n_clips()[0]
         model, refitted = _voxelwise(run, row, index, chosen["space"], sidecar)

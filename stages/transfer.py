@@ -45,6 +45,7 @@ def main(run: Run) -> None:
     prediction_store.write_index(
         target, prediction_store.Index((row.features,), clips, columns, provenance, diagnostics)
     )
+    io.write_json(target / "base.json", sidecar)
     run.made(target, folder, run.paths.conversion("train"))
 
 

@@ -75,7 +75,8 @@ class Repository:
             "DVC_NO_ANALYTICS": "1",
             "GX_ANALYTICS_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
-            "PYTHONPATH": str(folder / "src"),
+            "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{ROOT / 'tests/tracer'}",
+            "CINEVOX_TRACE": str(folder / "tmp/traces"),
         }
         for name in ("stages", "src", "dvc.yaml", "params.paper.yaml", ".dvcignore"):
             source = ROOT / name
@@ -84,6 +85,7 @@ class Repository:
             else:
                 shutil.copy(source, folder / name)
         (folder / "data").mkdir()
+        (folder / "tmp/traces").mkdir(parents=True)
         self.write(small_params())
         self.run("dvc", "init", "--no-scm", "--quiet")
 

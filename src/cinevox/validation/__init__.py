@@ -51,10 +51,10 @@ def check_plugins(
     InputError
         One or more do not; the message has all of them, with the names there are.
     """
-    asked = {"datasets": [dataset], "networks": networks, "regressors": regressors}
+    asked = {"measured.datasets": [dataset], "stimuli.networks": networks, "fitting.regressors": regressors}
     faults = []
-    for kind, wanted in asked.items():
-        known = plugins.names(f"cinevox.{kind}")
+    for package, wanted in asked.items():
+        known, kind = plugins.names(f"cinevox.{package}"), package.rpartition(".")[2]
         unknown = [name for name in wanted if name not in known]
         faults += [f"{kind}: there is no {name!r}; there are {', '.join(known)}" for name in unknown]
     known = plugins.names("cinevox.fitting.regressors")
