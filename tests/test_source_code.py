@@ -31,16 +31,14 @@ def code():
     return SourceCode.of(ROOT)
 
 
-@pytest.fixture(scope="module")
-def reached(code):
-    """(stage, instance) -> its modules and their hashes, for the repository's parameters."""
-    found = stage_instances.instances(params.load(ROOT / "params.yaml"), code)
+def reached(document, code):
+    """(stage, instance) -> its modules and their hashes."""
+    found = stage_instances.instances(params.parse(document, "a test"), code)
     return {(each.stage, each.instance): json.loads(each.text(code)) for each in found}
 
 
-@pytest.fixture(scope="module")
-def document():
-    return yaml.safe_load((ROOT / "params.yaml").read_text())
+def document_of(file):
+    return yaml.safe_load((ROOT / file).read_text())
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +123,29 @@ def restated(text):
     return "# A comment.\n" + ast.unparse(tree) + "\n# Another one.\n"
 
 
-def test_an_edit_of_any_module_reruns_what_can_import_it_and_nothing_else(code, reached, graph, document):
+@pytest.mark.parametrize("file", ["params.yaml", "params.paper.yaml"])
+def test_an_edit_of_any_module_reruns_what_can_import_it_and_nothing_else(code, graph, file):
+    document = document_of(file)
+    found = reached(document, code)
     expected = {
         (stage, instance): loaded(graph, {f"stages.{stage}", *plugins(stage, instance, document)})
-        for stage, instance in reached
+        for stage, instance in found
     }
-    reruns = {name: {key for key, modules in reached.items() if name in modules} for name in code.files}
+    reruns = {name: {key for key, modules in found.items() if name in modules} for name in code.files}
     assert reruns == {name: {key for key, modules in expected.items() if name in modules} for name in code.files}
     assert {name for name, keys in reruns.items() if not keys} >= {"cinevox.cli.listings", "stages.source_code"}
+
+
+def test_candidates_are_loaded_by_what_chooses_among_them(code, graph):
+    document, row = document_of("params.yaml"), "mini-alexnet-layer-best"
+    words = dict(zip(("track", "network", "features", "regressor"), row.split("-"))) | {"reported": None}
+    document["experiments"]["voxelwise"][row] = words
+    document["submission"]["rows"]["mini"] = row
+    found = reached(document, code)
+    for key in (("fits", row), ("submission", "mini")):
+        assert set(found[key]) == loaded(graph, {f"stages.{key[0]}", *plugins(*key, document)})
+        assert {f"{REGRESSORS}{name}" for name in ("best", "lasso", "res", "ridge")} <= set(found[key])
+        assert f"{REGRESSORS}omp" not in found[key]
 
 
 def test_a_changed_number_changes_a_modules_hash_and_another_wording_does_not(code):
@@ -143,10 +156,18 @@ def test_a_changed_number_changes_a_modules_hash_and_another_wording_does_not(co
         assert parse(restated(text).encode(), package, path) == before, name
 
 
-def copied(tmp_path):
+@pytest.fixture(scope="module")
+def everything(code):
+    """The memo of all modules: what a run before would have left."""
+    code.reached(code.files)
+    return code.used
+
+
+def copied(tmp_path, memo=None):
     for name in ("src", "stages"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?"))
     shutil.copy(ROOT / "params.yaml", tmp_path)
+    source_code.remember(Paths(tmp_path).memo / "source_code.json", memo or {})
     return Paths(tmp_path)
 
 
@@ -165,9 +186,9 @@ def copied(tmp_path):
          {"scores/mini-efficientnet_lite0-layer-ridge"}),
     ],
 )  # fmt: skip
-def test_the_files_of_those_that_can_load_it_change(tmp_path, file, reruns, spared):
+def test_the_files_of_those_that_can_load_it_change(tmp_path, everything, file, reruns, spared):
     """All the way: a copy of the tree, an edit, the files that the stages depend on."""
-    paths = copied(tmp_path)
+    paths = copied(tmp_path, everything)
     before = stage_instances.digests(paths)
     path = tmp_path / file
     path.write_text(edited(path.read_text()) if path.suffix == ".py" else path.read_text() + " ")
@@ -178,8 +199,8 @@ def test_the_files_of_those_that_can_load_it_change(tmp_path, file, reruns, spar
     assert reruns <= changed and not spared & changed
 
 
-def test_what_editors_and_runs_leave_behind_is_no_code(tmp_path):
-    paths = copied(tmp_path)
+def test_what_editors_and_runs_leave_behind_is_no_code(tmp_path, everything):
+    paths = copied(tmp_path, everything)
     before = stage_instances.digests(paths)
     for name in ("report/.page.html.swp", "report/page.html~", "report/__pycache__/x.nbi", "report/.DS_Store"):
         file = tmp_path / "src/cinevox/outlets" / name
@@ -237,8 +258,8 @@ def test_what_parses_alike_and_differs_is_told_apart():
     assert len({parse(text.encode(), "p.q.r", ROOT).digest for text in programs}) == len(programs)
 
 
-def test_text_that_is_no_python_is_told_with_its_line(tmp_path):
-    paths = copied(tmp_path)
+def test_text_that_is_no_python_is_told_with_its_line(tmp_path, everything):
+    paths = copied(tmp_path, everything)
     (tmp_path / "src/cinevox/errors.py").write_text("x = 1\ny = (\n")
     with pytest.raises(InputError, match=r"errors\.py, line 2: "):
         stage_instances.digests(paths)
@@ -264,8 +285,8 @@ def test_only_what_was_edited_is_parsed_again(tmp_path, monkeypatch):
     assert source_code.remembered(memo) == {}
 
 
-def test_the_stage_writes_what_is_computed_and_says_what_other_versions_made(tmp_path, monkeypatch, caplog):
-    paths = copied(tmp_path)
+def test_the_stage_writes_what_is_computed_and_says_what_other_versions_made(tmp_path, everything, monkeypatch, caplog):
+    paths = copied(tmp_path, everything)
     rows = list(params.load(paths.params).experiments.rows)[:3]
     for row in rows:
         package_versions.record(paths.selection(row), f"selection@{row}", [])

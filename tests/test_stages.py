@@ -105,14 +105,15 @@ class Repository:
         return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")], said
 
     def would_run(self):
-        return {
-            line.split("'")[1] for line in self.run("dvc", "repro", "--dry").splitlines() if "Running stage" in line
-        }
+        """Stages that `dvc repro` would run first, by the parameters and the code of now."""
+        self.run("dvc", "repro", "--single-item", "source_code")
+        said = self.run("dvc", "repro", "--dry").splitlines()
+        return {line.split("'")[1] for line in said if "Running stage" in line} - {"source_code"}
 
     def lock(self, stage):
         """Dependencies of a stage, as DVC noted them."""
         entry = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"][stage]
-        return {dependency["path"] for dependency in entry["deps"]}
+        return {dependency["path"] for dependency in entry.get("deps", ())}
 
     def json(self, path):
         return json.loads((self.folder / path).read_text())
@@ -122,6 +123,8 @@ class Repository:
 def repository(tmp_path_factory):
     made = Repository(tmp_path_factory.mktemp("flow"))
     made.ran, _ = made.repro()
+    made.traces = [made.json(path) for path in (made.folder / "tmp/traces").iterdir()]
+    made.stages = yaml.safe_load((made.folder / "dvc.lock").read_text())["stages"]
     return made
 
 
@@ -130,6 +133,43 @@ def test_every_stage_runs_once_and_then_nothing_is_left_to_do(repository):
     assert set(steps) == set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     assert len(repository.ran) == len(set(repository.ran))
     assert repository.would_run() == set()
+
+
+def inside(path, folders):
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def test_what_a_stage_reads_is_what_it_depends_on(repository):
+    """By the files that its process opened under data/ and wherever else stages write."""
+    assert {trace["stage"] for trace in repository.traces} == set(repository.stages)
+    outputs = {out["path"] for entry in repository.stages.values() for out in entry.get("outs", ())}
+    undeclared = {}
+    for trace in repository.traces:
+        entry = repository.stages[trace["stage"]]
+        known = {item["path"] for item in (*entry.get("deps", ()), *entry.get("outs", ()))}
+        if found := [path for path in trace["read"] if inside(path, {*outputs, "data"}) and not inside(path, known)]:
+            undeclared[trace["stage"]] = found
+    assert not undeclared
+
+
+def test_what_a_stage_loads_is_what_its_code_is_said_to_be(repository):
+    """Where validation asks plug-ins whether they take their options, it writes nothing of them (`instances`)."""
+    asked = ("cinevox.fitting", "cinevox.stimuli.networks")
+    unknown = {}
+    for trace in repository.traces:
+        step, _, instance = trace["stage"].replace("-roiwise", "").partition("@")
+        if step == "source_code":
+            continue
+        known = repository.json(Paths().source_code(step, instance))
+        names = {"__main__": f"stages.{step}"}
+        modules = {
+            names.get(name, name if name.startswith("cinevox") else f"stages.{name}") for name in trace["modules"]
+        }
+        modules -= {name for name in modules if step == "validation" and name.startswith(asked)}
+        assert f"stages.{step}" in modules and len(modules) > 10
+        if found := modules - set(known):
+            unknown[trace["stage"]] = sorted(found)
+    assert not unknown
 
 
 def test_metrics_hold_the_rows_with_their_rois(repository):

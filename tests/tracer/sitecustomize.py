@@ -1,7 +1,7 @@
 """On PYTHONPATH beside CINEVOX_TRACE (a folder): every stage writes down the modules it loaded and the files it read.
 
 Python imports a module of this name when it starts. Files are noticed by their opening (`open`, `os.open`, so also by
-numpy's memory maps and pandas) and folders by their listing; what a C library opens by itself (FFmpeg a clip) is not.
+numpy's memory maps and by pandas). What a C library opens by itself is not, nor is the listing of a folder.
 """
 
 import atexit
@@ -21,8 +21,6 @@ if trace and stage and any(word.startswith("stages/") for word in sys.orig_argv)
             if isinstance(path, str | bytes):
                 reads = "r" in mode if mode else flags & (os.O_WRONLY | os.O_RDWR) == os.O_RDONLY
                 (read if reads else written).add(os.path.relpath(os.fsdecode(path)))
-        elif event in ("os.listdir", "os.scandir") and isinstance(arguments[0], str):
-            read.add(os.path.relpath(arguments[0]))
 
     def write():
         folders = tuple(os.path.realpath(name) + os.sep for name in ("src", "stages"))
