@@ -27,6 +27,8 @@ def main(paths: Paths, log: logging.Logger) -> None:
         file = paths.source_code(found.stage, found.instance)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(found.text(modules))
+    for name in ("bases", "fits", "transfer"):  # on which stages depend as a whole, whether or not anything is in them
+        (paths.data / name).mkdir(parents=True, exist_ok=True)
     source_code.remember(memo, modules.used)
     now = package_versions.installed()
     paths.versions.write_text(json.dumps(now, indent=1) + "\n")

@@ -177,7 +177,7 @@ def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
         if plain.startswith("data/source_code/"):
             continue
         shared = ("metrics", "data/scores", "data/selection", "data/ceiling", "data/frames", "data/features")
-        shared += ("data/fits", "data/transfer")
+        shared += ("data/fits", "data/transfer", "data/bases", "data/reduction")
         if plain.startswith("KEY") or plain in shared:
             continue  # the data set's own folder, or a folder that several instances share
         if plain.startswith("report/"):
@@ -193,7 +193,7 @@ def test_test_responses_are_read_where_scores_are_made_and_nowhere_else():
     readers = {stage for stage in STAGES if "data/conversion/test" in names(body(stage).get("deps", []))}
     assert readers == {"ceiling", "scores", "scores-roiwise", "selection", "selection-roiwise"}
     whole = {stage for stage in STAGES if "${dataset.folder}" in names(body(stage).get("deps", []))}
-    assert whole == {"validation"}
+    assert whole == {"validation", "report"}
     folder = "${dataset.folder}"
     assert flow()["conversion"]["foreach"] == {"train": f"{folder}/${{dataset.responses}}", "test": folder}
     scripts = {path.stem: path.read_text() for path in (ROOT / "stages").glob("[a-z]*.py")}

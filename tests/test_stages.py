@@ -375,7 +375,7 @@ def test_test_responses_reach_no_stage_before_the_scores(repository):
     readers = {name for name in stages if "data/conversion/test" in repository.lock(name)}
     assert {name.split("@")[0].partition("-")[0] for name in readers} == {"ceiling", "scores", "selection"}
     whole = {name for name in stages if "data/insilico" in repository.lock(name)}
-    assert whole == {"validation", "conversion@test"}
+    assert whole == {"validation", "conversion@test", "report"}
 
 
 def test_other_training_clips_reach_the_reduction(repository):
