@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -387,6 +389,57 @@ def test_other_training_clips_reach_the_reduction(repository):
             lengths.append(round(float(container.streams.video[0].frames / container.streams.video[0].average_rate), 3))
     expected = {"n_clips": 84, "n_train_clips": 60, "seconds": [min(lengths), max(lengths)]}
     assert repository.json("data/validation/clips.json") == expected
+
+
+@contextmanager
+def with_other(path, content):
+    """A file of the repository, changed for a while; what DVC links to its cache is replaced, not written into."""
+    before = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.unlink()
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("file", "anew"),
+    [
+        ("features/efficientnet_lite0/blocks.3.2.npy", {"submission@mini", "submission@full", f"encoding@{ROWS[0]}"}),
+        (f"transfer/{TRANSFER}/test/frozen.npy", {f"encoding@{TRANSFER}"}),
+    ],
+)
+def test_another_test_clip_reaches_what_is_handed_in_and_kept(repository, file, anew):
+    """By the last row alone of what was made of the clips: nothing else may need to change, such as a score."""
+    path = repository.folder / "data" / file
+    values = np.load(path)
+    values[-1] += 1
+    stream = BytesIO()
+    np.save(stream, values)
+    with with_other(path, stream.getvalue()):
+        assert anew <= repository.would_run()
+    assert repository.would_run() == set()
+
+
+def test_an_edit_of_code_reruns_what_can_load_it(repository):
+    """A comment nothing, a helper what has it, also if a single stage is asked for, a solver its rows."""
+    package = repository.folder / "src/cinevox"
+    reduction, solver = package / "stimuli/reduction.py", package / "fitting/regressors/_solvers/least_squares.py"
+    with with_other(reduction, b"# A comment.\n" + reduction.read_bytes().replace(b"    return ", b"    return  ")):
+        assert repository.repro()[0] == ["source_code"]
+    with with_other(reduction, reduction.read_bytes() + b"\nADDED = 1\n"):
+        assert repository.repro("ceiling@mini")[0] == ["source_code"]
+        ran, _ = repository.repro("reduction@efficientnet_lite0")
+        assert ran == ["source_code", "reduction@efficientnet_lite0"]
+    similarity = package / "fitting/regressors/res.py"
+    with with_other(similarity, similarity.read_bytes() + b"\nADDED = 1\n"):
+        assert repository.would_run() == {f"fits@{ROWS[1]}", "report", "reduction@efficientnet_lite0"}
+    with with_other(solver, solver.read_bytes() + b"\nADDED = 1\n"):  # no row has it
+        assert repository.would_run() == {"report", "reduction@efficientnet_lite0"}
+    repository.repro("reduction@efficientnet_lite0")
+    assert repository.would_run() == set()
 
 
 def test_a_new_network_is_extracted_alone(repository):
