@@ -63,9 +63,9 @@ class SourceCode:
         """The memo for the next run, of what was reached until now."""
         return {}
 
-    def plugins(self, kind: str) -> tuple[str, ...]:
-        """All plug-ins of a kind, such as `stimuli.networks`, as modules."""
-        prefix = f"{PACKAGE}.{kind}."
+    def plugins(self, package: str) -> tuple[str, ...]:
+        """All plug-ins of a package of them, such as `cinevox.stimuli.networks`, as modules."""
+        prefix = f"{package}."
         names = (name.removeprefix(prefix) for name in self.files if name.startswith(prefix))
         return tuple(sorted(prefix + name for name in names if "." not in name and not name.startswith("_")))
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from cinevox.project.params import Params, RoiwiseRow, Row, load
 from cinevox.project.paths import Paths
-from cinevox.project.source_code import PACKAGE, STAGES, SourceCode, remembered
+from cinevox.project.plugins import PACKAGES, Kind
+from cinevox.project.source_code import STAGES, SourceCode, remembered
 
 
 class Instance(NamedTuple):
@@ -54,8 +55,8 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
     gives again where it is used: an edit of one makes no other validation. The report has every title, also of the
     paper's rows that are not among this run's.
     """
-    data = (f"{PACKAGE}.measured.datasets.{params.dataset.name}",)
-    every = modules.plugins("stimuli.networks") + modules.plugins("fitting.regressors") + data
+    data = (_plugin("datasets", params.dataset.name),)
+    every = modules.plugins(PACKAGES["networks"]) + modules.plugins(PACKAGES["regressors"]) + data
     rows = params.experiments.rows
 
     yield from (
@@ -82,8 +83,13 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
     yield Instance("gate", "", ())
 
 
+def _plugin(kind: Kind, name: str) -> str:
+    """The module of a plug-in."""
+    return f"{PACKAGES[kind]}.{name}"
+
+
 def _network(name: str) -> tuple[str, ...]:
-    return (f"{PACKAGE}.stimuli.networks.{name}",)
+    return (_plugin("networks", name),)
 
 
 def _regressors(params: Params, row: Row) -> tuple[str, ...]:
@@ -92,4 +98,4 @@ def _regressors(params: Params, row: Row) -> tuple[str, ...]:
         return ()
     candidates = params.regressors[row.regressor].get("candidates", ())
     names = (row.regressor, *candidates) if isinstance(candidates, dict) else (row.regressor,)
-    return tuple(f"{PACKAGE}.fitting.regressors.{name}" for name in names)
+    return tuple(_plugin("regressors", name) for name in names)
