@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 import yaml
@@ -107,6 +108,18 @@ def test_only_the_job_that_runs_nothing_of_the_change_may_write():
     assert writers == {"comment"}
     assert "head.repo.full_name == github.repository" in jobs["comment"]["if"]
     assert jobs["comment"]["steps"][0]["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+
+
+def test_tests_run_on_every_python_that_the_package_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [name.rpartition(" ")[2] for name in project["classifiers"]]
+    assert project["requires-python"] == f">={named[0]}"
+    job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == named
+    assert {step.get("with", {}).get("python-version") for step in job["steps"]} == {None, "${{ matrix.python }}"}
+    job = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())["test"]
+    assert job["parallel"]["matrix"] == [{"PYTHON_VERSION": named}] and job["image"] == "python:$PYTHON_VERSION"
+    assert f"--python-version {named[0]} " in (ROOT / "Makefile").read_text()  # the lock is of all of them
 
 
 @pytest.fixture
