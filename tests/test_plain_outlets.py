@@ -11,7 +11,7 @@ import fabricate
 from cinevox import cli, gate, io, report, results, tracking
 from cinevox.cli import experiments
 from cinevox.paths import Paths
-from cinevox.report import figures, maps, tables
+from cinevox.report import maps, scatters, tables
 from cinevox.tracking import views
 from test_report import sources_of
 
@@ -77,7 +77,7 @@ def test_where_only_test_clips_were_repeated_their_scores_are_normalized_and_val
     assert "Both axes are plain correlations" in text and "test, in plain r" in text
     result = sources.results[1]
     assert list(tables.profile(result).by_split) == ["test"]  # other units have no place in one panel
-    pairs, _ = figures.candidate_pairs([result])
+    pairs, _ = scatters.candidate_pairs([result])
     np.testing.assert_array_equal(pairs[:, 1], result.table("test")["correlation"])
     record = {record.name: record for record in tracking.gather(paths, params)}[RIDGE]
     measured = dict(record.metrics)

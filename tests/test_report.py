@@ -16,7 +16,7 @@ from cinevox.errors import InputError
 from cinevox.metrics import noise_ceilings
 from cinevox.params import load
 from cinevox.paths import Paths
-from cinevox.report import figures, solvers, sources, svg, tables
+from cinevox.report import figures, scatters, solvers, sources, svg, tables
 from cinevox.report.sources import Ceiling, Sources, Truth
 
 MINI, RIDGE, FULL = fabricate.ROWS
@@ -300,7 +300,7 @@ def test_a_long_list_of_candidates_is_cut_and_keeps_the_chosen(made, monkeypatch
 
 
 def test_candidates_are_paired_over_splits(made):
-    pairs, chosen = figures.candidate_pairs(made.results[:1])
+    pairs, chosen = scatters.candidate_pairs(made.results[:1])
     result = made.results[0]
     assert len(pairs) == len(fabricate.LAYERS) * 9
     assert chosen.sum() == 9
