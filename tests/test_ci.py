@@ -10,7 +10,7 @@ import tomllib
 import pytest
 import yaml
 
-from cinevox import io
+from cinevox.files import io
 from conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
