@@ -5,7 +5,7 @@ import numpy as np
 from _cli import Run, stage
 from cinevox import encoding
 from cinevox.encoding import build, description, store
-from cinevox.encoding.model import Encoding, Model
+from cinevox.encoding.model import EncodingModel, Model
 from cinevox.files import io
 from cinevox.fitting import feature_spaces, prediction_store, refit
 from cinevox.fitting.fits import Method
@@ -44,7 +44,7 @@ def main(run: Run) -> None:
         n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, encoding.SECTIONS),
         **{key: selected["scores"][split][key] for key in ("measure", "chosen_here")}, chosen=selected["chosen"],
     )  # fmt: skip
-    store.write(paths.encoding(name), Encoding(about, model, voxels))
+    store.write(paths.encoding(name), EncodingModel(about, model, voxels))
     for caution in about.cautions:
         run.log.warning("%s: %s", run.log.name, caution)
 

@@ -303,7 +303,7 @@ def running(folder, **changes):
 
 @pytest.mark.slow
 def test_jobs_fit_the_same_bits_and_one_that_is_killed_is_replaced(slurm, rng):
-    spec = plugins.load("regressors", "ridge")
+    spec = plugins.load("cinevox.fitting.regressors", "ridge")
     layers, measured = made_problem(rng)
     with joblib.parallel_config(backend="sequential"), threadpool_limits(1):
         alone = fitted(layers, measured, spec)

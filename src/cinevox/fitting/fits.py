@@ -38,7 +38,7 @@ class Method:
     @classmethod
     def of(cls, regressor: str, params: Any) -> Self:
         """As the parameters have it. params: has the sections splits, regressors and fits."""
-        spec, options = plugins.load("regressors", regressor), params.regressors[regressor]
+        spec, options = plugins.load("cinevox.fitting.regressors", regressor), params.regressors[regressor]
         return cls(spec, options, params.splits.n_folds, params.fits.batch_voxels)
 
     @property
