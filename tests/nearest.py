@@ -59,8 +59,13 @@ def graph() -> dict[str, set[str]]:
 
 
 @cache
-def _tests() -> dict[str, str]:
-    return {path.stem: path.read_text() for path in (ROOT / "tests").glob("test_*.py")}
+def _words() -> dict[str, set[str]]:
+    """Test file -> the words in it: names, and names with an ending."""
+    return {
+        path.stem: set(re.findall(r"\w+(?:\.\w+)?", text)) | set(re.findall(r"\w+", text))
+        for path in (ROOT / "tests").glob("test_*.py")
+        for text in [path.read_text()]
+    }
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -82,7 +87,7 @@ def distances(importers: Mapping[str, Iterable[str]], start: str) -> dict[str, i
 
 def nearest(names: Iterable[str]) -> list[str]:
     """The test files that reach these files, the nearest first; among equals those first that are called like them."""
-    tests = _tests()
+    tests = _words()
     ranks: dict[str, tuple[int, bool]] = {}
     for path in map(Path, names):
         own = module(path if path.suffix == ".py" else path.parent / "__init__.py")
@@ -90,11 +95,11 @@ def nearest(names: Iterable[str]) -> list[str]:
         far = {name: n for name, n in reached.items() if name in tests}
         named = {path.name: 0} if path.suffix != ".py" else {} if far else reached
         for word, n in named.items():
-            last = re.escape(word.rpartition(".")[2].strip("_") if path.suffix == ".py" else word)
-            far = {name: n + 1 for name, text in tests.items() if re.search(rf"\b{last}\b", text)} | far
-        words = {*own.split("."), path.stem.strip("_")}
+            last = word.rpartition(".")[2].strip("_") if path.suffix == ".py" else word
+            far = {name: n + 1 for name, words in tests.items() if last in words} | far
+        called = {*own.split("."), path.stem.strip("_")}
         for name, n in far.items():
-            like = words.isdisjoint({name.removeprefix("test_"), *name.split("_")})
+            like = called.isdisjoint({name.removeprefix("test_"), *name.split("_")})
             ranks[name] = min(ranks.get(name, (n, like)), (n, like))
     return [f"tests/{name}.py" for name in sorted(ranks, key=lambda name: (ranks[name], name))]
 
