@@ -45,7 +45,7 @@ test: install  ## format, lint, import contracts, types, tests
 	pytest
 
 .PHONY: check
-check: install  ## the same in 90 seconds while you edit: of the tests those nearest to what differs from HEAD (or SINCE=main)
+check: install  ## the same in 90 seconds, while you edit: only the tests nearest to what differs from HEAD (or SINCE=main)
 	ruff format --check .
 	ruff check .
 	lint-imports
