@@ -8,6 +8,24 @@ import pytest
 from cinevox.project import params
 
 ROOT = Path(__file__).parent.parent
+shared = Path()  # a folder of this test session, the same one for its workers; see `_shared_folder`
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_folder(tmp_path_factory, worker_id):
+    global shared
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+
+
+LONGEST = (  # the first two to two workers, and so on, so that at the end none is left alone with one of these
+    "test_stages.py", "test_networks.py", "test_models.py", "test_ui.py", "test_bold_moments.py", "test_experiments.py",
+    "test_tracking_history.py", "test_tracking_servers.py", "test_tracking.py", "test_encoding.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def pytest_addoption(parser):

@@ -9,13 +9,13 @@ import pytest
 
 import layout
 import record
+import small_run
 from cinevox import validation
 from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.files.pickles.images import Image
 from cinevox.measured.datasets import _ds005165, open_dataset
 
-pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
 VERSIONS = ("A", "B")
 
 
@@ -323,12 +323,12 @@ def test_what_is_no_image_is_refused(tmp_path, raw, said):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("flow")
-def test_the_flow_from_clips_to_the_report(tmp_path):
-    """As the user runs it: the parameters point at the folder, DVC does the rest (version B, whose grid differs)."""
+def test_the_flow_from_clips_to_the_report(tmp_path, monkeypatch):
+    """The parameters point at the folder, and DVC names the stages; they run here (version B, whose grid differs)."""
     from test_stages import Repository, small_params
 
     version = "B"
+    rows = ("mini-efficientnet_lite0-layer-ridge", "full-efficientnet_lite0-layer-ridge")
 
     def real_params():
         document = small_params()
@@ -337,7 +337,6 @@ def test_the_flow_from_clips_to_the_report(tmp_path):
         document["simulation"]["datasets"] = []
         document["storage"] = {"remote": "private"}  # the clips may not be passed on
         document["validation"] |= {"clip_size": [32, 32], "fps": [5, 30]}
-        rows = ("mini-efficientnet_lite0-layer-ridge", "full-efficientnet_lite0-layer-ridge")
         document["experiments"] = {
             "voxelwise": {row: document["experiments"]["voxelwise"][row] for row in rows},
             "roiwise": {},
@@ -351,7 +350,10 @@ def test_the_flow_from_clips_to_the_report(tmp_path):
     repository = Repository(tmp_path)
     record.make(tmp_path / "data" / "bold_moments", version, n_train=24, n_test=10)
     repository.write(real_params())
-    repository.run("dvc", "repro", "report", "submission", "encoding")
+    order = repository.in_order("report", "submission", "encoding")
+    assert order[0] == "validation" and {"report", "submission@mini", f"encoding@{rows[0]}"} <= set(order)
+    monkeypatch.chdir(tmp_path)
+    small_run.run_stages(order)
     for track, rois in (("mini", ["V1", "V4", "FFA"]), ("full", ["WB"])):
         metrics = repository.json(f"metrics/{track}-efficientnet_lite0-layer-ridge.json")
         assert [name for name in metrics["test"] if name in ("V1", "V4", "FFA", "WB")] == rois

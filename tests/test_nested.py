@@ -16,7 +16,6 @@ from cinevox.project import params
 from cinevox.project.paths import Paths
 from conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("nested")
 
 NETWORK, ROW = "efficientnet_lite0", "mini-efficientnet_lite0-layer-ridge"
 LAYERS = ("noise_1", "signal", "noise_2")

@@ -22,7 +22,6 @@ from cinevox.measured.responses import Responses
 from cinevox.outlets.submission import archive
 from cinevox.project import params
 
-pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
 
 SUBJECTS, N_CLIPS = ("ann", "bob"), 14
 ANYTHING = params.Validation(clip_size=None, clip_seconds=None, fps=None, n_repetitions=None, min_split_half=-0.2)
