@@ -28,6 +28,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
+def tells(message, *parts):
+    """Whether a message names these things in this order, whatever words stand between: file, found, expected, cure."""
+    start = 0
+    for part in parts:
+        found = message.find(part, start)
+        assert found >= 0, f"{part!r} is not told, or not there: {message}"
+        start = found + len(part)
+    return True
+
+
 def pytest_addoption(parser):
     parser.addoption("--screenshots", metavar="FOLDER", help="test_ui.py: look at the last run, and keep the pictures")
 

@@ -71,13 +71,21 @@ def _run(root: Path, test: bool, transfer: bool, nested: bool, once: tuple[str, 
     study = SmallRun(root, rows=rows, subjects=SUBJECTS, rois=params.MINI_ROIS, test=test, n_repetitions=shown)
     found = study.document
     found["experiments"]["voxelwise"][ROWS[0]]["reported"] = 0.42
-    found["report"]["brain_row"] = ROWS[-1]
+    found["report"] |= {"brain_row": ROWS[-1], "subject": SUBJECTS[1]}
     found["submission"]["rows"] = {"mini": ROWS[1], "full": ROWS[-1]}
     found["scores"] |= {"n_bootstraps": 50, "n_permutations": 40}
     found["transfer"] |= {"n_epochs": 3, "keep_weights": "none"}
     if nested:
         found["splits"]["n_outer_folds"], found["selection"]["policy"] = N_OUTER, "nested"
     study.run()
+    for step in ("validation", "checks"):
+        study.paths.metrics(step).unlink()
+
+
+def curves(paths: Paths, name: str) -> dict[str, list[float]]:
+    """ROI -> a value for every epoch, of the row of transfer networks: the mean over subjects."""
+    known = io.read_json(paths.transfer(TRANSFER) / "index.json")["diagnostics"]["frozen"]["curves"]
+    return {roi: values[name] for roi, values in known.items()}
 
 
 def recorded(paths: Paths, row: str, **changes: Any) -> None:

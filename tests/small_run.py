@@ -121,10 +121,9 @@ class SmallRun:
     def _extracted(self, network: str) -> None:
         """What frames, features and bases would have written of a network."""
         untrained = network == UNTRAINED
-        noise = 4.0 * np.random.default_rng(4).standard_normal((len(LAYERS), self.n_clips, N_FEATURES))
+        noise = 8.0 * np.random.default_rng(4).standard_normal((len(LAYERS), self.n_clips, N_FEATURES))
         features = {
-            layer: values + more if untrained else values
-            for (layer, values), more in zip(self.features.items(), noise)
+            layer: values + more if untrained else values for (layer, values), more in zip(self.features.items(), noise)
         }
         source, known = self.paths.features(network), self.params.networks[network]
         for layer, values in features.items():

@@ -15,6 +15,7 @@ from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.files.pickles.images import Image
 from cinevox.measured.datasets import _ds005165, open_dataset
+from conftest import tells
 
 VERSIONS = ("A", "B")
 
@@ -144,11 +145,9 @@ def test_one_hemisphere_is_asked_for_by_its_own_name(version_b):
     np.testing.assert_array_equal(found, truth["sub-02", "rFFA"][12:])
     record.path_of(folder, "B", "sub-02", "lFFA").unlink()
     said = fails(lambda: dataset.responses("train", "mini", "sub-02", "FFA"))
-    assert (
-        "sub-02_roi-FFA_betas_normalized.pkl: no such file, nor lFFA + rFFA; of sub-02 there is V1, V4, WB, rFFA"
-        in said
+    assert tells(
+        said, "sub-02_roi-FFA_betas", "no such file", "lFFA", "there is V1, V4, WB, rFFA", "set dataset.subjects"
     )
-    assert said.endswith("set dataset.subjects and dataset.rois")
 
 
 def test_stimuli_in_another_order_are_put_in_the_clips_order(version_b):
@@ -161,10 +160,7 @@ def test_stimuli_in_another_order_are_put_in_the_clips_order(version_b):
     np.testing.assert_array_equal(dataset.arrays("train", "full", "sub-01", "WB")["train"], values)
     record.save(path, (values, [*names[:-1], names[0]], image))
     said = fails(lambda: dataset.arrays("train", "full", "sub-01", "WB"))
-    assert (
-        "12 train responses to 12 numbered stimuli, 1 to 11; expected responses to the 12 clips 1 to 12, each once"
-        in said
-    )
+    assert tells(said, "12 train responses", "12 numbered stimuli, 1 to 11", "expected", "12 clips 1 to 12", "once")
 
 
 def test_clips_that_are_missing_are_no_other_clips(version_b):

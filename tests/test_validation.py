@@ -19,7 +19,6 @@ from cinevox.project.params import Base
 from cinevox.validation import between, inspection
 
 
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return layout.make(tmp_path_factory.mktemp("data") / "study")
