@@ -178,7 +178,7 @@ def fit_pieces(
 ) -> tuple[float, float]:
     """Seconds of a feature space and of a voxel on it, of one row; similarities of all voxels are made once a space."""
     what = f"{row.regressor}, {row.features}, {n_features:,} features" + (" x all layers" if n_layers > 2 else "")
-    together = plugins.load("cinevox.fitting.regressors", row.regressor).voxels == "all"
+    together = plugins.load("regressors", row.regressor).voxels == "all"
     slow = row.regressor in ("multitask_elastic_net", "sparse_linear")
     sizes = (500, 4000) if together else (32 if n_layers > 2 else 329 if slow or quick else 2000,)
     found = [fit_seconds(settings, row, n_features, n_layers, n_voxels) for n_voxels in sizes]

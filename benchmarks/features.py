@@ -140,7 +140,7 @@ def frames_file(path: Path, n_clips: int) -> np.ndarray:
 def cases(quick: bool, folder: Path) -> Iterator[Case]:
     """One after another, so that only one network is in memory."""
     frames = frames_file(folder / "frames.npy", max(N_CLIPS.values()))
-    for network in QUICK if quick else plugins.names("cinevox.stimuli.networks"):
+    for network in QUICK if quick else plugins.names("networks"):
         yield case(network, frames[: 2 if quick else N_CLIPS.get(network, 16)], folder)
 
 

@@ -47,7 +47,7 @@ def problem(n_voxels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(name: str, X: np.ndarray, Y: np.ndarray, bands: Sequence[slice] = (), **options: Any) -> Contender:
-    regressor = plugins.load("cinevox.fitting.regressors", name).build(options)
+    regressor = plugins.load("regressors", name).build(options)
     return Contender("cinevox", lambda: regressor.fit(X, Y, folds=FOLDS, bands=bands))
 
 
@@ -197,7 +197,7 @@ def similarity_case(quick: bool, folder: Path) -> Case:
     for start in range(0, len(X), 58):
         X[start : start + 58] = np.abs(rng.standard_normal((len(X[start : start + 58]), n_features), dtype=np.float32))
     Y = rng.standard_normal((1000, 1500), dtype=np.float32)
-    res = plugins.load("cinevox.fitting.regressors", "res").build({"normalize": False})
+    res = plugins.load("regressors", "res").build({"normalize": False})
     res.fit(X[:1000], Y, folds=(), bands=())
 
     middle = X[:1000].mean(axis=0)

@@ -60,7 +60,7 @@ def _row(row: params.Row, sections: dict, subjects: Sequence[str], rng: np.rando
     if isinstance(row, params.RoiwiseRow):
         spaces = ["frozen"]
     else:
-        found = candidates(row.features, load("cinevox.stimuli.networks", row.network).layers)
+        found = candidates(row.features, load("networks", row.network).layers)
         spaces = [space.name for space in found]
     own = {"row": row.name, "track": row.track, "network": row.network, "features": row.features}
     settings = dict(records._settings(sections, _Only(row)))  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def main(run: Run) -> None:
         candidates,
         run.params.selection.policy,
         run.params.selection.per,
-        plugins.load("cinevox.stimuli.networks", index.provenance["network"]).layer_per_roi,
+        plugins.load("networks", index.provenance["network"]).layer_per_roi,
         lambda splits, columns: dict(measured(*recorded, track, columns, {name: index.clips[name] for name in splits})),
         lambda split, space: prediction_store.read(folder, index, space, split),
         run.ceilings(track),

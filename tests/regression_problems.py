@@ -31,7 +31,7 @@ def options(name):
 
 
 def build(name, **changes):
-    return plugins.load("cinevox.fitting.regressors", name).build({**options(name), **changes})
+    return plugins.load("regressors", name).build({**options(name), **changes})
 
 
 def problem(kind, n_voxels=8, n=90, seed=0):

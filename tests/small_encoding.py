@@ -53,7 +53,7 @@ def study(folder: Path, over_frames: str = "mean") -> Study:
 
 
 def method(regressor: str) -> Method:
-    return Method(plugins.load("cinevox.fitting.regressors", regressor), OPTIONS[regressor], 3, 5)
+    return Method(plugins.load("regressors", regressor), OPTIONS[regressor], 3, 5)
 
 
 def refitted(made: Study, word: str, regressor: str, keep: bool = False) -> refit.Refitted:

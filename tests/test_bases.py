@@ -10,9 +10,7 @@ from cinevox.project.params import Base, Features, Network
 from cinevox.stimuli import bases, features
 from cinevox.stimuli.networks import _loading, _weights
 
-ABLE = [
-    name for name in plugins.names("cinevox.stimuli.networks") if plugins.load("cinevox.stimuli.networks", name).base
-]
+ABLE = [name for name in plugins.names("networks") if plugins.load("networks", name).base]
 RANDOM = Network(weights="random", file=None, sha256=None, n_frames=2, seed=0)
 SETTINGS = Features(
     over_frames="mean", batch_size=4, device="cpu", compute="float32", storage="float32", memory_format="contiguous"
@@ -25,7 +23,7 @@ def base(network, features="frozen"):
 
 
 def built(network):
-    spec = plugins.load("cinevox.stimuli.networks", network)
+    spec = plugins.load("networks", network)
     return spec, _loading.load(network, spec, _weights.locate(network, spec, RANDOM))
 
 

@@ -31,7 +31,7 @@ def project(tmp_path, monkeypatch):
 def test_every_plugin_has_its_line(project, capsys, command, package):
     assert cli.main([command]) == 0
     said = capsys.readouterr().out
-    for name in plugins.names(f"cinevox.{package}"):
+    for name in plugins.names(package):
         assert f"\n{name} " in said
 
 
@@ -264,7 +264,7 @@ def test_ready_reads_weights_of_ones_own(project, capsys):
     assert cli.main(["ready"]) == 2
     said = capsys.readouterr().err
     assert "alexnet: page.pth is a web page" in said and "squeezenet: no weights at mine.pth" in said
-    spec = plugins.load("cinevox.stimuli.networks", "squeezenet")
+    spec = plugins.load("networks", "squeezenet")
     torch.save({f"module.{key}": value for key, value in spec.build().state_dict().items()}, project / "mine.pth")
     content["networks"]["alexnet"] |= {"weights": "random", "file": None}
     (project / "params.yaml").write_text(yaml.safe_dump(content))

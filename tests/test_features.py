@@ -141,7 +141,7 @@ def test_unfinished_work_is_only_taken_up_for_the_same_inputs(frames):
 
 
 def test_nothing_is_computed_behind_the_last_layer_needed():
-    module = _loading.skeleton(plugins.load("cinevox.stimuli.networks", NAME))
+    module = _loading.skeleton(plugins.load("networks", NAME))
     passed = []
     for name, part in module.named_modules():
         part.register_forward_hook(lambda *_, name=name: passed.append(name))

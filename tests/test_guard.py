@@ -60,9 +60,7 @@ def test_the_repository_has_no_default_remote_and_no_loose_data(default_params, 
 
 
 def test_a_data_set_is_restricted_unless_its_plugin_says_otherwise():
-    found = {
-        name: plugins.load("cinevox.measured.datasets", name) for name in plugins.names("cinevox.measured.datasets")
-    }
+    found = {name: plugins.load("datasets", name) for name in plugins.names("datasets")}
     assert not found["insilico"].restricted and found["algonauts2021"].restricted
     assert "not to be redistributed" in found["algonauts2021"].licence
 

@@ -178,7 +178,7 @@ HOSTILE = {  # what: (extension, content, or a function of a free path that make
 
 
 def _weights_of(path):
-    spec = plugins.load("cinevox.stimuli.networks", "squeezenet")
+    spec = plugins.load("networks", "squeezenet")
     given = Network(weights="file", file=path, sha256=None, n_frames=1, seed=0)
     return _loading.load("squeezenet", spec, _weights.locate("squeezenet", spec, given))
 

@@ -276,7 +276,12 @@ def test_a_cluster_lasts_as_long_as_a_command_and_has_its_exit_code(slurm, code,
     until(lambda: not any(map(alive, lines(slurm / "submitted"))))
 
 
-QUICK = "from cinevox import cli, jobs; jobs.GRACE = 2; raise SystemExit(cli.main(['cluster']))"
+QUICK = """
+from cinevox import cli
+from cinevox.parallel import jobs
+jobs.GRACE = 2
+raise SystemExit(cli.main(['cluster']))
+"""
 
 
 @contextlib.contextmanager
@@ -301,7 +306,7 @@ def running(folder, **changes):
 
 @pytest.mark.slow
 def test_jobs_fit_the_same_bits_and_one_that_is_killed_is_replaced(slurm, rng):
-    spec = plugins.load("cinevox.fitting.regressors", "ridge")
+    spec = plugins.load("regressors", "ridge")
     layers, measured = made_problem(rng)
     with joblib.parallel_config(backend="sequential"), threadpool_limits(1):
         alone = fitted(layers, measured, spec)

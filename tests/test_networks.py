@@ -17,7 +17,7 @@ from cinevox.stimuli import networks
 from cinevox.stimuli.networks import _activations, _loading, _vonenet, _weights
 from conftest import ROOT
 
-NAMES = plugins.names("cinevox.stimuli.networks")
+NAMES = plugins.names("networks")
 RESNET_50 = [802816] * 2 + [401408] * 4 + [200704] * 6 + [100352] * 3 + [1000]
 VGG = [802816, 401408, 200704, 100352, 25088, 4096, 4096, 1000]
 
@@ -47,7 +47,7 @@ PUBLISHED = {
 
 
 def spec_of(name):
-    return plugins.load("cinevox.stimuli.networks", name)
+    return plugins.load("networks", name)
 
 
 def random_network(name):

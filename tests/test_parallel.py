@@ -137,7 +137,7 @@ def test_threads_asked_for_by_name_stay_here(workers):
 
 def once_deadly(flag):
     """Ridge whose first fit of sub01's V3 kills the process it runs in."""
-    ridge = plugins.load("cinevox.fitting.regressors", "ridge")
+    ridge = plugins.load("regressors", "ridge")
 
     class Deadly:
         def __init__(self, alphas, per):
@@ -222,7 +222,7 @@ def test_small_arrays_travel_with_their_task(workers, rng):
 
 def test_a_users_mistake_arrives_as_it_was_raised(workers):
     with pytest.raises(InputError, match=r"there is no 'rigde'; there are .*ridge"):
-        run([joblib.delayed(plugins.load)("cinevox.fitting.regressors", "rigde")])
+        run([joblib.delayed(plugins.load)("regressors", "rigde")])
 
 
 def refused(scheduler):

@@ -16,7 +16,7 @@ from cinevox.statistics.splits import Fold, folds
 from conftest import ROOT
 from regression_problems import KINDS, OPTIONS, build, fitted, options, problem
 
-NAMES = plugins.names("cinevox.fitting.regressors")
+NAMES = plugins.names("regressors")
 CHOOSING = sorted(set(NAMES) - {"linear", "res", "sparse_linear"})
 
 
@@ -26,7 +26,7 @@ def test_every_regressor_is_tested_and_has_parameters(default_params):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_of_this_run_are_accepted(name, default_params):
-    plugins.load("cinevox.fitting.regressors", name).build(default_params.regressors[name])
+    plugins.load("regressors", name).build(default_params.regressors[name])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,9 +87,7 @@ def test_duplicated_features_predict_alike(name):
         np.testing.assert_allclose(prediction, fitted(name, X, Y).predict(X[:10]), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in NAMES if plugins.load("cinevox.fitting.regressors", name).voxels != "roi"]
-)
+@pytest.mark.parametrize("name", [name for name in NAMES if plugins.load("regressors", name).voxels != "roi"])
 def test_a_voxel_does_not_depend_on_its_neighbours(name):
     """Given their ROI's unit, which is all that a batch of voxels knows of the others."""
     X, Y = problem("correlated", n_voxels=40)
@@ -210,7 +208,7 @@ def test_all_bad_values_are_named_at_once():
 
 
 def test_unknown_and_missing_options_are_refused():
-    spec = plugins.load("cinevox.fitting.regressors", "ridge")
+    spec = plugins.load("regressors", "ridge")
     with pytest.raises(InputError, match="Ridge: options unknown alpha; missing alphas, per; expected alphas, per"):
         spec.build({"alpha": 1.0})
 

@@ -75,7 +75,7 @@ def by_hand(layers, Y, model, reduced=True):
 def test_each_voxel_is_predicted_by_its_space_refitted_on_all_training_clips(features, measured):
     chosen = [0, 1, 0, 1, 1, 1, 0, 1, 0]
     options = {"alphas": [3.0], "per": "voxel"}
-    found = predict(chosen, features, measured, plugins.load("cinevox.fitting.regressors", "ridge"), options)
+    found = predict(chosen, features, measured, plugins.load("regressors", "ridge"), options)
     assert found.dtype == np.float32 and found.shape == (N_TEST, COLUMNS.n_voxels)
     for number, layer in enumerate(features.values()):
         served = np.array(chosen) == number
@@ -84,7 +84,7 @@ def test_each_voxel_is_predicted_by_its_space_refitted_on_all_training_clips(fea
 
 def test_a_voxel_is_refitted_in_its_regions_unit_whichever_voxels_chose_its_space(features, measured):
     """The unit decides which coefficients sparse linear regression drops."""
-    ard = plugins.load("cinevox.fitting.regressors", "sparse_linear")
+    ard = plugins.load("regressors", "sparse_linear")
     options = {"max_iterations": 300, "tolerance": 1e-3, "threshold": 1e4}
     measured *= np.geomspace(0.1, 10, COLUMNS.n_voxels).astype(np.float32)
     mixed = np.array([0, 1, 0, 1, 1, 0, 0, 1, 0])
@@ -95,7 +95,7 @@ def test_a_voxel_is_refitted_in_its_regions_unit_whichever_voxels_chose_its_spac
 
 
 def test_pairs_stand_side_by_side_and_raw_features_have_no_components(features, measured):
-    linear = plugins.load("cinevox.fitting.regressors", "linear")
+    linear = plugins.load("regressors", "linear")
     pair = predict([0] * 9, features, measured, linear, {}, word="pair")
     np.testing.assert_allclose(pair, by_hand(features.values(), measured, LinearRegression()), atol=2e-5)
     raw = predict([1] * 9, features, measured, linear, {}, word="layer_raw")

@@ -387,7 +387,7 @@ def test_the_cures_of_such_trials_cure(folder):
 
 def test_clips_of_the_published_study(folder):
     """The challenge's 1102 are 1000 + 102; what is missing or too many is named, whoever has the test responses."""
-    spec = plugins.load("cinevox.measured.datasets", "algonauts2021")
+    spec = plugins.load("datasets", "algonauts2021")
     train = {
         ("train", "mini", "sub01", "V1"): between.Inspected({"file": "V1.pkl", "track": "mini", "n_stimuli": 1000})
     }
@@ -505,9 +505,7 @@ def test_unknown_names_and_options_are_told_together():
         )
     first, *lines = str(caught.value).splitlines()
     assert first == "params.yaml: plug-ins that cannot be used"
-    assert lines[0] == "  datasets: there is no 'algonauts'; there are " + ", ".join(
-        plugins.names("cinevox.measured.datasets")
-    )
+    assert lines[0] == "  datasets: there is no 'algonauts'; there are " + ", ".join(plugins.names("datasets"))
     assert lines[1].startswith("  networks: there is no 'alexnett'; there are alexnet, ")
     assert lines[2].startswith("  regressors: there is no 'las'; there are ")
     assert "  regressors.ridge: does not know alpha and needs alphas, per; its options are alphas, per" in lines

@@ -75,8 +75,8 @@ def _look_at_weights(_: Paths, settings: params.Params) -> None:
     from cinevox.stimuli.networks import _loading, _weights  # torch: seconds
 
     faults = []
-    for name in sorted(own.keys() & set(plugins.names("cinevox.stimuli.networks"))):
-        spec = plugins.load("cinevox.stimuli.networks", name)
+    for name in sorted(own.keys() & set(plugins.names("networks"))):
+        spec = plugins.load("networks", name)
         try:
             _loading.checked(name, spec, _loading.skeleton(spec), _weights.locate(name, spec, own[name]))
         except InputError as error:
@@ -89,7 +89,7 @@ def _look_for_data(paths: Paths, settings: params.Params) -> None:
     """What is simulated comes by itself; a data set that is no plug-in is told among those."""
     folder = settings.dataset.folder
     simulated = folder in map(paths.simulation, settings.simulation.datasets)
-    if simulated or settings.dataset.name not in plugins.names("cinevox.measured.datasets"):
+    if simulated or settings.dataset.name not in plugins.names("datasets"):
         return
     versioned = folder.with_name(f"{folder.name}.dvc")
     if versioned.is_file() and not folder.exists():
@@ -107,7 +107,7 @@ def _look_at_dvc(paths: Paths, _: params.Params) -> None:
 def _look_at_the_guard(paths: Paths, settings: params.Params) -> None:
     from cinevox.project import remote_guard
 
-    if settings.dataset.name in plugins.names("cinevox.measured.datasets"):
+    if settings.dataset.name in plugins.names("datasets"):
         remote_guard.require(paths, settings)
 
 

@@ -23,8 +23,8 @@ def _networks(_: argparse.Namespace) -> None:
     """the networks there are, with their layers"""
     used = params.load(Paths().params).networks
     table = new_table("network", "title", "layers", "first", "last", "this run")
-    for name in plugins.names("cinevox.stimuli.networks"):
-        spec = plugins.load("cinevox.stimuli.networks", name)
+    for name in plugins.names("networks"):
+        spec = plugins.load("networks", name)
         policy = f"{used[name].weights}, {used[name].n_frames} frames" if name in used else "–"
         table.add_row(name, spec.title, str(len(spec.layers)), spec.layers[0], spec.layers[-1], policy)
     show(table)
@@ -34,8 +34,8 @@ def _regressors(_: argparse.Namespace) -> None:
     """the regressors there are, with this run's options"""
     used = params.load(Paths().params).regressors
     table = new_table("regressor", "title", "voxels", "options in this run")
-    for name in plugins.names("cinevox.fitting.regressors"):
-        spec = plugins.load("cinevox.fitting.regressors", name)
+    for name in plugins.names("regressors"):
+        spec = plugins.load("regressors", name)
         given = used.get(name, {})
         options = ", ".join(f"{key} {value}" for key, value in given.items()) if name in used else "–"
         table.add_row(
@@ -158,8 +158,8 @@ def _origin(
     made = dvc_lock.made(stages, row.name)
     then: Mapping[str, Any] = {} if made is None else made.params
     name = then.get("dataset.name", settings.dataset.name)
-    known = name in plugins.names("cinevox.measured.datasets")
-    spec = plugins.load("cinevox.measured.datasets", name) if known else None
+    known = name in plugins.names("datasets")
+    spec = plugins.load("datasets", name) if known else None
     simulated = then.get("simulation.datasets", settings.simulation.datasets)
     subjects = then.get("dataset.subjects", settings.dataset.subjects)
     rois = then.get("dataset.rois", settings.dataset.rois) if row.track == "mini" else (params.WHOLE_BRAIN,)

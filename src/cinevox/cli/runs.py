@@ -25,8 +25,8 @@ def _warm(_: argparse.Namespace) -> None:
     settings = params.load(Paths().params).regressors
     rng = np.random.default_rng(0)
     X, Y = (rng.standard_normal((24, n)).astype(np.float32) for n in (6, 20))
-    for name in plugins.names("cinevox.fitting.regressors"):
-        regressor = plugins.load("cinevox.fitting.regressors", name).build(settings[name])
+    for name in plugins.names("regressors"):
+        regressor = plugins.load("regressors", name).build(settings[name])
         regressor.fit(X, Y, folds=folds(24, 3), bands=(slice(0, 3), slice(3, 6))).predict(X)
     permutation_test([Y], [Y[::-1]], np.ones((Y.shape[1], 1)), permuted_clips([len(Y)], 2, rng))
     with tempfile.TemporaryDirectory() as folder:

@@ -113,7 +113,7 @@ def made(paths: Paths, params: Any, sections: Sequence[str]) -> MadeFrom:
 
 def describe(params: Any, row: Row, study: Study, **found: Any) -> About:
     """All of it. params: has the section dataset; study: of the responses; found: the other fields of About, by name"""
-    transfer, dataset = isinstance(row, RoiwiseRow), plugins.load("cinevox.measured.datasets", params.dataset.name)
+    transfer, dataset = isinstance(row, RoiwiseRow), plugins.load("datasets", params.dataset.name)
     return About(
         row=row.name,
         track=row.track,

@@ -38,7 +38,7 @@ class Method:
     @classmethod
     def of(cls, regressor: str, params: Any) -> Self:
         """As the parameters have it. params: has the sections splits, regressors and fits."""
-        spec, options = plugins.load("cinevox.fitting.regressors", regressor), params.regressors[regressor]
+        spec, options = plugins.load("regressors", regressor), params.regressors[regressor]
         return cls(spec, options, params.splits.n_folds, params.fits.batch_voxels)
 
     @property
@@ -151,7 +151,7 @@ def _n_features(space: Space, layers: Mapping[str, Floats]) -> int:
 
 
 def feature_matrix(space: Space, layers: Sequence[Floats], partition: Partition) -> tuple[Floats, tuple[slice, ...]]:
-    """The regressors of one space: `spaces.joined`, polynomial terms z-scored on the training clips; and its bands.
+    """The regressors of one space: `feature_spaces.joined`, polynomial terms z-scored on the training clips; and its bands.
 
     Returns (n_clips, n_features) and, per layer, which columns are its own.
     """

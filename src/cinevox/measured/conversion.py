@@ -97,7 +97,7 @@ def convert(
 
 def study_of(wanted: settings.Dataset) -> Study:
     """The data set of these parameters; simulated if its plug-in says so, or if a simulation's truth lies in it."""
-    spec = plugins.load("cinevox.measured.datasets", wanted.name)
+    spec = plugins.load("datasets", wanted.name)
     return Study(wanted.name, spec.title, spec.simulated or insilico_truth.is_simulated(wanted.folder))
 
 

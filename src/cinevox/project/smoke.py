@@ -40,7 +40,7 @@ def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str
     for section, changes in SMALLER.items():
         found[section] |= changes
     untrained = {"weights": "random", "file": None, "sha256": None, "n_frames": 2, "seed": 0}
-    found["networks"] = {name: dict(untrained) for name in plugins.names("cinevox.stimuli.networks")}
+    found["networks"] = {name: dict(untrained) for name in plugins.names("networks")}
     found["bases"] = {name: {**base, "n_frames": 2} for name, base in paper["bases"].items()}
     return found
 

@@ -119,7 +119,7 @@ def layer_grams(
     """
     from cinevox.stimuli import features
 
-    spec = plugins.load("cinevox.stimuli.networks", settings.network)
+    spec = plugins.load("networks", settings.network)
     weights = Network(weights=settings.weights, file=None, sha256=None, n_frames=settings.n_frames, seed=settings.seed)
     shape = (settings.n_frames, spec.input_size, spec.input_size, 3)
     extraction = features.prepare(settings.network, weights, EXTRACTION, shape, layers)

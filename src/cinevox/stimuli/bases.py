@@ -23,7 +23,7 @@ def prepare(base: Base, weights: Network, settings: Features, frame_shape: Seque
     InputError
         As `features.prepare` and `NetworkSpec.divided`.
     """
-    spec: NetworkSpec = plugins.load("cinevox.stimuli.networks", base.network)
+    spec: NetworkSpec = plugins.load("networks", base.network)
     frozen, _ = spec.divided(base.n_tuned)
     kept = settings.model_copy(update={"over_frames": "none", "storage": "float16"})
     return features.prepare(base.network, weights, kept, frame_shape, frozen[-1:])
@@ -31,7 +31,7 @@ def prepare(base: Base, weights: Network, settings: Features, frame_shape: Seque
 
 def tuned_blocks(base: Base, weights: Network | None) -> nn.Sequential | None:
     """The blocks to be tuned, with the network's weights (None: to be filled by the caller); None if all are frozen."""
-    spec: NetworkSpec = plugins.load("cinevox.stimuli.networks", base.network)
+    spec: NetworkSpec = plugins.load("networks", base.network)
     _, tuned = spec.divided(base.n_tuned)
     if not tuned:
         return None

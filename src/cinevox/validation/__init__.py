@@ -51,20 +51,20 @@ def check_plugins(
     InputError
         One or more do not; the message has all of them, with the names there are.
     """
-    asked = {"datasets": [dataset], "networks": networks, "regressors": regressors}
+    asked: dict[plugins.Kind, Iterable[str]] = {"datasets": [dataset], "networks": networks, "regressors": regressors}
     faults = []
     for kind, wanted in asked.items():
-        known = plugins.names(f"cinevox.{kind}")
+        known = plugins.names(kind)
         unknown = [name for name in wanted if name not in known]
         faults += [f"{kind}: there is no {name!r}; there are {', '.join(known)}" for name in unknown]
-    known = plugins.names("cinevox.fitting.regressors")
+    known = plugins.names("regressors")
     for name, options in regressors.items():
         if name in known:
             faults += _option_faults(name, options)
     for name, base in bases.items():
-        if base.network in plugins.names("cinevox.stimuli.networks"):
+        if base.network in plugins.names("networks"):
             try:
-                plugins.load("cinevox.stimuli.networks", base.network).divided(base.n_tuned)
+                plugins.load("networks", base.network).divided(base.n_tuned)
             except InputError as error:
                 faults.append(f"bases.{name}: {error}")
     if faults:
@@ -72,7 +72,7 @@ def check_plugins(
 
 
 def _option_faults(name: str, options: Mapping[str, Any]) -> list[str]:
-    make = plugins.load("cinevox.fitting.regressors", name).make
+    make = plugins.load("regressors", name).make
     takes = inspect.signature(make).parameters
     unknown = [option for option in options if option not in takes]
     missing = [option for option, what in takes.items() if what.default is what.empty and option not in options]
@@ -94,7 +94,7 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
     InputError
         The folder cannot be opened at all. What is wrong inside it is in the summary; see `Summary.require`.
     """
-    dataset, expected = open_dataset(wanted), plugins.load("cinevox.measured.datasets", wanted.name).expected
+    dataset, expected = open_dataset(wanted), plugins.load("datasets", wanted.name).expected
     asked = limits.model_dump()
     limits = limits.model_copy(
         update={name: asked[name] or value for name, value in vars(expected).items() if name in asked}

@@ -131,7 +131,7 @@ def _fits(paths: Paths, params: Params, study: StudySize) -> Iterator[int]:
     n_predicted = round(study.n_train * params.splits.validation_fraction) + study.n_test
     for name, row in params.experiments.rows.items():
         if isinstance(row, VoxelwiseRow) and not paths.fits(name).is_dir():
-            layers = plugins.load("cinevox.stimuli.networks", row.network).layers
+            layers = plugins.load("networks", row.network).layers
             yield (
                 len(feature_spaces.candidates(row.features, layers)) * n_predicted * study.n_voxels[row.track] * FLOAT32
             )

@@ -53,7 +53,7 @@ def tables(dataset: StudyData, wanted: settings.Dataset) -> dict[str, list[Row]]
     for subject in wanted.subjects if dataset.places_rois else ():
         _place(train, subject, wanted.rois)
     found = {
-        "clips": between.compare(clips, inspected, plugins.load("cinevox.measured.datasets", wanted.name)),
+        "clips": between.compare(clips, inspected, plugins.load("datasets", wanted.name)),
         "train_responses": [each.row for each in train.values()],
         "masks": [each.mask for each in train.values() if each.mask is not None],
         "test_responses": [each.row for key, each in inspected.items() if key[0] == "test"],

@@ -127,7 +127,7 @@ def cautions(regressor: str, options: Mapping[str, Any], features: str, *, norma
     reduction.normalize
     """
     names = (regressor, *options.get("candidates", ()))
-    even = [name for name in names if plugins.load("cinevox.fitting.regressors", name).shrinks_evenly]
+    even = [name for name in names if plugins.load("regressors", name).shrinks_evenly]
     if not (even and normalize and features == "layer"):
         return []
     return [

@@ -63,7 +63,7 @@ class Best:
 
 
 def _build(name: str, options: Mapping[str, Any]) -> Regressor:
-    regressor: Regressor = plugins.load("cinevox.fitting.regressors", name).build(options)
+    regressor: Regressor = plugins.load("regressors", name).build(options)
     return regressor
 
 

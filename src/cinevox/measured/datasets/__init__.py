@@ -136,5 +136,5 @@ def open_dataset(wanted: settings.Dataset) -> StudyData:
     InputError
         No such plug-in, or its folder is not there or holds something else.
     """
-    dataset: StudyData = plugins.load("cinevox.measured.datasets", wanted.name).open(wanted)
+    dataset: StudyData = plugins.load("datasets", wanted.name).open(wanted)
     return dataset

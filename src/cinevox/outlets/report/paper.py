@@ -96,10 +96,10 @@ def judge(
 
 def in_words(row: Row) -> str:
     """What a row is, in plain words: network, feature spaces, regressor."""
-    network = plugins.load("cinevox.stimuli.networks", row.network).title
+    network = plugins.load("networks", row.network).title
     if isinstance(row, RoiwiseRow):
         return f"{network}, {row.features} base, transfer network with {row.regressor.replace('_', ' ')}"
-    regressor = plugins.load("cinevox.fitting.regressors", row.regressor).title
+    regressor = plugins.load("regressors", row.regressor).title
     match = FEATURES_GRAMMAR.fullmatch(row.features)
     parts = [CANDIDATES[match["group"]]] if match else [row.features]
     if match and match["raw"]:

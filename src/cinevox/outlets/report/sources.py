@@ -125,7 +125,7 @@ def read(paths: Paths, params: Any) -> Sources:
     return Sources(
         params=params,
         dataset=study.title,
-        licence=plugins.load("cinevox.measured.datasets", params.dataset.name).licence,
+        licence=plugins.load("datasets", params.dataset.name).licence,
         in_silico=study.in_silico,
         results=found,
         paper_rows=_paper_rows(paths, params),

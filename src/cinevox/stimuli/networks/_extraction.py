@@ -44,7 +44,7 @@ class Extraction:
 
     @property
     def spec(self) -> NetworkSpec:
-        spec: NetworkSpec = plugins.load("cinevox.stimuli.networks", self.network)
+        spec: NetworkSpec = plugins.load("networks", self.network)
         return spec
 
     @cached_property
@@ -143,7 +143,7 @@ def prepare(
     InputError
         No such network, weights, layer or device, or frames too small for it.
     """
-    spec: NetworkSpec = plugins.load("cinevox.stimuli.networks", network)
+    spec: NetworkSpec = plugins.load("networks", network)
     wanted = tuple(spec.layers if layers is None else layers)
     module = _loading.skeleton(spec)
     known = [name for name, _ in module.named_modules() if name]

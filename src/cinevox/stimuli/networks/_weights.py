@@ -189,13 +189,11 @@ def status(used: Mapping[str, Network], cache: Path | None = None) -> tuple[Stat
 
     Nothing is downloaded.
     """
-    return tuple(
-        _status(name, used.get(name), cache or cache_folder()) for name in plugins.names("cinevox.stimuli.networks")
-    )
+    return tuple(_status(name, used.get(name), cache or cache_folder()) for name in plugins.names("networks"))
 
 
 def _status(name: str, settings: Network | None, cache: Path) -> Status:
-    spec: NetworkSpec = plugins.load("cinevox.stimuli.networks", name)
+    spec: NetworkSpec = plugins.load("networks", name)
     policy: Weights = settings.weights if settings else "pretrained"
     path = _looked_for(spec, policy, settings.file if settings else None, cache)
     size, url, licence = "", "", ""
