@@ -1,6 +1,10 @@
 """Shared by every test: the repository's parameters and a seeded generator."""
 
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of their own would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch are imported
 
 import numpy as np
 import pytest
