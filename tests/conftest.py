@@ -5,6 +5,8 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of their own would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch are imported
+# No queue of jobs beside a server of MLflow: eight processes that all import it, and nothing here asks for jobs.
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 import numpy as np
 import pytest
