@@ -1,6 +1,7 @@
 """Shared by every test: the repository's parameters and a seeded generator."""
 
 import os
+import time
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of their own would only wait for each other
@@ -14,6 +15,7 @@ import pytest
 from cinevox.project import params
 
 ROOT = Path(__file__).parent.parent
+BEGAN = float(os.environ.setdefault("PYTEST_BEGAN", str(time.time())))  # workers too: they inherit it
 shared = Path()  # a folder of this test session, the same one for its workers; see `_shared_folder`
 
 
@@ -30,8 +32,9 @@ LONGEST = (  # the first two to two workers, and so on, so that at the end none 
 )  # fmt: skip
 
 
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--within") is None:  # `make check` has an order of its own
+        items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def tells(message, *parts):
@@ -46,6 +49,14 @@ def tells(message, *parts):
 
 def pytest_addoption(parser):
     parser.addoption("--screenshots", metavar="FOLDER", help="test_ui.py: look at the last run, and keep the pictures")
+    parser.addoption("--within", metavar="SECONDS", type=float, help="leave out the tests that had not begun by then")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    within = item.config.getoption("--within")
+    if within is not None and time.time() - BEGAN > within:
+        pytest.skip(f"left out, {within:g} seconds were over")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 import layout
-from _cli import Run
+from _inputs import Run
 from cinevox import parallel
 from cinevox.files import io
 from cinevox.measured.responses import Block, Columns
