@@ -17,7 +17,7 @@ def _no_git(monkeypatch, tmp_path):
 def test_what_only_asks_is_told_nothing():
     assert identity.commit(ROOT) is None
     assert history.experiments(ROOT) == [] and history.remote(ROOT) is None
-    assert history.keys_at(Paths(ROOT), "HEAD") == {} and history.holders(Paths(ROOT), "a key") == []
+    assert history.keys_at(Paths(ROOT), "HEAD") == {} and history.revisions(Paths(ROOT)) == []
 
 
 def test_what_needs_it_says_so(monkeypatch, capsys):

@@ -17,6 +17,7 @@ import urllib.request
 from importlib import metadata
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import psutil
 import pytest
@@ -75,9 +76,12 @@ def registered(project):
         return {kind: models.register(Paths(), settings, ROW, kind, f"made-up-{kind}") for kind in ("clip", "features")}
 
 
-def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, registered):
-    import mlflow
+def folder_of(settings, found):
+    address = f"models:/{found.name}/{found.version}"
+    return Path(mlflow.artifacts.download_artifacts(address, tracking_uri=settings.tracking.uri))
 
+
+def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, registered):
     root, settings = project
     about = store.read(Paths(root).encoding(ROW)).about
     client = mlflow.MlflowClient(settings.tracking.uri)
@@ -85,13 +89,14 @@ def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, 
         version = client.get_model_version(found.name, found.version)
         assert client.get_run(found.run).data.tags["row"] == ROW
         assert version.tags["weights_policy"] == "random" and "in-silico" in version.tags["cautions"]
-        model = mlflow.models.Model.load(found.folder)
+        folder = folder_of(settings, found)
+        model = mlflow.models.Model.load(folder)
         words = ["cautions"] if kind == "clip" else []
         assert model.signature.outputs.input_names() == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2", *words]
         assert model.signature.inputs.input_names() == (["clip"] if kind == "clip" else list(about.source.inputs))
-        files = {path.suffix for path in Path(found.folder).rglob("*") if path.is_file()}
+        files = {path.suffix for path in folder.rglob("*") if path.is_file()}
         assert not files & {".pkl", ".pickle", ".pt"}
-        needed = (Path(found.folder) / "requirements.txt").read_text().splitlines()
+        needed = (folder / "requirements.txt").read_text().splitlines()
         assert needed == models.requirements() and all("==" in line for line in needed)
 
 
@@ -207,7 +212,7 @@ def test_what_is_no_model_is_not_served(project, registered):
 
 
 def test_a_served_model_answers_features_and_its_own_example(project, registered, study):
-    root, _ = project
+    root, settings = project
     encoding = store.read(Paths(root).encoding(ROW))
     reduced = encoding.model.reduced(study.features)
     records = [{layer: reduced[layer][row].tolist() for layer in encoding.about.source.inputs} for row in range(3)]
@@ -215,7 +220,7 @@ def test_a_served_model_answers_features_and_its_own_example(project, registered
         found = ask(address, records)
         code, message = refusal(address, [{layer: values[:3] for layer, values in records[0].items()}])
         assert code == 400 and "has 3 numbers; expected 4" in message
-        example = json.loads((Path(registered["features"].folder) / "serving_input_example.json").read_text())
+        example = json.loads((folder_of(settings, registered["features"]) / "serving_input_example.json").read_text())
         request = urllib.request.Request(address, json.dumps(example).encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             assert len(json.load(answer)["predictions"]) == 1

@@ -102,7 +102,7 @@ def test_the_record_never_calls_them_normalized(made):
     assert "**Plain correlations**" in records[1].note and "\nPlain correlation " in records[1].note
     described = views.note(records[:2], "V1")
     assert "`score` is the mean plain correlation" in described and 'metrics."V1.correlation"' in described
-    state = views.states(["V1"], "plain correlation")["default"]
+    state = views.state(["V1"], "plain correlation")
     assert "metrics.`V1.correlation`" in state["selectedColumns"] and "normalized" not in json.dumps(state).lower()
 
 
