@@ -117,10 +117,6 @@ def entry_of(file: Path, metrics: Any, known: Mapping[str, Any] | None = None) -
     except (StopIteration, TypeError, ValueError):
         told = f"{str(metrics)[:80]}: expected the metrics of a row, by split; run `dvc repro`"
         raise GateError(f"{file}: {told}") from None
-    if (origin := origin_of(metrics)) is None:
-        raise GateError(
-            f"{file} does not say what data it is of: an earlier version made it; `dvc repro` makes it anew"
-        )
     try:
         whole = _half_width(found)
         readings = {
@@ -130,6 +126,10 @@ def entry_of(file: Path, metrics: Any, known: Mapping[str, Any] | None = None) -
         }
     except GateError as error:
         raise GateError(f"{file}: {error}") from None
+    if (origin := origin_of(metrics)) is None:
+        raise GateError(
+            f"{file} does not say what data it is of: an earlier version made it; `dvc repro` makes it anew"
+        )
     return Entry(readings, origin=origin)
 
 
