@@ -1,5 +1,6 @@
 """Shared by every test: the repository's parameters and a seeded generator."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,23 @@ def pytest_addoption(parser):
 @pytest.fixture
 def rng():
     return np.random.default_rng(20211122)
+
+
+@pytest.fixture(scope="session")
+def new_record(tmp_path_factory):
+    """Puts an empty database of MLflow's into a folder; making one takes seconds, so that is done once."""
+    made = tmp_path_factory.mktemp("record") / "mlflow.db"
+
+    def put(folder: Path) -> str:
+        if not made.is_file():
+            from cinevox.tracking.connection import opened
+
+            with opened(f"sqlite:///{made}"):
+                pass
+        folder.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{shutil.copy(made, folder)}"
+
+    return put
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def study(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, study):
+def project(tmp_path_factory, study, new_record):
     """A folder with parameters, a row's results, its run in the store, and an encoding model under the row's name."""
     import fabricate
     from cinevox import tracking
@@ -57,7 +57,7 @@ def project(tmp_path_factory, study):
     settings = fabricate.make(root)
     found = small_encoding.encoding(study)
     store.write(Paths(root).encoding(ROW), found)
-    uri = f"sqlite:///{root / 'mlflow.db'}"
+    uri = new_record(root)
     settings = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -100,9 +100,9 @@ def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, 
         assert needed == models.requirements() and all("==" in line for line in needed)
 
 
-def test_a_model_whose_row_has_no_run_is_registered_without_one(project, tmp_path):
+def test_a_model_whose_row_has_no_run_is_registered_without_one(project, tmp_path, new_record):
     root, settings = project
-    uri = f"sqlite:///{tmp_path / 'other.db'}"
+    uri = new_record(tmp_path)
     other = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)

@@ -40,9 +40,9 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    """One store for the module (making one takes seconds); every test uses experiments of its own."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+def uri(tmp_path_factory, new_record):
+    """One store for the module; every test uses experiments of its own."""
+    return new_record(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(autouse=True)
@@ -287,7 +287,7 @@ def test_a_file_that_fails_is_named_and_anything_else_is_the_stores_doing(uri, t
             raise error
 
 
-def test_a_moved_or_copied_repository_writes_into_its_own_folder(run, tmp_path):
+def test_a_moved_or_copied_repository_writes_into_its_own_folder(run, tmp_path, new_record):
     """Renamed, copied, moved back, and with somebody else's file where it was before."""
     first, renamed, copied = tmp_path / "first", tmp_path / "re named", tmp_path / "copied"
     n_runs = 1 + len(fabricate.LAYERS)
@@ -301,6 +301,7 @@ def test_a_moved_or_copied_repository_writes_into_its_own_folder(run, tmp_path):
         client = MlflowClient(tracking_uri=uri)
         return done.created, sorted(one.name for one in client.search_experiments() if one.name.startswith("moved"))
 
+    new_record(first)
     assert synced(first) == (1, ["moved-mini"])
     first.rename(renamed)
     shutil.copytree(renamed, copied)

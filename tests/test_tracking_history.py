@@ -83,16 +83,17 @@ class Study:
         """Of the row whose key follows the parameter."""
         uri = f"sqlite:///{self.root / 'mlflow.db'}"
         found = tracking.find(self.paths, self.settings.tracking.model_copy(update={"uri": uri}), word)
-        return [item for item in found if item.entry.row == ROW]
+        return [item for item in found if item.row == ROW]
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, new_record):
     """Three experiments: in the workspace, in DVC's own folder, and one that changes no result of the row."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DVC_ROOT", "DVC_EXP_NAME"):
             patch.delenv(name, raising=False)
         made = Study(tmp_path_factory.mktemp("study"))
+        new_record(made.root)
         made.experiment("first", "--set-param", "scores.n_bootstraps=51")
         made.experiment("apart", "--temp", "--set-param", "scores.n_bootstraps=52")
         made.experiment("again", "--set-param", "gate.absolute=0.03")
@@ -124,10 +125,10 @@ def test_each_is_found_from_the_other(study):
     assert [(found.experiment, found.cure) for found in apart.revisions] == [("apart", "dvc exp apply apart")]
     assert not apart.here
     sha = next(found.sha for found in history.experiments(study.root) if found.experiment == "apart")
-    assert study.find(sha[:8]) == study.find(apart.entry.run[:8]) == [apart]
+    assert study.find(sha[:8]) == study.find(apart.run[:8]) == [apart]
     [first] = study.find("first")
     assert {found.experiment for found in first.revisions} == {"first", "again"} and first.here
-    assert {found.entry.run for found in study.find(ROW)} == {first.entry.run, apart.entry.run}
+    assert {found.run for found in study.find(ROW)} == {first.run, apart.run}
     with pytest.raises(InputError, match="nothing is named 'elsewhere'"):
         study.find("elsewhere")
 
@@ -156,8 +157,8 @@ def test_a_commit_that_holds_a_result_brings_it_back(study):
     assert [(held.sha, held.cure) for held in found.revisions] == [
         (sha, f"git checkout {sha[:10]} && dvc checkout --allow-missing")
     ]
-    assert [item.entry for item in study.find(sha)] == [found.entry]
-    said = study.run("cinevox", "find", found.entry.run[:12])
+    assert study.find(sha) == [found]
+    said = study.run("cinevox", "find", found.run[:12])
     assert (
         f"held by      {sha[:10]}: git checkout {sha[:10]} && dvc checkout --allow-missing" in said
         and "this workspace" in said

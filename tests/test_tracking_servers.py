@@ -150,8 +150,10 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    served = Server(tmp_path_factory.mktemp("server")).start()
+def server(tmp_path_factory, new_record):
+    folder = tmp_path_factory.mktemp("server")
+    new_record(folder)
+    served = Server(folder).start()
     yield served
     served.kill()
 

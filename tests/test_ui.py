@@ -63,13 +63,14 @@ def pictures(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def site(request, tmp_path_factory):
+def site(request, tmp_path_factory, new_record):
     if request.config.getoption("--screenshots"):
         paths = Paths(Path.cwd())
         settings = params_module.load(paths.params)
     else:
         paths = Paths(tmp_path_factory.mktemp("ui"))
         fabricate.make(paths.root, transfer=True)
+        new_record(paths.root)
         document = yaml.safe_load(paths.params.read_text())
         document["tracking"]["uri"] = "sqlite:///mlflow.db"
         paths.params.write_text(yaml.safe_dump(document, sort_keys=False))

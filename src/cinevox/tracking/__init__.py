@@ -7,12 +7,12 @@ encoding models, `serving` serves one, and `served` is what MLflow runs of it. m
 """
 
 from cinevox.tracking.connection import StoreError
-from cinevox.tracking.lookup import Entry, Found, emptying, find, listed, remove
+from cinevox.tracking.lookup import Entry, emptying, find, listed, remove
 from cinevox.tracking.records import Record, gather, left_out
 from cinevox.tracking.store import Counts, sync
 from cinevox.tracking.views import address, ui
 
 __all__ = [
-    "Counts", "Entry", "Found", "Record", "StoreError", "address", "emptying", "find", "gather", "left_out",
+    "Counts", "Entry", "Record", "StoreError", "address", "emptying", "find", "gather", "left_out",
     "listed", "remove", "sync", "ui",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from cinevox.errors import InputError
@@ -23,6 +23,7 @@ class Entry:
 
     state: current, superseded, or unfinished (a sync was cut short)
     experiments: DVC's, as far as the run is tagged with them
+    revisions: experiments and commits that hold its result; here: whether the workspace does; both as `find` finds them
     """
 
     run: str
@@ -35,15 +36,8 @@ class Entry:
     dirty: bool
     params_hash: str
     experiments: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Found:
-    """A run, and the experiments and commits that hold its result; `here`: the workspace does."""
-
-    entry: Entry
-    revisions: tuple[Revision, ...]
-    here: bool
+    revisions: tuple[Revision, ...] = ()
+    here: bool = False
 
 
 def listed(settings: Tracking, row: str | None = None) -> list[Entry]:
@@ -88,7 +82,7 @@ def emptying(settings: Tracking) -> str:
     return shlex.join(["mlflow", "gc", "--backend-store-uri", behind, "--tracking-uri", address])
 
 
-def find(paths: Paths, settings: Tracking, word: str) -> list[Found]:
+def find(paths: Paths, settings: Tracking, word: str) -> list[Entry]:
     """Runs that a word names, each with the revisions that hold its result.
 
     word: a row, a run's id (or how it begins; a feature space's leads to its row), an experiment of DVC's, a revision
@@ -117,8 +111,8 @@ def find(paths: Paths, settings: Tracking, word: str) -> list[Found]:
         )
     here, revisions = set(history.keys_here(paths).values()), history.revisions(paths)
     return [
-        Found(entry, tuple(revision for revision, keys in revisions if entry.key in keys), entry.key in here)
-        for entry in entries
+        replace(one, here=one.key in here, revisions=tuple(held for held, keys in revisions if one.key in keys))
+        for one in entries
     ]
 
 
