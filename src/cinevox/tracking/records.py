@@ -61,14 +61,14 @@ class Record:
 class _Common:
     """What all rows of a run share.
 
-    stages: of dvc.lock; document: params.yaml as it stands; tags: of every row
+    stages: of dvc.lock; leaves: of params.yaml as it stands, by dotted name; tags: of every row
     drawn: row -> the selection that the report drew, by its digest; md5: of the data set's folder
     """
 
     paths: Paths
     params: Any
     stages: lock.Stages
-    document: Mapping[str, Any]
+    leaves: Mapping[str, Any]
     tags: Mapping[str, str]
     commit: identity.Commit | None
     drawn: Mapping[str, str]
@@ -94,7 +94,7 @@ def gather(paths: Paths, params: Any, rows: Iterable[str] | None = None) -> tupl
         paths=paths,
         params=params,
         stages=stages,
-        document=text.read_file(paths.params),
+        leaves={name.removeprefix("."): value for name, value in lock.flat("", text.read_file(paths.params))},
         tags=history.experiment_tag() | _validation_tags(paths),
         commit=identity.commit(paths.root),
         drawn=io.read_json(drawn) if drawn.is_file() else {},
@@ -140,7 +140,7 @@ def _validation_tags(paths: Paths) -> dict[str, str]:
 def _row_record(common: _Common, result: Result, key: str) -> Record:
     row, origin, weights = result.row, result.origin, result.index.provenance.get("weights", {})
     made = lock.made(common.stages, row.name)
-    settings = _settings(common, result, made)
+    settings = _settings(common.leaves if made is None else made.params, row)
     params = {
         "row": row.name,
         "track": row.track,
@@ -208,19 +208,17 @@ def _own_key(result: Result) -> str:
     return identity.digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
 
 
-def _settings(common: _Common, result: Result, made: lock.Made | None) -> dict[str, str]:
-    """What made the row, by dotted name: as dvc.lock has it, and as params.yaml has it where DVC did not run the row.
+def _settings(leaves: Mapping[str, Any], row: Row) -> dict[str, str]:
+    """What of these parameters, by dotted name, made the row.
 
     A section of which rows of its kind take nothing is left out, and of networks, regressors and the like all others.
     """
-    leaves = made.params if made is not None else dict(lock.flat("", common.document))
-    sections = set(SECTIONS) - {"reduction" if isinstance(result.row, RoiwiseRow) else "transfer"}
-    named = {name.removeprefix("."): value for name, value in leaves.items()}
+    sections = set(SECTIONS) - {"reduction" if isinstance(row, RoiwiseRow) else "transfer"}
     return {
         name: value if isinstance(value, str) else json.dumps(value, default=str)
-        for name, value in named.items()
+        for name, value in leaves.items()
         if value is not None
         and name.partition(".")[0] in sections
         and name not in CHANGES_NOTHING
-        and lock.concerns(name, result.row)
+        and lock.concerns(name, row)
     }
