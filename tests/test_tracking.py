@@ -62,6 +62,14 @@ def all_runs(uri, experiment):
     return client.search_runs([client.get_experiment_by_name(experiment).experiment_id], max_results=1000)
 
 
+@pytest.fixture(scope="module")
+def searched(run, uri):
+    """Two rows of the mini track that are in the store, to be looked at."""
+    tracking.sync(records(run, "searched", fabricate.ROWS[:2]), uri)
+    client = MlflowClient(tracking_uri=uri)
+    return client, client.get_experiment_by_name("searched-mini").experiment_id
+
+
 def test_a_sync_creates_a_run_per_row_and_space_and_a_second_one_none(run, uri):
     n_spaces = len(fabricate.LAYERS)
     first = tracking.sync(records(run, "twice"), uri)
@@ -72,11 +80,10 @@ def test_a_sync_creates_a_run_per_row_and_space_and_a_second_one_none(run, uri):
     assert len(all_runs(uri, "twice-full")) == 1 + n_spaces
 
 
-def test_metrics_are_those_of_the_files_under_names_a_query_can_use(run, uri):
-    tracking.sync(records(run, "names", [ROW]), uri)
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("names-mini").experiment_id
-    found = client.search_runs([experiment], "metrics.\"V1.normalized_correlation\" > -1 and tags.level = 'row'")
+def test_metrics_are_those_of_the_files_under_names_a_query_can_use(run, searched):
+    client, experiment = searched
+    query = "metrics.\"V1.normalized_correlation\" > -1 and tags.level = 'row' and params.regressor = 'ridge'"
+    found = client.search_runs([experiment], query)
     selection = json.loads((run[0].selection(ROW) / "selection.json").read_text())["scores"]
     assert len(found) == 1
     metrics = found[0].data.metrics
@@ -109,9 +116,9 @@ def test_transfer_networks_bring_their_curves_and_best_weights(tmp_path, uri):
     assert not any(name.startswith(("regressors.", "reduction.", "heads.three")) for name in params)
 
 
-def test_a_space_is_a_child_with_its_own_scores_per_roi_and_subject(run, uri):
-    tracking.sync(records(run, "children", [ROW]), uri)
-    runs = all_runs(uri, "children-mini")
+def test_a_space_is_a_child_with_its_own_scores_per_roi_and_subject(run, searched):
+    client, experiment = searched
+    runs = client.search_runs([experiment], "params.regressor = 'ridge'")
     parent = next(item for item in runs if item.data.tags["level"] == "row")
     child = next(item for item in runs if item.info.run_name == "layer_3")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -123,9 +130,9 @@ def test_a_space_is_a_child_with_its_own_scores_per_roi_and_subject(run, uri):
     assert "LOC" in child.data.tags["chosen_for"].split()
 
 
-def test_a_run_says_what_made_it(run, uri):
-    tracking.sync(records(run, "tags", [ROW]), uri)
-    parent = next(item for item in all_runs(uri, "tags-mini") if item.data.tags["level"] == "row")
+def test_a_run_says_what_made_it(searched):
+    client, experiment = searched
+    [parent] = client.search_runs([experiment], "params.regressor = 'ridge' and tags.level = 'row'")
     assert parent.data.tags["weights_policy"] == "package"
     assert parent.data.tags["weights_sha256"] == "1" * 64
     assert re.fullmatch("[0-9a-f]{64}", parent.data.tags["params_hash"])
@@ -332,10 +339,10 @@ def test_the_stage_ends_well_whatever_happens_to_the_record(run, monkeypatch, ca
     assert f"not synced: {type(error).__name__}: {error}; `make sync`" in caplog.text
 
 
-def test_the_runs_table_opens_with_metric_columns(run, uri):
+def test_the_runs_table_opens_with_metric_columns(searched):
     """MLflow's own words for a table's state; they are looked up in the interface of the installed version."""
-    tracking.sync(records(run, "view", [ROW]), uri)
-    experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name("view-mini")
+    client, number = searched
+    experiment = client.get_experiment(number)
     state = json.loads(experiment.tags["mlflow.sharedViewState.default"])
     assert "metrics.`V1.normalized_correlation`" in state["selectedColumns"]
     scripts = Path(mlflow.__file__).parent / "server" / "js" / "build" / "static" / "js"
@@ -346,8 +353,8 @@ def test_the_runs_table_opens_with_metric_columns(run, uri):
     chunks = " ".join(path.read_text() for path in scripts.glob("*.chunk.js"))
     assert all(f"{word}:" in chunks for word in ("searchFilter", "orderByKey", "orderByAsc"))
     assert all(f"{word}:" in chunks for word in ("columnOrder", "columnWidths"))
-    query = MlflowClient(tracking_uri=uri).search_runs([experiment.experiment_id], state["searchFilter"])
-    assert [item.info.run_name for item in query] == [ROW]
+    shown = client.search_runs([number], state["searchFilter"])
+    assert {item.info.run_name for item in shown} == set(fabricate.ROWS[:2])
 
 
 def test_the_interface_is_not_started_on_a_taken_port(run, uri):
@@ -399,13 +406,6 @@ SEARCHES = {  # as people type them -> names of the runs that answer, among two 
     'metrics."paper.score" = 0.42': set(),  # in-silico data, random weights
     "params.weights = 'random' and params.data = 'In-silico' and tags.level = 'row'": {"alexnet"},
 }
-
-
-@pytest.fixture(scope="module")
-def searched(run, uri):
-    tracking.sync(records(run, "searched", fabricate.ROWS[:2]), uri)
-    client = MlflowClient(tracking_uri=uri)
-    return client, client.get_experiment_by_name("searched-mini").experiment_id
 
 
 @pytest.mark.parametrize(("query", "names"), SEARCHES.items())

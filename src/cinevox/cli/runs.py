@@ -47,7 +47,7 @@ def _gate(chosen: argparse.Namespace) -> int:
     """compare the scores with the committed baseline or a git revision
 
     Exit code 0: nothing fell by more than its limit; 1: something did, is gone, or is of other data; 2: there is
-    nothing to compare with.
+    nothing to compare with, or the metrics are not those of one run.
     """
     from cinevox import gate
 

@@ -26,7 +26,7 @@ from cinevox.params import Gate
 from cinevox.paths import Paths
 from cinevox.provenance import KEY, origin_of
 
-MALFORMED = (InputError, ValidationError, AttributeError, KeyError, TypeError, ValueError, IndexError)
+MALFORMED = (InputError, ValidationError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, IndexError)
 
 
 def limits_of(params: Any) -> Limits:
