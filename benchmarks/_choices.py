@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from _data_sets import Row, mean, rate, repeated
-from cinevox import metrics, predictions, scores, selection
-from cinevox.responses import Block, Columns
+from cinevox.fitting import prediction_store
+from cinevox.measured.responses import Block, Columns
+from cinevox.scoring import scores, selection
+from cinevox.statistics import metrics
 
 LAYERS = 8
 COLUMNS = Columns(tuple(Block(subject, roi, 6) for subject in ("sub01", "sub02") for roi in ("V1", "PPA")))
@@ -68,7 +70,7 @@ def _candidates(spaces: tuple, measured: dict, predicted: dict, rng: np.random.G
         voxels[f"{name}.correlation"] = np.stack([one.correlation for one in found])
         replicates[name] = np.stack([one.replicates for one in found])
     clips = {name: np.arange(len(responses)) for name, responses in measured.items()}
-    index = predictions.Index(spaces, clips, COLUMNS, {}, {})
+    index = prediction_store.Index(spaces, clips, COLUMNS, {}, {})
     return selection.Candidates(index, pd.concat(tables, ignore_index=True), voxels, replicates)
 
 

@@ -31,12 +31,13 @@ os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 import mlflow
 from mlflow import MlflowClient
 
-from cinevox import identity, lock, params, tracking
-from cinevox.params import MINI_ROIS, WHOLE_BRAIN
-from cinevox.plugins import load
-from cinevox.spaces import candidates
-from cinevox.tracking import records, writing
-from cinevox.tracking.measures import ROI_METRICS, ROW_METRICS, SPACE_METRICS
+from cinevox.fitting.feature_spaces import candidates
+from cinevox.outlets import tracking
+from cinevox.outlets.tracking import records, writing
+from cinevox.outlets.tracking.measures import ROI_METRICS, ROW_METRICS, SPACE_METRICS
+from cinevox.project import dvc_lock, identity, params
+from cinevox.project.params import MINI_ROIS, WHOLE_BRAIN
+from cinevox.project.plugins import load
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENT = "bench"
@@ -47,7 +48,7 @@ numbers = count()
 def paper(n_rows: int) -> list[tracking.Record]:
     """Records of rows of the paper, with all that a real one has but for files."""
     settings = params.load(ROOT / "params.paper.yaml")
-    leaves = {name.removeprefix("."): value for name, value in lock.flat("", identity.plain(dict(settings)))}
+    leaves = {name.removeprefix("."): value for name, value in dvc_lock.flat("", identity.plain(dict(settings)))}
     rng = np.random.default_rng(0)
     return [
         _row(row, leaves, settings.dataset.subjects, rng) for row in list(settings.experiments.rows.values())[:n_rows]
@@ -59,7 +60,7 @@ def _row(row: params.Row, leaves: dict, subjects: Sequence[str], rng: np.random.
     if isinstance(row, params.RoiwiseRow):
         spaces = ["frozen"]
     else:
-        found = candidates(row.features, load("cinevox.networks", row.network).layers)
+        found = candidates(row.features, load("networks", row.network).layers)
         spaces = [space.name for space in found]
     own = {"row": row.name, "track": row.track, "network": row.network, "features": row.features}
     texts = own | records._settings(leaves, row)

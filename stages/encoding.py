@@ -3,25 +3,30 @@
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import encoding, io, predictions, refit, spaces
+from cinevox import encoding
 from cinevox.encoding import build, description, store
 from cinevox.encoding.model import Encoding, Model
-from cinevox.fits import Method
-from cinevox.params import RoiwiseRow, Row, row_of
-from cinevox.predictions import Index
-from cinevox.selection.choice import Choice
-from cinevox.splits import best_split, ceiling_split
+from cinevox.files import io
+from cinevox.fitting import feature_spaces, prediction_store, refit
+from cinevox.fitting.fits import Method
+from cinevox.fitting.prediction_store import Index
+from cinevox.project.params import RoiwiseRow, Row, row_of
+from cinevox.scoring.selection.choice import Choice
+from cinevox.statistics.splits import best_split, ceiling_split
 
 
 def main(run: Run) -> None:
     name, paths, params = run.instance, run.paths, run.params
-    index, selected = predictions.read_index(paths.scores(name)), io.read_json(paths.selection(name) / "selection.json")
+    index, selected = (
+        prediction_store.read_index(paths.scores(name)),
+        io.read_json(paths.selection(name) / "selection.json"),
+    )
     row, columns, split = row_of(index.provenance), index.columns, best_split(selected["scores"])
     chosen = io.read_arrays(paths.selection(name) / "voxels.npz")
     usual = "test" if "test" in index.clips else "validation"
     model: Model
     predicted = Choice(index.spaces, chosen["space"]).predicted(  # by the row's own fit, which has not seen them
-        lambda space: predictions.read(paths.predictions(name), index, space, usual), slice(None)
+        lambda space: prediction_store.read(paths.predictions(name), index, space, usual), slice(None)
     )
     if isinstance(row, RoiwiseRow):
         model = build.roiwise(name, paths.transfer(name) / "checkpoints", columns, params.transfer)
@@ -47,7 +52,7 @@ def main(run: Run) -> None:
 def _voxelwise(run: Run, row: Row, index: Index, chosen: np.ndarray, sidecar: dict) -> tuple[Model, np.ndarray]:
     folder, layers = run.paths.features(row.network), [layer["name"] for layer in sidecar["layers"]]
     found = refit.refit(
-        spaces.candidates(row.features, layers),
+        feature_spaces.candidates(row.features, layers),
         chosen,
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
         *run.responses("train").means(row.track, [(block.subject, block.roi) for block in index.columns.blocks]),

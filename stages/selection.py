@@ -3,14 +3,17 @@
 import pandas as pd
 
 from _cli import Run, stage
-from cinevox import io, plugins, predictions, selection
-from cinevox.converted import measured
-from cinevox.provenance import KEY, Origin
+from cinevox.files import io
+from cinevox.fitting import prediction_store
+from cinevox.measured.response_store import measured
+from cinevox.project import plugins
+from cinevox.scoring import selection
+from cinevox.scoring.origin import KEY, Origin
 
 
 def main(run: Run) -> None:
     source, target = run.paths.scores(run.instance), run.paths.selection(run.instance)
-    index, folder = predictions.read_index(source), run.paths.predictions(run.instance)
+    index, folder = prediction_store.read_index(source), run.paths.predictions(run.instance)
     track, recorded = index.provenance["track"], (run.responses("train"), run.responses("test"))
     candidates = selection.Candidates(
         index,
@@ -22,9 +25,9 @@ def main(run: Run) -> None:
         candidates,
         run.params.selection.policy,
         run.params.selection.per,
-        plugins.load("cinevox.networks", index.provenance["network"]).layer_per_roi,
+        plugins.load("networks", index.provenance["network"]).layer_per_roi,
         lambda splits, columns: dict(measured(*recorded, track, columns, {name: index.clips[name] for name in splits})),
-        lambda split, space: predictions.read(folder, index, space, split),
+        lambda split, space: prediction_store.read(folder, index, space, split),
         run.ceilings(track),
         run.params.scores,
     )

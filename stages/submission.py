@@ -3,10 +3,11 @@
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import io, predictions, refit, spaces
-from cinevox.fits import Method
-from cinevox.params import Track
-from cinevox.submission import archive, faults, filling, sidecar
+from cinevox.files import io
+from cinevox.fitting import feature_spaces, prediction_store, refit
+from cinevox.fitting.fits import Method
+from cinevox.outlets.submission import archive, faults, filling, sidecar
+from cinevox.project.params import Track
 
 
 def main(run: Run) -> None:
@@ -19,12 +20,12 @@ def main(run: Run) -> None:
         io.write_json(path.with_suffix(".json"), {"row": row, "track": track, "left_out": left_out})
         run.log.warning("%s: left out: %s (submission.rows: {} in params.yaml asks for none)", run.log.name, left_out)
         return
-    index, selected = predictions.read_index(run.paths.scores(row)), run.paths.selection(row)
+    index, selected = prediction_store.read_index(run.paths.scores(row)), run.paths.selection(row)
     wanted = faults.Expected(track, n_test, index.columns)
     if sidecar.is_refitted(index):
         predicted = _refitted(run, row, index)
     else:
-        predicted = np.array(predictions.read(run.paths.predictions(row), index, index.spaces[0], "test"))
+        predicted = np.array(prediction_store.read(run.paths.predictions(row), index, index.spaces[0], "test"))
     filled = filling.fill_constant(predicted, index.columns) if settings.constant == "roi_mean" else {}
     content = archive.content(predicted, index.columns)
     faults.refuse(f"{row}, refitted", faults.content_faults(content, wanted), wanted)
@@ -35,12 +36,12 @@ def main(run: Run) -> None:
         run.log.warning("%s: not for the challenge: %s", run.log.name, reason)
 
 
-def _refitted(run: Run, row: str, index: predictions.Index) -> np.ndarray:
+def _refitted(run: Run, row: str, index: prediction_store.Index) -> np.ndarray:
     made, folder = index.provenance, run.paths.features(index.provenance["network"])
     layers = [layer["name"] for layer in io.read_json(folder / "features.json")["layers"]]
     blocks = [(block.subject, block.roi) for block in index.columns.blocks]
     return refit.refit(
-        spaces.candidates(made["features"], layers),
+        feature_spaces.candidates(made["features"], layers),
         io.read_arrays(run.paths.selection(row) / "voxels.npz")["space"],
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
         *run.responses("train").means(made["track"], blocks),

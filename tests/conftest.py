@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cinevox import params
+from cinevox.project import params
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,7 +27,7 @@ def new_record(tmp_path_factory):
 
     def put(folder: Path) -> str:
         if not made.is_file():
-            from cinevox.tracking.connection import opened
+            from cinevox.outlets.tracking.connection import opened
 
             with opened(f"sqlite:///{made}"):
                 pass

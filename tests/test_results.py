@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import fabricate
-from cinevox import results
-from cinevox.paths import Paths
+from cinevox.project.paths import Paths
+from cinevox.scoring import row_results
 
 ROW = fabricate.ROWS[1]
 
@@ -20,7 +20,7 @@ def test_replicates_are_of_the_voxels_that_their_split_scores(tmp_path, excluded
     block = (table["split"] == excluded_on) & (table["subject"] == "sub01") & (table["roi"] == "V1")
     table.loc[block, "n_excluded"] = table.loc[block, "n_voxels"]
     table.to_csv(file, index=False)
-    (found,) = results.read(paths, {ROW: settings.experiments.rows[ROW]})
+    (found,) = row_results.read(paths, {ROW: settings.experiments.rows[ROW]})
     for split in ("validation", "test"):
         subjects = found.voxels[f"{split}.replicates"].reshape(
             -1, len(fabricate.SUBJECTS), len(found.index.columns.rois)

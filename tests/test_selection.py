@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cinevox import metrics, predictions, results, scores, selection
 from cinevox.errors import InputError
-from cinevox.responses import Block, Columns
-from cinevox.selection import Choice, Seen, choose, frequencies
-from cinevox.selection.evidence import Stratum, gather, mean_scores, summary
-from cinevox.selection.optimism import mean_rank_correlation, rank_correlation
-from cinevox.splits import ceiling_split
+from cinevox.fitting import prediction_store
+from cinevox.measured.responses import Block, Columns
+from cinevox.scoring import row_results, scores, selection
+from cinevox.scoring.selection import Choice, Seen, choose, frequencies
+from cinevox.scoring.selection.evidence import Stratum, gather, mean_scores, summary
+from cinevox.scoring.selection.optimism import mean_rank_correlation, rank_correlation
+from cinevox.statistics import metrics
+from cinevox.statistics.splits import ceiling_split
 from crossed import cross_predicted
 
 COLUMNS = Columns(
@@ -198,7 +200,7 @@ class World:
                 voxels[f"{name}.normalized"] = np.stack([one.normalized for one in found])
             replicates[name] = np.stack([one.replicates for one in found])
         clips = {name: np.arange(len(responses)) for name, responses in self.measured.items()}
-        index = predictions.Index(self.spaces, clips, self.columns, {}, {})
+        index = prediction_store.Index(self.spaces, clips, self.columns, {}, {})
         return selection.Candidates(index, pd.concat(tables, ignore_index=True), voxels, replicates)
 
     def of(self, names, own):
@@ -376,9 +378,9 @@ def test_without_repetitions_the_plain_correlations_choose_and_are_labelled(rng)
     written = selection.headline(said["scores"])
     assert written["test"].keys() == written["validation"].keys() == {"plain_r"}
     assert written["test"]["plain_r"]["V1"] == round(test["rois"]["V1"]["score"], 5)
-    assert results.headline_of(written) == ("test", "plain correlation", written["test"]["plain_r"])
+    assert row_results.headline_of(written) == ("test", "plain correlation", written["test"]["plain_r"])
     before = selection.headline(normalized.description["scores"])
-    assert results.headline_of(before) == ("test", "normalized correlation", before["test"])
+    assert row_results.headline_of(before) == ("test", "normalized correlation", before["test"])
 
 
 @pytest.mark.parametrize("once", ["validation", "test"])

@@ -22,11 +22,14 @@ import fabricate
 import mlflow_warnings
 import small_run
 from _cli import Run
-from cinevox import claims, identity, io, results, tracking
 from cinevox.errors import InputError
-from cinevox.paths import Paths
-from cinevox.tracking import connection, history, store, views, writing
-from cinevox.tracking.connection import resolved
+from cinevox.files import io
+from cinevox.outlets import tracking
+from cinevox.outlets.tracking import connection, history, store, views, writing
+from cinevox.outlets.tracking.connection import resolved
+from cinevox.project import identity
+from cinevox.project.paths import Paths
+from cinevox.scoring import claims, row_results
 
 pytestmark = mlflow_warnings.IGNORED
 
@@ -123,7 +126,7 @@ def test_a_space_is_a_child_with_its_own_scores_per_roi_and_subject(run, searche
     child = next(item for item in runs if item.info.run_name == "layer_3")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.params["space"] == "layer_3"
-    result = results.read(run[0], {ROW: run[1].experiments.rows[ROW]})[0]
+    result = row_results.read(run[0], {ROW: run[1].experiments.rows[ROW]})[0]
     line = result.table("test").set_index(["space", "roi"]).loc[("layer_3", "LOC")]
     assert child.data.metrics["LOC.normalized_correlation"] == line["normalized_correlation"]
     assert "sub01/LOC.normalized_correlation" in child.data.metrics

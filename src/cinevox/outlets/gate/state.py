@@ -1,0 +1,158 @@
+"""The state of a run: every row's scores and their bootstrap replicates, the counts of the checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.errors import InputError
+from cinevox.scoring.origin import Origin, differences, origin_of
+from cinevox.scoring.row_results import headline_of
+from cinevox.statistics.metrics import PLAIN, PLAIN_KEY
+
+CHECKS = ("validation", "checks")
+COUNTS = ("errors", "warnings")
+BESIDE = ("low", "high", "pooled_score", "correlation")  # stand beside the score; they move with it
+SAME_RESPONSES = 1e-3  # reliabilities that differ by less: machines round, another measurement differs by far more
+
+
+class GateError(InputError):
+    """There is nothing to compare with: exit code 2, not 1."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One metric.
+
+    value: None where no voxel could be scored
+    half_width: of its own bootstrap interval; None if unknown
+    choice: standard deviation of the value over the layers that other validation clips would have chosen
+    replicates: float16, (n_kept,), bootstrap replicates less the value; None if unknown
+    """
+
+    value: float | None
+    half_width: float | None = None
+    choice: float = 0.0
+    replicates: NDArray[np.float16] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row.
+
+    metrics: `test.score`, `test.V1`, ... -> reading; plain correlations are `test.plain_r.score`, ...
+    drawn: what chance had a hand in, by name: clips, seeds, number of resamples; empty if unknown
+    responses: reliabilities of some voxels, which differ between any two measurements; None if unknown
+    origin: data and weights, as recorded
+    """
+
+    metrics: Mapping[str, Reading] = field(default_factory=dict)
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+    responses: NDArray[np.float32] | None = field(default=None, compare=False)
+    origin: Origin | None = None
+
+    def reading(self, metric: str) -> Reading:
+        return self.metrics.get(metric, Reading(None))
+
+    def other_data(self, now: Entry, metric: str = "") -> tuple[str, ...]:
+        """How the data of one metric differ in another state of the row, or of the whole row; nothing if they don't."""
+        a, b, roi = self.origin, now.origin, metric.rpartition(".")[2]
+        if a is None or b is None:
+            return ()
+        rois = dict.fromkeys((*a.n_voxels, *b.n_voxels))
+        counts = ((name, a.n_voxels.get(name, 0), b.n_voxels.get(name, 0)) for name in ([roi] if roi in rois else rois))
+        return differences(a, b) or tuple(f"{name} {n} voxels, now {m}" for name, n, m in counts if n != m)
+
+    def remeasured(self, now: Entry) -> bool:
+        """Whether the responses are known to be others."""
+        a, b = self.responses, now.responses
+        if a is None or b is None:
+            return False
+        return a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=SAME_RESPONSES, equal_nan=True)
+
+    def drawn_anew(self, now: Entry) -> tuple[str, ...]:
+        """Why the two are not paired: what was drawn anew, as then the same clips tell only part of what chance does
+        to a difference, or that there are no replicates."""
+        if self.responses is None or now.responses is None:
+            return ("no replicates",)
+        names = dict.fromkeys((*self.drawn, *now.drawn))
+        found = [name for name in names if self.drawn.get(name) != now.drawn.get(name)]
+        return tuple(f"other {name}" for name in [*found, *["responses"] * self.remeasured(now)])
+
+
+@dataclass(frozen=True)
+class State:
+    """A run. rows: row -> entry; checks: validation, checks -> errors, warnings -> how many"""
+
+    rows: Mapping[str, Entry]
+    checks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+def counts(metrics: Mapping[str, int]) -> dict[str, int]:
+    """Those numbers of a stage that checks of which more is worse."""
+    return {name: int(metrics[name]) for name in COUNTS}
+
+
+def entry_of(file: Path, metrics: Any, known: Mapping[str, Any] | None = None) -> Entry:
+    """The scores of the split that a row reports (`splits.best_split`), and the record of its data.
+
+    file: of the metrics, for messages
+    known: what selection.json says of the ROIs of that split: it has their intervals. Without it the half-width of
+        the row's score stands in: an ROI's own is rarely smaller, so the gate is then the stricter one.
+
+    Raises
+    ------
+    GateError
+        They are no metrics of a row, hold NaN, or say nothing of their data.
+    """
+    try:
+        split, measure, block = headline_of(metrics)
+        found, rois, prefix = dict(block), known or {}, f"{split}.{PLAIN_KEY}" if measure == PLAIN else split
+    except (StopIteration, TypeError, ValueError):
+        told = f"{str(metrics)[:80]}: expected the metrics of a row, by split; run `dvc repro`"
+        raise GateError(f"{file}: {told}") from None
+    try:
+        whole = _half_width(found)
+        readings = {
+            f"{prefix}.{name}": Reading(finite(value), _half_width(rois[name]) if name in rois else whole)
+            for name, value in found.items()
+            if name not in BESIDE
+        }
+    except GateError as error:
+        raise GateError(f"{file}: {error}") from None
+    if (origin := origin_of(metrics)) is None:
+        raise GateError(
+            f"{file} does not say what data it is of: an earlier version made it; `dvc repro` makes it anew"
+        )
+    return Entry(readings, origin=origin)
+
+
+def listed(rows: list[str]) -> str:
+    """Rows by name, or how many there are."""
+    return f"{len(rows)} rows" if len(rows) > 3 else ", ".join(rows)
+
+
+def _half_width(values: Mapping[str, Any]) -> float | None:
+    low, high = finite(values.get("low")), finite(values.get("high"))
+    return None if low is None or high is None else (high - low) / 2
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None.
+
+    Raises
+    ------
+    GateError
+        It is neither, or NaN or infinite.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, float | int) or not math.isfinite(value):
+        raise GateError(f"{value} among the metrics; expected finite numbers, or null without a score; run `dvc repro`")
+    return float(value)
