@@ -3,13 +3,11 @@
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import encoding
-from cinevox.encoding import build, description, store
-from cinevox.encoding.model import Encoding, Model
+from cinevox.encoding import SECTIONS, build, description, store
+from cinevox.encoding.model import EncodingModel, Model
 from cinevox.files import io
 from cinevox.fitting import feature_spaces, prediction_store, refit
 from cinevox.fitting.fits import Method
-from cinevox.fitting.prediction_store import Index
 from cinevox.project.params import RoiwiseRow, Row, row_of
 from cinevox.scoring.selection.choice import Choice
 from cinevox.statistics.splits import best_split, ceiling_split
@@ -17,19 +15,15 @@ from cinevox.statistics.splits import best_split, ceiling_split
 
 def main(run: Run) -> None:
     name, paths, params = run.instance, run.paths, run.params
-    index, selected = (
-        prediction_store.read_index(paths.scores(name)),
-        io.read_json(paths.selection(name) / "selection.json"),
-    )
+    index, folder = prediction_store.read_index(paths.scores(name)), paths.selection(name)
+    selected, chosen = io.read_json(folder / "selection.json"), io.read_arrays(folder / "voxels.npz")
     row, columns, split = row_of(index.provenance), index.columns, best_split(selected["scores"])
-    chosen = io.read_arrays(paths.selection(name) / "voxels.npz")
     usual = "test" if "test" in index.clips else "validation"
-    model: Model
     predicted = Choice(index.spaces, chosen["space"]).predicted(  # by the row's own fit, which has not seen them
         lambda space: prediction_store.read(paths.predictions(name), index, space, usual), slice(None)
     )
     if isinstance(row, RoiwiseRow):
-        model = build.roiwise(name, paths.transfer(name) / "checkpoints", columns, params.transfer)
+        model: Model = build.roiwise(name, paths.transfer(name) / "checkpoints", columns, params.transfer)
         sidecar, n_clips = io.read_json(paths.base(row.base) / "base.json")["features"], len(run.split().train)
     else:
         sidecar, n_clips = io.read_json(paths.features(row.network) / "features.json"), run.n_clips()[0]
@@ -41,19 +35,20 @@ def main(run: Run) -> None:
     about = description.describe(
         params, row, run.responses("train").study, source=source, usual=usual, n_usual=len(predicted), grid=grid,
         regions=list(description.regions(columns, voxels, ceiling[ceiling_split(split)], predicted)), split=split,
-        n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, encoding.SECTIONS),
+        n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, SECTIONS),
         **{key: selected["scores"][split][key] for key in ("measure", "chosen_here")}, chosen=selected["chosen"],
     )  # fmt: skip
-    store.write(paths.encoding(name), Encoding(about, model, voxels))
+    store.write(paths.encoding(name), EncodingModel(about, model, voxels))
     for caution in about.cautions:
         run.log.warning("%s: %s", run.log.name, caution)
 
 
-def _voxelwise(run: Run, row: Row, index: Index, chosen: np.ndarray, sidecar: dict) -> tuple[Model, np.ndarray]:
+def _voxelwise(
+    run: Run, row: Row, index: prediction_store.Index, chosen: np.ndarray, sidecar: dict
+) -> tuple[Model, np.ndarray]:
     folder, layers = run.paths.features(row.network), [layer["name"] for layer in sidecar["layers"]]
     found = refit.refit(
-        feature_spaces.candidates(row.features, layers),
-        chosen,
+        feature_spaces.candidates(row.features, layers), chosen,
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
         *run.responses("train").means(row.track, [(block.subject, block.roi) for block in index.columns.blocks]),
         run.params.reduction, Method.of(row.regressor, run.params), run.progress, keep=True,
@@ -62,4 +57,4 @@ def _voxelwise(run: Run, row: Row, index: Index, chosen: np.ndarray, sidecar: di
 
 
 if __name__ == "__main__":
-    stage(main, *encoding.SECTIONS, instances=lambda params: params.encoding.rows)
+    stage(main, *SECTIONS, instances=lambda params: params.encoding.rows)

@@ -21,7 +21,7 @@ def main(run: Run) -> None:
         run.log.warning("%s: left out: %s (submission.rows: {} in params.yaml asks for none)", run.log.name, left_out)
         return
     index, selected = prediction_store.read_index(run.paths.scores(row)), run.paths.selection(row)
-    wanted = faults.Expected(track, n_test, index.columns)
+    wanted = faults.ExpectedPredictions(track, n_test, index.columns)
     if sidecar.is_refitted(index):
         predicted = _refitted(run, row, index)
     else:

@@ -2,7 +2,7 @@
 
 The questions: are its data the challenge's (`foreign`) and its weights those of the paper's rows (`barred`), can its
 score stand beside the paper's (`doubts`), and is it of the data that params.yaml asks for now (`other_data`)? What
-else has changed since it was made is in dvc.lock (`lock.other_parameters`).
+else has changed since it was made is in dvc.lock (`dvc_lock.other_parameters`).
 """
 
 from __future__ import annotations

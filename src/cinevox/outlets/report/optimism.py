@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinevox.outlets.report.sources import Sources
-from cinevox.outlets.report.tables import Cell
+from cinevox.outlets.report.tables import TableCell
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.metrics import PLAIN
 
@@ -33,7 +33,7 @@ class OptimismLine:
     difference: float
     low: float | None
     high: float | None
-    choice: Cell | None
+    choice: TableCell | None
     rank: float | None
     rank_error: float | None
     plain: bool
@@ -66,7 +66,7 @@ def _lines(result: Result) -> Iterator[OptimismLine]:
             found["difference"],
             found["low"],
             found["high"],
-            None if part is None else Cell(part["difference"], part["low"], part["high"]),
+            None if part is None else TableCell(part["difference"], part["low"], part["high"]),
             ranks.get("mean"),
             ranks.get("error"),
             found["measure"] == PLAIN,

@@ -22,7 +22,7 @@ SHOWN_CANDIDATES = 16  # of a row's feature spaces; rows of pairs have hundreds
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One score. `space`: the feature space that stands for it; `best`: the highest of its column."""
 
     value: float | None
@@ -41,8 +41,8 @@ class ScoreLine:
     """
 
     result: Result
-    score: Cell
-    cells: tuple[Cell, ...]
+    score: TableCell
+    cells: tuple[TableCell, ...]
     doubts: tuple[str, ...]
     marks: tuple[str, ...]
 
@@ -86,10 +86,10 @@ def _named(result: Result, roi: str) -> dict[str, Any]:
     return values | {"value": values["score"]}
 
 
-def _cell(values: Mapping[str, Any], space: str, best: float | None) -> Cell:
+def _cell(values: Mapping[str, Any], space: str, best: float | None) -> TableCell:
     value = values["value"]
     highest = value is not None and best is not None and round(value, 3) == round(best, 3)
-    return Cell(value, values["low"], values["high"], space, highest)
+    return TableCell(value, values["low"], values["high"], space, highest)
 
 
 def _marks(result: Result, split: str) -> Iterator[str]:
