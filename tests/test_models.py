@@ -1,6 +1,7 @@
 """Encoding models in MLflow: registered, and served on this machine as `cinevox register` says."""
 
 import ast
+import asyncio
 import base64
 import contextlib
 import json
@@ -25,6 +26,7 @@ import pytest
 import layout
 import mlflow_warnings
 import small_encoding
+import test_strangers
 from cinevox.encoding import store
 from cinevox.encoding.clips import Predictor
 from cinevox.errors import InputError
@@ -211,22 +213,36 @@ def test_what_is_no_model_is_not_served(project, registered):
             serving.serve(settings.tracking, "made-up-clip/1", "127.0.0.1", 0)
 
 
-def test_a_served_model_answers_features_and_its_own_example(project, registered, study):
+def test_a_served_model_answers_features_and_its_own_example(project, registered, study, monkeypatch):
+    """The application that a server runs, asked without one."""
     root, settings = project
-    encoding = store.read(Paths(root).encoding(ROW))
+    encoding, folder = store.read(Paths(root).encoding(ROW)), folder_of(settings, registered["features"])
     reduced = encoding.model.reduced(study.features)
     records = [{layer: reduced[layer][row].tolist() for layer in encoding.about.source.inputs} for row in range(3)]
-    with served(registered["features"], root) as address:
-        found = ask(address, records)
-        code, message = refusal(address, [{layer: values[:3] for layer, values in records[0].items()}])
-        assert code == 400 and "has 3 numbers; expected 4" in message
-        example = json.loads((folder_of(settings, registered["features"]) / "serving_input_example.json").read_text())
-        request = urllib.request.Request(address, json.dumps(example).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            assert len(json.load(answer)["predictions"]) == 1
+    monkeypatch.setenv(serving.FOLDER, str(folder))
+    application = serving.application()
+
+    def answer(content):
+        request = test_strangers.Asked(json.dumps(content).encode())
+        request.scope |= {"path": "/invocations", "query_string": b"", "http_version": "1.1"}
+
+        async def asked():
+            await request.to(application)
+
+        asyncio.run(asked())
+        return request.status, json.loads(request.sent[1]["body"])
+
+    status, found = answer({"dataframe_records": records})
+    assert status == 200
     np.testing.assert_allclose(
-        [list(line.values()) for line in found], expected(study, encoding, study.clips[:3]), atol=1e-5
+        [list(line.values()) for line in found["predictions"]], expected(study, encoding, study.clips[:3]), atol=1e-5
     )
+    short = {layer: values[:3] for layer, values in records[0].items()}
+    status, refused = answer({"dataframe_records": [short]})
+    assert status == 400 and "has 3 numbers; expected 4" in refused["message"]
+    status, found = answer(json.loads((folder / "serving_input_example.json").read_text()))
+    assert status == 200 and len(found["predictions"]) == 1
+    assert answer([0] * 300_000)[0] == 413
 
 
 def test_what_a_served_model_imports_is_what_it_asks_for(project, study, tmp_path):

@@ -1,10 +1,12 @@
 """From an experiment to its runs and back, with real experiments of DVC's in a small repository."""
 
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from mlflow import MlflowClient
 
 import fabricate
 import mlflow_warnings
+from cinevox import cli
 from cinevox.errors import InputError
 from cinevox.outlets import tracking
 from cinevox.outlets.tracking import history, writing
@@ -71,6 +74,12 @@ class Study:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def cinevox(self, *words):
+        """A command in this process, which has MLflow already; what it says."""
+        with contextlib.chdir(self.root), contextlib.redirect_stdout(StringIO()) as said:
+            assert cli.main(words) == 0
+        return said.getvalue()
 
     def commit(self, message):
         self.run("git", "add", "--all")
@@ -159,22 +168,22 @@ def test_a_commit_that_holds_a_result_brings_it_back(study):
         (sha, f"git checkout {sha[:10]} && dvc checkout --allow-missing")
     ]
     assert study.find(sha) == [found]
-    said = study.run("cinevox", "find", found.run[:12])
+    said = study.cinevox("find", found.run[:12])
     assert (
         f"held by      {sha[:10]}: git checkout {sha[:10]} && dvc checkout --allow-missing" in said
         and "this workspace" in said
     )
-    said = study.run("cinevox", "runs", "list")
+    said = study.cinevox("runs", "list")
     assert len([line for line in said.splitlines() if line.startswith(ROW)]) == 2
 
 
 def test_the_command_removes_a_row_when_told_twice(study):
-    assert "add --yes" in study.run("cinevox", "runs", "remove", fabricate.ROWS[0])
-    said = study.run("cinevox", "runs", "remove", fabricate.ROWS[0], "--yes")
+    assert "add --yes" in study.cinevox("runs", "remove", fabricate.ROWS[0])
+    said = study.cinevox("runs", "remove", fabricate.ROWS[0], "--yes")
     uri = f"sqlite:///{study.root / 'mlflow.db'}"
     assert said.splitlines()[-1] == f"  mlflow gc --backend-store-uri {uri} --tracking-uri {uri}"
     assert "has been permanently deleted" in study.run(*shlex.split(said.splitlines()[-1]))
-    assert fabricate.ROWS[0] not in study.run("cinevox", "runs", "list")
+    assert fabricate.ROWS[0] not in study.cinevox("runs", "list")
     with pytest.raises(InputError, match=f"no run of the row '{fabricate.ROWS[0]}'; there are runs of {ROW}, "):
         tracking.listed(study.settings.tracking.model_copy(update={"uri": uri}), fabricate.ROWS[0])
-    assert "1 row (6 runs) created, 2 there already" in study.run("cinevox", "sync")
+    assert "1 row (6 runs) created, 2 there already" in study.cinevox("sync")
