@@ -209,6 +209,10 @@ def test_what_is_no_model_is_not_served(project, registered):
         for name in ("made-up-none/1", "made-up-clip", "made-up-clip/9", "../../etc"):
             with pytest.raises(InputError, match="expected NAME/VERSION as `cinevox register` prints it"):
                 serving.serve(settings.tracking, name, "127.0.0.1", 5999)
+        folder = folder_of(settings, models.register(Paths(), settings, ROW, "features", "made-up-gone"))
+        folder.rename(folder.with_name("elsewhere"))
+        with pytest.raises(InputError, match="made-up-gone/1: its files can't be had .*; register it again"):
+            serving.serve(settings.tracking, "made-up-gone/1", "127.0.0.1", 5999)
         with pytest.raises(InputError, match="--port 0: expected a number"):
             serving.serve(settings.tracking, "made-up-clip/1", "127.0.0.1", 0)
 

@@ -495,7 +495,6 @@ def test_the_data_sets_source_has_no_login(tmp_path, address, kept):
 
 def test_a_data_set_is_what_dvc_and_validation_know_of_it(tmp_path, uri):
     made = Paths(tmp_path), fabricate.make(tmp_path)
-    io.write_json(made[0].validation / "clips.json", {"n_clips": 84, "n_train_clips": 24})
     md5 = "3a3ebcfc1bd6c949f29d59e3f92d3791"
     made[0].lock.write_text(
         yaml.safe_dump({"stages": {"simulation@x": {"outs": [{"path": "data/insilico", "md5": f"{md5}.dir"}]}}})
@@ -513,8 +512,8 @@ def test_a_data_set_is_what_dvc_and_validation_know_of_it(tmp_path, uri):
         "path": "data/insilico", "md5": md5, "remote": "https://example.org/lab/study.git",
     }  # fmt: skip
     profile = json.loads(dataset.profile)
-    assert profile["n_clips"] == {"train": 24, "test": 60} and profile["n_repetitions"] == {"train": 3, "test": 10}
-    assert profile["n_voxels"] == columns.n_voxels and profile["subjects"] == list(fabricate.SUBJECTS)
+    assert profile["n_clips"] == {"train": 240, "test": 60} and profile["subjects"] == list(fabricate.SUBJECTS)
+    assert sum(profile["n_voxels"].values()) == columns.n_voxels and list(profile["n_voxels"]) == list(columns.rois)
 
 
 def test_calls_stay_within_a_servers_limits():

@@ -185,7 +185,7 @@ def _row_record(common: _Common, result: Result, key: str) -> Record:
         metrics=measures.of_row(result),
         tags=tags | row_tags | dict(common.tags),
         note=words.note(result, common.paths),
-        data=data.describe(common.paths, common.params.dataset, row.track, common.md5),
+        data=data.describe(common.paths.root, common.params.dataset, common.md5, origin),
         children=children,
         curves=dict(measures.curves(result)),
         texts=words.tables(result) | {"scores.md": words.roi_table(result)},

@@ -186,6 +186,10 @@ def serve(settings: Tracking, model: str, host: str, port: int) -> int:
             raise InputError(
                 f"{model}: {error.message}; expected NAME/VERSION as `cinevox register` prints it"
             ) from None
+        except OSError as error:  # such as of a repository that was moved since
+            raise InputError(
+                f"{model}: its files can't be had ({error}); register it again: `cinevox register`"
+            ) from None
     code = folder / "code"
     if not (code / "cinevox" / "outlets" / "tracking" / "serving.py").is_file():
         raise InputError(f"{model}: not registered by this version of cinevox; register it again: `cinevox register`")
