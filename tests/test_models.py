@@ -79,8 +79,8 @@ def registered(project):
 
 
 def folder_of(settings, found):
-    address = f"models:/{found.name}/{found.version}"
-    return Path(mlflow.artifacts.download_artifacts(address, tracking_uri=settings.tracking.uri))
+    with models.everywhere(settings.tracking.uri):
+        return Path(mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.version}"))
 
 
 def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, registered):
@@ -211,7 +211,7 @@ def test_what_is_no_model_is_not_served(project, registered):
                 serving.serve(settings.tracking, name, "127.0.0.1", 5999)
         folder = folder_of(settings, models.register(Paths(), settings, ROW, "features", "made-up-gone"))
         folder.rename(folder.with_name("elsewhere"))
-        with pytest.raises(InputError, match="made-up-gone/1: its files can't be had .*; register it again"):
+        with pytest.raises(InputError, match="made-up-gone/1: No such artifact.*; register it again if"):
             serving.serve(settings.tracking, "made-up-gone/1", "127.0.0.1", 5999)
         with pytest.raises(InputError, match="--port 0: expected a number"):
             serving.serve(settings.tracking, "made-up-clip/1", "127.0.0.1", 0)
@@ -228,7 +228,11 @@ def test_a_served_model_answers_features_and_its_own_example(project, registered
 
     def answer(content):
         request = test_strangers.Asked(json.dumps(content).encode())
-        request.scope |= {"path": "/invocations", "query_string": b"", "http_version": "1.1"}
+        request.scope |= {
+            "path": "/invocations",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+        }
 
         async def asked():
             await request.to(application)

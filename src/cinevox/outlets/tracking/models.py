@@ -91,7 +91,7 @@ def register(paths: Paths, params: Params, row: str, kind: Input, name: str) -> 
     about, weights = predictor.encoding.about, predictor.extraction.weights.file
     artifacts = {"encoding": str(paths.encoding(row))} | ({} if weights is None else {"weights": str(weights)})
     uri = resolved(params.tracking.uri)
-    with opened(uri) as store, _everywhere(uri):
+    with opened(uri) as store, everywhere(uri):
         import mlflow
 
         mlflow.set_experiment(experiment_id=experiment_id(store, f"{params.tracking.experiment}-{about.track}"))
@@ -115,8 +115,8 @@ def register(paths: Paths, params: Params, row: str, kind: Input, name: str) -> 
 
 
 @contextlib.contextmanager
-def _everywhere(uri: str) -> Iterator[None]:
-    """MLflow logs models to an address of the whole process, and tells of every step; here for a while."""
+def everywhere(uri: str) -> Iterator[None]:
+    """MLflow logs and loads models by an address of the whole process, and tells of every step; here for a while."""
     import mlflow
 
     before, log = dict(os.environ), logging.getLogger("mlflow")

@@ -22,7 +22,7 @@ import joblib
 
 from cinevox.errors import InputError
 from cinevox.outlets.tracking.connection import opened, resolved
-from cinevox.outlets.tracking.models import LIMITS, Input
+from cinevox.outlets.tracking.models import LIMITS, Input, everywhere
 from cinevox.outlets.tracking.views import refuse_port, run_server
 from cinevox.project.params import Tracking
 
@@ -179,17 +179,12 @@ def serve(settings: Tracking, model: str, host: str, port: int) -> int:
 
     refuse_port(port)
     uri = resolved(settings.uri)
-    with opened(uri):
+    with opened(uri), everywhere(uri):
         try:
-            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model}", tracking_uri=uri))
+            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model}"))
         except mlflow.exceptions.MlflowException as error:
-            raise InputError(
-                f"{model}: {error.message}; expected NAME/VERSION as `cinevox register` prints it"
-            ) from None
-        except OSError as error:  # such as of a repository that was moved since
-            raise InputError(
-                f"{model}: its files can't be had ({error}); register it again: `cinevox register`"
-            ) from None
+            cure = "expected NAME/VERSION as `cinevox register` prints it; register it again if its files were moved"
+            raise InputError(f"{model}: {error.message}; {cure}") from None
     code = folder / "code"
     if not (code / "cinevox" / "outlets" / "tracking" / "serving.py").is_file():
         raise InputError(f"{model}: not registered by this version of cinevox; register it again: `cinevox register`")

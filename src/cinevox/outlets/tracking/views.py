@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -150,20 +151,14 @@ def refuse_port(port: int) -> None:
 
 def run_server(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a server until it ends or this process is told to: then with all its processes, at once if told twice."""
-
-    def told(*_: object) -> None:
-        raise KeyboardInterrupt
-
+    told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, told)
+        signal.signal(number, lambda number, _: told.append(number))
     process = subprocess.Popen(command, env=environment, start_new_session=True)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        with contextlib.suppress(KeyboardInterrupt, ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-        return 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it left behind
+    while process.poll() is None:
+        if told:
+            os.killpg(process.pid, signal.SIGTERM if len(told) == 1 else signal.SIGKILL)
+        time.sleep(0.1)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # what it left behind
+    return 0 if told else process.returncode
