@@ -1,6 +1,7 @@
 """Shared by every test: the repository's parameters and a seeded generator."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def new_record(tmp_path_factory):
         if not made.is_file():
             from cinevox.outlets.tracking.connection import opened
 
-            with opened(f"sqlite:///{made}"):
+            with warnings.catch_warnings(action="ignore"), opened(f"sqlite:///{made}"):  # of what MLflow uses
                 pass
         folder.mkdir(parents=True, exist_ok=True)
         return f"sqlite:///{shutil.copy(made, folder)}"

@@ -39,7 +39,7 @@ def command(folder, *words):
     environment = os.environ | {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT / "src"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'runs.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -66,9 +66,8 @@ def test_the_stage_stops_no_run_where_nothing_can_be_compared(project):
 
 
 @pytest.mark.slow
-def test_mlflows_entry_point_agrees_with_the_command(project, new_record, monkeypatch, capsys):
+def test_mlflows_entry_point_agrees_with_the_command(project, monkeypatch, capsys):
     paths, _ = project
-    new_record(paths.root)
     monkeypatch.chdir(paths.root)
     for by, code in ((0.0, 0), (0.9, 1)):
         fall(paths, by)
@@ -80,10 +79,9 @@ def test_mlflows_entry_point_agrees_with_the_command(project, new_record, monkey
 
 
 @pytest.mark.slow
-def test_mlflows_entry_point_runs_nothing_for_a_row_that_is_not_there(project, new_record):
+def test_mlflows_entry_point_runs_nothing_for_a_row_that_is_not_there(project):
     """DVC runs the whole flow where a pattern matches nothing; a folder without a flow would say so here."""
     paths, _ = project
-    new_record(paths.root)
     shutil.copy(ROOT / "params.paper.yaml", paths.root)
     run = command(paths.root, "mlflow", "run", ".", "-e", "row", "-P", "row=nope", "--env-manager", "local")
     said = run.stdout + run.stderr
