@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from _cli import Run, stage
+from _ceilings import noise_ceilings
+from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.response_store import measured
@@ -28,7 +29,7 @@ def main(run: Run) -> None:
         plugins.load("networks", index.provenance["network"]).layer_per_roi,
         lambda splits, columns: dict(measured(*recorded, track, columns, {name: index.clips[name] for name in splits})),
         lambda split, space: prediction_store.read(folder, index, space, split),
-        run.ceilings(track),
+        noise_ceilings(run, track),
         run.params.scores,
     )
     origin = Origin.of(index, recorded[0]).to_json()
@@ -36,6 +37,7 @@ def main(run: Run) -> None:
     io.write_json(target / "selection.json", described)
     io.write_arrays(target / "voxels.npz", **found.arrays())
     io.write_json(run.paths.metrics(run.instance), selection.metrics_of(described))
+    run.made(target, source)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import feature_spaces, prediction_store, refit
 from cinevox.fitting.fits import Method
 from cinevox.outlets.submission import archive, faults, filling, sidecar
+from cinevox.project import package_versions
 from cinevox.project.params import Track
 
 
@@ -31,6 +32,7 @@ def main(run: Run) -> None:
     faults.refuse(f"{row}, refitted", faults.content_faults(content, wanted), wanted)
     about = sidecar.describe(row, index, io.read_json(selected / "selection.json"), n_train)
     about |= {"constant_filled": filled, "sha256": archive.pack(path, track, content)}
+    about |= {"versions": package_versions.read(selected) | {run.log.name: package_versions.installed()}}
     io.write_json(path.with_suffix(".json"), about)
     for reason in about["not_for_the_challenge"]:
         run.log.warning("%s: not for the challenge: %s", run.log.name, reason)

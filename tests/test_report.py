@@ -15,7 +15,7 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import response_store
 from cinevox.outlets import report
-from cinevox.outlets.report import figures, solvers, sources, svg, tables
+from cinevox.outlets.report import figures, scatters, solvers, sources, svg, tables
 from cinevox.outlets.report.sources import Ceiling, Sources, Truth
 from cinevox.project import identity
 from cinevox.project.params import load
@@ -304,7 +304,7 @@ def test_a_long_list_of_candidates_is_cut_and_keeps_the_chosen(made, monkeypatch
 
 
 def test_candidates_are_paired_over_splits(made):
-    pairs, chosen = figures.candidate_pairs(made.results[:1])
+    pairs, chosen = scatters.candidate_pairs(made.results[:1])
     result = made.results[0]
     assert len(pairs) == len(fabricate.LAYERS) * 9
     assert chosen.sum() == 9

@@ -11,7 +11,7 @@ from typing import Any
 
 from cinevox.files import io
 from cinevox.outlets.tracking import data, history, measures, words
-from cinevox.project import dvc_lock, identity
+from cinevox.project import dvc_lock, identity, package_versions, stage_instances
 from cinevox.project.params import RoiwiseRow, Row, text
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, row_results
@@ -63,14 +63,15 @@ class Record:
 class _Common:
     """What all rows of a run share.
 
-    stages: of dvc.lock; leaves: of params.yaml as it stands, by dotted name; tags: of every row
-    drawn: row -> the selection that the report drew, by its digest; md5: of the data set's folder
+    stages: of dvc.lock; leaves: of params.yaml as it stands, by dotted name; code: what stages can load now
+    tags: of every row; drawn: row -> the selection that the report drew, by its digest; md5: of the data set's folder
     """
 
     paths: Paths
     params: Any
     stages: dvc_lock.Stages
     leaves: Mapping[str, Any]
+    code: Mapping[str, str]
     tags: Mapping[str, str]
     commit: identity.Commit | None
     drawn: Mapping[str, str]
@@ -97,6 +98,7 @@ def gather(paths: Paths, params: Any, rows: Iterable[str] | None = None) -> tupl
         params=params,
         stages=stages,
         leaves={name.removeprefix("."): value for name, value in dvc_lock.flat("", text.read_file(paths.params))},
+        code=stage_instances.digests(paths) if stages else {},
         tags=history.experiment_tag() | _validation_tags(paths),
         commit=identity.commit(paths.root),
         drawn=io.read_json(drawn) if drawn.is_file() else {},
@@ -161,9 +163,14 @@ def _row_record(common: _Common, result: Result, key: str) -> Record:
         "in_silico": "not recorded" if origin is None else str(origin.in_silico).lower(),
         "data_hash": common.md5,
     }
-    row_tags = {"level": "row", "weights_sha256": str(weights.get("sha256")), "params_hash": identity.digest(settings)}
+    row_tags = {
+        "level": "row",
+        "weights_sha256": str(weights.get("sha256")),
+        "params_hash": identity.digest(settings),
+        "versions": package_versions.in_words(package_versions.read(result.selection_folder)) or "not recorded",
+    }
     if common.commit is not None:  # its files, or the code that made the row, differ from it
-        dirty = common.commit.dirty or (made is not None and any(dvc_lock.changed(common.paths.root, made.code)))
+        dirty = common.commit.dirty or (made is not None and bool(dvc_lock.changed(made.code, common.code)))
         row_tags |= {"mlflow.source.git.commit": common.commit.sha, "dirty": str(dirty).lower()}
     experiment = f"{common.params.tracking.experiment}-{row.track}"
     children = tuple(
