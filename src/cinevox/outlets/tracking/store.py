@@ -86,28 +86,32 @@ def experiment_id(store: Store, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     client = store.client
-    found = client.get_experiment_by_name(name)
-    if found is not None and found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    if found is not None and store.artifacts is not None and (old := _elsewhere(found, store.artifacts)):
-        client.rename_experiment(found.experiment_id, f"{name} of {old} ({found.experiment_id})")
-        found = None
-    if found is None:
-        try:
+    with store.turn:
+        found = client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        if found is not None and (old := _elsewhere(store, found)):
+            client.rename_experiment(found.experiment_id, f"{name} of {old} ({found.experiment_id})")
+            found = None
+        if found is None:
             folder = None if store.artifacts is None else (store.artifacts / name).absolute().as_uri()
-            return str(client.create_experiment(name, folder))
-        except MlflowException:  # somebody else was quicker, if it is there now
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
+            try:
+                return str(client.create_experiment(name, folder))
+            except MlflowException:  # on a server, somebody else was quicker if it is there now
+                found = client.get_experiment_by_name(name)
+                if found is None:
+                    raise
     return str(found.experiment_id)
 
 
-def _elsewhere(experiment: Experiment, artifacts: Path) -> Path | None:
+def _elsewhere(store: Store, experiment: Experiment) -> Path | None:
     """The repository that an experiment's files are in, if it is another one; only of files that cinevox made."""
-    place = Path(unquote(urlsplit(experiment.artifact_location).path))
-    ours = place.parts[-2:] == (ARTIFACTS, experiment.name)
-    return place.parents[1] if ours and place.parent.resolve() != artifacts.resolve() else None
+    address = urlsplit(experiment.artifact_location)
+    place = Path(unquote(address.path))
+    ours = address.scheme == "file" and place.parts[-2:] == (ARTIFACTS, experiment.name)
+    if store.artifacts is None or not ours or place.parent.resolve() == store.artifacts.resolve():
+        return None
+    return place.parents[1]
 
 
 def _finished(client: MlflowClient, experiment: str) -> dict[str, list[Any]]:
