@@ -37,6 +37,7 @@ def record(folder: Path, stage: str, sources: Iterable[Path]) -> None:
     """
     made = {name: versions for source in sources for name, versions in read(source).items()}
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).unlink(missing_ok=True)  # it may be a link into DVC's cache
     (folder / FILE).write_text(json.dumps(dict(sorted((made | {stage: installed()}).items())), indent=1) + "\n")
 
 
