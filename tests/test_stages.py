@@ -173,12 +173,9 @@ def test_what_a_stage_loads_is_what_its_code_is_said_to_be(repository):
         if step == "source_code":
             continue
         known = repository.json(Paths().source_code(step, instance))
-        names = {"__main__": f"stages.{step}"}
-        modules = {
-            names.get(name, name if name.startswith("cinevox") else f"stages.{name}") for name in trace["modules"]
-        }
-        modules -= {name for name in modules if step == "validation" and name.startswith(asked)}
-        assert f"stages.{step}" in modules and len(modules) > 10
+        modules = {name if name.startswith("cinevox") else f"stages.{name}" for name in trace["modules"]}
+        modules -= {name for name in modules if step == "validation" and name.startswith(asked)} | {"stages.__main__"}
+        assert {"cinevox.errors", "stages._cli"} <= modules
         if found := modules - set(known):
             unknown[trace["stage"]] = sorted(found)
     assert not unknown
