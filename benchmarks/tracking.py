@@ -35,7 +35,7 @@ from cinevox.fitting.feature_spaces import candidates
 from cinevox.outlets import tracking
 from cinevox.outlets.tracking import records, writing
 from cinevox.outlets.tracking.measures import ROI_METRICS, ROW_METRICS, SPACE_METRICS
-from cinevox.project import identity, params
+from cinevox.project import dvc_lock, identity, params
 from cinevox.project.params import MINI_ROIS, WHOLE_BRAIN
 from cinevox.project.plugins import load
 
@@ -48,14 +48,14 @@ numbers = count()
 def paper(n_rows: int) -> list[tracking.Record]:
     """Records of rows of the paper, with all that a real one has but for files."""
     settings = params.load(ROOT / "params.paper.yaml")
-    sections = {name: identity.plain(getattr(settings, name)) for name in tracking.SECTIONS}
+    leaves = {name.removeprefix("."): value for name, value in dvc_lock.flat("", identity.plain(dict(settings)))}
     rng = np.random.default_rng(0)
     return [
-        _row(row, sections, settings.dataset.subjects, rng) for row in list(settings.experiments.rows.values())[:n_rows]
+        _row(row, leaves, settings.dataset.subjects, rng) for row in list(settings.experiments.rows.values())[:n_rows]
     ]
 
 
-def _row(row: params.Row, sections: dict, subjects: Sequence[str], rng: np.random.Generator) -> tracking.Record:
+def _row(row: params.Row, leaves: dict, subjects: Sequence[str], rng: np.random.Generator) -> tracking.Record:
     rois = MINI_ROIS if row.track == "mini" else (WHOLE_BRAIN,)
     if isinstance(row, params.RoiwiseRow):
         spaces = ["frozen"]
@@ -63,8 +63,7 @@ def _row(row: params.Row, sections: dict, subjects: Sequence[str], rng: np.rando
         found = candidates(row.features, load("networks", row.network).layers)
         spaces = [space.name for space in found]
     own = {"row": row.name, "track": row.track, "network": row.network, "features": row.features}
-    settings = dict(records._settings(sections, _Only(row)))  # type: ignore[arg-type]
-    texts = {name: records._text(value) for name, value in (own | settings).items()}
+    texts = own | records._settings(leaves, row)
     tags = {f"tag_{number}": "0123456789abcdef" for number in range(12)} | {"row": row.name}
 
     def scored(names: Sequence[str], of_roi: Sequence[str]) -> dict[str, float]:
@@ -85,13 +84,6 @@ def _row(row: params.Row, sections: dict, subjects: Sequence[str], rng: np.rando
         tags | {"level": "row", "in_silico": "true", "reported_split": "test"}, note="A row.\n" * 40, children=children,
         texts={"scores.csv": "roi,score\n" * 20},
     )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class _Only:
-    """As much of a result as its settings are read from."""
-
-    row: params.Row
 
 
 def fresh(given: Sequence[tracking.Record]) -> list[tracking.Record]:

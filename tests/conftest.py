@@ -1,7 +1,9 @@
 """Shared by every test: the repository's parameters and a seeded generator."""
 
 import os
+import shutil
 import time
+import warnings
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of their own would only wait for each other
@@ -62,6 +64,23 @@ def pytest_runtest_setup(item):
 @pytest.fixture
 def rng():
     return np.random.default_rng(20211122)
+
+
+@pytest.fixture(scope="session")
+def new_record(tmp_path_factory):
+    """Puts an empty database of MLflow's into a folder; making one takes seconds, so that is done once."""
+    made = tmp_path_factory.mktemp("record") / "mlflow.db"
+
+    def put(folder: Path) -> str:
+        if not made.is_file():
+            from cinevox.outlets.tracking.connection import opened
+
+            with warnings.catch_warnings(action="ignore"), opened(f"sqlite:///{made}"):  # of what MLflow uses
+                pass
+        folder.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{shutil.copy(made, folder)}"
+
+    return put
 
 
 @pytest.fixture(scope="session")

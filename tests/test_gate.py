@@ -22,6 +22,7 @@ from cinevox.project.paths import Paths
 LIMITS = Limits(gate=Gate(absolute=0.02, relative=0.05, use_interval=True), confidence=0.95)
 TIGHT = Limits(gate=Gate(absolute=0.02, relative=0.05, use_interval=False), confidence=0.95)
 ROW = fabricate.ROWS[0]
+FABRICATED = (*fabricate.ROWS, fabricate.TRANSFER)
 
 
 def state(checks=None, **rows):
@@ -202,8 +203,6 @@ def test_the_table_has_failures_first_and_folds_what_stayed():
         "",
         "Allowed drop: max(0.02, 0.05 of what it was).",
         "Not paired with the base (no replicates): row.",
-        "An earlier version made the base or the metrics, and did not record their data: row. \\`dvc repro\\` and "
-        "\\`cinevox gate --update\\` record them.",
     ]
 
 
@@ -334,34 +333,32 @@ def test_a_seed_unpairs_the_rows_that_it_draws_for(run, section, key, rows):
 
 
 @pytest.mark.parametrize("by", [0.001, -0.3, 0.3])
-def test_metrics_that_are_not_those_of_the_selection_fail(run, by):
+def test_metrics_that_are_not_those_of_the_selection_are_refused(run, by):
     """An edited file, whichever way it goes; the message has both values and what makes the file again."""
     paths, params = run
     accepted(paths, params)
-    document = io.read_json(paths.metrics(ROW))
+    before, document = paths.baseline.read_bytes(), io.read_json(paths.metrics(ROW))
     own = document["test"]["V1"]
     document["test"]["V1"] += by
     io.write_json(paths.metrics(ROW), document)
-    entry = gate.read_current(paths, params).rows[ROW]
-    assert entry.edited == {"test.V1"} and entry.responses is None
-    verdict = gate.judge(paths, params)
-    assert verdict.exit_code == 1 and [(x.row, x.metric) for x in verdict.of(*gate.FAILURES)] == [(ROW, "test.V1")]
-    assert verdict.of("edited")[0].now == document["test"]["V1"]
     why = f"{paths.metrics(ROW)} is not of {paths.selection(ROW)}: test.V1 is {document['test']['V1']}, not {own}; "
-    assert f"Edited: {why}`dvc repro -f -s selection@{ROW}` makes it again." in gate.rule(verdict)
+    told = f"{ROW}: {why}`dvc repro -f -s selection@{ROW}` makes it again"
+    with pytest.raises(gate.GateError, match=re.escape(told)):
+        gate.judge(paths, params)
+    with pytest.raises(gate.GateError, match=re.escape(told)):
+        accepted(paths, params)
+    assert paths.baseline.read_bytes() == before
 
 
-def test_an_edited_interval_record_or_split_fails_too(run):
+@pytest.mark.parametrize("where", ["test.low", "validation.score", "origin.title"])
+def test_an_edited_interval_record_or_split_is_refused_too(run, where):
     paths, params = run
     accepted(paths, params)
-    document = io.read_json(paths.metrics(ROW))
-    document["test"]["low"] -= 0.5
-    document["validation"]["score"] = None
-    document["origin"]["in_silico"] = False
+    document, (block, name) = io.read_json(paths.metrics(ROW)), where.split(".")
+    document[block][name] = None if where == "validation.score" else "Other" if block == "origin" else -0.5
     io.write_json(paths.metrics(ROW), document)
-    verdict = gate.judge(paths, params)
-    assert {line.metric for line in verdict.of("edited")} == {"test.low", "validation.score", "origin.in_silico"}
-    assert verdict.exit_code == 1
+    with pytest.raises(gate.GateError, match=rf"is not of .*: {where} is {document[block][name]}, not "):
+        gate.judge(paths, params)
 
 
 OTHER_DATA = [  # changes of a row's origin, and what is said of them
@@ -409,8 +406,8 @@ def test_a_subject_that_is_gone_is_named(run):
     one = params.model_copy(update={"dataset": params.dataset.model_copy(update={"subjects": ["sub02"]})})
     verdict = gate.judge(paths, one)
     assert verdict.exit_code == 1
-    missing = [(line.row, line.metric) for line in verdict.of("missing")]
-    assert missing == [("4 rows", "subject sub01"), ("4 rows", "subject sub03")]
+    assert {line.verdict for line in verdict.lines} == {"other data"}
+    assert "(subjects sub01 sub02 sub03, now sub02): 4 rows." in gate.to_markdown(verdict)
     gate.write_baseline(paths.baseline, gate.read_current(paths, one), gate.limits_of(one))  # on purpose
     assert gate.judge(paths, one).exit_code == 0
 
@@ -421,21 +418,25 @@ def test_another_list_of_regions_makes_another_score_and_leaves_the_regions(run)
     voxels = gate.read_current(paths, params).rows[ROW].origin.to_json()["n_voxels"]
     fabricate.recorded(paths, ROW, n_voxels=f"{voxels}, MT 9")
     more = params.dataset.model_copy(update={"rois": [*params.dataset.rois, "MT"]})
-    now = gate.read_current(paths, params.model_copy(update={"dataset": more}))
+    now = gate.read_current(paths, everything_asked_for(params.model_copy(update={"dataset": more}), {}))
     was, limits = gate.read_baseline(paths.baseline)
     found = {line.metric: line.verdict for line in gate.compare(was, now, limits, "b").lines if line.row == ROW}
     assert found.pop("test.score") == "other data" and set(found.values()) == {"same"}
 
 
-def test_results_of_other_data_than_the_parameters_are_missing(run):
-    """As after an edit of params.yaml, before anything was run."""
+def test_results_of_other_data_or_parameters_than_the_present_ones_are_refused(run):
+    """As after an edit of params.yaml, before anything was run: every row, with the reason."""
     paths, params = run
     accepted(paths, params)
     other = params.model_copy(update={"dataset": params.dataset.model_copy(update={"name": "mystudy"})})
-    verdict = gate.judge(paths, other)
-    assert verdict.exit_code == 1 and {line.verdict for line in verdict.lines} == {"missing"}
-    why = "made from In-silico data (insilico), and dataset.name is mystudy now"
-    assert f"Not comparable with the base ({why}): 4 rows." in gate.rule(verdict)
+    why = r"made from In-silico data \(insilico\), and dataset.name is mystudy now"
+    with pytest.raises(gate.GateError, match=f"^4 rows: {why}$"):
+        gate.judge(paths, other)
+    made = {"params.yaml": {"splits.seed": 77}}
+    stages = {f"{stage}@{ROW}": {"cmd": "true", "params": made} for stage in ("scores", "selection")}
+    paths.lock.write_text(yaml.safe_dump({"stages": stages}))
+    with pytest.raises(gate.GateError, match=f"^{ROW}: splits.seed changed since, and `dvc repro` did not follow"):
+        gate.judge(paths, params)
 
 
 def test_a_rise_on_responses_measured_again_is_higher_and_no_improvement(run):
@@ -449,18 +450,20 @@ def test_a_rise_on_responses_measured_again_is_higher_and_no_improvement(run):
     assert verdict.exit_code == 0
 
 
-def test_a_base_without_a_record_of_its_data_says_so(run):
+def test_a_base_or_metrics_without_a_record_of_their_data_are_refused(run):
+    """As an earlier version wrote them."""
     paths, params = run
     accepted(paths, params)
     older = io.read_json(paths.baseline)
-    for entry in older["rows"].values():
-        del entry["origin"]
+    del older["rows"][ROW]["origin"]
     io.write_json(paths.baseline, older)
-    verdict = gate.judge(paths, params)  # the same responses, by their reliabilities
-    assert verdict.exit_code == 0 and not verdict.unrecorded
-    (paths.selection(ROW) / "voxels.npz").unlink()
-    verdict = gate.judge(paths, params)
-    assert verdict.unrecorded == (ROW,) and "did not record their data: " + ROW in gate.to_markdown(verdict)
+    with pytest.raises(gate.GateError, match=f"not a baseline .*{ROW} does not say what data it is of.*gate --update"):
+        gate.judge(paths, params)
+    metrics = io.read_json(paths.metrics(ROW))
+    del metrics["origin"]
+    io.write_json(paths.metrics(ROW), metrics)
+    with pytest.raises(gate.GateError, match=f"{ROW}.json does not say what data it is of: .*`dvc repro` makes it"):
+        gate.judge(paths, params)
 
 
 def test_a_row_without_replicates_in_the_base_is_unpaired_beside_rows_with(run):
@@ -488,19 +491,6 @@ def test_without_test_responses_the_validation_scores_are_gated(tmp_path):
     params = fabricate.make(tmp_path, test=False)
     found = gate.read_current(Paths(tmp_path), params).rows[ROW]
     assert "validation.V1" in found.metrics and found.drawn["n_clips"] == fabricate.N_CLIPS["validation"]
-
-
-def test_a_baseline_of_the_older_format_is_compared_by_half_widths(run):
-    paths, params = run
-    found = gate.read_current(paths, params)
-    older = {
-        row: {name: {"value": r.value, "half_width": r.half_width} for name, r in entry.metrics.items()}
-        for row, entry in found.rows.items()
-    }
-    io.write_json(paths.baseline, older)
-    verdict = gate.judge(paths, params)
-    assert verdict.exit_code == 0 and verdict.limits == gate.limits_of(params)
-    assert {line.basis for line in verdict.lines} == {"unpaired"}
 
 
 @pytest.mark.parametrize(
@@ -587,7 +577,7 @@ def test_scores_that_a_baseline_does_not_have_are_compared_by_the_rows_interval(
 
 @pytest.mark.parametrize("revision", ["no-such-branch", "--help", ""])
 def test_an_unknown_revision_is_no_comparison(committed, revision):
-    with pytest.raises(gate.GateError, match=r"no git revision with params.yaml; try HEAD"):
+    with pytest.raises(gate.GateError, match=r"no such git revision; try HEAD"):
         gate.read_revision(committed[0], revision)
 
 
@@ -611,18 +601,20 @@ def test_a_folder_outside_git_says_so(run, tmp_path_factory, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda paths: paths.params.write_text("seed: 1\n"), "it is older than the gate, or broken"),
-        (lambda paths: [file.unlink() for file in paths.baseline.parent.iterdir()], "no metrics of its 4 rows"),
-        (lambda paths: paths.metrics(ROW).write_text("{"), "its metrics are unreadable"),
-        (lambda paths: paths.metrics(ROW).write_text('{"test": {"score": NaN}}'), "its metrics are unreadable"),
-        (lambda paths: paths.baseline.write_text("[]"), "its metrics are unreadable"),
+        (lambda paths: paths.params.write_text("seed: 1\n"), ".*it is older than this gate, or broken"),
+        (lambda paths: paths.params.unlink(), "no params.yaml and metrics committed in it"),
+        (lambda paths: [file.unlink() for file in paths.baseline.parent.iterdir()], "no params.yaml and metrics"),
+        (lambda paths: [paths.metrics(row).unlink() for row in FABRICATED], "no metrics of its rows are committed"),
+        (lambda paths: paths.metrics(ROW).write_text("{"), f"metrics/{ROW}.json: not JSON"),
+        (lambda paths: paths.metrics(ROW).write_text('{"test": {"score": NaN}}'), f"metrics/{ROW}.json: nan among"),
+        (lambda paths: paths.baseline.write_text("[]"), "metrics/baseline.json: not a baseline"),
     ],
 )
 def test_a_revision_that_holds_nothing_usable_is_no_comparison(committed, change, told):
     paths, _ = committed
     change(paths)
     git(paths.root, "commit", "-q", "-a", "-m", "odd")
-    with pytest.raises(gate.GateError, match=told):
+    with pytest.raises(gate.GateError, match=f"^HEAD: {told}.*compare with a later one"):
         gate.read_revision(paths, "HEAD")
 
 

@@ -19,11 +19,13 @@ def _no_git(monkeypatch, tmp_path):
 def test_what_only_asks_is_told_nothing():
     assert identity.commit(ROOT) is None
     assert history.experiments(ROOT) == [] and history.remote(ROOT) is None
-    assert history.keys_at(Paths(ROOT), "HEAD") == {} and history.holders(Paths(ROOT), "a key") == []
+    assert history.keys_at(Paths(ROOT), "HEAD") == {} and history.revisions(Paths(ROOT)) == []
 
 
 def test_what_needs_it_says_so(monkeypatch, capsys):
-    with pytest.raises(gate.GateError, match=r"HEAD: no git revision .*git can't be run \(No such file.*install it"):
+    with pytest.raises(
+        gate.GateError, match=r"HEAD: no such git revision; git can't be run \(No such file.*install it"
+    ):
         gate.read_revision(Paths(ROOT), "HEAD")
     with pytest.raises(InputError, match=r"no hook to install: git can't be run"):
         remote_guard.install_hook(ROOT)

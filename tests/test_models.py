@@ -1,6 +1,7 @@
 """Encoding models in MLflow: registered, and served on this machine as `cinevox register` says."""
 
 import ast
+import asyncio
 import base64
 import contextlib
 import json
@@ -17,6 +18,7 @@ import urllib.request
 from importlib import metadata
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import psutil
 import pytest
@@ -24,6 +26,7 @@ import pytest
 import layout
 import mlflow_warnings
 import small_encoding
+import test_strangers
 from cinevox.encoding import store
 from cinevox.encoding.clips import Predictor
 from cinevox.errors import InputError
@@ -47,7 +50,7 @@ def study(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, study):
+def project(tmp_path_factory, study, new_record):
     """A folder with parameters, a row's results, its run in the store, and an encoding model under the row's name."""
     import fabricate
     from cinevox.outlets import tracking
@@ -56,7 +59,7 @@ def project(tmp_path_factory, study):
     settings = fabricate.make(root)
     found = small_encoding.encoding(study)
     store.write(Paths(root).encoding(ROW), found)
-    uri = f"sqlite:///{root / 'mlflow.db'}"
+    uri = new_record(root)
     settings = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -75,9 +78,12 @@ def registered(project):
         return {kind: models.register(Paths(), settings, ROW, kind, f"made-up-{kind}") for kind in ("clip", "features")}
 
 
-def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, registered):
-    import mlflow
+def folder_of(settings, found):
+    with models.everywhere(settings.tracking.uri):
+        return Path(mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.version}"))
 
+
+def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, registered):
     root, settings = project
     about = store.read(Paths(root).encoding(ROW)).about
     client = mlflow.MlflowClient(settings.tracking.uri)
@@ -85,19 +91,20 @@ def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, 
         version = client.get_model_version(found.name, found.version)
         assert client.get_run(found.run).data.tags["row"] == ROW
         assert version.tags["weights_policy"] == "random" and "in-silico" in version.tags["cautions"]
-        model = mlflow.models.Model.load(found.folder)
+        folder = folder_of(settings, found)
+        model = mlflow.models.Model.load(folder)
         words = ["cautions"] if kind == "clip" else []
         assert model.signature.outputs.input_names() == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2", *words]
         assert model.signature.inputs.input_names() == (["clip"] if kind == "clip" else list(about.source.inputs))
-        files = {path.suffix for path in Path(found.folder).rglob("*") if path.is_file()}
+        files = {path.suffix for path in folder.rglob("*") if path.is_file()}
         assert not files & {".pkl", ".pickle", ".pt"}
-        needed = (Path(found.folder) / "requirements.txt").read_text().splitlines()
+        needed = (folder / "requirements.txt").read_text().splitlines()
         assert needed == models.requirements() and all("==" in line for line in needed)
 
 
-def test_a_model_whose_row_has_no_run_is_registered_without_one(project, tmp_path):
+def test_a_model_whose_row_has_no_run_is_registered_without_one(project, tmp_path, new_record):
     root, settings = project
-    uri = f"sqlite:///{tmp_path / 'other.db'}"
+    uri = new_record(tmp_path)
     other = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -202,26 +209,48 @@ def test_what_is_no_model_is_not_served(project, registered):
         for name in ("made-up-none/1", "made-up-clip", "made-up-clip/9", "../../etc"):
             with pytest.raises(InputError, match="expected NAME/VERSION as `cinevox register` prints it"):
                 serving.serve(settings.tracking, name, "127.0.0.1", 5999)
+        folder = folder_of(settings, models.register(Paths(), settings, ROW, "features", "made-up-gone"))
+        folder.rename(folder.with_name("elsewhere"))
+        with pytest.raises(InputError, match="made-up-gone/1: No such artifact.*; register it again if"):
+            serving.serve(settings.tracking, "made-up-gone/1", "127.0.0.1", 5999)
         with pytest.raises(InputError, match="--port 0: expected a number"):
             serving.serve(settings.tracking, "made-up-clip/1", "127.0.0.1", 0)
 
 
-def test_a_served_model_answers_features_and_its_own_example(project, registered, study):
-    root, _ = project
-    encoding = store.read(Paths(root).encoding(ROW))
+def test_a_served_model_answers_features_and_its_own_example(project, registered, study, monkeypatch):
+    """The application that a server runs, asked without one."""
+    root, settings = project
+    encoding, folder = store.read(Paths(root).encoding(ROW)), folder_of(settings, registered["features"])
     reduced = encoding.model.reduced(study.features)
     records = [{layer: reduced[layer][row].tolist() for layer in encoding.about.source.inputs} for row in range(3)]
-    with served(registered["features"], root) as address:
-        found = ask(address, records)
-        code, message = refusal(address, [{layer: values[:3] for layer, values in records[0].items()}])
-        assert code == 400 and "has 3 numbers; expected 4" in message
-        example = json.loads((Path(registered["features"].folder) / "serving_input_example.json").read_text())
-        request = urllib.request.Request(address, json.dumps(example).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-            assert len(json.load(answer)["predictions"]) == 1
+    monkeypatch.setenv(serving.FOLDER, str(folder))
+    application = serving.application()
+
+    def answer(content):
+        request = test_strangers.Asked(json.dumps(content).encode())
+        request.scope |= {
+            "path": "/invocations",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+        }
+
+        async def asked():
+            await request.to(application)
+
+        asyncio.run(asked())
+        return request.status, json.loads(request.sent[1]["body"])
+
+    status, found = answer({"dataframe_records": records})
+    assert status == 200
     np.testing.assert_allclose(
-        [list(line.values()) for line in found], expected(study, encoding, study.clips[:3]), atol=1e-5
+        [list(line.values()) for line in found["predictions"]], expected(study, encoding, study.clips[:3]), atol=1e-5
     )
+    short = {layer: values[:3] for layer, values in records[0].items()}
+    status, refused = answer({"dataframe_records": [short]})
+    assert status == 400 and "has 3 numbers; expected 4" in refused["message"]
+    status, found = answer(json.loads((folder / "serving_input_example.json").read_text()))
+    assert status == 200 and len(found["predictions"]) == 1
+    assert answer([0] * 300_000)[0] == 413
 
 
 def test_what_a_served_model_imports_is_what_it_asks_for(project, study, tmp_path):

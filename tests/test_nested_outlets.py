@@ -1,5 +1,6 @@
 """Nested selection without responses to the test clips: every outlet takes the scores of the outer folds."""
 
+import dataclasses
 import json
 import re
 
@@ -9,7 +10,6 @@ import pytest
 
 import fabricate
 from cinevox import cli
-from cinevox.files import io
 from cinevox.outlets import gate, report, tracking
 from cinevox.outlets.report import svg, tables
 from cinevox.project.paths import Paths
@@ -78,14 +78,10 @@ def test_the_gate_compares_them(made):
     assert now.rows[RIDGE].metrics["nested.score"].value == round(score["score"], 5)
     assert now.rows[RIDGE].metrics["nested.V1"].value == round(score["rois"]["V1"]["normalized_correlation"], 5)
     assert not gate.compare(now, now, gate.limits_of(params), "itself").failed
-    metrics = io.read_json(paths.metrics(RIDGE))
-    try:
-        io.write_json(
-            paths.metrics(RIDGE), metrics | {"nested": metrics["nested"] | {"V1": score["rois"]["V1"]["low"] - 1}}
-        )
-        worse = gate.compare(now, gate.read_current(paths, params), gate.limits_of(params), "itself")
-    finally:
-        io.write_json(paths.metrics(RIDGE), metrics)
+    entry = now.rows[RIDGE]
+    fallen = entry.metrics | {"nested.V1": dataclasses.replace(entry.metrics["nested.V1"], value=score["low"] - 1)}
+    after = gate.State(now.rows | {RIDGE: dataclasses.replace(entry, metrics=fallen)})
+    worse = gate.compare(now, after, gate.limits_of(params), "itself")
     assert worse.failed and "nested.V1" in gate.to_markdown(worse)
 
 

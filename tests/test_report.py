@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from cinevox.measured import response_store
 from cinevox.outlets import report
 from cinevox.outlets.report import figures, scatters, solvers, sources, svg, tables
 from cinevox.outlets.report.sources import Ceiling, Sources, Truth
-from cinevox.project import identity
+from cinevox.project import identity, package_versions
 from cinevox.project.params import load
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, row_results
@@ -248,6 +249,18 @@ def read_as_made(monkeypatch):
     study = response_store.Study("insilico", "In-silico", in_silico=True)
     monkeypatch.setattr(response_store, "read", lambda folder: response_store.Converted(folder, {}, study))
     monkeypatch.setattr(sources, "_anatomy", lambda *_: None)
+
+
+def test_rows_that_other_versions_of_packages_made_are_named(tmp_path, monkeypatch):
+    parameters, paths, installed = fabricate.make(tmp_path), Paths(tmp_path), metadata.version
+    package_versions.record(paths.selection(MINI), f"selection@{MINI}", [])
+    monkeypatch.setattr(metadata, "version", lambda name: "1.0" if name == "numpy" else installed(name))
+    package_versions.record(paths.selection(RIDGE), f"selection@{RIDGE}", [])
+    monkeypatch.undo()
+    read_as_made(monkeypatch)
+    text = report.render(replace(sources.read(paths, parameters), commit=None)).page
+    by = f"numpy 1.0 (now {installed('numpy')})"
+    assert f"<b>Made by other versions of packages</b>: {RIDGE}, by {by}." in text
 
 
 def test_rows_of_other_parameters_are_marked(made):

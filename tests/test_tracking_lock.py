@@ -1,11 +1,12 @@
 """What dvc.lock says of a row: with what it was made, whatever the workspace holds by now."""
 
+import numpy as np
 import pytest
 import yaml
 
 import fabricate
 from cinevox.outlets import tracking
-from cinevox.project import dvc_lock, params
+from cinevox.project import dvc_lock, package_versions, params
 from cinevox.project.paths import Paths
 
 ROW = fabricate.ROWS[1]
@@ -80,6 +81,13 @@ def test_a_result_is_recorded_with_the_parameters_that_made_it(run):
     assert after[other].tags["params_hash"] != before[other].tags["params_hash"]
 
 
+def test_versions_that_made_a_row_are_a_tag_of_it(run):
+    paths, _ = run
+    package_versions.record(paths.selection(ROW), f"selection@{ROW}", [])
+    tags = {name: record.tags["versions"] for name, record in recorded(paths).items()}
+    assert f"numpy {np.__version__}" in tags.pop(ROW).split(", ") and set(tags.values()) == {"not recorded"}
+
+
 def test_the_nearest_stage_speaks_first_and_others_stages_do_not_speak(run):
     paths, stages = run
     made = dvc_lock.made(stages, ROW)
@@ -148,8 +156,7 @@ def test_numbers_are_read_as_dvc_writes_them(run):
     assert identity.read_lock(paths)["validation"]["params"]["params.yaml"]["scores"] == {"seed": 1e-6}
 
 
-def test_leaves_that_were_not_there_are_taken_out():
+def test_leaves_that_were_not_there_differ():
     then = dvc_lock.Made({"a.x": 1, "a.gone.y": 2}, frozenset({"a"}), {}, None)
     found = dvc_lock.differing(then, {"a": {"x": 1, "new": 3}, "b": 4})
     assert found == {"a.gone.y": 2, "a.new": None}
-    assert dvc_lock.overlaid({"a": {"x": 1, "new": 3}}, found) == {"a": {"x": 1, "new": None, "gone": {"y": 2}}}

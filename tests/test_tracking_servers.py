@@ -150,8 +150,10 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    served = Server(tmp_path_factory.mktemp("server")).start()
+def server(tmp_path_factory, new_record):
+    folder = tmp_path_factory.mktemp("server")
+    new_record(folder)
+    served = Server(folder).start()
     yield served
     served.kill()
 
@@ -251,9 +253,10 @@ def test_credentials_come_from_mlflows_own_variables(run, monkeypatch):
 def test_a_server_that_is_shown_ends_with_all_its_processes():
     """What it started holds the pipe open: as long as one of them lives, reading goes on."""
     words = ["bash", "-c", "sleep 300 & echo started; wait"]
-    script = (
-        f"import os; from cinevox.outlets.tracking import views; raise SystemExit(views._served({words}, os.environ))"
-    )
+    script = f"""
+import os
+from cinevox.outlets.tracking.views import run_server
+raise SystemExit(run_server({words}, os.environ))"""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         with process:

@@ -76,8 +76,7 @@ def _find(chosen: argparse.Namespace) -> None:
     from cinevox.outlets import tracking
 
     paths = Paths()
-    for found in tracking.find(paths, params.load(paths.params).tracking, chosen.word):
-        entry = found.entry
+    for entry in tracking.find(paths, params.load(paths.params).tracking, chosen.word):
         print(
             f"{entry.row}  {number(entry.score)} ({entry.split})"
             + ("" if entry.state == "current" else f", {entry.state}")
@@ -87,12 +86,12 @@ def _find(chosen: argparse.Namespace) -> None:
         print(f"  parameters   {entry.params_hash[:10]}")
         for name in entry.experiments:
             print(f"  experiment   {name}")
-        for revision in found.revisions:
+        for revision in entry.revisions:
             name = "" if revision.experiment is None else f" (experiment {revision.experiment})"
             print(f"  held by      {revision.sha[:10]}{name}: {revision.cure}")
-        if found.here:
+        if entry.here:
             print("  held by      this workspace")
-        elif not found.revisions:
+        elif not entry.revisions:
             print("  held by      nothing here: its parameters are those of the run in MLflow")
 
 

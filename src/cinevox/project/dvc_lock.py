@@ -6,7 +6,6 @@ the server was down, would else record a result under settings that never made i
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -96,19 +95,6 @@ def differing(then: Made, now: Mapping[str, Any]) -> dict[str, Any]:
     return {leaf: known.get(leaf) for leaf in known | present if known.get(leaf) != present.get(leaf)}
 
 
-def overlaid(sections: Mapping[str, Any], leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections with these values in place of theirs; None takes a leaf out. Leaves of other sections are left."""
-    found: dict[str, Any] = copy.deepcopy(dict(sections))
-    for name, value in leaves.items():
-        *path, last = name.split(".")
-        if path and path[0] in found:
-            inner = found
-            for word in path:
-                inner = inner.setdefault(word, {})
-            inner[last] = value
-    return found
-
-
 def _at(document: Any, name: str) -> Any:
     for word in name.split("."):
         document = document.get(word) if isinstance(document, Mapping) else None
@@ -141,13 +127,13 @@ def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> d
     found: dict[str, tuple[str, ...]] = {}
     for name, row in rows.items():
         then = made(stages, name)
-        leaves = [] if then is None else [leaf for leaf in differing(then, now) if _concerns(leaf, row)]
+        leaves = [] if then is None else [leaf for leaf in differing(then, now) if concerns(leaf, row)]
         broken = [then.broken] if then is not None and then.broken else []
         found[name] = (*leaves, *broken)
     return found
 
 
-def _concerns(leaf: str, row: Row) -> bool:
+def concerns(leaf: str, row: Row) -> bool:
     """Whether a score of the row follows from this leaf of the parameters."""
     section, _, rest = leaf.partition(".")
     own = {

@@ -1,8 +1,7 @@
 """The gate: did a change make a score fall by more than chance and the limits allow?
 
-`state` is what is compared, `current` that of this run, `baseline` where the base comes from, `data` whether both are
-of the same data, `intervals` what chance does to a difference, `verdict` the rule, `tables` how it is told.
-docs/gate.md has the reasons.
+`state` is what is compared, `current` that of this run, `baseline` where the base comes from, `intervals` what chance
+does to a difference, `verdict` the rule, `tables` how it is told. docs/gate.md has the reasons.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ def judge(paths: Paths, params: Any, revision: str = "") -> Verdict:
     Raises
     ------
     GateError
-        There is nothing to compare with.
+        There is nothing to compare with, or this run's metrics are not those of one run.
     FileError
         A file of this run is broken.
     """
     now = read_current(paths, params)
     was, limits = read_revision(paths, revision) if revision else read_baseline(paths.baseline)
-    return compare(was, now, limits or limits_of(params), revision or paths.baseline.as_posix())
+    return compare(was, now, limits, revision or paths.baseline.as_posix())

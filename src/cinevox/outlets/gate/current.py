@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.files import io
-from cinevox.outlets.gate.state import CHECKS, Entry, Reading, State, counts, readings
+from cinevox.outlets.gate.state import CHECKS, Entry, GateError, State, counts, entry_of, listed
 from cinevox.project import dvc_lock, identity
 from cinevox.project.params import RoiwiseRow, Row
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, row_results
-from cinevox.scoring.origin import origin_of
 from cinevox.scoring.selection import metrics_of
 from cinevox.statistics.metrics import PLAIN, PLAIN_KEY
 from cinevox.statistics.splits import ceiling_split, outer_names
@@ -30,86 +28,82 @@ N_VOXELS = 200  # whose reliabilities tell one set of responses from another
 def read_current(paths: Paths, params: Any) -> State:
     """The state of this run; a row whose metrics are not there is left out (and fails if it was in the base).
 
-    So is a row whose metrics are of other data or parameters than the present ones. Replicates are taken where the
-    row's selection is there: not in a fresh clone, whose metrics come with git and whose data do not. Metrics that are
-    not those of the selection on disk are named (`Entry.edited`).
+    Replicates are taken where the row's selection is there: not in a fresh clone, whose metrics come with git and
+    whose data do not.
 
     params: has the sections dataset, experiments, scores, transfer, regressors
 
     Raises
     ------
-    FileError, GateError
+    FileError
         A file is broken.
+    GateError
+        Metrics are none, of other data or parameters than the present ones, or not those of the selection on disk.
     """
     rows = {name: row for name, row in params.experiments.rows.items() if paths.metrics(name).is_file()}
-    elsewhere = dict(_elsewhere(paths, params, rows))
-    found = {name: paths.metrics(name) for name in CHECKS}
+    metrics = {name: io.read_json(paths.metrics(name)) for name in rows}
+    plain = {name: entry_of(paths.metrics(name), found) for name, found in metrics.items()}
+    changed = dvc_lock.other_parameters(paths, identity.read_lock(paths), rows)
+    faults: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        why = claims.other_data(plain[name].origin, params.dataset, row)
+        if not why and changed[name]:
+            why = f"{', '.join(changed[name][:4])} changed since, and `dvc repro` did not follow"
+        if why := why or _edited(paths, row, metrics[name]):
+            faults.setdefault(why, []).append(name)
+    if faults:
+        raise GateError("\n".join(f"{listed(names)}: {why}" for why, names in faults.items()))
+    files = {step: paths.metrics(step) for step in CHECKS}
     return State(
-        {name: _entry(paths, params, row) for name, row in rows.items() if name not in elsewhere},
-        {name: counts(io.read_json(path)) for name, path in found.items() if path.is_file()},
-        elsewhere,
+        {name: _with_replicates(paths, params, row, metrics[name], plain[name]) for name, row in rows.items()},
+        {step: counts(io.read_json(file)) for step, file in files.items() if file.is_file()},
     )
 
 
-def _elsewhere(paths: Paths, params: Any, rows: Mapping[str, Row]) -> Iterator[tuple[str, str]]:
-    changed = dvc_lock.other_parameters(paths, identity.read_lock(paths), rows)
-    for name, row in rows.items():
-        origin = origin_of(io.read_json(paths.metrics(name)))
-        if why := claims.other_data(origin, params.dataset, row):
-            yield name, why
-        elif changed[name]:
-            yield name, f"{', '.join(changed[name][:4])} changed since, and `dvc repro` did not follow"
+def _edited(paths: Paths, row: Row, metrics: Mapping[str, Any]) -> str:
+    """How a metrics file differs from its selection, and what makes it again; empty if it doesn't."""
+    file = paths.selection(row.name) / "selection.json"
+    if not file.is_file():
+        return ""
+    there, own = (dict(dvc_lock.flat("", found)) for found in (metrics, io.as_read(metrics_of(io.read_json(file)))))
+    told = [
+        f"{name.removeprefix('.')} is {there.get(name)}, not {own.get(name)}"
+        for name in there | own
+        if there.get(name, ...) != own.get(name, ...)
+    ]
+    if not told:
+        return ""
+    stage = "selection-roiwise" if isinstance(row, RoiwiseRow) else "selection"
+    more = f", and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    return (
+        f"{paths.metrics(row.name)} is not of {file.parent}: {', '.join(told[:MOST_TOLD])}{more}; "
+        f"`dvc repro -f -s {stage}@{row.name}` makes it again"
+    )
 
 
-def _entry(paths: Paths, params: Any, row: Row) -> Entry:
-    file, folder = paths.metrics(row.name), paths.selection(row.name)
-    metrics = io.read_json(file)
-    plain = Entry(readings(file, metrics), origin=origin_of(metrics))
-    if (folder / "selection.json").is_file():
-        selected = io.read_json(folder / "selection.json")
-        if edited := _edited(metrics, selected):
-            return replace(plain, edited=frozenset(edited), alone=_told(file, folder, row, edited))
-    if not all(file.is_file() for file in (folder / "voxels.npz", paths.scores(row.name) / "subjects.csv")):
+def _with_replicates(paths: Paths, params: Any, row: Row, metrics: Mapping[str, Any], plain: Entry) -> Entry:
+    needed = (paths.selection(row.name) / "voxels.npz", paths.scores(row.name) / "subjects.csv")
+    if not all(file.is_file() for file in needed):
         return plain
-    (result,) = row_results.read(paths, {row.name: row})
-    split = result.split
-    prefix = f"{split}.{PLAIN_KEY}" if result.measure == PLAIN else split
-    drawn, choices = dict(_replicates(result, prefix)), _choices(result, prefix)
-    found = {
-        name: Reading(reading.value, reading.half_width, choices[name], _kept(drawn[name], reading.value))
-        for name, reading in readings(file, metrics, result.scores["rois"]).items()
-    }
-    reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz").get(ceiling_split(split))
+    [result] = row_results.read(paths, {row.name: row})
+    prefix = f"{result.split}.{PLAIN_KEY}" if result.measure == PLAIN else result.split
+    drawn, choices = dict(_replicates(result)), _choices(result)
+    found = {}
+    for name, reading in entry_of(paths.metrics(row.name), metrics, result.scores["rois"]).metrics.items():
+        own = name.removeprefix(f"{prefix}.")
+        found[name] = replace(reading, choice=choices[own], replicates=_kept(drawn[own], reading.value))
+    reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz").get(ceiling_split(result.split))
     responses = None if reliability is None else _some(reliability)
     return replace(plain, metrics=found, drawn=_drawn(params, row, result), responses=responses)
 
 
-def _edited(metrics: Mapping[str, Any], selected: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Dotted name -> value in the metrics file and in the selection, of all that differ."""
-    there, own = (dict(dvc_lock.flat("", content)) for content in (metrics, io.as_read(metrics_of(selected))))
-    return {
-        name.removeprefix("."): (there.get(name), own.get(name))
-        for name in there | own
-        if there.get(name, ...) != own.get(name, ...)
-    }
-
-
-def _told(file: Path, folder: Path, row: Row, edited: Mapping[str, tuple[Any, Any]]) -> str:
-    """How a metrics file differs from its selection, and what makes it again."""
-    stage = "selection-roiwise" if isinstance(row, RoiwiseRow) else "selection"
-    some = ", ".join(f"{name} is {there}, not {own}" for name, (there, own) in list(edited.items())[:MOST_TOLD])
-    more = f", and {len(edited) - MOST_TOLD} more" if len(edited) > MOST_TOLD else ""
-    return f"{file} is not of {folder}: {some}{more}; `dvc repro -f -s {stage}@{row.name}` makes it again"
-
-
-def _replicates(result: row_results.Result, prefix: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def _replicates(result: row_results.Result) -> Iterator[tuple[str, NDArray[np.float64]]]:
     drawn = result.replicates(result.split)[:N_REPLICATES]
-    yield f"{prefix}.score", drawn.mean(axis=1)
-    for roi, values in zip(result.index.columns.rois, drawn.T):
-        yield f"{prefix}.{roi}", values
+    yield "score", drawn.mean(axis=1)
+    yield from zip(result.index.columns.rois, drawn.T)
 
 
-def _choices(result: row_results.Result, prefix: str) -> dict[str, float]:
+def _choices(result: row_results.Result) -> dict[str, float]:
     """Standard deviations of the scores over the choices that resamples of the deciding clips make.
 
     As if ROIs chose independently of each other.
@@ -120,37 +114,33 @@ def _choices(result: row_results.Result, prefix: str) -> dict[str, float]:
         shares = result.selection["frequencies"].get(roi, {})
         values, weights = np.array([table[roi, space] for space in shares]), np.array(list(shares.values()))
         variance = np.average((values - np.average(values, weights=weights)) ** 2, weights=weights) if shares else 0.0
-        found[f"{prefix}.{roi}"] = float(np.sqrt(np.nan_to_num(variance)))
-    return found | {f"{prefix}.score": float(np.linalg.norm(list(found.values())) / len(found))}
+        found[roi] = float(np.sqrt(np.nan_to_num(variance)))
+    return found | {"score": float(np.linalg.norm(list(found.values())) / len(found))}
 
 
 def _kept(drawn: NDArray[np.float64], value: float | None) -> NDArray[np.float16] | None:
-    if value is None or not np.isfinite(drawn).all():
-        return None
-    return (drawn - value).astype(np.float16)
+    return None if value is None or not np.isfinite(drawn).all() else (drawn - value).astype(np.float16)
 
 
 def _drawn(params: Any, row: Row, result: row_results.Result) -> dict[str, Any]:
     clips = {name: where.tolist() for name, where in result.index.clips.items()}
     scored = outer_names(clips) if result.split == "nested" else [result.split]
-    weights, options = result.index.provenance.get("weights", {}), params.regressors.get(row.regressor, {})
-    seeds = {
-        "networks.seed": weights.get("seed"),
-        "regressors.seed": _seeds(options) or None,
-        "transfer.seed": params.transfer.seed if isinstance(row, RoiwiseRow) else None,
-    }
-    return {
+    drawn = {
         "n_clips": sum(len(clips[name]) for name in scored),
         "clips": hashlib.sha256(repr(sorted(clips.items())).encode()).hexdigest()[:16],
         "scores.n_bootstraps": params.scores.n_bootstraps,
         "scores.seed": params.scores.seed,
-    } | {name: seed for name, seed in seeds.items() if seed is not None}
+        "networks.seed": result.index.provenance.get("weights", {}).get("seed"),
+        "regressors.seed": _seeds(params.regressors.get(row.regressor, {})) or None,
+        "transfer.seed": params.transfer.seed if isinstance(row, RoiwiseRow) else None,
+    }
+    return {name: value for name, value in drawn.items() if value is not None}
 
 
 def _seeds(options: Any) -> list[int]:
-    if not isinstance(options, Mapping):
-        return []
-    return [*([options["seed"]] if "seed" in options else []), *(s for v in options.values() for s in _seeds(v))]
+    """Of a regressor and of those that it chooses among."""
+    leaves = dict(dvc_lock.flat("", options))
+    return [value for name, value in leaves.items() if name.endswith(".seed")]
 
 
 def _some(reliability: NDArray[np.floating]) -> NDArray[np.float32]:

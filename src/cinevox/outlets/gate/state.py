@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
-from cinevox.scoring.origin import Origin
+from cinevox.scoring.origin import Origin, differences, origin_of
 from cinevox.scoring.row_results import headline_of
-from cinevox.statistics.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
+from cinevox.statistics.metrics import PLAIN, PLAIN_KEY
 
 CHECKS = ("validation", "checks")
 COUNTS = ("errors", "warnings")
 BESIDE = ("low", "high", "pooled_score", "correlation")  # stand beside the score; they move with it
+SAME_RESPONSES = 1e-3  # reliabilities that differ by less: machines round, another measurement differs by far more
 
 
 class GateError(InputError):
@@ -48,36 +49,49 @@ class Entry:
     metrics: `test.score`, `test.V1`, ... -> reading; plain correlations are `test.plain_r.score`, ...
     drawn: what chance had a hand in, by name: clips, seeds, number of resamples; empty if unknown
     responses: reliabilities of some voxels, which differ between any two measurements; None if unknown
-    origin: data and weights, as recorded; None where an earlier version made the metrics
-    edited: metrics whose value in the file is not that of the selection on disk
-    alone: how they differ, and what makes the file again; empty as a rule
+    origin: data and weights, as recorded
     """
 
-    metrics: Mapping[str, Reading]
+    metrics: Mapping[str, Reading] = field(default_factory=dict)
     drawn: Mapping[str, Any] = field(default_factory=dict)
     responses: NDArray[np.float32] | None = field(default=None, compare=False)
     origin: Origin | None = None
-    edited: frozenset[str] = frozenset()
-    alone: str = ""
 
-    @property
-    def measures(self) -> dict[str, Measure]:
-        """Split -> what its scores are; different ones can't be compared."""
-        named = [name.split(".") for name in self.metrics]
-        return {split: PLAIN if name == PLAIN_KEY else NORMALIZED for split, name, *_ in named}
+    def reading(self, metric: str) -> Reading:
+        return self.metrics.get(metric, Reading(None))
+
+    def other_data(self, now: Entry, metric: str = "") -> tuple[str, ...]:
+        """How the data of one metric differ in another state of the row, or of the whole row; nothing if they don't."""
+        a, b, roi = self.origin, now.origin, metric.rpartition(".")[2]
+        if a is None or b is None:
+            return ()
+        rois = dict.fromkeys((*a.n_voxels, *b.n_voxels))
+        counts = ((name, a.n_voxels.get(name, 0), b.n_voxels.get(name, 0)) for name in ([roi] if roi in rois else rois))
+        return differences(a, b) or tuple(f"{name} {n} voxels, now {m}" for name, n, m in counts if n != m)
+
+    def remeasured(self, now: Entry) -> bool:
+        """Whether the responses are known to be others."""
+        a, b = self.responses, now.responses
+        if a is None or b is None:
+            return False
+        return a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=SAME_RESPONSES, equal_nan=True)
+
+    def drawn_anew(self, now: Entry) -> tuple[str, ...]:
+        """Why the two are not paired: what was drawn anew, as then the same clips tell only part of what chance does
+        to a difference, or that there are no replicates."""
+        if self.responses is None or now.responses is None:
+            return ("no replicates",)
+        names = dict.fromkeys((*self.drawn, *now.drawn))
+        found = [name for name in names if self.drawn.get(name) != now.drawn.get(name)]
+        return tuple(f"other {name}" for name in [*found, *["responses"] * self.remeasured(now)])
 
 
 @dataclass(frozen=True)
 class State:
-    """A run.
-
-    rows: row -> entry; checks: validation, checks -> errors, warnings -> how many
-    elsewhere: row -> why its result is left out: it is of other data or parameters than params.yaml has now
-    """
+    """A run. rows: row -> entry; checks: validation, checks -> errors, warnings -> how many"""
 
     rows: Mapping[str, Entry]
     checks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 def counts(metrics: Mapping[str, int]) -> dict[str, int]:
@@ -85,35 +99,43 @@ def counts(metrics: Mapping[str, int]) -> dict[str, int]:
     return {name: int(metrics[name]) for name in COUNTS}
 
 
-def readings(file: Path, metrics: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Reading]:
-    """The metrics of the split that a row reports (`splits.best_split`), as `test.score`, `test.V1` (plain
-    correlations as `test.plain_r.score`, ...).
+def entry_of(file: Path, metrics: Any, known: Mapping[str, Any] | None = None) -> Entry:
+    """The scores of the split that a row reports (`splits.best_split`), and the record of its data.
 
-    file: theirs, for messages
+    file: of the metrics, for messages
     known: what selection.json says of the ROIs of that split: it has their intervals. Without it the half-width of
         the row's score stands in: an ROI's own is rarely smaller, so the gate is then the stricter one.
 
     Raises
     ------
     GateError
-        They are no metrics of a row, or hold NaN.
+        They are no metrics of a row, hold NaN, or say nothing of their data.
     """
     try:
         split, measure, block = headline_of(metrics)
-        prefix, rois = f"{split}.{PLAIN_KEY}" if measure == PLAIN else split, known or {}
-        block = dict(block)
+        found, rois, prefix = dict(block), known or {}, f"{split}.{PLAIN_KEY}" if measure == PLAIN else split
     except (StopIteration, TypeError, ValueError):
         told = f"{str(metrics)[:80]}: expected the metrics of a row, by split; run `dvc repro`"
         raise GateError(f"{file}: {told}") from None
     try:
-        whole = _half_width(block)
-        return {
+        whole = _half_width(found)
+        readings = {
             f"{prefix}.{name}": Reading(finite(value), _half_width(rois[name]) if name in rois else whole)
-            for name, value in block.items()
+            for name, value in found.items()
             if name not in BESIDE
         }
     except GateError as error:
         raise GateError(f"{file}: {error}") from None
+    if (origin := origin_of(metrics)) is None:
+        raise GateError(
+            f"{file} does not say what data it is of: an earlier version made it; `dvc repro` makes it anew"
+        )
+    return Entry(readings, origin=origin)
+
+
+def listed(rows: list[str]) -> str:
+    """Rows by name, or how many there are."""
+    return f"{len(rows)} rows" if len(rows) > 3 else ", ".join(rows)
 
 
 def _half_width(values: Mapping[str, Any]) -> float | None:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from cinevox.outlets.gate.data import is_unrecorded, lost_subjects, other_data
 from cinevox.outlets.gate.intervals import half_widths
 from cinevox.outlets.gate.state import Entry, GateError, Reading, State
 from cinevox.project.params import Gate, Section
 
-Word = Literal["regressed", "missing", "implausible", "other data", "edited", "higher", "improved", "new", "same"]
+Word = Literal["regressed", "missing", "implausible", "other data", "higher", "improved", "new", "same"]
 Basis = Literal["paired", "unpaired", ""]
 
-FAILURES: tuple[Word, ...] = ("regressed", "missing", "implausible", "other data", "edited")
+FAILURES: tuple[Word, ...] = ("regressed", "missing", "implausible", "other data")
 CEILING = 1.0  # of a normalized correlation: nothing explains more than the responses repeat of themselves
-OTHER_RESPONSES = "other responses"
-SAME_RESPONSES = 1e-3  # reliabilities that differ by less: machines round, another measurement differs by far more
 CURE = "write one with `cinevox gate --update` and commit it"
+NOTHING = Entry()
 
 
 class Limits(Section):
@@ -53,9 +51,7 @@ class Line:
 
     @property
     def change(self) -> float | None:
-        if self.was is None or self.now is None or self.verdict == "other data":
-            return None
-        return self.now - self.was
+        return None if self.was is None or self.now is None or self.verdict == "other data" else self.now - self.was
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ class Verdict:
     """What the comparison found.
 
     against: names the base; differing: row -> what chance has drawn anew (or why that is not known), so that its
-        scores are not paired
+        scores are not paired; other_data: row -> how its data differ, so that scores can't be compared
     """
 
     against: str
@@ -71,12 +67,10 @@ class Verdict:
     lines: tuple[Line, ...]
     differing: Mapping[str, tuple[str, ...]]
     other_data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    unrecorded: tuple[str, ...] = ()
-    edited: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
-        return any(line.verdict in FAILURES for line in self.lines)
+        return bool(self.of(*FAILURES))
 
     @property
     def exit_code(self) -> int:
@@ -86,11 +80,9 @@ class Verdict:
         return [line for line in self.lines if line.verdict in words]
 
     def to_json(self) -> dict[str, Any]:
-        lines = [asdict(line) for line in self.lines]
-        limits = self.limits.model_dump()
-        told = {"against": self.against, "failed": self.failed, "limits": limits, "unpaired": self.differing}
-        told |= {"other_data": self.other_data, "unrecorded": self.unrecorded, "edited": self.edited}
-        return told | {"lines": lines}
+        told = {"against": self.against, "failed": self.failed, "limits": self.limits.model_dump()}
+        told |= {"unpaired": self.differing, "other_data": self.other_data}
+        return told | {"lines": [asdict(line) for line in self.lines]}
 
 
 def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
@@ -100,68 +92,43 @@ def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
 
         was - now > max(absolute, relative * |was|) + half-width of the interval of `was - now`,
 
-    the last only with `use_interval` (see `intervals.half_widths`), and is missing when it is gone, as a subject is. It
-    is implausible when it is new or rose by more than that, and its own interval lies above 1, the noise ceiling:
-    rather a leak than a success. Scores of other data can't be compared, so they fail. Where only the responses are
-    others (measured again), a rise is called higher, and is no improvement. A metric is edited where the file has
-    another value than the selection that it was made from. Errors and warnings of validation and checks have regressed
+    the last only with `use_interval` (see `intervals.half_widths`), and is missing when it is gone. It is implausible
+    when it is new or rose by more than that, and its own interval lies above 1, the noise ceiling: rather a leak than
+    a success. Scores of other data can't be compared, so they fail. Where only the responses are others (measured
+    again), a rise is called higher, and is no improvement. Errors and warnings of validation and checks have regressed
     when there are more than there were.
 
     Raises
     ------
     GateError
-        `was` holds no score, or a row's score is a normalized correlation in one and a plain one in the other.
+        `was` holds no score.
     """
     if not any(reading.value is not None for entry in was.rows.values() for reading in entry.metrics.values()):
         raise GateError(f"{against} holds no scores to compare with; {CURE}")
-    if told := _other_measures(was, now, against):
-        raise GateError(f"{'; '.join(told)}; the two can't be compared: {CURE}")
-    both = [
+    rows = {
+        row: (was.rows.get(row, NOTHING), now.rows.get(row, NOTHING)) for row in dict.fromkeys((*was.rows, *now.rows))
+    }
+    shared = {row: pair for row, pair in rows.items() if row in was.rows and row in now.rows}
+    differing = {row: found for row, (a, b) in shared.items() if (found := a.drawn_anew(b))}
+    keys = [
         (row, metric)
-        for row, entry in was.rows.items()
-        for metric, reading in entry.metrics.items()
-        if None not in (reading.value, _reading(now, row, metric).value) and not other_data(was, now, row, metric)
+        for row, (a, b) in shared.items()
+        for metric in a.metrics
+        if None not in (a.reading(metric).value, b.reading(metric).value) and not a.other_data(b, metric)
     ]
-    differing = {row: found for row, entry in was.rows.items() if (found := _differing(entry, now.rows.get(row)))}
-    pairs = [(a := _reading(was, *key), b := _reading(now, *key), _paired(a, b, key[0] in differing)) for key in both]
+    pairs = [
+        (x := was.rows[row].reading(name), y := now.rows[row].reading(name), _paired(x, y, row in differing))
+        for row, name in keys
+    ]
     widths = half_widths(pairs, limits.confidence, _n_clips(was, now))
-    intervals = {key: (width, paired) for key, (_, _, paired), width in zip(both, pairs, widths)}
+    intervals = {key: (width, paired) for key, width, (_, _, paired) in zip(keys, widths, pairs)}
     lines = [
-        _line(row, metric, was, now, limits.gate, *intervals.get((row, metric), (None, False)))
-        for row in dict.fromkeys((*was.rows, *now.rows))
-        for metric in dict.fromkeys((*_metrics(was, row), *_metrics(now, row), *_edited(now, row)))
+        _line(row, metric, a, b, limits.gate, *intervals.get((row, metric), (None, False)))
+        for row, (a, b) in rows.items()
+        for metric in dict.fromkeys((*a.metrics, *b.metrics))
     ]
-    data = {row: found for row in was.rows if (found := other_data(was, now, row))}
-    data |= {row: (why,) for row, why in now.elsewhere.items() if row in was.rows}
-    unrecorded = tuple(row for row, entry in was.rows.items() if is_unrecorded(entry, now.rows.get(row)))
-    edited = {row: entry.alone for row, entry in now.rows.items() if entry.edited}
-    every = (*_subjects(was, now), *lines, *_counts(was, now))
-    return Verdict(against, limits, every, differing, data, unrecorded, edited)
-
-
-def _edited(state: State, row: str) -> list[str]:
-    return sorted(state.rows[row].edited) if row in state.rows else []
-
-
-def _subjects(was: State, now: State) -> Iterator[Line]:
-    for subject, rows in lost_subjects(was, now).items():
-        yield Line(listed(rows), f"subject {subject}", None, None, None, "missing")
-
-
-def listed(rows: Sequence[str]) -> str:
-    """Rows by name, or how many there are."""
-    return f"{len(rows)} rows" if len(rows) > 3 else ", ".join(rows)
-
-
-def _other_measures(was: State, now: State, against: str) -> list[str]:
-    rows: dict[str, list[str]] = {}
-    for row, entry in was.rows.items():
-        after = now.rows[row].measures if row in now.rows else {}
-        for split, measure in entry.measures.items():
-            if after.get(split, measure) != measure:
-                what = f"a {measure} on {split} clips in {against}, and a {after[split]} now"
-                rows.setdefault(what, []).append(row)
-    return [f"the score of {', '.join(some)} is {what}" for what, some in rows.items()]
+    data = {row: found for row, (a, b) in shared.items() if (found := a.other_data(b))}
+    return Verdict(against, limits, (*lines, *_counts(was, now)), differing, data)
 
 
 def _paired(was: Reading, now: Reading, differing: bool) -> bool:
@@ -170,65 +137,31 @@ def _paired(was: Reading, now: Reading, differing: bool) -> bool:
 
 def _n_clips(*states: State) -> float:
     """Of the row with the fewest."""
-    return min(
-        (entry.drawn.get("n_clips", np.inf) for state in states for entry in state.rows.values()), default=np.inf
-    )
-
-
-def _metrics(state: State, row: str) -> Mapping[str, Reading]:
-    return state.rows[row].metrics if row in state.rows else {}
-
-
-def _reading(state: State, row: str, metric: str) -> Reading:
-    return _metrics(state, row).get(metric, Reading(None))
-
-
-def _differing(was: Entry, now: Entry | None) -> tuple[str, ...]:
-    """Why a row is not paired: what was drawn anew, as then the same clips tell only part of what chance does to a
-    difference, or what there are no replicates of."""
-    if now is None:
-        return ()
-    a, b = was.responses, now.responses
-    if now.edited:
-        return ("edited",)
-    if a is None or b is None:
-        return ("no replicates",)
-    names = dict.fromkeys((*was.drawn, *now.drawn))
-    found = [name for name in names if was.drawn.get(name) != now.drawn.get(name)]
-    if a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=SAME_RESPONSES, equal_nan=True):
-        found.append("responses")
-    return tuple(f"other {name}" for name in found)
+    known = [entry.drawn.get("n_clips", np.inf) for state in states for entry in state.rows.values()]
+    return min(known, default=np.inf)
 
 
 def _line(
-    row: str, metric: str, before: State, after: State, limits: Gate, half_width: float | None, paired: bool
+    row: str, metric: str, before: Entry, after: Entry, limits: Gate, half_width: float | None, paired: bool
 ) -> Line:
-    was, now = _reading(before, row, metric).value, _reading(after, row, metric)
-    if metric in _edited(after, row):
-        return Line(row, metric, was, now.value, None, "edited")
-    too_high = now.value is not None and now.value - (now.half_width or 0.0) > CEILING
+    was, now, own = before.reading(metric).value, after.reading(metric).value, after.reading(metric).half_width or 0.0
+    too_high = now is not None and now - own > CEILING
     if was is None:
-        there = metric in _metrics(after, row)
-        word: Word = "missing" if not there else "implausible" if too_high else "new"
-        if there and now.value is None and metric in _metrics(before, row):
-            word = "same"
-        return Line(row, metric, was, now.value, None, word)
+        word: Word = "implausible" if too_high else "new"
+        if metric in before.metrics and now is None:
+            word = "same" if metric in after.metrics else "missing"
+        return Line(row, metric, None, now, None, word)
     allowed = max(limits.absolute, limits.relative * abs(was))
-    if now.value is None:
+    if now is None:
         return Line(row, metric, was, None, allowed, "missing")
-    if other_data(before, after, row, metric):
-        return Line(row, metric, was, now.value, None, "other data")
+    if before.other_data(after, metric):
+        return Line(row, metric, was, now, None, "other data")
     basis: Basis = "" if half_width is None else "paired" if paired else "unpaired"
     allowed += (half_width or 0.0) if limits.use_interval else 0.0
-    change = now.value - was
-    word = "regressed" if change < -allowed else "same"
-    if change > allowed:
-        word = "implausible" if too_high else "higher" if _remeasured(before, after, row) else "improved"
-    return Line(row, metric, was, now.value, allowed, word, half_width, basis)
-
-
-def _remeasured(was: State, now: State, row: str) -> bool:
-    return OTHER_RESPONSES in _differing(was.rows[row], now.rows.get(row))
+    word = "regressed" if was - now > allowed else "same"
+    if now - was > allowed:
+        word = "implausible" if too_high else "higher" if before.remeasured(after) else "improved"
+    return Line(row, metric, was, now, allowed, word, half_width, basis)
 
 
 def _counts(was: State, now: State) -> Iterator[Line]:

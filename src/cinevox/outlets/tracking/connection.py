@@ -19,17 +19,21 @@ from urllib.request import urlopen
 from filelock import FileLock, Timeout
 
 from cinevox.errors import InputError
-from cinevox.outlets.tracking import relocation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+ARTIFACTS = "mlartifacts"  # the folder of a database's files, beside it
 PATIENCE_S = 3.0  # for a server's first answer
 TURN_S = 120.0  # for other processes that write into the same file
 # MLflow's client tries for minutes; a sync that ends early is taken up by the next one. What the user has set stays.
-LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}  # it says where each run is seen
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
 
 
 class StoreError(InputError):
@@ -40,9 +44,8 @@ class StoreError(InputError):
 class Store:
     """An open store.
 
-    client: MLflow's
     turn: to enter before writing what another process might write too
-    artifacts: folder for an experiment's files; None where the server says
+    artifacts: folder for the experiments' files beside a database in a file; None where the store decides
     """
 
     client: MlflowClient
@@ -56,35 +59,28 @@ def resolved(uri: str) -> str:
     DVC runs queued experiments in a copy of the repository that it throws away, and names the main one in DVC_ROOT.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or uri
-    if is_file(uri) and not uri.removeprefix(SQLITE).startswith("/"):
-        home = str(_home()).replace("%", "%25").replace("?", "%3F")  # SQLAlchemy takes the path as part of a URL
-        return f"{SQLITE}{home}/{uri.removeprefix(SQLITE)}"
-    return uri
-
-
-def is_file(uri: str) -> bool:
-    """Whether the store is a database in a file on this machine."""
-    return uri.startswith(SQLITE) and uri.removeprefix(SQLITE) not in ("", ":memory:")
+    place = uri.removeprefix(SQLITE)
+    if place == uri or place.startswith("/"):
+        return uri
+    home = str(Path(os.environ.get("DVC_ROOT", ".")).absolute())  # SQLAlchemy takes the path as part of a URL
+    return f"{SQLITE}{home.replace('%', '%25').replace('?', '%3F')}/{place}"
 
 
 def is_server(uri: str) -> bool:
+    """Whether the store is behind HTTP, and not a database."""
     return uri.startswith(("http://", "https://"))
 
 
-def shown(uri: str) -> str:
-    """The address without a password."""
-    return _without_password(uri, uri)
+def shown(text: str, uri: str) -> str:
+    """A text in which the address may stand, without its password."""
+    password = urlsplit(uri).password
+    return text if password is None else text.replace(f":{password}@", ":***@")
 
 
 def without_login(uri: str) -> str:
     """A server's address without user and password."""
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _without_password(text: str, uri: str) -> str:
-    password = urlsplit(uri).password
-    return text if password is None else text.replace(f":{password}@", ":***@")
 
 
 @contextlib.contextmanager
@@ -96,83 +92,56 @@ def opened(uri: str) -> Iterator[Store]:
     StoreError
         It can't be reached, its driver is missing, it stops answering, or refuses.
     """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     if is_server(uri):
         _reach(uri)
     from mlflow.exceptions import MlflowException  # after the check: importing takes seconds
     from sqlalchemy.exc import SQLAlchemyError
 
-    database = Path(unquote(uri.removeprefix(SQLITE).partition("?")[0])) if is_file(uri) else None
-    store = None
+    turn: AbstractContextManager[object] = contextlib.nullcontext()
+    artifacts = None
+    if uri.startswith(SQLITE):
+        database = Path(unquote(uri.removeprefix(SQLITE).partition("?")[0]))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        turn, artifacts = FileLock(f"{database}.lock", timeout=TURN_S), database.parent / ARTIFACTS
     try:
-        turn: AbstractContextManager[object] = contextlib.nullcontext()
-        if database is not None:
-            database.parent.mkdir(parents=True, exist_ok=True)
-            turn = FileLock(f"{database}.lock", timeout=TURN_S)
         with turn:  # MLflow makes a database's tables without looking whether somebody else does
             client = _client(uri)
-            if database is not None:
-                _follow(client, database)
-        artifacts = None if is_server(uri) else (_home() if database is None else database.parent) / relocation.FOLDER
-        store = Store(client, turn, artifacts)
-        yield store
-    except Timeout:
-        raise StoreError(f"another sync has held {database}.lock for {TURN_S:.0f} s; end it, then sync again") from None
-    except ImportError as error:
-        if store is not None:
-            raise
-        cure = f"pip install {error.name}" if error.name else "install what it needs"
+        yield Store(client, turn, artifacts)
+    except Timeout as error:
         raise StoreError(
-            f"the MLflow store {shown(uri)} has a driver that can't be imported ({error}); {cure}"
+            f"another sync has held {error.lock_file} for {TURN_S:.0f} s; end it, then sync again"
         ) from None
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        if isinstance(error, OSError) and store is not None and _is_elsewhere(error, database, store.artifacts):
+        if isinstance(error, OSError) and error.filename is not None:  # a file, which need not be one of the store's
             raise
-        raise StoreError(f"the MLflow store {shown(uri)} refuses: {_without_password(str(error), uri)}") from None
-
-
-def _follow(client: MlflowClient, database: Path) -> None:
-    try:
-        relocation.follow(client, database.parent.absolute())
-    except relocation.Moved as moved:
-        raise StoreError(
-            f"{database} keeps its files in {moved.args[0]}, where it was before: this version of MLflow can't be told "
-            f"that it was moved. Rename {database.name}, and `make sync` begins a new one"
-        ) from None
-
-
-def _is_elsewhere(error: OSError, *places: Path | None) -> bool:
-    """Whether it names files, and none of the store's. Errors of a connection name none."""
-    named = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    return bool(named) and not any(name.startswith(str(place)) for name in named for place in places if place)
-
-
-def _home() -> Path:
-    return Path(os.environ.get("DVC_ROOT", ".")).absolute()
+        raise StoreError(shown(f"the MLflow store {uri} refuses: {error}", uri)) from None
 
 
 def _reach(uri: str) -> None:
     """An absent or hanging server is noticed here; what a server answers is for MLflow's client to judge."""
-    for name, value in (LIMITS | QUIET).items():
-        os.environ.setdefault(name, value)
-    address = without_login(uri).rstrip("/") + "/health"
     try:
-        urlopen(address, timeout=PATIENCE_S).close()
+        urlopen(without_login(uri).rstrip("/") + "/health", timeout=PATIENCE_S).close()
     except HTTPError as answer:
         answer.close()
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLError):  # MLflow has its own settings for certificates
             return
-        raise StoreError(
-            f"no MLflow server answers at {shown(uri)} ({error}); start it, or unset MLFLOW_TRACKING_URI"
-        ) from None
+        told = f"no MLflow server answers at {uri} ({error}); start it, or unset MLFLOW_TRACKING_URI"
+        raise StoreError(shown(told, uri)) from None
 
 
 def _client(uri: str) -> MlflowClient:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     for noisy in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    client = MlflowClient(tracking_uri=uri)
-    client.search_experiments(max_results=1)
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except ImportError as error:
+        cure = f"pip install {error.name}" if error.name else "install what it needs"
+        told = f"the MLflow store {uri} has a driver that can't be imported ({error}); {cure}"
+        raise StoreError(shown(told, uri)) from None
     return client

@@ -1,15 +1,15 @@
-"""What git and DVC know of a run: the experiment it was made in, and the revisions that hold its result.
+"""Revisions that hold a result: commits and DVC's experiments whose dvc.lock has the result's key.
 
-A result is held by a revision whose dvc.lock has the result's key: DVC keeps that file with every experiment, and a
-commit keeps it as any other file, whether or not the result was synced.
+DVC keeps that file with every experiment, and a commit as any other file, whether or not the result was synced.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from cinevox.project import dvc_lock, git
 from cinevox.project.paths import Paths
 
 EXPERIMENT = "dvc.exp."  # begins the tag that names an experiment; its value is the baseline
-REFS = re.compile(r"refs/exps/[0-9a-f]{2}/(?P<baseline>[0-9a-f]{38})/(?P<name>.+)")
+_keys = cache(lambda text: dvc_lock.keys(dvc_lock.ends(text)))
 
 
 @dataclass(frozen=True)
@@ -48,53 +48,31 @@ def tag_of(experiment: str) -> str:
 
 
 def experiments(root: Path) -> list[Revision]:
-    """DVC's experiments in this repository."""
-    lines = git.answer(root, "for-each-ref", "refs/exps", "--format=%(objectname) %(refname)").splitlines()
-    found = ((sha, REFS.fullmatch(ref)) for sha, _, ref in (line.partition(" ") for line in lines))
-    return [Revision(sha, match["name"]) for sha, match in found if match]
+    """DVC's experiments in this repository: refs/exps/<two digits>/<baseline>/<name>."""
+    lines = git.answer(root, "for-each-ref", "refs/exps/??/**", "--format=%(objectname) %(refname)").splitlines()
+    return [Revision(line.split()[0], line.split("/", 4)[4]) for line in lines]
 
 
 def keys_at(paths: Paths, revision: str) -> Mapping[str, str]:
     """Row -> key of what a revision holds; empty where it is no revision, or DVC has run nothing there."""
-    return next(iter(_keys(paths, [revision]).values()), {})
+    return _keys(git.answer(paths.root, "cat-file", "blob", f"{revision}:./{paths.lock.name}"))
 
 
 def keys_here(paths: Paths) -> Mapping[str, str]:
     """The same of the workspace."""
-    return dvc_lock.keys(dvc_lock.ends(paths.lock.read_text())) if paths.lock.is_file() else {}
+    return _keys(paths.lock.read_text()) if paths.lock.is_file() else {}
 
 
-def holders(paths: Paths, key: str) -> list[Revision]:
-    """Experiments that hold the result with this key, then the commits that brought it (the newest first)."""
-    named = {found.sha: found for found in experiments(paths.root)}
-    touched = git.answer(
-        paths.root, "log", "--parents", "--format=%H %P", "HEAD", "--branches", "--tags", "--", f"./{paths.lock.name}"
-    )
-    commits = {sha: parents for sha, *parents in map(str.split, touched.splitlines())}
-    found = _keys(paths, [*named, *commits])
-    holding = {sha for sha, keys in found.items() if key in keys.values()}
-    brought = [sha for sha, parents in commits.items() if sha in holding and not holding.intersection(parents)]
-    return [*(revision for sha, revision in named.items() if sha in holding), *(Revision(s, None) for s in brought)]
-
-
-def _keys(paths: Paths, revisions: Sequence[str]) -> dict[str, Mapping[str, str]]:
-    """Revision -> its keys, of those that have a dvc.lock; each version of it is read once."""
-    asked = "".join(f"{revision}:./{paths.lock.name}\n" for revision in revisions)
-    answer = git.run(paths.root, "cat-file", "--batch", asked=asked).stdout
-    found: dict[str, Mapping[str, str]] = {}
-    known: dict[bytes, Mapping[str, str]] = {}
-    at = 0
-    for revision in revisions if answer else ():
-        end = answer.index(b"\n", at)
-        words = answer[at:end].split()
-        at = end + 1
-        if len(words) == 3 and words[1] == b"blob":
-            blob, size = words[0], int(words[2])
-            if blob not in known:
-                known[blob] = dvc_lock.keys(dvc_lock.ends(answer[at : at + size].decode()))
-            found[revision] = known[blob]
-            at += size + 1
-    return found
+def revisions(paths: Paths) -> list[tuple[Revision, set[str]]]:
+    """DVC's experiments and the keys that they hold, then commits (the newest first) and the keys that they brought."""
+    words = ("log", "--parents", "--format=%H %P", "HEAD", "--branches", "--tags", "--", f"./{paths.lock.name}")
+    commits = {sha: parents for sha, *parents in map(str.split, git.answer(paths.root, *words).splitlines())}
+    held = {sha: set(keys_at(paths, sha).values()) for sha in commits}
+    named = [(found, set(keys_at(paths, found.sha).values())) for found in experiments(paths.root)]
+    return named + [
+        (Revision(sha, None), held[sha].difference(*(held.get(parent, ()) for parent in parents)))
+        for sha, parents in commits.items()
+    ]
 
 
 def remote(root: Path) -> str | None:
@@ -103,6 +81,4 @@ def remote(root: Path) -> str | None:
     parts = urlsplit(address)
     if parts.scheme in ("http", "https"):
         return without_login(address)
-    if parts.password is not None:
-        address = address.replace(f":{parts.password}@", "@")
-    return address or None
+    return address.replace(f":{parts.password}@", "@") or None

@@ -39,7 +39,7 @@ NEEDED = (
 class Registered:
     """A version in the registry.
 
-    run: of its row, None where it was not synced yet; folder: where its files are
+    run: of its row, None where it was not synced yet
     restricted: whether the data set may not be passed on, and so perhaps not this either
     """
 
@@ -48,7 +48,6 @@ class Registered:
     run: str | None
     store: str
     input: Input
-    folder: str
     restricted: bool
 
     def commands(self, port: int = 5001) -> str:
@@ -57,18 +56,14 @@ class Registered:
         An address with a password is left out: it has to be in MLFLOW_TRACKING_URI already.
         """
         where = "" if "***" in self.store else f"MLFLOW_TRACKING_URI={shlex.quote(self.store)} "
-        model = shlex.quote(f"models:/{self.name}/{self.version}")
-        server, header = f"http://127.0.0.1:{port}/invocations", "-H 'Content-Type: application/json'"
-        lines = [f"{where}cinevox serve {shlex.quote(f'{self.name}/{self.version}')} --port {port}"]
+        model = shlex.quote(f"{self.name}/{self.version}")
+        ask = f"curl -s -H 'Content-Type: application/json' http://127.0.0.1:{port}/invocations -d @"
+        lines = [f"{where}cinevox serve {model} --port {port}"]
         if self.input == "clip":
-            clip = """printf '{"dataframe_records": [{"clip": "%s"}]}' "$(base64 < clip.mp4 | tr -d '\\n')" """
-            return "\n".join([*lines, f"{clip}| curl -s {header} -d @- {server}"])
-        folder = self.folder
-        if not Path(folder).is_dir():  # on a server
-            folder = "example"
-            lines.append(f"{where}mlflow artifacts download -u {model} -d {folder}")
-        example = shlex.quote(f"@{folder}/serving_input_example.json")
-        return "\n".join([*lines, f"curl -s {header} -d {example} {server}"])
+            request = """printf '{"dataframe_records": [{"clip": "%s"}]}' "$(base64 < clip.mp4 | tr -d '\\n')" """
+            return "\n".join([*lines, f"{request}| {ask}-"])
+        lines.append(f"{where}mlflow artifacts download -u models:/{model} -d example")
+        return "\n".join([*lines, f"{ask}example/serving_input_example.json"])
 
 
 def output_names(about: About) -> list[str]:
@@ -96,48 +91,46 @@ def register(paths: Paths, params: Params, row: str, kind: Input, name: str) -> 
     about, weights = predictor.encoding.about, predictor.extraction.weights.file
     artifacts = {"encoding": str(paths.encoding(row))} | ({} if weights is None else {"weights": str(weights)})
     uri = resolved(params.tracking.uri)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    with opened(uri) as store, ambient(uri):
+    with opened(uri) as store, everywhere(uri):
         import mlflow
-        from mlflow.utils.file_utils import local_file_uri_to_path
 
         mlflow.set_experiment(experiment_id=experiment_id(store, f"{params.tracking.experiment}-{about.track}"))
         run = _run_of(paths, params, row)
-        with _quiet():
-            found = mlflow.models.Model.log(
-                artifact_path=None,
-                name=f"encoding-{kind}",
-                flavor=mlflow.pyfunc,
-                run_id=run,
-                python_model=str(Path(__file__).with_name("served.py")),
-                artifacts=artifacts,
-                code_paths=[str(Path(cinevox.__file__).parent)],
-                model_config={"input": kind},
-                signature=_signature(about, kind),
-                input_example=_example(predictor, kind),
-                pip_requirements=requirements(),
-                registered_model_name=name,
-                tags=_tags(about),
-            )
-    version, folder = str(found.registered_model_version), local_file_uri_to_path(found.artifact_path)
-    return Registered(name, version, run, shown(uri), kind, folder, about.restricted)
+        found = mlflow.models.Model.log(
+            artifact_path=None,
+            name=f"encoding-{kind}",
+            flavor=mlflow.pyfunc,
+            run_id=run,
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts=artifacts,
+            code_paths=[str(Path(cinevox.__file__).parent)],
+            model_config={"input": kind},
+            signature=_signature(about, kind),
+            input_example=_example(predictor, kind),
+            pip_requirements=requirements(),
+            registered_model_name=name,
+            tags=_tags(about),
+        )
+    return Registered(name, str(found.registered_model_version), run, shown(uri, uri), kind, about.restricted)
 
 
 @contextlib.contextmanager
-def ambient(uri: str) -> Iterator[None]:
-    """MLflow logs models to an address of the whole process, and puts that into the environment; here for a while."""
+def everywhere(uri: str) -> Iterator[None]:
+    """MLflow logs and loads models by an address of the whole process, and tells of every step; here for a while."""
     import mlflow
 
-    names = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
-    before = {name: value for name in names if (value := os.environ.get(name)) is not None}
+    before, log = dict(os.environ), logging.getLogger("mlflow")
+    level = log.level
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    log.setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
         mlflow.set_tracking_uri("")
-        for name in names:
-            os.environ.pop(name, None)
-        os.environ |= before
+        log.setLevel(level)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _run_of(paths: Paths, params: Params, row: str) -> str | None:
@@ -186,15 +179,3 @@ def _tags(about: About) -> dict[str, str]:
         "params_hash": about.made.params_hash,
         "cautions": " ".join(about.cautions) or "none",
     } | ({} if about.made.commit is None else {"mlflow.source.git.commit": about.made.commit})
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """MLflow tells of every step of its own."""
-    log = logging.getLogger("mlflow")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

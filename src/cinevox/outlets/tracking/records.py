@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 from cinevox.files import io
 from cinevox.outlets.tracking import data, history, measures, words
 from cinevox.project import dvc_lock, identity, package_versions, stage_instances
-from cinevox.project.params import Dataset, RoiwiseRow, Row, text
+from cinevox.project.params import RoiwiseRow, Row, text
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, row_results
 from cinevox.scoring.origin import origin_of
@@ -27,11 +26,8 @@ CHANGES_NOTHING = {  # of the sections: how a thing is computed or where it lies
     "dataset.folder", "dataset.clips", "dataset.responses", "features.batch_size", "features.device",
     "features.memory_format", "transfer.device", "transfer.rois_at_once", "transfer.keep_weights",
 }  # fmt: skip
-
 MEASURE = "measure"  # tag: whether the scores are normalized or plain correlations
 FIGURES = "figures"  # folder of a run's artifacts
-COLOUR = "mlflow.runColor"  # tag: of the run's dot and bars; without it MLflow takes one from the run's random id
-HUE_STEP, LIGHTNESS = (5**0.5 - 1) / 2, (0.38, 0.62, 0.25, 0.72, 0.5)  # golden section: into the widest gap
 
 
 @dataclass(frozen=True)
@@ -67,18 +63,15 @@ class Record:
 class _Common:
     """What all rows of a run share.
 
-    stages: of dvc.lock; keys: row -> its key there; document: params.yaml as it stands
-    code: what stages can load now; sections: of the parameters, as plain values; tags: of every row
-    drawn: as the report's `results.json` has it
+    stages: of dvc.lock; leaves: of params.yaml as it stands, by dotted name; code: what stages can load now
+    tags: of every row; drawn: row -> the selection that the report drew, by its digest; md5: of the data set's folder
     """
 
     paths: Paths
-    stages: dvc_lock.Stages
-    keys: Mapping[str, str]
     params: Any
-    document: Mapping[str, Any]
+    stages: dvc_lock.Stages
+    leaves: Mapping[str, Any]
     code: Mapping[str, str]
-    sections: Mapping[str, Any]
     tags: Mapping[str, str]
     commit: identity.Commit | None
     drawn: Mapping[str, str]
@@ -92,54 +85,50 @@ def gather(paths: Paths, params: Any, rows: Iterable[str] | None = None) -> tupl
     parameters (`network`, `regressor`, ...), which are what one filters by, and under their dotted names the settings
     that made the result, for comparing runs: of sections that hold several things, only the row's own.
 
-    params: has the sections SECTIONS, `experiments` and `tracking`
+    params: has the sections dataset, experiments, tracking
 
     Raises
     ------
     FileError
         A row's files are missing or broken.
     """
-    stages = identity.read_lock(paths)
-    drawn = paths.report / "results.json"
+    stages, drawn = identity.read_lock(paths), paths.report / "results.json"
     common = _Common(
         paths=paths,
-        stages=stages,
-        keys=dvc_lock.keys(stages),
         params=params,
-        document=text.read(paths.params.read_text()) if stages else {},
+        stages=stages,
+        leaves={name.removeprefix("."): value for name, value in dvc_lock.flat("", text.read_file(paths.params))},
         code=stage_instances.digests(paths) if stages else {},
-        sections={name: identity.plain(getattr(params, name)) for name in SECTIONS},
         tags=history.experiment_tag() | _validation_tags(paths),
         commit=identity.commit(paths.root),
         drawn=io.read_json(drawn) if drawn.is_file() else {},
         md5=identity.data_hash(stages, params.dataset.folder),
     )
-    known = params.experiments.rows
+    known, keys = params.experiments.rows, dvc_lock.keys(stages)
     wanted = known if rows is None else {name: known[name] for name in rows}
-    return tuple(_row_record(common, result) for result in row_results.read(paths, wanted))
+    return tuple(
+        _row_record(common, result, keys.get(result.name) or _own_key(result))
+        for result in row_results.read(paths, wanted)
+    )
 
 
 def left_out(paths: Paths, params: Any) -> dict[str, str]:
     """Row -> why it has no result that could be recorded: it was not run, or not as the parameters have it now."""
-    stages, document = identity.read_lock(paths), text.read(paths.params.read_text())
-    rows = params.experiments.rows
-    found = {name: _missing(paths, stages, document, params.dataset, row) for name, row in rows.items()}
-    return {name: why for name, why in found.items() if why}
+    stages, document = identity.read_lock(paths), text.read_file(paths.params)
+    found = ((row, _missing(paths, stages, document, params.dataset, row)) for row in params.experiments.rows.values())
+    return {row.name: why for row, why in found if why}
 
 
-def _missing(
-    paths: Paths, stages: dvc_lock.Stages, document: Mapping[str, Any], dataset: Dataset, wanted: Row
-) -> str | None:
-    row = wanted.name
-    if not (file := paths.selection(row) / "selection.json").is_file():
+def _missing(paths: Paths, stages: dvc_lock.Stages, document: Mapping[str, Any], dataset: Any, row: Row) -> str | None:
+    if not (file := paths.selection(row.name) / "selection.json").is_file():
         return "not run yet"
-    if why := claims.other_data(origin_of(io.read_json(file)), dataset, wanted):
+    if why := claims.other_data(origin_of(io.read_json(file)), dataset, row):
         return why
-    if (made := dvc_lock.made(stages, row)) is None:
+    if (made := dvc_lock.made(stages, row.name)) is None:
         return None
     for name in dvc_lock.differing(made, document):
         if name == "dataset.name" or name.startswith("experiments."):
-            return f"params.yaml has another {name.rpartition(f'{row}.')[2]} now"
+            return f"params.yaml has another {name.rpartition(f'{row.name}.')[2]} now"
     return f"{made.broken} was made again, and what follows from it was not" if made.broken else None
 
 
@@ -153,11 +142,19 @@ def _validation_tags(paths: Paths) -> dict[str, str]:
     }
 
 
-def _row_record(common: _Common, result: Result) -> Record:
-    row, weights = result.row, result.index.provenance.get("weights", {})
-    key, experiment = _key(common, result), f"{common.params.tracking.experiment}-{row.track}"
-    sections, made_with = _as_made(common, row.name)
-    origin = result.origin
+def _row_record(common: _Common, result: Result, key: str) -> Record:
+    row, origin, weights = result.row, result.origin, result.index.provenance.get("weights", {})
+    made = dvc_lock.made(common.stages, row.name)
+    settings = _settings(common.leaves if made is None else made.params, row)
+    params = {
+        "row": row.name,
+        "track": row.track,
+        "network": row.network,
+        "features": row.features,
+        "regressor": row.regressor,
+        "weights": str(weights.get("policy")),
+        "data": "not recorded" if origin is None else origin.title,
+    } | settings
     tags = {
         "row": row.name,
         "reported_split": result.split,
@@ -169,12 +166,13 @@ def _row_record(common: _Common, result: Result) -> Record:
     row_tags = {
         "level": "row",
         "weights_sha256": str(weights.get("sha256")),
+        "params_hash": identity.digest(settings),
         "versions": package_versions.in_words(package_versions.read(result.selection_folder)) or "not recorded",
-        COLOUR: colour(list(common.params.experiments.rows).index(row.name)),
     }
-    own = {"row": row.name} | row.model_dump(exclude={"reported"}) | dict(_settings(sections, result))
-    own |= {"weights": str(weights.get("policy")), "data": "not recorded" if origin is None else origin.title}
-    params = {name: _text(value) for name, value in own.items()}
+    if common.commit is not None:  # its files, or the code that made the row, differ from it
+        dirty = common.commit.dirty or (made is not None and bool(dvc_lock.changed(made.code, common.code)))
+        row_tags |= {"mlflow.source.git.commit": common.commit.sha, "dirty": str(dirty).lower()}
+    experiment = f"{common.params.tracking.experiment}-{row.track}"
     children = tuple(
         Record(
             name=space,
@@ -192,9 +190,9 @@ def _row_record(common: _Common, result: Result) -> Record:
         experiment=experiment,
         params=params | {f"chosen.{roi}": space for roi, space in result.chosen.items()},
         metrics=measures.of_row(result),
-        tags=tags | row_tags | made_with | dict(common.tags),
+        tags=tags | row_tags | dict(common.tags),
         note=words.note(result, common.paths),
-        data=data.describe(common.paths, common.params.dataset, row.track, common.md5),
+        data=data.describe(common.paths.root, common.params.dataset, common.md5, origin),
         children=children,
         curves=dict(measures.curves(result)),
         texts=words.tables(result) | {"scores.md": words.roi_table(result)},
@@ -202,29 +200,8 @@ def _row_record(common: _Common, result: Result) -> Record:
     )
 
 
-def colour(position: int) -> str:
-    """`#rrggbb` of the row at this place among the rows: as many as the paper's can be told apart."""
-    rgb = colorsys.hls_to_rgb(0.55 + position * HUE_STEP, LIGHTNESS[position % len(LIGHTNESS)], 0.6)
-    return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
-
-
 def _chosen_for(result: Result, space: str) -> str:
     return " ".join(roi for roi, chosen in result.chosen.items() if chosen == space)
-
-
-def _as_made(common: _Common, row: str) -> tuple[Mapping[str, Any], dict[str, str]]:
-    """The sections with what made the row, where params.yaml has been edited since, and tags that say so.
-
-    A commit is `dirty` if what git tracks differs from it, or the code from what made the row.
-    """
-    sections, made, commit = common.sections, dvc_lock.made(common.stages, row), common.commit
-    if made is not None and (differs := dvc_lock.differing(made, common.document)):
-        sections = dvc_lock.overlaid(sections, differs)
-    tags = {"params_hash": identity.digest(sections)}
-    if commit is not None:
-        dirty = commit.dirty or (made is not None and bool(dvc_lock.changed(made.code, common.code)))
-        tags |= {"mlflow.source.git.commit": commit.sha, "dirty": str(dirty).lower()}
-    return sections, tags
 
 
 def _files(common: _Common, result: Result) -> Iterator[tuple[str, list[Path]]]:
@@ -235,38 +212,23 @@ def _files(common: _Common, result: Result) -> Iterator[tuple[str, list[Path]]]:
     yield "best_network", [best] if best.is_file() else []
 
 
-def _key(common: _Common, result: Result) -> str:
-    """As dvc.lock has it; a hash of the row's files where DVC did not run it."""
-    if result.name in common.keys:
-        return common.keys[result.name]
+def _own_key(result: Result) -> str:
+    """Of a result that DVC did not make: a hash of its files."""
     files = [*(result.folder / name for name in FILES), result.selection_folder / "selection.json"]
     return identity.digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
 
 
-def _settings(sections: Mapping[str, Any], result: Result) -> Iterator[tuple[str, Any]]:
-    for section, values in sections.items():
-        for name, value in dvc_lock.flat(section, _own_part(section, values, result)):
-            if value is not None and name not in CHANGES_NOTHING:
-                yield name, value
+def _settings(leaves: Mapping[str, Any], row: Row) -> dict[str, str]:
+    """What of these parameters, by dotted name, made the row.
 
-
-def _own_part(section: str, values: Any, result: Result) -> Any:
-    """What of a section made the row: nothing of another kind of row's sections."""
-    row = result.row
-    if isinstance(row, RoiwiseRow):
-        own = {
-            "networks": row.network,
-            "bases": row.base,
-            "heads": row.regressor,
-            "regressors": None,
-            "reduction": None,
-        }
-    else:
-        own = {"networks": row.network, "regressors": row.regressor, "bases": None, "heads": None, "transfer": None}
-    if section not in own:
-        return values
-    return {name: value for name, value in values.items() if name == own[section]}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    A section of which rows of its kind take nothing is left out, and of networks, regressors and the like all others.
+    """
+    sections = set(SECTIONS) - {"reduction" if isinstance(row, RoiwiseRow) else "transfer"}
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, default=str)
+        for name, value in leaves.items()
+        if value is not None
+        and name.partition(".")[0] in sections
+        and name not in CHANGES_NOTHING
+        and dvc_lock.concerns(name, row)
+    }

@@ -5,10 +5,7 @@ Only `models.register` names this file. A package that imported it would set the
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import DEADLINE_EXCEEDED, INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
+from mlflow.protos.databricks_pb2 import DEADLINE_EXCEEDED, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
 from cinevox.encoding.clips import CLIPS_AT_ONCE, Predictor
@@ -24,7 +21,7 @@ from cinevox.encoding.decoding import TimeUpError, Until
 from cinevox.encoding.store import read
 from cinevox.errors import InputError
 from cinevox.outlets.tracking.models import CAUTIONS, LIMITS, output_names
-from cinevox.outlets.tracking.serving import AT_ONCE, GONE, PATIENCE
+from cinevox.outlets.tracking.serving import GONE
 from cinevox.stimuli.frames import Clip
 
 SECONDS = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # after these MLflow answers, whatever the model does; 60 by default
@@ -43,29 +40,17 @@ class Served(PythonModel):
         weights = context.artifacts.get("weights")
         self.predictor = Predictor(read(Path(context.artifacts["encoding"])), Path(weights) if weights else None)
         self.input = context.model_config["input"]
-        self.places = threading.BoundedSemaphore(AT_ONCE)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         until = Until.after(float(os.environ.get(SECONDS, 60)), GONE.get())
         try:
             if len(model_input) > CLIPS_AT_ONCE or not len(model_input):
                 raise InputError(f"{len(model_input)} clips in a request; expected 1 to {CLIPS_AT_ONCE}")
-            with self._place():
-                return self._predicted(model_input, until)
+            return self._predicted(model_input, until)
         except TimeUpError as error:
             raise MlflowException(str(error), error_code=DEADLINE_EXCEEDED) from None
         except InputError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
-
-    @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
-        """A place among the requests at work: so many decoders, and not more, run on this machine."""
-        if not self.places.acquire(timeout=PATIENCE):
-            raise MlflowException("busy with other requests; ask again in a while", error_code=TEMPORARILY_UNAVAILABLE)
-        try:
-            yield
-        finally:
-            self.places.release()
 
     def _predicted(self, given: pd.DataFrame, until: Until) -> pd.DataFrame:
         encoding = self.predictor.encoding

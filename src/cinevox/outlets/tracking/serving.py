@@ -7,12 +7,13 @@ few requests work at once, tells the others so, and ends work that nobody waits 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ import joblib
 
 from cinevox.errors import InputError
 from cinevox.outlets.tracking.connection import opened, resolved
-from cinevox.outlets.tracking.models import LIMITS, Input, ambient
-from cinevox.outlets.tracking.views import _served, refuse_port
+from cinevox.outlets.tracking.models import LIMITS, Input, everywhere
+from cinevox.outlets.tracking.views import refuse_port, run_server
 from cinevox.project.params import Tracking
 
 AT_ONCE = min(4, joblib.cpu_count())  # requests that are parsed, decoded and predicted
@@ -43,11 +44,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class RefusedError(Exception):
-    """A request that is not let in. status: of HTTP"""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    """A request that is not let in. args: status of HTTP, message"""
 
 
 class Entrance:
@@ -70,7 +67,7 @@ class Entrance:
             async with _turn(self._workers, PATIENCE):
                 await self._answer(scope, body, receive, send)
         except RefusedError as error:
-            await _refuse(send, error)
+            await _refuse(send, *error.args)
 
     async def _content(self, scope: Message, receive: Receive) -> bytes:
         headers = {name.lower(): value for name, value in scope["headers"]}
@@ -104,9 +101,8 @@ class Entrance:
         return body
 
     def _too_much(self, found: str) -> RefusedError:
-        return RefusedError(
-            413, f"{found} in a request; at most {self.most_bytes:,} bytes and {self.most_values:,} values are taken"
-        )
+        most = f"{self.most_bytes:,} bytes and {self.most_values:,} values"
+        return RefusedError(413, f"{found} in a request; at most {most} are taken")
 
     async def _answer(self, scope: Message, body: bytes, receive: Receive, send: Send) -> None:
         """Let the application answer; say in GONE if the other side goes away before."""
@@ -114,44 +110,36 @@ class Entrance:
         GONE.set(gone)
         content = [{"type": "http.request", "body": body, "more_body": False}]
         end = asyncio.ensure_future(receive())  # behind the content nothing comes but a disconnect
+        end.add_done_callback(lambda _: gone.set())
 
         async def replayed() -> Message:
             return content.pop() if content else await asyncio.shield(end)
 
-        work = asyncio.ensure_future(self.application(scope, replayed, send))
         try:
-            await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                gone.set()
-            await work
+            await self.application(scope, replayed, send)
         finally:
-            gone.set()
             end.cancel()
 
 
-class _turn:
+@contextlib.asynccontextmanager
+async def _turn(places: asyncio.Semaphore, seconds: float) -> AsyncIterator[None]:
     """A place among those at work, waited for some seconds."""
-
-    def __init__(self, places: asyncio.Semaphore, seconds: float) -> None:
-        self.places, self.seconds = places, seconds
-
-    async def __aenter__(self) -> None:
-        if self.seconds == 0 and self.places.locked():
-            raise RefusedError(503, "busy with other requests; ask again in a while")
-        try:
-            await asyncio.wait_for(self.places.acquire(), self.seconds or None)
-        except TimeoutError:
-            raise RefusedError(503, "busy with other requests; ask again in a while") from None
-
-    async def __aexit__(self, *_: object) -> None:
-        self.places.release()
+    try:
+        async with asyncio.timeout(seconds if places.locked() else None):
+            await places.acquire()
+    except TimeoutError:
+        raise RefusedError(503, "busy with other requests; ask again in a while") from None
+    try:
+        yield
+    finally:
+        places.release()
 
 
-async def _refuse(send: Send, error: RefusedError) -> None:
-    body = json.dumps({"error_code": "REFUSED", "message": str(error)}).encode()
+async def _refuse(send: Send, status: int, message: str) -> None:
+    body = json.dumps({"error_code": "REFUSED", "message": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(b"connection", b"close")] + ([(b"retry-after", b"5")] if error.status == 503 else [])
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    headers += [(b"connection", b"close")] + [(b"retry-after", b"5")] * (status == 503)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -185,22 +173,21 @@ def serve(settings: Tracking, model: str, host: str, port: int) -> int:
     Raises
     ------
     InputError
-        There is no such model, it is none of cinevox, or the port can't be had.
+        There is no such model, it is none of cinevox, its files are gone, or the port can't be had.
     """
     import mlflow
 
     refuse_port(port)
     uri = resolved(settings.uri)
-    with opened(uri), ambient(uri):
+    with opened(uri), everywhere(uri):
         try:
             folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model}"))
         except mlflow.exceptions.MlflowException as error:
-            raise InputError(
-                f"{model}: {error.message}; expected NAME/VERSION as `cinevox register` prints it"
-            ) from None
+            cure = "expected NAME/VERSION as `cinevox register` prints it; register it again if its files were moved"
+            raise InputError(f"{model}: {error.message}; {cure}") from None
     code = folder / "code"
     if not (code / "cinevox" / "outlets" / "tracking" / "serving.py").is_file():
         raise InputError(f"{model}: not registered by this version of cinevox; register it again: `cinevox register`")
     words = ["--factory", f"{__name__}:{application.__name__}", "--app-dir", str(code), "--log-level", "warning"]
     command = [sys.executable, "-P", "-m", "uvicorn", *words, "--host", host, "--port", str(port)]  # as MLflow does
-    return _served(command, os.environ | {FOLDER: str(folder)})
+    return run_server(command, os.environ | {FOLDER: str(folder)})

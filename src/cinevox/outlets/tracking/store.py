@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from cinevox.outlets.tracking import views
-from cinevox.outlets.tracking.connection import Store, opened, resolved
+from cinevox.outlets.tracking.connection import ARTIFACTS, Store, opened, resolved
 from cinevox.outlets.tracking.history import EXPERIMENT
 from cinevox.outlets.tracking.records import FIGURES, Record
 from cinevox.outlets.tracking.writing import KEY, SEAL, SUPERSEDED, WORKSPACE, attach, fill, insist, search, tags_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 DISCARDED = "discarded"  # another value of the seal: the run is nobody's
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # of another value, or to write into a deleted run
 
 
-@dataclass(frozen=True)
+@dataclass
 class Counts:
     """What a sync did: rows made, already there, marked as superseded; runs made (of rows and feature spaces)."""
 
@@ -53,47 +56,62 @@ def sync(records: Sequence[Record], uri: str, tick: Callable[[int], object] = la
             experiment = experiment_id(store, name)
             known = _finished(store.client, experiment)
             for record in group:
-                done = _bring(store, experiment, record, known.get(record.key, []))
+                if found := known.get(record.key):
+                    _refresh(store.client, _settle(store.client, found), record)
+                    counts.present += 1
+                else:
+                    with store.turn:
+                        made = _add(store.client, experiment, record)
+                    counts.created, counts.present = counts.created + made, counts.present + (not made)
+                    counts.runs += made * record.n_runs
+                counts.superseded += sum(_mark(store.client, old, True) for old in _replaced(known, record))
                 tick(record.n_runs)
-                # What an experiment made stands beside the workspace's result, it does not replace it.
-                mine = any(tag.startswith(EXPERIMENT) for tag in record.tags)
-                others = [] if mine else _replaced(known, record)
-                n_marked = sum(_mark(store.client, experiment, old, True) for old in others)
-                counts = Counts(
-                    counts.created + done.created,
-                    counts.present + done.present,
-                    counts.superseded + n_marked,
-                    counts.runs + done.runs,
-                )
             views.describe(store.client, experiment, group)
     return counts
 
 
-def delete(client: MlflowClient, run: Any) -> int:
-    """Put a row's run and those of its feature spaces into MLflow's trash; how many."""
-    children = list(_children(client, run))
-    for one in (*children, run):  # the row last: as long as it is there, its spaces can be found
+def delete(client: MlflowClient, run: Any) -> None:
+    """Put a row's run and those of its feature spaces into MLflow's trash."""
+    for one in (*_children(client, run), run):  # the row last: as long as it is there, its spaces can be found
         client.delete_run(one.info.run_id)
-    return 1 + len(children)
 
 
 def experiment_id(store: Store, name: str) -> str:
-    """The experiment of this name, made or restored where it is not there."""
+    """The experiment of this name, made or restored where it is not there.
+
+    MLflow keeps absolute addresses of an experiment's files, and has no call that changes them. Of a repository that
+    was moved, renamed or copied they are in the old place, where somebody else may live by now. Such an experiment
+    gets another name (`<name> of <old place> (<its id>)`), and its own one a new experiment with its files here.
+    """
     from mlflow.exceptions import MlflowException
 
     client = store.client
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            folder = None if store.artifacts is None else (store.artifacts / name).as_uri()
-            return str(client.create_experiment(name, folder))
-        except MlflowException:  # somebody else was quicker, if it is there now
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
+    with store.turn:
+        found = client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        if found is not None and (old := _elsewhere(store, found)):
+            client.rename_experiment(found.experiment_id, f"{name} of {old} ({found.experiment_id})")
+            found = None
+        if found is None:
+            folder = None if store.artifacts is None else (store.artifacts / name).absolute().as_uri()
+            try:
+                return str(client.create_experiment(name, folder))
+            except MlflowException:  # on a server, somebody else was quicker if it is there now
+                found = client.get_experiment_by_name(name)
+                if found is None:
+                    raise
     return str(found.experiment_id)
+
+
+def _elsewhere(store: Store, experiment: Experiment) -> Path | None:
+    """The repository that an experiment's files are in, if it is another one; only of files that cinevox made."""
+    address = urlsplit(experiment.artifact_location)
+    place = Path(unquote(address.path))
+    ours = address.scheme == "file" and place.parts[-2:] == (ARTIFACTS, experiment.name)
+    if store.artifacts is None or not ours or place.parent.resolve() == store.artifacts.resolve():
+        return None
+    return place.parents[1]
 
 
 def _finished(client: MlflowClient, experiment: str) -> dict[str, list[Any]]:
@@ -104,26 +122,15 @@ def _finished(client: MlflowClient, experiment: str) -> dict[str, list[Any]]:
     return found
 
 
-def _of_key(client: MlflowClient, experiment: str, key: str) -> list[Any]:
-    return list(search(client, experiment, f"tags.level = 'row' and tags.`{KEY}` = '{key}'"))
-
-
-def _bring(store: Store, experiment: str, record: Record, known: Sequence[Any]) -> Counts:
-    """See to it that a record is there, once."""
-    client = store.client
-    if known:
-        run = _settle(client, known)
-        for name, value in tags_of(record).items():
-            if name.startswith((EXPERIMENT, WORKSPACE)) and run.data.tags.get(name) != value:
-                insist(client.set_tag, run.info.run_id, name, value)
-        if FIGURES in record.files and run.data.tags.get(FIGURES) != "true":  # drawn since
-            attach(client, run.info.run_id, {FIGURES: record.files[FIGURES]})
-            client.set_tag(run.info.run_id, FIGURES, "true")
-        _mark(client, experiment, run, False)
-        return Counts(present=1)
-    with store.turn:
-        made = _add(client, experiment, record)
-    return Counts(created=1, runs=record.n_runs) if made else Counts(present=1)
+def _refresh(client: MlflowClient, run: Any, record: Record) -> None:
+    """What a run that is there gains later: experiments that came to it too, figures that were drawn since."""
+    for name, value in tags_of(record).items():
+        if name.startswith((EXPERIMENT, WORKSPACE)) and run.data.tags.get(name) != value:
+            insist(client.set_tag, run.info.run_id, name, value)
+    if FIGURES in record.files and run.data.tags.get(FIGURES) != "true":
+        attach(client, run.info.run_id, {FIGURES: record.files[FIGURES]})
+        client.set_tag(run.info.run_id, FIGURES, "true")
+    _mark(client, run, False)
 
 
 def _add(client: MlflowClient, experiment: str, record: Record) -> bool:
@@ -134,7 +141,8 @@ def _add(client: MlflowClient, experiment: str, record: Record) -> bool:
     """
     from mlflow.exceptions import MlflowException
 
-    if any(run.info.status == "FINISHED" for run in _of_key(client, experiment, record.key)):
+    same_key = f"tags.level = 'row' and tags.`{KEY}` = '{record.key}'"
+    if any(run.info.status == "FINISHED" for run in search(client, experiment, same_key)):
         return False
     run = client.create_run(experiment, run_name=record.name, tags=tags_of(record)).info.run_id
     try:
@@ -146,7 +154,7 @@ def _add(client: MlflowClient, experiment: str, record: Record) -> bool:
         delete(client, client.get_run(run))  # again: spaces may have been added since
         return False
     client.set_terminated(run)
-    return bool(_settle(client, _of_key(client, experiment, record.key)).info.run_id == run)
+    return bool(_settle(client, list(search(client, experiment, same_key))).info.run_id == run)
 
 
 def _settle(client: MlflowClient, runs: Sequence[Any]) -> Any:
@@ -185,26 +193,23 @@ def _is_discarded(client: MlflowClient, run: str) -> bool:
     return bool(found.info.lifecycle_stage == "deleted" or found.data.params.get(SEAL) == DISCARDED)
 
 
-def _replaced(known: dict[str, list[Any]], record: Record) -> list[Any]:
-    """Runs of the same row with another result, but for those that experiments alone made."""
-    return [
-        run
-        for key, runs in known.items()
-        for run in runs
-        if key != record.key
-        and run.data.tags["row"] == record.name
-        and (WORKSPACE in run.data.tags or not any(tag.startswith(EXPERIMENT) for tag in run.data.tags))
-    ]
+def _replaced(known: Mapping[str, Sequence[Any]], record: Record) -> Iterator[Any]:
+    """Runs of the same row with another result of the workspace, if this one is the workspace's.
+
+    What an experiment made stands beside: it replaces nothing, and nothing replaces it.
+    """
+    if WORKSPACE in tags_of(record):
+        others = (run for key, runs in known.items() if key != record.key for run in runs)
+        yield from (run for run in others if run.data.tags["row"] == record.name and WORKSPACE in run.data.tags)
 
 
-def _mark(client: MlflowClient, experiment: str, run: Any, superseded: bool) -> bool:
+def _mark(client: MlflowClient, run: Any, superseded: bool) -> bool:
     """Set the mark on a row's run and its feature spaces'; whether that changed anything."""
     value = str(superseded).lower()
     if run.data.tags.get(SUPERSEDED) == value:
         return False
-    for child in _children(client, run):
-        client.set_tag(child.info.run_id, SUPERSEDED, value)
-    client.set_tag(run.info.run_id, SUPERSEDED, value)
+    for one in (*_children(client, run), run):
+        client.set_tag(one.info.run_id, SUPERSEDED, value)
     return True
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cinevox.outlets.tracking import bulk
-from cinevox.outlets.tracking.data import Data
 from cinevox.outlets.tracking.history import EXPERIMENT
 from cinevox.outlets.tracking.records import FIGURES, Record
 
@@ -22,16 +19,16 @@ KEY = "cinevox.key"
 SUPERSEDED = "superseded"
 WORKSPACE = "workspace"  # tag of what was synced outside experiments, which a newer result there replaces
 SEAL = "row"  # the parameter that is logged last of a row's run
-BATCH = {"metrics": 1000, "params": 100, "all": 1000}  # what a server takes in one call
+MOST = {"metrics": 900, "params": 100}  # in one call: a server takes 1000 of both together
 
 
 def search(client: MlflowClient, experiment: str, query: str) -> Iterator[Any]:
     """Every run of an experiment that answers to the query, page by page."""
-    page = client.search_runs([experiment], query, max_results=1000)
-    yield from page
-    while page.token:
-        page = client.search_runs([experiment], query, max_results=1000, page_token=page.token)
+    token = None
+    while token != "":
+        page = client.search_runs([experiment], query, max_results=1000, page_token=token)
         yield from page
+        token = page.token or ""
 
 
 def insist(call: Callable[..., object], *arguments: object) -> None:
@@ -48,15 +45,19 @@ def insist(call: Callable[..., object], *arguments: object) -> None:
 
 def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> None:
     """All of a row's run but for the seal, and the runs of its feature spaces."""
-    if record.data is not None:
-        _log_data(client, run, record.data)
-    with tempfile.TemporaryDirectory() as folder:
-        for name, text in record.texts.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
-        client.log_artifacts(run, folder)
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    if (data := record.data) is not None:
+        used = Dataset(data.name, data.digest, "dvc", json.dumps(data.source), profile=json.dumps(data.profile))
+        insist(client.log_inputs, run, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
+    for name, text in record.texts.items():
+        client.log_text(run, text, name)
     attach(client, run, record.files)
     log(client, run, record)
-    _add_children(client, experiment, record.children, run)
+    for child in record.children:
+        made = client.create_run(experiment, run_name=child.name, tags=tags_of(child) | {"mlflow.parentRunId": run})
+        client.set_terminated(made.info.run_id)  # before it is filled: MLflow reads the whole run for that
+        log(client, made.info.run_id, child)
     # A server that answered too late was asked again, and has made a run that nobody knows.
     unfinished = f"tags.`mlflow.parentRunId` = '{run}' and attributes.status = 'RUNNING'"
     for stray in search(client, experiment, unfinished):
@@ -68,25 +69,6 @@ def attach(client: MlflowClient, run: str, files: Mapping[str, Sequence[Path]]) 
     for folder, some in files.items():
         for file in some:
             client.log_artifact(run, str(file), folder)
-
-
-def _log_data(client: MlflowClient, run: str, data: Data) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    source, profile = json.dumps(dict(data.source)), json.dumps(dict(data.profile))
-    used = Dataset(data.name, data.digest, "dvc", source, data.schema(), profile)
-    insist(client.log_inputs, run, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
-
-
-def _add_children(client: MlflowClient, experiment: str, records: Sequence[Record], parent: str) -> None:
-    tags = [tags_of(record) | {"mlflow.parentRunId": parent} for record in records]
-    if (engine := bulk.database(client)) is not None:
-        bulk.add(client, engine, experiment, records, tags)
-        return
-    for record, own in zip(records, tags):
-        run = client.create_run(experiment, run_name=record.name, tags=own).info.run_id
-        client.set_terminated(run)  # before it is filled: MLflow reads the whole run for that
-        log(client, run, record)
 
 
 def tags_of(record: Record) -> dict[str, str]:
@@ -105,17 +87,14 @@ def tags_of(record: Record) -> dict[str, str]:
 
 
 def log(client: MlflowClient, run: str, record: Record) -> None:
-    """Metrics and parameters in as few calls as a server allows."""
+    """Metrics and parameters, but for a row's seal."""
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)
     metrics = [Metric(name, value, now, 0) for name, value in record.metrics.items()]
-    metrics += [
-        Metric(name, value, now, step) for name, values in record.curves.items() for step, value in enumerate(values, 1)
-    ]
+    for name, values in record.curves.items():
+        metrics += [Metric(name, value, now, step) for step, value in enumerate(values, 1)]
     params = [Param(name, value) for name, value in record.params.items() if name != SEAL or not record.children]
     while metrics or params:
-        some, params = params[: BATCH["params"]], params[BATCH["params"] :]
-        room = min(BATCH["metrics"], BATCH["all"] - len(some))
-        client.log_batch(run, metrics=metrics[:room], params=some)
-        metrics = metrics[room:]
+        client.log_batch(run, metrics=metrics[: MOST["metrics"]], params=params[: MOST["params"]])
+        metrics, params = metrics[MOST["metrics"] :], params[MOST["params"] :]
