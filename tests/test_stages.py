@@ -83,7 +83,8 @@ class Repository:
         for name in ("stages", "src", "dvc.yaml", "params.paper.yaml", ".dvcignore"):
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, folder / name)  # with what is compiled already, of Python and of numba
+                # With what is compiled already, of Python and numba, but not what another test is compiling now.
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.pyc.*", "*.tmp.*"))
             else:
                 shutil.copy(source, folder / name)
         (folder / "data").mkdir()
