@@ -3,36 +3,35 @@
 import pandas as pd
 
 from _cli import Run, stage
-from cinevox import io, plugins, predictions, selection
+from cinevox import io, outcomes, plugins, predictions, row_metrics, selection
 from cinevox.converted import measured
-from cinevox.provenance import KEY, Origin
+from cinevox.provenance import Origin
 
 
 def main(run: Run) -> None:
     source, target = run.paths.scores(run.instance), run.paths.selection(run.instance)
-    index, folder = predictions.read_index(source), run.paths.predictions(run.instance)
-    track, recorded = index.provenance["track"], (run.responses("train"), run.responses("test"))
+    index, folder, train = predictions.read_index(source), run.paths.predictions(run.instance), run.responses("train")
     candidates = selection.Candidates(
         index,
+        Origin.of(index, train),
         pd.read_csv(source / "subjects.csv"),
         io.read_arrays(source / "voxels.npz"),
         io.read_arrays(source / "replicates.npz"),
     )
+    ceilings = run.ceilings(index.row.track)
+    clips = {name: index.clips[name] for name in (*ceilings, *candidates.outer)}
     found = selection.select(
         candidates,
-        run.params.selection.policy,
-        run.params.selection.per,
-        plugins.load("cinevox.networks", index.provenance["network"]).layer_per_roi,
-        lambda splits, columns: dict(measured(*recorded, track, columns, {name: index.clips[name] for name in splits})),
-        lambda split, space: predictions.read(folder, index, space, split),
-        run.ceilings(track),
+        run.params.selection,
+        plugins.load("cinevox.networks", index.row.network).layer_per_roi,
+        dict(measured(train, run.responses("test"), index.row.track, index.columns, clips)),
+        {(name, space): predictions.read(folder, index, space, name) for name in clips for space in index.spaces},
+        ceilings,
         run.params.scores,
     )
-    origin = Origin.of(index, recorded[0]).to_json()
-    described = {"row": run.instance, KEY: origin} | dict(found.description)
-    io.write_json(target / "selection.json", described)
+    outcomes.write(target, found.outcome)
     io.write_arrays(target / "voxels.npz", **found.arrays())
-    io.write_json(run.paths.metrics(run.instance), selection.metrics_of(described))
+    row_metrics.write(run.paths.metrics(run.instance), found.outcome)
 
 
 if __name__ == "__main__":
