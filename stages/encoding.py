@@ -3,28 +3,29 @@
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import encoding, io, predictions, refit, spaces
+from cinevox import encoding, io, outcomes, predictions, refit, spaces
 from cinevox.encoding import build, description, store
 from cinevox.encoding.model import Encoding, Model
 from cinevox.fits import Method
-from cinevox.params import RoiwiseRow, Row, row_of
+from cinevox.params import Row
 from cinevox.predictions import Index
 from cinevox.selection.choice import Choice
-from cinevox.splits import best_split, ceiling_split
+from cinevox.splits import ceiling_split
 
 
 def main(run: Run) -> None:
     name, paths, params = run.instance, run.paths, run.params
-    index, selected = predictions.read_index(paths.scores(name)), io.read_json(paths.selection(name) / "selection.json")
-    row, columns, split = row_of(index.provenance), index.columns, best_split(selected["scores"])
-    chosen = io.read_arrays(paths.selection(name) / "voxels.npz")
+    index = predictions.read_index(paths.scores(name))
+    row, columns = index.row, index.columns
+    outcome, chosen = outcomes.read(paths.selection(name), row), io.read_arrays(paths.selection(name) / "voxels.npz")
+    split, choice = outcome.split, Choice(index.spaces, chosen["space"])
     usual = "test" if "test" in index.clips else "validation"
     model: Model
-    predicted = Choice(index.spaces, chosen["space"]).predicted(  # by the row's own fit, which has not seen them
-        lambda space: predictions.read(paths.predictions(name), index, space, usual), slice(None)
+    predicted = choice.predicted(  # by the row's own fit, which has not seen them
+        {space: predictions.read(paths.predictions(name), index, space, usual) for space in choice.used}, slice(None)
     )
-    if isinstance(row, RoiwiseRow):
-        model = build.roiwise(name, paths.transfer(name) / "checkpoints", columns, params.transfer)
+    if row.base is not None:
+        model = build.roiwise(name, paths.checkpoints(name), columns, params.transfer)
         sidecar, n_clips = io.read_json(paths.base(row.base) / "base.json")["features"], len(run.split().train)
     else:
         sidecar, n_clips = io.read_json(paths.features(row.network) / "features.json"), run.n_clips()[0]
@@ -37,7 +38,7 @@ def main(run: Run) -> None:
         params, row, run.responses("train").study, source=source, usual=usual, n_usual=len(predicted), grid=grid,
         regions=list(description.regions(columns, voxels, ceiling[ceiling_split(split)], predicted)), split=split,
         n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, encoding.SECTIONS),
-        **{key: selected["scores"][split][key] for key in ("measure", "chosen_here")}, chosen=selected["chosen"],
+        measure=outcome.best.measure, chosen_here=outcome.best.chosen_here, chosen=outcome.chosen,
     )  # fmt: skip
     store.write(paths.encoding(name), Encoding(about, model, voxels))
     for caution in about.cautions:

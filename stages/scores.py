@@ -13,7 +13,7 @@ from cinevox.splits import ceiling_split, generator
 def main(run: Run) -> None:
     source, target = run.paths.predictions(run.instance), run.paths.scores(run.instance)
     index, settings = predictions.read_index(source), run.params.scores
-    track, arrays, replicates = index.provenance["track"], {}, {}
+    track, arrays, replicates = index.row.track, {}, {}
     tables: dict[str, list[pd.DataFrame]] = {"subjects": [], "rois": []}
     ceilings = run.ceilings(track)
     recorded = run.responses("train"), run.responses("test")

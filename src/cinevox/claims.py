@@ -1,8 +1,9 @@
 """The one place that decides what may be said of a result; every outlet asks here.
 
-`cautions` says why a score is no result of the network that it names, or no finding. The other questions: are its data the challenge's (`foreign`) and its weights those of the paper's rows (`barred`), can its
-score stand beside the paper's (`doubts`), and is it of the data that params.yaml asks for now (`other_data`)? What
-else has changed since it was made is in dvc.lock (`lock.other_parameters`).
+`cautions` says why a score is no result of the network that it names, or no finding. The other questions: are its data
+the challenge's (`foreign`) and its weights those of the paper's rows (`barred`), can its score stand beside the paper's
+(`doubts`), may it be handed in (`not_for_the_challenge`), and is it of the data that params.yaml asks for now
+(`other_data`)? What else has changed since it was made is in dvc.lock (`lock.other_parameters`).
 """
 
 from __future__ import annotations
@@ -33,34 +34,56 @@ class Caution:
     """One reason why a score is no result of the network that it names, or no finding.
 
     name: in few words, for a mark beside the score; meaning: a clause that explains it
+    so: what the score is not, therefore
     """
 
     name: str
     meaning: str
+    so: str
 
-    def __str__(self) -> str:
-        return f"{self.name}: {self.meaning}"
+    @property
+    def sentence(self) -> str:
+        return f"{self.name.capitalize()}: {self.meaning}."
+
+    def of(self, names: Iterable[str]) -> str:
+        """A sentence about several results, or about all where none is named."""
+        listed = ", ".join(names)
+        return f"{self.name.capitalize()}, so {self.so}{f': {listed}' if listed else ''}."
 
 
-UNTRAINED = Caution("random weights", "an untrained baseline, not a result of the named network")
-IN_SILICO = Caution("in-silico data", "simulated responses, no finding about the brain")
-PLAIN_SCORE = Caution("plain correlations", "the clips were shown once, so there is no noise ceiling to divide by")
-CHOSEN_HERE = Caution(
-    "chosen on the same clips", "the clips of the score chose the feature spaces, which flatters the score"
+UNTRAINED = Caution("random weights", "an untrained baseline, not a result of the named network", "no result")
+IN_SILICO = Caution(
+    "in-silico data",
+    "simulated responses, no finding about the brain, nor about a network's fit to it",
+    "not comparable with reported scores",
 )
+PLAIN_SCORE = Caution(
+    "plain correlations",
+    "the clips were shown once, so there is no noise ceiling to divide by; they are lower than normalized ones",
+    "not to be compared with normalized correlations",
+)
+CHOSEN_HERE = Caution("chosen on the same clips", "the clips of the score chose, too, which flatters it", "too high")
 OTHER_CLIPS = {
-    "nested": Caution("outer folds", "the score is of outer folds of the training clips, not of test clips"),
-    "validation": Caution("validation clips", "the score is of the validation clips, not of test clips"),
+    "nested": Caution("outer folds", "the score is of outer folds of the training clips", "not of test clips"),
+    "validation": Caution("validation clips", "the score is of the validation clips", "not of test clips"),
 }
 
 
 def cautions(
-    origin: Origin | None, split: str = "test", chosen_here: bool = False, plain: bool = False
+    untrained: bool = False,
+    in_silico: bool = False,
+    split: str = "test",
+    chosen_here: bool = False,
+    plain: bool = False,
 ) -> Iterator[Caution]:
-    """Every reason, the gravest first. Takes what `doubts` takes."""
-    if origin is not None and origin.untrained:
+    """Every reason, the gravest first.
+
+    split: of the scores that count; chosen_here: whether its clips chose something, too
+    plain: whether they are plain correlations
+    """
+    if untrained:
         yield UNTRAINED
-    if origin is not None and origin.in_silico:
+    if in_silico:
         yield IN_SILICO
     if plain:
         yield PLAIN_SCORE
@@ -103,11 +126,7 @@ def barred(origin: Origin | None) -> Iterator[str]:
 
 
 def doubts(origin: Origin | None, split: str, chosen_here: bool = False, plain: bool = False) -> Iterator[str]:
-    """Why a row's score is not comparable with the paper's; nothing where it is.
-
-    split: of the scores that count; chosen_here: whether its clips chose something, too
-    plain: whether they are plain correlations
-    """
+    """Why a row's score is not comparable with the paper's; nothing where it is. Arguments as of `cautions`."""
     yield from barred(origin)
     if split != "test":
         yield f"{OTHER_CLIPS[split].name}, not the test clips"
@@ -119,7 +138,7 @@ def doubts(origin: Origin | None, split: str, chosen_here: bool = False, plain: 
 
 def not_for_the_challenge(origin: Origin) -> tuple[str, ...]:
     """Why a submission of a row is none to hand in; empty where it is one."""
-    return (*foreign(origin), *((str(UNTRAINED),) if origin.untrained else ()))
+    return (*foreign(origin), *((f"{UNTRAINED.name}: {UNTRAINED.meaning}",) if origin.untrained else ()))
 
 
 def other_data(origin: Origin | None, dataset: Dataset, row: Row) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cinevox import plugins
 from cinevox.errors import InputError
+from cinevox.params import Params
 from cinevox.regressors import FEWER_FEATURES, Map, Regressor, RegressorSpec
 from cinevox.responses import Columns
 from cinevox.spaces import Scaling, Space, bands, joined
@@ -36,7 +37,7 @@ class Method:
     batch_voxels: int
 
     @classmethod
-    def of(cls, regressor: str, params: Any) -> Self:
+    def of(cls, regressor: str, params: Params) -> Self:
         """As the parameters have it. params: has the sections splits, regressors and fits."""
         spec, options = plugins.load("cinevox.regressors", regressor), params.regressors[regressor]
         return cls(spec, options, params.splits.n_folds, params.fits.batch_voxels)

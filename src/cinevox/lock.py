@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cinevox import identity
-from cinevox.params import RoiwiseRow, Row
+from cinevox.params import Row
 from cinevox.params import text as texts
 from cinevox.paths import Paths
 
@@ -170,7 +170,7 @@ def _concerns(leaf: str, row: Row) -> bool:
         "networks": row.network,
         "regressors": row.regressor,
         "heads": row.regressor,
-        "bases": row.base if isinstance(row, RoiwiseRow) else None,
+        "bases": row.base,
     }
     if section in own:
         return rest.partition(".")[0] == own[section]

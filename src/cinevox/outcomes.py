@@ -6,6 +6,7 @@ of an ROI without a scored voxel, a p over subjects where there is one) is None,
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,8 +56,8 @@ class RoiScore(Section):
     p: Number
     subject_error: Number
     p_subjects: Number
-    significant_fdr: Number
-    significant_fwe: Number
+    significant_fdr: float
+    significant_fwe: float
     n_voxels: int
     n_excluded: int
     n_constant: int
@@ -138,6 +139,11 @@ class Outcome(Section):
     scores: dict[ScoredSplit, SplitScores]
 
     @property
+    def digest(self) -> str:
+        """Hash of all of it: what was made from a result says which one it was."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
     def split(self) -> ScoredSplit:
         """The split that counts: test where there are test responses, else nested, else validation."""
         return best_split(self.scores)
@@ -164,7 +170,10 @@ class Outcome(Section):
     @property
     def cautions(self) -> tuple[claims.Caution, ...]:
         """Why the score is no result of the network that it names, or no finding; empty where it is both."""
-        return tuple(claims.cautions(self.origin, self.split, self.best.chosen_here, self.best.measure == PLAIN))
+        best, origin = self.best, self.origin
+        return tuple(
+            claims.cautions(origin.untrained, origin.in_silico, self.split, best.chosen_here, best.measure == PLAIN)
+        )
 
 
 def write(folder: Path, outcome: Outcome) -> None:

@@ -23,7 +23,7 @@ class UsedWeights:
     """The weights that a row's network had, as the sidecar of its features has them.
 
     official: whether the file is the one its authors published; non_commercial: None where the licence is not known
-    seed: of random weights
+    seed: of random weights; unwrapped: what was taken off around the weights in their file, in words
     """
 
     policy: str = "unknown"
@@ -33,6 +33,7 @@ class UsedWeights:
     official: bool = False
     non_commercial: bool | None = None
     seed: int | None = None
+    unwrapped: str = ""
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Self:

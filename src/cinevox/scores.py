@@ -25,7 +25,8 @@ class SpaceScore:
     """Scores of one feature space on one split.
 
     correlation, normalized: (n_voxels,); NaN in `normalized` where the voxel is excluded; None without a ceiling
-    blocks: one line per subject and ROI (BLOCK_COLUMNS); `score` is the normalized correlation, the correlation without a ceiling
+    blocks: one line per subject and ROI (BLOCK_COLUMNS); `score` is the normalized correlation, or
+        without a ceiling the correlation
     replicates: (n_resamples, n_blocks), score of each block in each bootstrap resample
     """
 

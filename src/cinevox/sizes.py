@@ -15,7 +15,7 @@ import numpy as np
 
 from cinevox import disk, plugins, spaces
 from cinevox.datasets import Dataset, open_dataset
-from cinevox.params import Params, Track, VoxelwiseRow
+from cinevox.params import Params, Track
 from cinevox.paths import Paths
 from cinevox.simulation.voxels import voxel_counts
 
@@ -128,6 +128,6 @@ def _fits(paths: Paths, params: Params, study: Study) -> Iterator[int]:
     """Bytes of a row's predictions of validation and test clips from every feature space."""
     n_predicted = round(study.n_train * params.splits.validation_fraction) + study.n_test
     for name, row in params.experiments.rows.items():
-        if isinstance(row, VoxelwiseRow) and not paths.fits(name).is_dir():
+        if not row.is_transfer and not paths.predictions(name).is_dir():
             layers = plugins.load("cinevox.networks", row.network).layers
             yield len(spaces.candidates(row.features, layers)) * n_predicted * study.n_voxels[row.track] * FLOAT32

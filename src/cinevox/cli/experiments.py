@@ -14,12 +14,12 @@ from typing import Any
 
 import yaml
 
-from cinevox import git
+from cinevox import claims, git, row_metrics
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
 from cinevox.params import text
 from cinevox.paths import Paths
-from cinevox.provenance import Origin, differences, origin_of
+from cinevox.provenance import Origin, differences
 
 OTHER_DATA, PLAIN_R = " †", " plain r"
 
@@ -105,9 +105,6 @@ def _bases(everything: bool) -> list[str]:
 
 
 def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment:
-    from cinevox.metrics import PLAIN
-    from cinevox.results import headline_of  # pandas: a second
-
     rev, data = entry["rev"], entry["data"]
     name = entry["name"] or (rev if rev == "workspace" else rev[:7])
     if data is None:
@@ -117,9 +114,9 @@ def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment
     for row in (row for group in values["experiments"].values() for row in group):
         block = data["metrics"].get(Paths().metrics(row).as_posix(), {}).get("data")
         if block and not state:
-            _, measure, numbers = headline_of(block)
-            scores[row], origins[row] = numbers.get(metric), origin_of(block)
-            plain |= {row} if measure == PLAIN else set()
+            found = row_metrics.parse(block)
+            scores[row], origins[row] = found.values.get(metric), found.origin
+            plain |= {row} if found.is_plain else set()
     return _Experiment(name, rev, state.lower(), dict(_flat(values)), scores, origins, frozenset(plain))
 
 
@@ -184,9 +181,9 @@ def _marks(columns: Sequence[_Experiment]) -> Iterator[str]:
         if origin is not None and column.scores.get(row) is not None
     ]
     if random := dict.fromkeys(row for _, row, origin in known if origin.untrained):
-        yield f"Random weights, so no result: {', '.join(random)}."
+        yield claims.UNTRAINED.of(random)
     if simulated := dict.fromkeys(column.name for column, _, origin in known if origin.in_silico):
-        yield f"In-silico responses: {', '.join(simulated)}."
+        yield claims.IN_SILICO.of(simulated)
 
 
 def _change(was: float | None, now: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cinevox import params
+from cinevox import claims, params
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.paths import Paths
 
@@ -44,7 +44,7 @@ def _score(chosen: argparse.Namespace) -> None:
     show(table)
     print(found.legend)
     if settings.dataset.name in settings.simulation.datasets:
-        print("In-silico responses, so not comparable with reported scores.")
+        print(claims.IN_SILICO.of(()))
 
 
 FILE: dict[str, dict] = {

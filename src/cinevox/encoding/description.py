@@ -13,7 +13,7 @@ from cinevox.converted import Study
 from cinevox.datasets import open_dataset
 from cinevox.encoding.about import About, FrameSettings, Grid, Made, Region, Source
 from cinevox.encoding.model import Floats
-from cinevox.params import WHOLE_BRAIN, RoiwiseRow, Row
+from cinevox.params import WHOLE_BRAIN, Params, Row
 from cinevox.paths import Paths
 from cinevox.responses import Columns
 from cinevox.significance import false_discovery_rate
@@ -25,7 +25,7 @@ UNITS = {  # whether it is a row of transfer networks
 }
 
 
-def source(params: Any, row: Row, sidecar: Mapping[str, Any], inputs: Mapping[str, list[int]]) -> Source:
+def source(params: Params, row: Row, sidecar: Mapping[str, Any], inputs: Mapping[str, list[int]]) -> Source:
     """What a clip goes through. params: has the sections networks, frames, features and bases
 
     sidecar: features.json of the network, or of the base
@@ -37,7 +37,7 @@ def source(params: Any, row: Row, sidecar: Mapping[str, Any], inputs: Mapping[st
         weights=sidecar["weights"],
         frames=FrameSettings(count=sidecar["n_frames"], size=sidecar["frame_size"][0], resize=params.frames.resize),
         features=params.features.model_copy(update={"device": "auto"}),  # it may be used on another machine
-        base=params.bases[row.base] if isinstance(row, RoiwiseRow) else None,
+        base=None if row.base is None else params.bases[row.base],
         inputs=dict(inputs),
     )
 
@@ -73,7 +73,9 @@ def regions(
         yield Region(**vars(block), n_scored=int(inside.sum()), **usual, **over)
 
 
-def places(paths: Paths, params: Any, row: Row, columns: Columns) -> tuple[Grid | None, dict[str, NDArray[np.int32]]]:
+def places(
+    paths: Paths, params: Params, row: Row, columns: Columns
+) -> tuple[Grid | None, dict[str, NDArray[np.int32]]]:
     """The volume, and each voxel's position in it (flat, in C order), -1 where it is not known.
 
     ROIs are found among the whole brain's voxels by their responses, where the data set has both. Nothing at all
@@ -97,7 +99,7 @@ def places(paths: Paths, params: Any, row: Row, columns: Columns) -> tuple[Grid 
     return grid, {"place": np.concatenate(found)}
 
 
-def made(paths: Paths, params: Any, sections: Sequence[str]) -> Made:
+def made(paths: Paths, params: Params, sections: Sequence[str]) -> Made:
     """Code, parameters (of these sections) and data of this run."""
     commit = identity.commit(paths.root)
     return Made(
@@ -108,9 +110,9 @@ def made(paths: Paths, params: Any, sections: Sequence[str]) -> Made:
     )
 
 
-def describe(params: Any, row: Row, study: Study, **found: Any) -> About:
+def describe(params: Params, row: Row, study: Study, **found: Any) -> About:
     """All of it. params: has the section dataset; study: of the responses; found: the other fields of About, by name"""
-    transfer, dataset = isinstance(row, RoiwiseRow), plugins.load("cinevox.datasets", params.dataset.name)
+    transfer, dataset = row.is_transfer, plugins.load("cinevox.datasets", params.dataset.name)
     return About(
         row=row.name,
         track=row.track,

@@ -7,13 +7,12 @@ docs/gate.md has the reasons.
 
 from __future__ import annotations
 
-from typing import Any
-
 from cinevox.gate.baseline import limits_of, read_baseline, read_revision, write_baseline
 from cinevox.gate.current import read_current
 from cinevox.gate.state import Entry, GateError, Reading, State
 from cinevox.gate.tables import HEADERS, MEANT, MOVED, cells, rule, sentence, to_markdown
 from cinevox.gate.verdict import FAILURES, Limits, Line, Verdict, compare
+from cinevox.params import Params
 from cinevox.paths import Paths
 
 __all__ = [
@@ -23,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def judge(paths: Paths, params: Any, revision: str = "") -> Verdict:
+def judge(paths: Paths, params: Params, revision: str = "") -> Verdict:
     """Compare this run with a git revision, or with the committed baseline; by the limits that the base has.
 
     params: has the sections dataset, experiments, scores, transfer, regressors, gate

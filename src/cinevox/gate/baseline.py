@@ -19,18 +19,18 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from cinevox import git, io
+from cinevox import git, io, row_metrics
 from cinevox.errors import InputError
 from cinevox.gate.state import CHECKS, Entry, GateError, Reading, State, counts, finite, readings
 from cinevox.gate.verdict import CURE, Limits
-from cinevox.params import Gate
+from cinevox.params import Gate, Params
 from cinevox.paths import Paths
 from cinevox.provenance import KEY, Origin, origin_of
 
 MALFORMED = (InputError, ValidationError, AttributeError, KeyError, TypeError, ValueError, IndexError)
 
 
-def limits_of(params: Any) -> Limits:
+def limits_of(params: Params) -> Limits:
     """The limits that these parameters ask for. params: has the sections gate and scores"""
     return Limits(gate=params.gate, confidence=params.scores.confidence)
 
@@ -137,10 +137,10 @@ def read_revision(paths: Paths, revision: str) -> tuple[State, Limits]:
         raise GateError(f"{revision}:{paths.params.name}: no rows or limits in it ({error!r}): {told}") from None
     try:
         known = _committed(paths, revision)
-        metrics = _metrics(paths, revision, rows)
-        found = {row: readings(paths.metrics(row), values) for row, values in metrics.items()}
+        metrics = {row: row_metrics.parse(found) for row, found in _metrics(paths, revision, rows).items()}
+        found = {row: readings(paths.metrics(row), own) for row, own in metrics.items()}
         state = State(
-            {row: _with_intervals(found[row], origin_of(metrics[row]), known.get(row)) for row in found},
+            {row: _with_intervals(found[row], metrics[row].origin, known.get(row)) for row in found},
             {step: counts(values) for step, values in _metrics(paths, revision, CHECKS).items()},
         )
     except MALFORMED as error:

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox import claims, identity, io, lock, results
+from cinevox import claims, identity, io, lock, outcomes, results, row_metrics
 from cinevox.gate.state import CHECKS, Entry, Reading, State, counts, readings
-from cinevox.metrics import PLAIN, PLAIN_KEY
-from cinevox.params import RoiwiseRow, Row
+from cinevox.outcomes import Outcome
+from cinevox.params import Params, Row
 from cinevox.paths import Paths
-from cinevox.provenance import origin_of
-from cinevox.selection import metrics_of
 from cinevox.splits import ceiling_split, outer_names
 
 N_REPLICATES = 200  # of each metric, kept with a baseline: enough for a quantile at 95 %, and small in git
@@ -25,7 +23,7 @@ MOST_TOLD = 3  # values of an edited file, in a message
 N_VOXELS = 200  # whose reliabilities tell one set of responses from another
 
 
-def read_current(paths: Paths, params: Any) -> State:
+def read_current(paths: Paths, params: Params) -> State:
     """The state of this run; a row whose metrics are not there is left out (and fails if it was in the base).
 
     So is a row whose metrics are of other data or parameters than the present ones. Replicates are taken where the
@@ -49,42 +47,37 @@ def read_current(paths: Paths, params: Any) -> State:
     )
 
 
-def _elsewhere(paths: Paths, params: Any, rows: Mapping[str, Row]) -> Iterator[tuple[str, str]]:
+def _elsewhere(paths: Paths, params: Params, rows: Mapping[str, Row]) -> Iterator[tuple[str, str]]:
     changed = lock.other_parameters(paths, identity.read_lock(paths), rows)
     for name, row in rows.items():
-        origin = origin_of(io.read_json(paths.metrics(name)))
-        if why := claims.other_data(origin, params.dataset, row):
+        if why := claims.other_data(row_metrics.read(paths.metrics(name)).origin, params.dataset, row):
             yield name, why
         elif changed[name]:
             yield name, f"{', '.join(changed[name][:4])} changed since, and `dvc repro` did not follow"
 
 
-def _entry(paths: Paths, params: Any, row: Row) -> Entry:
+def _entry(paths: Paths, params: Params, row: Row) -> Entry:
     file, folder = paths.metrics(row.name), paths.selection(row.name)
-    metrics = io.read_json(file)
-    plain = Entry(readings(file, metrics), origin=origin_of(metrics))
-    if (folder / "selection.json").is_file():
-        selected = io.read_json(folder / "selection.json")
-        if edited := _edited(metrics, selected):
-            return replace(plain, edited=frozenset(edited), alone=_told(file, folder, row, edited))
+    metrics = row_metrics.read(file)
+    plain = Entry(readings(file, metrics), origin=metrics.origin)
+    if (folder / outcomes.FILE).is_file() and (edited := _edited(io.read_json(file), outcomes.read(folder, row))):
+        return replace(plain, edited=frozenset(edited), alone=_told(file, folder, row, edited))
     if not all(file.is_file() for file in (folder / "voxels.npz", paths.scores(row.name) / "subjects.csv")):
         return plain
     (result,) = results.read(paths, {row.name: row})
-    split = result.split
-    prefix = f"{split}.{PLAIN_KEY}" if result.measure == PLAIN else split
-    drawn, choices = dict(_replicates(result, prefix)), _choices(result, prefix)
+    drawn, choices = dict(_replicates(result, metrics.prefix)), _choices(result, metrics.prefix)
     found = {
         name: Reading(reading.value, reading.half_width, choices[name], _kept(drawn[name], reading.value))
-        for name, reading in readings(file, metrics, result.scores["rois"]).items()
+        for name, reading in readings(file, metrics, result.scores.rois).items()
     }
-    reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz").get(ceiling_split(split))
+    reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz").get(ceiling_split(result.split))
     responses = None if reliability is None else _some(reliability)
     return replace(plain, metrics=found, drawn=_drawn(params, row, result), responses=responses)
 
 
-def _edited(metrics: Mapping[str, Any], selected: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _edited(metrics: Mapping[str, Any], outcome: Outcome) -> dict[str, tuple[Any, Any]]:
     """Dotted name -> value in the metrics file and in the selection, of all that differ."""
-    there, own = (dict(lock.flat("", content)) for content in (metrics, io.as_read(metrics_of(selected))))
+    there, own = (dict(lock.flat("", found)) for found in (metrics, row_metrics.content(outcome)))
     return {
         name.removeprefix("."): (there.get(name), own.get(name))
         for name in there | own
@@ -94,10 +87,9 @@ def _edited(metrics: Mapping[str, Any], selected: Mapping[str, Any]) -> dict[str
 
 def _told(file: Path, folder: Path, row: Row, edited: Mapping[str, tuple[Any, Any]]) -> str:
     """How a metrics file differs from its selection, and what makes it again."""
-    stage = "selection-roiwise" if isinstance(row, RoiwiseRow) else "selection"
     some = ", ".join(f"{name} is {there}, not {own}" for name, (there, own) in list(edited.items())[:MOST_TOLD])
     more = f", and {len(edited) - MOST_TOLD} more" if len(edited) > MOST_TOLD else ""
-    return f"{file} is not of {folder}: {some}{more}; `dvc repro -f -s {stage}@{row.name}` makes it again"
+    return f"{file} is not of {folder}: {some}{more}; `dvc repro -f -s {row.instance('selection')}` makes it again"
 
 
 def _replicates(result: results.Result, prefix: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
@@ -115,7 +107,7 @@ def _choices(result: results.Result, prefix: str) -> dict[str, float]:
     table = result.table(result.split).set_index(["roi", "space"])["score"]
     found = {}
     for roi in result.index.columns.rois:
-        shares = result.selection["frequencies"].get(roi, {})
+        shares = result.outcome.frequencies.get(roi, {})
         values, weights = np.array([table[roi, space] for space in shares]), np.array(list(shares.values()))
         variance = np.average((values - np.average(values, weights=weights)) ** 2, weights=weights) if shares else 0.0
         found[f"{prefix}.{roi}"] = float(np.sqrt(np.nan_to_num(variance)))
@@ -128,14 +120,14 @@ def _kept(drawn: NDArray[np.float64], value: float | None) -> NDArray[np.float16
     return (drawn - value).astype(np.float16)
 
 
-def _drawn(params: Any, row: Row, result: results.Result) -> dict[str, Any]:
+def _drawn(params: Params, row: Row, result: results.Result) -> dict[str, Any]:
     clips = {name: where.tolist() for name, where in result.index.clips.items()}
     scored = outer_names(clips) if result.split == "nested" else [result.split]
-    weights, options = result.index.provenance.get("weights", {}), params.regressors.get(row.regressor, {})
+    options = params.regressors.get(row.regressor, {})
     seeds = {
-        "networks.seed": weights.get("seed"),
+        "networks.seed": result.index.weights.seed,
         "regressors.seed": _seeds(options) or None,
-        "transfer.seed": params.transfer.seed if isinstance(row, RoiwiseRow) else None,
+        "transfer.seed": params.transfer.seed if row.is_transfer else None,
     }
     return {
         "n_clips": sum(len(clips[name]) for name in scored),

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
+from cinevox.outcomes import RoiScore
 from cinevox.provenance import Origin
-from cinevox.results import headline_of
+from cinevox.row_metrics import RowMetrics
 
 CHECKS = ("validation", "checks")
 COUNTS = ("errors", "warnings")
-BESIDE = ("low", "high", "pooled_score", "correlation")  # stand beside the score; they move with it
 
 
 class GateError(InputError):
@@ -85,39 +85,34 @@ def counts(metrics: Mapping[str, int]) -> dict[str, int]:
     return {name: int(metrics[name]) for name in COUNTS}
 
 
-def readings(file: Path, metrics: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Reading]:
+def readings(file: Path, metrics: RowMetrics, known: Mapping[str, RoiScore] | None = None) -> dict[str, Reading]:
     """The metrics of the split that a row reports (`splits.best_split`), as `test.score`, `test.V1` (plain
     correlations as `test.plain_r.score`, ...).
 
     file: theirs, for messages
-    known: what selection.json says of the ROIs of that split: it has their intervals. Without it the half-width of
+    known: the scores of the ROIs of that split: they have their intervals. Without it the half-width of
         the row's score stands in: an ROI's own is rarely smaller, so the gate is then the stricter one.
 
     Raises
     ------
     GateError
-        They are no metrics of a row, or hold NaN.
+        They hold NaN, or what is no number.
     """
+    rois = known or {}
     try:
-        split, measure, block = headline_of(metrics)
-        prefix, rois = f"{split}.{PLAIN_KEY}" if measure == PLAIN else split, known or {}
-        block = dict(block)
-    except (StopIteration, TypeError, ValueError):
-        told = f"{str(metrics)[:80]}: expected the metrics of a row, by split; run `dvc repro`"
-        raise GateError(f"{file}: {told}") from None
-    try:
-        whole = _half_width(block)
+        whole = _half_width(metrics.values.get("low"), metrics.values.get("high"))
         return {
-            f"{prefix}.{name}": Reading(finite(value), _half_width(rois[name]) if name in rois else whole)
-            for name, value in block.items()
-            if name not in BESIDE
+            f"{metrics.prefix}.{name}": Reading(
+                finite(value), _half_width(rois[name].low, rois[name].high) if name in rois else whole
+            )
+            for name, value in metrics.readings.items()
         }
     except GateError as error:
         raise GateError(f"{file}: {error}") from None
 
 
-def _half_width(values: Mapping[str, Any]) -> float | None:
-    low, high = finite(values.get("low")), finite(values.get("high"))
+def _half_width(lowest: float | None, highest: float | None) -> float | None:
+    low, high = finite(lowest), finite(highest)
     return None if low is None or high is None else (high - low) / 2
 
 

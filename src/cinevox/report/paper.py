@@ -9,7 +9,7 @@ from importlib import resources
 import pandas as pd
 
 from cinevox import claims, plugins
-from cinevox.params import FEATURES_GRAMMAR, RoiwiseRow, Row, Track
+from cinevox.params import FEATURES_GRAMMAR, Row, Track
 from cinevox.report.sources import Sources
 from cinevox.results import Result
 
@@ -42,7 +42,7 @@ class PaperLine:
 
 def trained(sources: Sources, track: Track) -> list[Result]:
     """Rows of a track with the challenge's data and published weights, the highest score first."""
-    return [result for result in sources.of_track(track) if not any(claims.barred(result.origin))]
+    return [result for result in sources.of_track(track) if not any(claims.barred(result.outcome.origin))]
 
 
 def has_table(sources: Sources, track: Track) -> bool:
@@ -52,7 +52,7 @@ def has_table(sources: Sources, track: Track) -> bool:
 
 def why_not(sources: Sources) -> list[str]:
     """Why nothing that was published is shown: no row has the challenge's data and published weights."""
-    return list(dict.fromkeys(reason for result in sources.results for reason in claims.barred(result.origin)))
+    return list(dict.fromkeys(reason for result in sources.results for reason in claims.barred(result.outcome.origin)))
 
 
 def paper_lines(sources: Sources, track: Track) -> list[PaperLine]:
@@ -61,7 +61,7 @@ def paper_lines(sources: Sources, track: Track) -> list[PaperLine]:
     rows.sort(key=lambda row: -(row.reported or 0.0))
     ours = {result.name: result for result in sources.of_track(track)}
     known = {row.name for row in rows}
-    order = [name for name, result in ours.items() if name in known and not any(claims.barred(result.origin))]
+    order = [name for name, result in ours.items() if name in known and not any(claims.barred(result.outcome.origin))]
     lines = []
     for place, row in enumerate(rows, 1):
         line = PaperLine(row, in_words(row), place, row.reported or 0.0)
@@ -72,8 +72,8 @@ def paper_lines(sources: Sources, track: Track) -> list[PaperLine]:
 
 
 def _with_ours(line: PaperLine, result: Result, here: int | None) -> PaperLine:
-    score, low, high = (result.scores[name] for name in ("score", "low", "high"))
-    verdict, reproduced = judge(line.reported, score, low, high, result.doubts)
+    score, low, high = result.scores.score, result.scores.low, result.scores.high
+    verdict, reproduced = judge(line.reported, score, low, high, result.outcome.doubts)
     difference = None if score is None or here is None else score - line.reported
     return PaperLine(
         line.row, line.words, line.place, line.reported, here, score, low, high, difference, verdict, reproduced
@@ -96,7 +96,7 @@ def judge(
 def in_words(row: Row) -> str:
     """What a row is, in plain words: network, feature spaces, regressor."""
     network = plugins.load("cinevox.networks", row.network).title
-    if isinstance(row, RoiwiseRow):
+    if row.is_transfer:
         return f"{network}, {row.features} base, transfer network with {row.regressor.replace('_', ' ')}"
     regressor = plugins.load("cinevox.regressors", row.regressor).title
     match = FEATURES_GRAMMAR.fullmatch(row.features)

@@ -44,7 +44,7 @@ class Selected:
     """
 
     choice: Choice
-    evidence: Mapping[str, Evidence]
+    evidence: Mapping[ScoredSplit, Evidence]
     outcome: Outcome
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -196,7 +196,7 @@ def summary(found: Evidence, confidence: float, rng: np.random.Generator, chosen
         float(np.mean([table.loc[(roi, aggregation), column] for roi in rois]))
         for aggregation, column in (("subjects", "score"), ("voxels", "score"), ("subjects", "correlation"))
     )
-    each = {subject: part for subject, part in blocks.groupby("subject", sort=False)}
+    each = dict(iter(blocks.groupby("subject", sort=False)))
     means = {str(subject): float(part["score"].mean()) for subject, part in each.items()}
     return SplitScores(
         measure=found.measure,

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cinevox import claims, identity, io, lock, results
-from cinevox.params import Dataset, RoiwiseRow, Row, text
+from cinevox import claims, identity, io, lock, outcomes, results
+from cinevox.params import Dataset, Params, Row, text
 from cinevox.paths import Paths
-from cinevox.provenance import origin_of
 from cinevox.results import FILES, Result
 from cinevox.tracking import data, history, measures, words
 
@@ -72,7 +71,7 @@ class _Common:
     paths: Paths
     stages: lock.Stages
     keys: Mapping[str, str]
-    params: Any
+    params: Params
     document: Mapping[str, Any]
     sections: Mapping[str, Any]
     tags: Mapping[str, str]
@@ -81,7 +80,7 @@ class _Common:
     md5: str
 
 
-def gather(paths: Paths, params: Any, rows: Iterable[str] | None = None) -> tuple[Record, ...]:
+def gather(paths: Paths, params: Params, rows: Iterable[str] | None = None) -> tuple[Record, ...]:
     """One record per row of the parameters, or of those named `rows`.
 
     Each track has its own experiment in the store, `<tracking.experiment>-<track>`. A run has a row's own words as
@@ -114,7 +113,7 @@ def gather(paths: Paths, params: Any, rows: Iterable[str] | None = None) -> tupl
     return tuple(_row_record(common, result) for result in results.read(paths, wanted))
 
 
-def left_out(paths: Paths, params: Any) -> dict[str, str]:
+def left_out(paths: Paths, params: Params) -> dict[str, str]:
     """Row -> why it has no result that could be recorded: it was not run, or not as the parameters have it now."""
     stages, document = identity.read_lock(paths), text.read(paths.params.read_text())
     rows = params.experiments.rows
@@ -126,9 +125,9 @@ def _missing(
     paths: Paths, stages: lock.Stages, document: Mapping[str, Any], dataset: Dataset, wanted: Row
 ) -> str | None:
     row = wanted.name
-    if not (file := paths.selection(row) / "selection.json").is_file():
+    if not (paths.selection(row) / outcomes.FILE).is_file():
         return "not run yet"
-    if why := claims.other_data(origin_of(io.read_json(file)), dataset, wanted):
+    if why := claims.other_data(outcomes.read(paths.selection(row), wanted).origin, dataset, wanted):
         return why
     if (made := lock.made(stages, row)) is None:
         return None
@@ -149,25 +148,24 @@ def _validation_tags(paths: Paths) -> dict[str, str]:
 
 
 def _row_record(common: _Common, result: Result) -> Record:
-    row, weights = result.row, result.index.provenance.get("weights", {})
+    row, weights, origin = result.row, result.index.weights, result.outcome.origin
     key, experiment = _key(common, result), f"{common.params.tracking.experiment}-{row.track}"
     sections, made_with = _as_made(common, row.name)
-    origin = result.origin
     tags = {
         "row": row.name,
         "reported_split": result.split,
         MEASURE: result.measure,
-        "weights_policy": str(weights.get("policy")),
-        "in_silico": "not recorded" if origin is None else str(origin.in_silico).lower(),
+        "weights_policy": weights.policy,
+        "in_silico": str(origin.in_silico).lower(),
         "data_hash": common.md5,
     }
     row_tags = {
         "level": "row",
-        "weights_sha256": str(weights.get("sha256")),
+        "weights_sha256": str(weights.sha256),
         COLOUR: colour(list(common.params.experiments.rows).index(row.name)),
     }
     own = {"row": row.name} | row.model_dump(exclude={"reported"}) | dict(_settings(sections, result))
-    own |= {"weights": str(weights.get("policy")), "data": "not recorded" if origin is None else origin.title}
+    own |= {"weights": weights.policy, "data": origin.title}
     params = {name: _text(value) for name, value in own.items()}
     children = tuple(
         Record(
@@ -223,9 +221,9 @@ def _as_made(common: _Common, row: str) -> tuple[Mapping[str, Any], dict[str, st
 
 def _files(common: _Common, result: Result) -> Iterator[tuple[str, list[Path]]]:
     """The row's figures, if the report drew them of this result; weights of its best network, where they were kept."""
-    if common.drawn.get(result.name) == identity.digest(result.selection):
+    if common.drawn.get(result.name) == result.outcome.digest:
         yield FIGURES, sorted((common.paths.report / "figures").glob(f"*-{result.name}.svg"))
-    best = common.paths.transfer(result.name) / "checkpoints" / f"{result.best_network}.pt"
+    best = common.paths.checkpoints(result.name) / f"{result.best_network}.pt"
     yield "best_network", [best] if best.is_file() else []
 
 
@@ -233,7 +231,7 @@ def _key(common: _Common, result: Result) -> str:
     """As dvc.lock has it; a hash of the row's files where DVC did not run it."""
     if result.name in common.keys:
         return common.keys[result.name]
-    files = [*(result.folder / name for name in FILES), result.selection_folder / "selection.json"]
+    files = [*(result.folder / name for name in FILES), result.selection_folder / outcomes.FILE]
     return identity.digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
 
 
@@ -247,7 +245,7 @@ def _settings(sections: Mapping[str, Any], result: Result) -> Iterator[tuple[str
 def _own_part(section: str, values: Any, result: Result) -> Any:
     """What of a section made the row: nothing of another kind of row's sections."""
     row = result.row
-    if isinstance(row, RoiwiseRow):
+    if row.is_transfer:
         own = {
             "networks": row.network,
             "bases": row.base,
