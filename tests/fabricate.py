@@ -14,10 +14,22 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from cinevox import claims, converted, io, metrics, params, predictions, provenance, scores, selection
+from cinevox import (
+    claims,
+    converted,
+    io,
+    metrics,
+    outcomes,
+    params,
+    predictions,
+    provenance,
+    row_metrics,
+    scores,
+    selection,
+)  # fmt: skip
 from cinevox.paths import Paths
 from cinevox.responses import Block, Columns
-from cinevox.splits import best_split, ceiling_split, generator
+from cinevox.splits import ceiling_split, generator
 
 LAYERS = ("layer_1", "layer_2", "layer_3", "layer_4", "layer_5")
 SUBJECTS = ("sub01", "sub02", "sub03")
@@ -102,7 +114,7 @@ def _row(
     paths: Paths, settings: params.Params, row: params.Row, number: int, splits: tuple[str, ...], once: tuple[str, ...]
 ) -> None:
     columns, known = columns_of(row.track), reliability(columns_of(row.track))
-    is_transfer = isinstance(row, params.RoiwiseRow)
+    is_transfer = row.is_transfer
     spaces = ("frozen",) if is_transfer else LAYERS
     ceilings = splits
     if settings.splits.n_outer_folds and not is_transfer:
@@ -132,17 +144,10 @@ def _row(
         {"frozen": training(columns)} if is_transfer else {},
     )
     candidates = _candidates(paths, settings, row.name, index, measured, predicted, ceiling)
-    found = selection.select(
-        candidates, settings.selection.policy, "roi", {},
-        lambda names, own: {name: _columns_of_subject(measured[name], columns, own) for name in names},
-        lambda split, space: predicted[split, space],
-        ceiling, settings.scores,
-    )  # fmt: skip
-    folder = paths.selection(row.name)
-    described = {"row": row.name, provenance.KEY: origin(index).to_json()} | dict(found.description)
-    io.write_json(folder / "selection.json", described)
-    io.write_arrays(folder / "voxels.npz", **found.arrays())
-    io.write_json(paths.metrics(row.name), selection.metrics_of(described))
+    found = selection.select(candidates, settings.selection, {}, measured, predicted, ceiling, settings.scores)
+    outcomes.write(paths.selection(row.name), found.outcome)
+    io.write_arrays(paths.selection(row.name) / "voxels.npz", **found.arrays())
+    row_metrics.write(paths.metrics(row.name), found.outcome)
 
 
 CHALLENGE = claims.Challenge(subjects=SUBJECTS, n_train_clips=240, n_test_clips=N_CLIPS["test"])  # as small as this
@@ -156,27 +161,26 @@ def origin(index: predictions.Index) -> provenance.Origin:
 
 def recorded(paths: Paths, row: str, **changes: Any) -> None:
     """Put other values into the origin of a row's result, in its selection and its metrics."""
-    file = paths.selection(row) / "selection.json"
-    content = io.read_json(file)
-    content[provenance.KEY] |= changes
-    io.write_json(file, content)
-    io.write_json(paths.metrics(row), selection.metrics_of(content))
+    found = _outcome(paths, row)
+    _rewrite(paths, found.model_copy(update={"origin": replace(found.origin, **changes)}))
 
 
 def scored(paths: Paths, row: str, roi: str, change: float) -> None:
     """Add to the score of an ROI on the split that counts, in the row's selection and its metrics."""
-    file = paths.selection(row) / "selection.json"
-    content = io.read_json(file)
-    values = content["scores"][best_split(content["scores"])]["rois"][roi]
-    for name in ("score", "normalized_correlation"):
-        values[name] += change
-    io.write_json(file, content)
-    io.write_json(paths.metrics(row), selection.metrics_of(content))
+    found = _outcome(paths, row)
+    values = found.best.rois[roi]
+    more = {name: getattr(values, name) + change for name in ("score", "normalized_correlation")}
+    found.best.rois[roi] = values.model_copy(update=more)
+    _rewrite(paths, found)
 
 
-def _columns_of_subject(values: np.ndarray, columns: Columns, own: Columns) -> np.ndarray:
-    inside = [where for b, where in zip(columns.blocks, columns.slices) if b.subject == own.blocks[0].subject]
-    return values[:, inside[0].start : inside[-1].stop]
+def _outcome(paths: Paths, row: str) -> outcomes.Outcome:
+    return outcomes.read(paths.selection(row), params.load(paths.params).experiments.rows[row])
+
+
+def _rewrite(paths: Paths, outcome: outcomes.Outcome) -> None:
+    outcomes.write(paths.selection(outcome.row), outcome)
+    row_metrics.write(paths.metrics(outcome.row), outcome)
 
 
 def _candidates(
@@ -214,7 +218,7 @@ def _candidates(
     io.write_arrays(folder / "voxels.npz", **arrays)
     io.write_arrays(folder / "replicates.npz", **replicates)
     predictions.write_index(folder, index)
-    return selection.Candidates(index, joined["subjects"], arrays, replicates)
+    return selection.Candidates(index, origin(index), joined["subjects"], arrays, replicates)
 
 
 def training(columns: Columns) -> dict[str, Any]:

@@ -59,8 +59,10 @@ def paths(tmp_path, rng):
     for split, clips in CLIPS.items():
         for space in layers:
             predicted = 0.3 * rng.standard_normal((len(clips), COLUMNS.n_voxels))
-            predictions.write(paths.fits(ROW), space, split, predicted)
-    predictions.write_index(paths.fits(ROW), predictions.Index(tuple(layers), CLIPS, COLUMNS, {"track": "mini"}, {}))
+            predictions.write(paths.predictions(ROW), space, split, predicted)
+    predictions.write_index(
+        paths.predictions(ROW), predictions.Index(tuple(layers), CLIPS, COLUMNS, {"track": "mini"}, {})
+    )
     return paths
 
 
@@ -100,7 +102,7 @@ def held_out_times(times):
 
 
 def predicted(paths):
-    return paths.fits(ROW) / "test" / "second.npy"
+    return paths.predictions(ROW) / "test" / "second.npy"
 
 
 def with_value(value):
@@ -242,10 +244,10 @@ def test_damage_is_found_and_named(paths, tmp_path):
 
 
 def test_a_transfer_network_has_no_scale(paths):
-    index = predictions.read_index(paths.fits(ROW))
+    index = predictions.read_index(paths.predictions(ROW))
     provenance = dict(index.provenance) | {"chosen_on": "validation"}
     predictions.write_index(
-        paths.fits(ROW), predictions.Index(index.spaces, index.clips, index.columns, provenance, {})
+        paths.predictions(ROW), predictions.Index(index.spaces, index.clips, index.columns, provenance, {})
     )
     DAMAGE["predictions ran away"][0](paths)
     assert validation.check_results(paths, parameters()).errors == ()

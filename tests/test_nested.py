@@ -79,12 +79,12 @@ def paths(tmp_path_factory):
 
 
 def test_every_fit_has_components_and_predictions_of_its_own(paths):
-    index = json.loads((paths.fits(ROW) / "index.json").read_text())
+    index = json.loads((paths.predictions(ROW) / "index.json").read_text())
     outer = {f"outer-{k}" for k in range(1, N_OUTER + 1)}
     inner = {f"inner-{k}-{j}" for k in range(1, N_OUTER + 1) for j in range(1, N_OUTER + 1) if k != j}
     assert set(index["clips"]) == {"validation", "test"} | outer | inner
     for split, clips in index["clips"].items():
-        assert np.load(paths.fits(ROW) / split / "signal.npy").shape == (len(clips), 2 * (7 + 4))
+        assert np.load(paths.predictions(ROW) / split / "signal.npy").shape == (len(clips), 2 * (7 + 4))
     whole, part = (np.load(paths.reduction(NETWORK) / name / "signal.npy") for name in ("", "without-1-2"))
     fitted = np.setdiff1d(np.arange(N_TRAIN), index["clips"]["inner-1-2"] + index["clips"]["inner-2-1"])
     np.testing.assert_allclose(part[fitted].mean(axis=0), 0, atol=1e-4)  # centred on the clips that it is fitted on
@@ -106,13 +106,13 @@ def test_the_layer_that_made_the_responses_is_chosen_in_every_fold(paths):
 
 def test_nested_scores_are_means_of_the_outer_folds(paths):
     said = json.loads((paths.selection(ROW) / "selection.json").read_text())["scores"]["nested"]
-    index = json.loads((paths.fits(ROW) / "index.json").read_text())
+    index = json.loads((paths.predictions(ROW) / "index.json").read_text())
     measured = np.concatenate(
         [responses(paths.root / "dataset", s, roi) for s in layout.SUBJECTS for roi in layout.ROIS], axis=1
     )
     r = np.zeros(measured.shape[1])
     for k in range(1, N_OUTER + 1):
-        predicted = np.load(paths.fits(ROW) / f"outer-{k}" / "signal.npy")
+        predicted = np.load(paths.predictions(ROW) / f"outer-{k}" / "signal.npy")
         own = measured[index["clips"][f"outer-{k}"]]
         r += [np.corrcoef(own[:, v], predicted[:, v])[0, 1] / N_OUTER for v in range(len(r))]
     assert said["rois"]["V1"]["correlation"] == pytest.approx((r[:7].mean() + r[11:18].mean()) / 2, abs=1e-5)

@@ -175,7 +175,7 @@ def test_without_test_clips_there_is_a_model_and_no_submission(tmp_path, n_repet
         assert (region.normalized_correlation is None) == (region.ceiling is None) == (n_repetitions == 1)
         assert n_repetitions > 1 or region.n_scored == region.n_voxels
         (space,) = selected["chosen"][region.roi]
-        predicted = np.load(made.paths.fits(small_run.ROW) / "validation" / f"{space}.npy")
+        predicted = np.load(made.paths.predictions(small_run.ROW) / "validation" / f"{space}.npy")
         number = [(r.subject, r.roi) for r in about.regions].index((region.subject, region.roi))
         means = predicted[:, number * small_run.N_VOXELS : (number + 1) * small_run.N_VOXELS].mean(axis=1)
         np.testing.assert_allclose([region.low, region.high], np.percentile(means, (5, 95)), rtol=1e-5)

@@ -94,7 +94,7 @@ def test_metrics_are_those_of_the_files_under_names_a_query_can_use(run, uri):
 def test_transfer_networks_bring_their_curves_and_best_weights(tmp_path, uri):
     row = fabricate.TRANSFER
     made = Paths(tmp_path), fabricate.make(tmp_path, transfer=True)
-    weights = made[0].transfer(row) / "checkpoints" / "sub01-V1.pt"
+    weights = made[0].checkpoints(row) / "sub01-V1.pt"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"tensors")
     ours = records(made, "curves", [row])
