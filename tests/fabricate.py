@@ -23,6 +23,7 @@ from cinevox import (
     params,
     predictions,
     provenance,
+    results,
     row_metrics,
     scores,
     selection,
@@ -157,6 +158,12 @@ def origin(index: predictions.Index) -> provenance.Origin:
     study = converted.Study("insilico", "In-silico", in_silico=True)
     found = provenance.Origin.of(index, converted.Converted(Path(), {}, study))
     return replace(found, n_train_clips=240)
+
+
+def of_origin(found: results.Result, **changes: Any) -> results.Result:
+    """A result with other values in its origin."""
+    origin = replace(found.outcome.origin, **changes)
+    return replace(found, outcome=found.outcome.model_copy(update={"origin": origin}))
 
 
 def recorded(paths: Paths, row: str, **changes: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import fabricate
 import layout
-from cinevox import conversion, converted, io, provenance, truth
+from cinevox import conversion, converted, io, provenance, row_metrics, truth
 from cinevox.predictions import Index
 from cinevox.responses import Block, Columns
 
@@ -72,7 +72,5 @@ def test_metrics_carry_the_origin_of_their_selection(tmp_path):
     fabricate.make(tmp_path)
     paths = fabricate.Paths(tmp_path)
     for row in fabricate.ROWS:
-        selected, metrics = (
-            io.read_json(file) for file in (paths.selection(row) / "selection.json", paths.metrics(row))
-        )
-        assert provenance.origin_of(metrics) == provenance.origin_of(selected) is not None
+        selected = io.read_json(paths.selection(row) / "selection.json")
+        assert row_metrics.read(paths.metrics(row)).origin == provenance.Origin.from_json(selected["origin"])
