@@ -15,15 +15,14 @@ from cinevox.splits import ceiling_split
 
 def main(run: Run) -> None:
     name, paths, params = run.instance, run.paths, run.params
-    index = predictions.read_index(paths.scores(name))
+    index, folder = predictions.read_index(paths.scores(name)), paths.selection(name)
     row, columns = index.row, index.columns
-    outcome, chosen = outcomes.read(paths.selection(name), row), io.read_arrays(paths.selection(name) / "voxels.npz")
+    outcome, chosen = outcomes.read(folder, row), io.read_arrays(folder / "voxels.npz")
     split, choice = outcome.split, Choice(index.spaces, chosen["space"])
     usual = "test" if "test" in index.clips else "validation"
     model: Model
-    predicted = choice.predicted(  # by the row's own fit, which has not seen them
-        {space: predictions.read(paths.predictions(name), index, space, usual) for space in choice.used}, slice(None)
-    )
+    own = {space: predictions.read(paths.predictions(name), index, space, usual) for space in choice.used}
+    predicted = choice.predicted(own, slice(None))  # by the row's own fit, which has not seen them
     if row.base is not None:
         model = build.roiwise(name, paths.checkpoints(name), columns, params.transfer)
         sidecar, n_clips = io.read_json(paths.base(row.base) / "base.json")["features"], len(run.split().train)

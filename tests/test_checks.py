@@ -21,6 +21,7 @@ pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to i
 NETWORK, ROW = "efficientnet_lite0", "mini-efficientnet_lite0-layer-ridge"
 COLUMNS = Columns(tuple(Block(subject, roi, 6) for subject in ("sub01", "sub02") for roi in ("V1", "FFA")))
 CLIPS = {"validation": np.arange(4), "test": np.arange(20, 26)}
+MADE = {"track": "mini", "network": NETWORK, "features": "layer", "regressor": "ridge"}
 
 
 def parameters():
@@ -60,9 +61,7 @@ def paths(tmp_path, rng):
         for space in layers:
             predicted = 0.3 * rng.standard_normal((len(clips), COLUMNS.n_voxels))
             predictions.write(paths.predictions(ROW), space, split, predicted)
-    predictions.write_index(
-        paths.predictions(ROW), predictions.Index(tuple(layers), CLIPS, COLUMNS, {"track": "mini"}, {})
-    )
+    predictions.write_index(paths.predictions(ROW), predictions.Index(tuple(layers), CLIPS, COLUMNS, MADE, {}))
     return paths
 
 
@@ -245,7 +244,7 @@ def test_damage_is_found_and_named(paths, tmp_path):
 
 def test_a_transfer_network_has_no_scale(paths):
     index = predictions.read_index(paths.predictions(ROW))
-    provenance = dict(index.provenance) | {"chosen_on": "validation"}
+    provenance = dict(index.provenance) | {"features": "frozen"}
     predictions.write_index(
         paths.predictions(ROW), predictions.Index(index.spaces, index.clips, index.columns, provenance, {})
     )

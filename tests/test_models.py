@@ -84,7 +84,7 @@ def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, 
     for kind, found in registered.items():
         version = client.get_model_version(found.name, found.version)
         assert client.get_run(found.run).data.tags["row"] == ROW
-        assert version.tags["weights_policy"] == "random" and "in-silico" in version.tags["cautions"]
+        assert version.tags["weights_policy"] == "random" and "In-silico data" in version.tags["cautions"]
         model = mlflow.models.Model.load(found.folder)
         words = ["cautions"] if kind == "clip" else []
         assert model.signature.outputs.input_names() == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2", *words]

@@ -64,7 +64,11 @@ PLAIN_SCORE = Caution(
 )
 CHOSEN_HERE = Caution("chosen on the same clips", "the clips of the score chose, too, which flatters it", "too high")
 OTHER_CLIPS = {
-    "nested": Caution("outer folds", "the score is of outer folds of the training clips, each with a choice made without it", "not of test clips"),
+    "nested": Caution(
+        "outer folds",
+        "the score is of outer folds of the training clips, each with a choice made without it",
+        "not of test clips",
+    ),
     "validation": Caution("validation clips", "the score is of the validation clips", "not of test clips"),
 }
 

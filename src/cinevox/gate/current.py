@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox import claims, identity, io, lock, outcomes, results, row_metrics
-from cinevox.gate.state import CHECKS, Entry, Reading, State, counts, readings
+from cinevox.gate.state import CHECKS, Entry, GateError, Reading, State, counts, readings
 from cinevox.outcomes import Outcome
 from cinevox.params import Params, Row
 from cinevox.paths import Paths
+from cinevox.row_metrics import RowMetrics
 from cinevox.splits import ceiling_split, outer_names
 
 N_REPLICATES = 200  # of each metric, kept with a baseline: enough for a quantile at 95 %, and small in git
@@ -50,7 +51,7 @@ def read_current(paths: Paths, params: Params) -> State:
 def _elsewhere(paths: Paths, params: Params, rows: Mapping[str, Row]) -> Iterator[tuple[str, str]]:
     changed = lock.other_parameters(paths, identity.read_lock(paths), rows)
     for name, row in rows.items():
-        if why := claims.other_data(row_metrics.read(paths.metrics(name)).origin, params.dataset, row):
+        if why := claims.other_data(_metrics(paths.metrics(name)).origin, params.dataset, row):
             yield name, why
         elif changed[name]:
             yield name, f"{', '.join(changed[name][:4])} changed since, and `dvc repro` did not follow"
@@ -58,7 +59,7 @@ def _elsewhere(paths: Paths, params: Params, rows: Mapping[str, Row]) -> Iterato
 
 def _entry(paths: Paths, params: Params, row: Row) -> Entry:
     file, folder = paths.metrics(row.name), paths.selection(row.name)
-    metrics = row_metrics.read(file)
+    metrics = _metrics(file)
     plain = Entry(readings(file, metrics), origin=metrics.origin)
     if (folder / outcomes.FILE).is_file() and (edited := _edited(io.read_json(file), outcomes.read(folder, row))):
         return replace(plain, edited=frozenset(edited), alone=_told(file, folder, row, edited))
@@ -73,6 +74,14 @@ def _entry(paths: Paths, params: Params, row: Row) -> Entry:
     reliability = io.read_arrays(paths.ceiling(row.track) / "reliability.npz").get(ceiling_split(result.split))
     responses = None if reliability is None else _some(reliability)
     return replace(plain, metrics=found, drawn=_drawn(params, row, result), responses=responses)
+
+
+def _metrics(file: Path) -> RowMetrics:
+    content = io.read_json(file)
+    try:
+        return row_metrics.parse(content)
+    except ValueError as error:
+        raise GateError(f"{file}: {error}") from None
 
 
 def _edited(metrics: Mapping[str, Any], outcome: Outcome) -> dict[str, tuple[Any, Any]]:
