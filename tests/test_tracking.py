@@ -150,7 +150,7 @@ def test_the_papers_score_stands_with_rows_that_it_can_be_compared_with(tmp_path
     assert "The paper reports" not in before.note and "The paper reports 0.420." in after.note
     assert (before.tags["in_silico"], after.tags["in_silico"]) == ("true", "false")
     assert (before.params["data"], after.params["data"]) == ("In-silico", "Algonauts 2021")
-    assert "In-silico: no finding" in views.note([after, before], "V1") and "In-silico" not in views.note([after], "V1")
+    assert "In-silico data: " in views.note([after, before], "V1") and "In-silico" not in views.note([after], "V1")
 
 
 def test_rows_have_colours_of_their_own(run):

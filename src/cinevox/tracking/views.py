@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from cinevox import claims
 from cinevox.errors import InputError
 from cinevox.metrics import NORMALIZED, PLAIN, Measure
 from cinevox.params import Track, Tracking
@@ -63,9 +64,8 @@ def note(group: Sequence[Record], roi: str) -> str:
     """The description of a track's experiment, in Markdown: how to read its runs; `roi` is one for examples."""
     first = group[0]
     data = "" if first.data is None else f" Data: {first.data.name} (`{first.data.source['path']}`)."
-    in_silico = "**In-silico: no finding about the brain.** " * any(
-        record.tags["in_silico"] == "true" for record in group
-    )
+    simulated = any(record.tags["in_silico"] == "true" for record in group)
+    in_silico = f"**{claims.IN_SILICO.sentence}** " if simulated else ""
     measure = first.tags[MEASURE]
     name = f"{roi}.{COLUMNS[PLAIN if measure == PLAIN else NORMALIZED]}"
     plain = " The clips were shown once, so there is no noise ceiling to divide by." * (measure == PLAIN)
