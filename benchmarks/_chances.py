@@ -7,8 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from _data_sets import ALPHA, Row, cross_predicted, rate, repeated, smooth
-from cinevox import metrics, significance
-from cinevox.significance import chance_of_mean, false_discovery_rate, permutation_test, permuted_clips, sign_flip_test
+from cinevox.statistics import metrics, significance
+from cinevox.statistics.significance import (
+    chance_of_mean,
+    false_discovery_rate,
+    permutation_test,
+    permuted_clips,
+    sign_flip_test,
+)
 
 
 def _verdicts(measured: list, predicted: list, rng: np.random.Generator) -> tuple[bool, bool, bool, bool]:

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from _data_sets import Row, mean, rate, repeated
-from cinevox import metrics, predictions, scores, selection
-from cinevox.params import Scores, Selection
-from cinevox.provenance import Origin
-from cinevox.responses import Block, Columns
-from cinevox.splits import generator
+from cinevox.fitting import prediction_store
+from cinevox.measured.responses import Block, Columns
+from cinevox.project.params import Scores, Selection
+from cinevox.scoring import scores, selection
+from cinevox.scoring.origin import Origin
+from cinevox.statistics import metrics
+from cinevox.statistics.splits import generator
 
 LAYERS = 8
 SETTINGS = Scores.model_construct(n_bootstraps=100, n_permutations=1, confidence=0.95, seed=0)
@@ -71,7 +73,7 @@ def _candidates(spaces: tuple, measured: dict, predicted: dict) -> selection.Can
         }
         replicates[name] = np.stack([one.replicates for one in found])
     clips = {name: np.arange(len(responses)) for name, responses in measured.items()}
-    index = predictions.Index(spaces, clips, COLUMNS, ROW, {})
+    index = prediction_store.Index(spaces, clips, COLUMNS, ROW, {})
     return selection.Candidates(index, ORIGIN, pd.concat(tables, ignore_index=True), voxels, replicates)
 
 

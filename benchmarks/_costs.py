@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from _pieces import CORES, N_BLOCKS, N_CLIPS, N_TRAIN, VOXELS
-from cinevox import spaces
-from cinevox.params import Params, Row
+from cinevox.fitting import feature_spaces
+from cinevox.project.params import Params, Row
 
 GPU_TIMES, WORKERS = 30.0, 16  # what is assumed of a GPU, against two cores, and the size of the cluster reckoned with
 GIB, HOUR = 2**30, 3600.0
@@ -57,7 +57,7 @@ def row_costs(settings: Params, row: Row, sizes: Mapping[str, list[int]], pieces
         epochs = settings.transfer.n_epochs * 10 * N_TRAIN / 36
         found = [Cost("transfer", row.name, pieces[f"epoch, {row.name}"] * CORES * epochs, predictions, on_gpu=True)]
     else:
-        n_spaces = len(spaces.candidates(row.features, [str(k) for k in range(n_layers)]))
+        n_spaces = len(feature_spaces.candidates(row.features, [str(k) for k in range(n_layers)]))
         seconds = n_spaces * (pieces[f"space, {row.name}"] + pieces[f"voxel, {row.name}"] * n_voxels)
         found = [Cost("fits", row.name, seconds, predictions * n_spaces, spreads=True)]
     scored = pieces["voxel, scored"] * n_voxels * n_spaces * 2

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from _data_sets import ALPHA, Row, cross_predicted, mean, rate, repeated
-from cinevox import metrics, scores
-from cinevox.aggregation import interval
-from cinevox.comparison import compare
-from cinevox.responses import Block, Columns
-from cinevox.selection.evidence import mean_scores
+from cinevox.measured.responses import Block, Columns
+from cinevox.scoring import scores
+from cinevox.scoring.selection.evidence import mean_scores
+from cinevox.statistics import metrics
+from cinevox.statistics.aggregation import interval
+from cinevox.statistics.comparison import compare
 
 
 def region(n_subjects: int = 2) -> Columns:

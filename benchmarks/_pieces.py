@@ -17,12 +17,17 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cinevox import features, fits, io, metrics, params, plugins, scores, spaces
-from cinevox.conversion import BLOCK, write_responses
-from cinevox.params import Params, Row
-from cinevox.responses import Block, Columns
-from cinevox.significance import permutation_test, permuted_clips
-from cinevox.splits import partitions, split
+from cinevox.files import io
+from cinevox.fitting import feature_spaces, fits
+from cinevox.measured.conversion import BLOCK, write_responses
+from cinevox.measured.responses import Block, Columns
+from cinevox.project import params, plugins
+from cinevox.project.params import Params, Row
+from cinevox.scoring import scores
+from cinevox.statistics import metrics
+from cinevox.statistics.significance import permutation_test, permuted_clips
+from cinevox.statistics.splits import partitions, split
+from cinevox.stimuli import features
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
@@ -85,7 +90,7 @@ def fit_seconds(settings: Params, row: Row, n_features: int, n_layers: int, n_vo
     """One candidate on so many voxels: the row's regressor with the paper's options, 900 training clips."""
     rng = np.random.default_rng(0)
     latents = rng.standard_normal((N_CLIPS, 40)).astype(np.float32)
-    [candidate, *_] = spaces.candidates(row.features, [f"layer{k}" for k in range(n_layers)])
+    [candidate, *_] = feature_spaces.candidates(row.features, [f"layer{k}" for k in range(n_layers)])
     layers = {
         name: (latents @ rng.standard_normal((40, n_features)) + rng.standard_normal((N_CLIPS, n_features))).astype(
             np.float32
@@ -157,7 +162,7 @@ def hold(track: str) -> None:
     layers = {"layer": rng.standard_normal((N_CLIPS, 100)).astype(np.float32)}
     columns = Columns((Block("sub01", "WB", n_voxels),))
     [partition] = partitions(split(N_TRAIN, N_TEST, settings.splits), settings.splits)
-    method, candidates = fits.Method.of("res", settings), spaces.candidates("layer", ["layer"])
+    method, candidates = fits.Method.of("res", settings), feature_spaces.candidates("layer", ["layer"])
     with threadpool_limits(1):
         list(fits.fit(candidates, layers, measured, columns, partition, method))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
@@ -173,7 +178,7 @@ def fit_pieces(
 ) -> tuple[float, float]:
     """Seconds of a feature space and of a voxel on it, of one row; similarities of all voxels are made once a space."""
     what = f"{row.regressor}, {row.features}, {n_features:,} features" + (" x all layers" if n_layers > 2 else "")
-    together = plugins.load("cinevox.regressors", row.regressor).voxels == "all"
+    together = plugins.load("regressors", row.regressor).voxels == "all"
     slow = row.regressor in ("multitask_elastic_net", "sparse_linear")
     sizes = (500, 4000) if together else (32 if n_layers > 2 else 329 if slow or quick else 2000,)
     found = [fit_seconds(settings, row, n_features, n_layers, n_voxels) for n_voxels in sizes]

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from _harness import Case, Contender, main
-from cinevox import frames
-from cinevox.frames import frame_indices, resized
 from cinevox.simulation import make_clip
+from cinevox.stimuli import frames
+from cinevox.stimuli.frames import frame_indices, resized
 
 COUNT, SIZE = 16, 224
 CORES = joblib.cpu_count()

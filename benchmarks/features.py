@@ -20,9 +20,10 @@ import torch
 from joblib import Parallel, delayed
 
 from _harness import Case, Contender, main
-from cinevox import features, plugins
-from cinevox.networks import _activations, _loading
-from cinevox.params import Features, Network
+from cinevox.project import plugins
+from cinevox.project.params import Features, Network
+from cinevox.stimuli import features
+from cinevox.stimuli.networks import _activations, _loading
 
 N_FRAMES, SIZE = 16, 224
 CORES = joblib.cpu_count()
@@ -139,7 +140,7 @@ def frames_file(path: Path, n_clips: int) -> np.ndarray:
 def cases(quick: bool, folder: Path) -> Iterator[Case]:
     """One after another, so that only one network is in memory."""
     frames = frames_file(folder / "frames.npy", max(N_CLIPS.values()))
-    for network in QUICK if quick else plugins.names("cinevox.networks"):
+    for network in QUICK if quick else plugins.names("networks"):
         yield case(network, frames[: 2 if quick else N_CLIPS.get(network, 16)], folder)
 
 

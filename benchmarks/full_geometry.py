@@ -25,8 +25,12 @@ import psutil
 import yaml
 
 import _harness
-from cinevox import io, outcomes, params, simulation, truth
-from cinevox.paths import Paths
+from cinevox import simulation
+from cinevox.files import io
+from cinevox.measured import insilico_truth
+from cinevox.project import params
+from cinevox.project.paths import Paths
+from cinevox.scoring import outcomes
 from cinevox.simulation import voxels
 
 ROOT, RESULT = Path(__file__).parents[1], Path(__file__).parent / "results/full_geometry.md"
@@ -114,7 +118,7 @@ def write_large(path: Path) -> None:
 
 
 def convert_large(path: Path) -> None:
-    from cinevox import conversion
+    from cinevox.measured import conversion
 
     conversion.write_responses(path.parent, io.read_pickle(path, mapped=True)["train"], conversion.BLOCK)
 
@@ -162,7 +166,7 @@ def outcome(folder: Path) -> str:
     settings = params.load(paths.params)
     row = outcomes.read(paths.selection(ROW), settings.experiments.rows[ROW])
     found = io.read_arrays(paths.ceiling("full") / "reliability.npz")["test"]
-    truths = [truth.read_truth(settings.dataset.folder, s, "WB") for s in settings.dataset.subjects]
+    truths = [insilico_truth.read_truth(settings.dataset.folder, s, "WB") for s in settings.dataset.subjects]
     true = np.concatenate([each.reliability_test for each in truths])
     return (
         f"The space that the responses come from is chosen (share {row.chosen['WB']['signal']:.2f}); test\n"

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from _simulations import rate, repeated, smooth
-from cinevox import metrics
-from cinevox.gate import Entry, Limits, Reading, State, compare
-from cinevox.gate.current import N_REPLICATES
-from cinevox.params import Gate
+from cinevox.outlets.gate import Entry, Limits, Reading, State, compare
+from cinevox.outlets.gate.current import N_REPLICATES
+from cinevox.project.params import Gate
+from cinevox.statistics import metrics
 
 ROIS = tuple(f"roi_{number}" for number in range(9))
 N_VOXELS, CEILING, SCORE = 30, 0.6, 0.4  # voxels of an ROI; what r is divided by; the expected score of every ROI

@@ -8,8 +8,14 @@ from scipy import stats
 
 from _harness import Case, Contender, main
 from _simulations import table
-from cinevox import metrics
-from cinevox.significance import PermutationTest, SignFlipTest, permutation_test, permuted_clips, sign_flip_test
+from cinevox.statistics import metrics
+from cinevox.statistics.significance import (
+    PermutationTest,
+    SignFlipTest,
+    permutation_test,
+    permuted_clips,
+    sign_flip_test,
+)
 
 
 def brain(n_voxels: int, n_clips: int = 102, n_groups: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

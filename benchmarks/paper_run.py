@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 import _harness
 from _costs import GIB, GPU_TIMES, HOUR, WORKERS, costs, table
 from _pieces import CORES, N_TRAIN, RESULTS, ROOT, VOXELS, layer_sizes, measure, peak_of_fit
-from cinevox import params
+from cinevox.project import params
 
 PLAN = ROOT / "docs/paper-run.md"
 TEMPLATE = ROOT / "benchmarks/paper_run.template.md"

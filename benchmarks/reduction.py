@@ -37,7 +37,7 @@ def write_layer(path: Path, n_features: int) -> None:
 def solve(solver: str, X: np.ndarray) -> np.ndarray:
     """Scores of the leading components, (n_clips, n_components)."""
     if solver == "cinevox":
-        from cinevox.reduction import principal_components
+        from cinevox.stimuli.reduction import principal_components
 
         return principal_components(X, np.arange(N_CLIPS), N_COMPONENTS, min_spread=None, normalize=False).scores
     from sklearn.decomposition import PCA, IncrementalPCA

@@ -21,9 +21,9 @@ from sklearn import linear_model
 from threadpoolctl import threadpool_limits
 
 from _harness import Case, Contender, main
-from cinevox import plugins
-from cinevox.regressors.banded_ridge import draw_shares
-from cinevox.splits import folds
+from cinevox.fitting.regressors.banded_ridge import draw_shares
+from cinevox.project import plugins
+from cinevox.statistics.splits import folds
 
 N_CLIPS, N_FEATURES = 900, 100
 PATH = {"n_alphas": 100, "alpha_ratio": 1e-3, "tolerance": 1e-6, "max_sweeps": 1000}
@@ -47,7 +47,7 @@ def problem(n_voxels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(name: str, X: np.ndarray, Y: np.ndarray, bands: Sequence[slice] = (), **options: Any) -> Contender:
-    regressor = plugins.load("cinevox.regressors", name).build(options)
+    regressor = plugins.load("regressors", name).build(options)
     return Contender("cinevox", lambda: regressor.fit(X, Y, folds=FOLDS, bands=bands))
 
 
@@ -197,7 +197,7 @@ def similarity_case(quick: bool, folder: Path) -> Case:
     for start in range(0, len(X), 58):
         X[start : start + 58] = np.abs(rng.standard_normal((len(X[start : start + 58]), n_features), dtype=np.float32))
     Y = rng.standard_normal((1000, 1500), dtype=np.float32)
-    res = plugins.load("cinevox.regressors", "res").build({"normalize": False})
+    res = plugins.load("regressors", "res").build({"normalize": False})
     res.fit(X[:1000], Y, folds=(), bands=())
 
     middle = X[:1000].mean(axis=0)

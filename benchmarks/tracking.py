@@ -31,12 +31,13 @@ os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 import mlflow
 from mlflow import MlflowClient
 
-from cinevox import identity, params, tracking
-from cinevox.params import MINI_ROIS, WHOLE_BRAIN
-from cinevox.plugins import load
-from cinevox.spaces import candidates
-from cinevox.tracking import records, writing
-from cinevox.tracking.measures import ROI_METRICS, ROW_METRICS, SPACE_METRICS
+from cinevox.fitting.feature_spaces import candidates
+from cinevox.outlets import tracking
+from cinevox.outlets.tracking import records, writing
+from cinevox.outlets.tracking.measures import ROI_METRICS, ROW_METRICS, SPACE_METRICS
+from cinevox.project import identity, params
+from cinevox.project.params import MINI_ROIS, WHOLE_BRAIN
+from cinevox.project.plugins import load
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENT = "bench"
@@ -59,7 +60,7 @@ def _row(row: params.Row, sections: dict, subjects: Sequence[str], rng: np.rando
     if isinstance(row, params.RoiwiseRow):
         spaces = ["frozen"]
     else:
-        found = candidates(row.features, load("cinevox.networks", row.network).layers)
+        found = candidates(row.features, load("networks", row.network).layers)
         spaces = [space.name for space in found]
     own = {"row": row.name, "track": row.track, "network": row.network, "features": row.features}
     settings = dict(records._settings(sections, _Only(row)))  # type: ignore[arg-type]

@@ -21,14 +21,16 @@ import numpy as np
 import torch
 
 from _harness import Case, Contender, Measured, main
-from cinevox import bases, features, frames, params, transfer
-from cinevox.heads import RoiNetwork
-from cinevox.networks import _activations, _loading
-from cinevox.params import MINI_ROIS, Network, RoiwiseRow, Splits
-from cinevox.responses import Block, Columns
+from cinevox.fitting import transfer
+from cinevox.fitting.transfer import training
+from cinevox.fitting.transfer.heads import RoiNetwork
+from cinevox.measured.responses import Block, Columns
+from cinevox.project import params
+from cinevox.project.params import MINI_ROIS, Network, RoiwiseRow, Splits
 from cinevox.simulation import make_clip
-from cinevox.splits import split
-from cinevox.transfer import training
+from cinevox.statistics.splits import split
+from cinevox.stimuli import bases, features, frames
+from cinevox.stimuli.networks import _activations, _loading
 
 CORES = joblib.cpu_count()
 N_FRAMES, N_VOXELS = 16, 150

@@ -25,12 +25,15 @@ from tqdm import tqdm
 # and `--temp` run in such a copy. Worker processes inherit the path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from cinevox import converted, disk, io, parallel, splits
-from cinevox import params as params_module
+from cinevox import parallel
 from cinevox.errors import InputError
-from cinevox.metrics import noise_ceilings
-from cinevox.paths import Paths
-from cinevox.responses import Part
+from cinevox.files import disk, io
+from cinevox.measured import response_store
+from cinevox.measured.responses import Part
+from cinevox.project import params as params_module
+from cinevox.project.paths import Paths
+from cinevox.statistics import splits
+from cinevox.statistics.metrics import noise_ceilings
 
 # Read by torch when it is imported. A network's activations are large and short-lived: in large pages a forward
 # pass on a CPU is up to 1.7 times faster (benchmarks/results/features.md). Linux only, harmless elsewhere.
@@ -65,9 +68,9 @@ class Run:
         splits = io.read_json(folder / "index.json")["n_repetitions"]
         return noise_ceilings(io.read_arrays(folder / "reliability.npz"), splits, **self.params.ceiling.model_dump())
 
-    def responses(self, part: Part) -> converted.Converted:
+    def responses(self, part: Part) -> response_store.Converted:
         """The training or the test responses, as `conversion` wrote them."""
-        return converted.read(self.paths.conversion(part))
+        return response_store.read(self.paths.conversion(part))
 
     def n_clips(self) -> tuple[int, int]:
         """How many clips train, and how many test, as `validation` found them."""

@@ -1,7 +1,8 @@
 """Bases: activations of a network's frozen blocks in every frame of every clip, for transfer networks."""
 
 from _cli import Run, stage
-from cinevox import bases, features, io
+from cinevox.files import io
+from cinevox.stimuli import bases, features
 
 
 def main(run: Run) -> None:

@@ -1,10 +1,10 @@
 """Ceiling: the reliability of every voxel of one track, from repeated responses to the same clips."""
 
 from _cli import Run, stage
-from cinevox import io
-from cinevox.ceiling import reliability
-from cinevox.params import Track
-from cinevox.responses import Responses
+from cinevox.files import io
+from cinevox.measured.ceiling import reliability
+from cinevox.measured.responses import Responses
+from cinevox.project.params import Track
 
 
 def main(run: Run) -> None:

@@ -1,7 +1,7 @@
 """Checks: ceilings, features, components, predictions are what they should be, before anyone reads the scores."""
 
 from _cli import Run, stage
-from cinevox import io
+from cinevox.files import io
 from cinevox.validation import check_results
 
 

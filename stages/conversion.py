@@ -3,9 +3,9 @@
 from typing import get_args
 
 from _cli import Run, stage
-from cinevox.conversion import convert
-from cinevox.datasets import open_dataset
-from cinevox.responses import Part
+from cinevox.measured.conversion import convert
+from cinevox.measured.datasets import open_dataset
+from cinevox.measured.responses import Part
 
 
 def main(run: Run) -> None:

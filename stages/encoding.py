@@ -3,25 +3,28 @@
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import encoding, io, outcomes, predictions, refit, spaces
+from cinevox import encoding
 from cinevox.encoding import build, description, store
 from cinevox.encoding.model import Encoding, Model
-from cinevox.fits import Method
-from cinevox.params import Row
-from cinevox.predictions import Index
-from cinevox.selection.choice import Choice
-from cinevox.splits import ceiling_split
+from cinevox.files import io
+from cinevox.fitting import feature_spaces, prediction_store, refit
+from cinevox.fitting.fits import Method
+from cinevox.fitting.prediction_store import Index
+from cinevox.project.params import Row
+from cinevox.scoring import outcomes
+from cinevox.scoring.selection.choice import Choice
+from cinevox.statistics.splits import ceiling_split
 
 
 def main(run: Run) -> None:
     name, paths, params = run.instance, run.paths, run.params
-    index, folder = predictions.read_index(paths.scores(name)), paths.selection(name)
+    index, folder = prediction_store.read_index(paths.scores(name)), paths.selection(name)
     row, columns = index.row, index.columns
     outcome, chosen = outcomes.read(folder, row), io.read_arrays(folder / "voxels.npz")
     split, choice = outcome.split, Choice(index.spaces, chosen["space"])
     usual = "test" if "test" in index.clips else "validation"
     model: Model
-    own = {space: predictions.read(paths.predictions(name), index, space, usual) for space in choice.used}
+    own = {space: prediction_store.read(paths.predictions(name), index, space, usual) for space in choice.used}
     predicted = choice.predicted(own, slice(None))  # by the row's own fit, which has not seen them
     if row.base is not None:
         model = build.roiwise(name, paths.checkpoints(name), columns, params.transfer)
@@ -47,7 +50,7 @@ def main(run: Run) -> None:
 def _voxelwise(run: Run, row: Row, index: Index, chosen: np.ndarray, sidecar: dict) -> tuple[Model, np.ndarray]:
     folder, layers = run.paths.features(row.network), [layer["name"] for layer in sidecar["layers"]]
     found = refit.refit(
-        spaces.candidates(row.features, layers),
+        feature_spaces.candidates(row.features, layers),
         chosen,
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
         *run.responses("train").means(row.track, [(block.subject, block.roi) for block in index.columns.blocks]),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from _cli import Run, stage
-from cinevox import features, io
+from cinevox.files import io
+from cinevox.stimuli import features
 
 
 def main(run: Run) -> None:

@@ -1,15 +1,16 @@
 """Fits: one row's regressor on each of its feature spaces; writes predictions for the clips left out."""
 
 from _cli import Run, stage
-from cinevox import io, predictions, spaces
-from cinevox.fits import Method, fit
-from cinevox.splits import Indices, partitions, split
+from cinevox.files import io
+from cinevox.fitting import feature_spaces, prediction_store
+from cinevox.fitting.fits import Method, fit
+from cinevox.statistics.splits import Indices, partitions, split
 
 
 def main(run: Run) -> None:
     row, settings = run.params.experiments.rows[run.instance], run.params.dataset
     reduced = io.read_json(run.paths.reduction(row.network) / "reduction.json")
-    candidates = spaces.candidates(row.features, list(reduced["layers"]))
+    candidates = feature_spaces.candidates(row.features, list(reduced["layers"]))
     measured, columns = run.responses("train").means(row.track, settings.blocks(row.track))
     parts = split(*run.n_clips(), run.params.splits)
     target = run.paths.predictions(row.name)
@@ -22,7 +23,7 @@ def main(run: Run) -> None:
         fitted = fit(candidates, layers, measured, columns, part, Method.of(row.regressor, run.params))
         for result in run.progress(fitted, len(candidates), f"{row.name} {part.folder}".strip()):
             for name, predicted in result.predicted.items():
-                predictions.write(target, result.space.name, name, predicted)
+                prediction_store.write(target, result.space.name, name, predicted)
             diagnostics.setdefault(result.space.name, result.diagnostics)
         clips |= part.predicted
     for flag in ("not_converged", "empty", "constant", "alpha_lowest", "alpha_highest"):
@@ -33,7 +34,9 @@ def main(run: Run) -> None:
         "n_components": {layer: entry["n_components"] for layer, entry in reduced["layers"].items()},
         "weights": reduced["features"]["weights"],
     }
-    predictions.write_index(target, predictions.Index(tuple(diagnostics), clips, columns, provenance, diagnostics))
+    prediction_store.write_index(
+        target, prediction_store.Index(tuple(diagnostics), clips, columns, provenance, diagnostics)
+    )
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from _cli import Run, stage
-from cinevox import frames
-from cinevox.datasets import open_dataset
+from cinevox.measured.datasets import open_dataset
+from cinevox.stimuli import frames
 
 
 def main(run: Run) -> None:

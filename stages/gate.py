@@ -4,7 +4,8 @@ A verdict never stops a run: `cinevox gate` has the exit codes.
 """
 
 from _cli import Run, stage
-from cinevox import gate, io
+from cinevox.files import io
+from cinevox.outlets import gate
 
 
 def main(run: Run) -> None:

@@ -3,9 +3,9 @@
 from joblib import Parallel, delayed
 
 from _cli import Run, stage
-from cinevox import io
-from cinevox.reduction import principal_components
-from cinevox.splits import partitions, split
+from cinevox.files import io
+from cinevox.statistics.splits import partitions, split
+from cinevox.stimuli.reduction import principal_components
 
 
 def main(run: Run) -> None:

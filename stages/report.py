@@ -1,7 +1,8 @@
 """The report of a run: one page, and the tables for `dvc plots`."""
 
 from _cli import Run, stage
-from cinevox import io, report
+from cinevox.files import io
+from cinevox.outlets import report
 
 
 def main(run: Run) -> None:

@@ -5,14 +5,18 @@ import pandas as pd
 from joblib import delayed
 
 from _cli import Run, stage
-from cinevox import io, metrics, parallel, predictions, scores
-from cinevox.converted import measured
-from cinevox.splits import ceiling_split, generator
+from cinevox import parallel
+from cinevox.files import io
+from cinevox.fitting import prediction_store
+from cinevox.measured.response_store import measured
+from cinevox.scoring import scores
+from cinevox.statistics import metrics
+from cinevox.statistics.splits import ceiling_split, generator
 
 
 def main(run: Run) -> None:
     source, target = run.paths.predictions(run.instance), run.paths.scores(run.instance)
-    index, settings = predictions.read_index(source), run.params.scores
+    index, settings = prediction_store.read_index(source), run.params.scores
     track, arrays, replicates = index.row.track, {}, {}
     tables: dict[str, list[pd.DataFrame]] = {"subjects": [], "rois": []}
     ceilings = run.ceilings(track)
@@ -24,7 +28,7 @@ def main(run: Run) -> None:
         resamples = metrics.resampled_clips(len(clips[name]), drawn, generator(settings.seed, name))
         tasks = (
             delayed(scores.score)(
-                responses, predictions.read(source, index, space, name), ceiling, index.columns, resamples
+                responses, prediction_store.read(source, index, space, name), ceiling, index.columns, resamples
             )
             for space in index.spaces
         )
@@ -43,7 +47,7 @@ def main(run: Run) -> None:
         pd.concat(parts).set_index(["space", "split"]).to_csv(io.folder(target) / f"{name}.csv")
     io.write_arrays(target / "voxels.npz", **arrays)
     io.write_arrays(target / "replicates.npz", **replicates)
-    predictions.write_index(target, index)
+    prediction_store.write_index(target, index)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,21 @@
 import pandas as pd
 
 from _cli import Run, stage
-from cinevox import io, outcomes, plugins, predictions, row_metrics, selection
-from cinevox.converted import measured
-from cinevox.provenance import Origin
+from cinevox.files import io
+from cinevox.fitting import prediction_store
+from cinevox.measured.response_store import measured
+from cinevox.project import plugins
+from cinevox.scoring import outcomes, row_metrics, selection
+from cinevox.scoring.origin import Origin
 
 
 def main(run: Run) -> None:
     source, target = run.paths.scores(run.instance), run.paths.selection(run.instance)
-    index, folder, train = predictions.read_index(source), run.paths.predictions(run.instance), run.responses("train")
+    index, folder, train = (
+        prediction_store.read_index(source),
+        run.paths.predictions(run.instance),
+        run.responses("train"),
+    )
     candidates = selection.Candidates(
         index,
         Origin.of(index, train),
@@ -23,9 +30,9 @@ def main(run: Run) -> None:
     found = selection.select(
         candidates,
         run.params.selection,
-        plugins.load("cinevox.networks", index.row.network).layer_per_roi,
+        plugins.load("networks", index.row.network).layer_per_roi,
         dict(measured(train, run.responses("test"), index.row.track, index.columns, clips)),
-        {(name, space): predictions.read(folder, index, space, name) for name in clips for space in index.spaces},
+        {(name, space): prediction_store.read(folder, index, space, name) for name in clips for space in index.spaces},
         ceilings,
         run.params.scores,
     )

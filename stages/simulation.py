@@ -3,12 +3,13 @@
 from joblib import Parallel, delayed
 
 from _cli import Run, stage
-from cinevox import plugins, simulation
+from cinevox import simulation
+from cinevox.project import plugins
 
 
 def main(run: Run) -> None:
     settings, folder = run.params.simulation, run.paths.simulation(run.instance)
-    spec = plugins.load("cinevox.networks", settings.network)
+    spec = plugins.load("networks", settings.network)
     layers = simulation.needed_layers(settings, spec.layers)
     n_clips, videos = settings.n_train + settings.n_test, folder / simulation.CLIPS
     films = Parallel(return_as="generator")(

@@ -3,10 +3,12 @@
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import io, outcomes, predictions, refit, spaces
-from cinevox.fits import Method
-from cinevox.params import Track
-from cinevox.submission import archive, faults, filling, sidecar
+from cinevox.files import io
+from cinevox.fitting import feature_spaces, prediction_store, refit
+from cinevox.fitting.fits import Method
+from cinevox.outlets.submission import archive, faults, filling, sidecar
+from cinevox.project.params import Track
+from cinevox.scoring import outcomes
 
 
 def main(run: Run) -> None:
@@ -19,10 +21,10 @@ def main(run: Run) -> None:
         io.write_json(path.with_suffix(".json"), {"row": row, "track": track, "left_out": left_out})
         run.log.warning("%s: left out: %s (submission.rows: {} in params.yaml asks for none)", run.log.name, left_out)
         return
-    index = predictions.read_index(run.paths.scores(row))
+    index = prediction_store.read_index(run.paths.scores(row))
     wanted = faults.Expected(track, n_test, index.columns)
     if index.row.is_transfer:
-        predicted = np.array(predictions.read(run.paths.predictions(row), index, index.spaces[0], "test"))
+        predicted = np.array(prediction_store.read(run.paths.predictions(row), index, index.spaces[0], "test"))
     else:
         predicted = _refitted(run, index)
     filled = filling.fill_constant(predicted, index.columns) if settings.constant == "roi_mean" else {}
@@ -35,12 +37,12 @@ def main(run: Run) -> None:
         run.log.warning("%s: not for the challenge: %s", run.log.name, reason)
 
 
-def _refitted(run: Run, index: predictions.Index) -> np.ndarray:
+def _refitted(run: Run, index: prediction_store.Index) -> np.ndarray:
     row, folder = index.row, run.paths.features(index.row.network)
     layers = [layer["name"] for layer in io.read_json(folder / "features.json")["layers"]]
     blocks = [(block.subject, block.roi) for block in index.columns.blocks]
     return refit.refit(
-        spaces.candidates(row.features, layers),
+        feature_spaces.candidates(row.features, layers),
         io.read_arrays(run.paths.selection(row.name) / "voxels.npz")["space"],
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
         *run.responses("train").means(row.track, blocks),

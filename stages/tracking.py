@@ -1,7 +1,7 @@
 """Bring the MLflow store up to date with this run's scores; the store is a view, the files are the results."""
 
 from _cli import Run, stage
-from cinevox import tracking
+from cinevox.outlets import tracking
 
 
 def main(run: Run) -> None:

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import io, metrics, predictions, transfer
-from cinevox.splits import split
+from cinevox.files import io
+from cinevox.fitting import prediction_store, transfer
+from cinevox.statistics import metrics
+from cinevox.statistics.splits import split
 
 
 def main(run: Run) -> None:
@@ -33,14 +35,16 @@ def main(run: Run) -> None:
             trained.append(replace(found, state={}))
     clips = {name: parts[name] for name in ("validation", "test") if len(parts[name])}
     for name in clips:
-        predictions.write(target, row.features, name, np.hstack([found.predicted[name] for found in trained]))
+        prediction_store.write(target, row.features, name, np.hstack([found.predicted[name] for found in trained]))
     transfer.curves(trained).to_csv(target / "curves.csv", index=False)
     provenance = row.model_dump(exclude={"reported"}) | {
         "weights": sidecar["features"]["weights"],
         "chosen_on": "validation",  # the best epoch is
     }
     diagnostics = {row.features: transfer.diagnostics(trained)}
-    predictions.write_index(target, predictions.Index((row.features,), clips, columns, provenance, diagnostics))
+    prediction_store.write_index(
+        target, prediction_store.Index((row.features,), clips, columns, provenance, diagnostics)
+    )
 
 
 if __name__ == "__main__":

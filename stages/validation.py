@@ -1,14 +1,15 @@
 """Validation: every file of the data set is what it should be, before any long work."""
 
 from _cli import Run, stage
-from cinevox import guard, io
+from cinevox.files import io
+from cinevox.project import remote_guard
 from cinevox.validation import check_folder, check_plugins
 
 
 def main(run: Run) -> None:
     params, target = run.params, io.folder(run.paths.validation)
     check_plugins(params.dataset.name, params.networks, params.regressors, params.bases)
-    guard.require(run.paths, params)
+    remote_guard.require(run.paths, params)
     found = check_folder(params.dataset, params.validation, docs=target / "data_docs")
     io.write_json(target / "summary.json", found.to_json())
     io.write_json(target / "scale.json", found.scale)

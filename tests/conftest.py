@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cinevox import params
+from cinevox.project import params
 
 ROOT = Path(__file__).parent.parent
 

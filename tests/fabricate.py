@@ -14,23 +14,16 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from cinevox import (
-    claims,
-    converted,
-    io,
-    metrics,
-    outcomes,
-    params,
-    predictions,
-    provenance,
-    results,
-    row_metrics,
-    scores,
-    selection,
-)  # fmt: skip
-from cinevox.paths import Paths
-from cinevox.responses import Block, Columns
-from cinevox.splits import ceiling_split, generator
+from cinevox.files import io
+from cinevox.fitting import prediction_store
+from cinevox.measured import response_store
+from cinevox.measured.responses import Block, Columns
+from cinevox.project import params
+from cinevox.project.paths import Paths
+from cinevox.scoring import claims, outcomes, row_metrics, row_results, scores, selection
+from cinevox.scoring import origin as provenance
+from cinevox.statistics import metrics
+from cinevox.statistics.splits import ceiling_split, generator
 
 LAYERS = ("layer_1", "layer_2", "layer_3", "layer_4", "layer_5")
 SUBJECTS = ("sub01", "sub02", "sub03")
@@ -137,7 +130,7 @@ def _row(
         "licence": "Apache-2.0",
         "official": row.network != "alexnet",
     }
-    index = predictions.Index(
+    index = prediction_store.Index(
         spaces,
         {s: np.arange(N_CLIPS[s]) for s in splits},
         columns,
@@ -154,13 +147,13 @@ def _row(
 CHALLENGE = claims.Challenge(subjects=SUBJECTS, n_train_clips=240, n_test_clips=N_CLIPS["test"])  # as small as this
 
 
-def origin(index: predictions.Index) -> provenance.Origin:
-    study = converted.Study("insilico", "In-silico", in_silico=True)
-    found = provenance.Origin.of(index, converted.Converted(Path(), {}, study))
+def origin(index: prediction_store.Index) -> provenance.Origin:
+    study = response_store.Study("insilico", "In-silico", in_silico=True)
+    found = provenance.Origin.of(index, response_store.Converted(Path(), {}, study))
     return replace(found, n_train_clips=240)
 
 
-def of_origin(found: results.Result, **changes: Any) -> results.Result:
+def of_origin(found: row_results.Result, **changes: Any) -> row_results.Result:
     """A result with other values in its origin."""
     origin = replace(found.outcome.origin, **changes)
     return replace(found, outcome=found.outcome.model_copy(update={"origin": origin}))
@@ -194,7 +187,7 @@ def _candidates(
     paths: Paths,
     settings: params.Params,
     name: str,
-    index: predictions.Index,
+    index: prediction_store.Index,
     measured: dict[str, np.ndarray],
     predicted: dict[tuple[str, str], np.ndarray],
     ceiling: dict[str, np.ndarray | None],
@@ -224,7 +217,7 @@ def _candidates(
         table.set_index(["space", "split"]).to_csv(folder / f"{kind}.csv")
     io.write_arrays(folder / "voxels.npz", **arrays)
     io.write_arrays(folder / "replicates.npz", **replicates)
-    predictions.write_index(folder, index)
+    prediction_store.write_index(folder, index)
     return selection.Candidates(index, origin(index), joined["subjects"], arrays, replicates)
 
 

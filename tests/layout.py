@@ -6,7 +6,8 @@ import av
 import numpy as np
 from scipy import stats
 
-from cinevox import io, params
+from cinevox.files import io
+from cinevox.project import params
 
 CLIPS, RESPONSES = "AlgonautsVideos268_All_30fpsmax", "participants_data_v2021"
 SUBJECTS, ROIS = ("sub01", "sub02"), ("V1", "FFA")

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 
 import layout
-from cinevox import params
+from cinevox.project import params
 
 A = "derivatives/versionA/MNI152/prepared_data/prepared_allvoxel_pkl/TRavg56789"
 B = "derivatives/versionB/MNI152"

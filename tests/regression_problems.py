@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cinevox import plugins
-from cinevox.splits import folds
+from cinevox.project import plugins
+from cinevox.statistics.splits import folds
 
 TIGHT = {"n_alphas": 30, "alpha_ratio": 1e-3, "tolerance": 1e-10, "max_sweeps": 200_000, "early_stop": False}
 OPTIONS = {
@@ -31,7 +31,7 @@ def options(name):
 
 
 def build(name, **changes):
-    return plugins.load("cinevox.regressors", name).build({**options(name), **changes})
+    return plugins.load("regressors", name).build({**options(name), **changes})
 
 
 def problem(kind, n_voxels=8, n=90, seed=0):

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 
 import layout
-from cinevox import features, plugins, refit, spaces
 from cinevox.encoding import build
 from cinevox.encoding.about import About, FrameSettings, Grid, Made, Region, Source
 from cinevox.encoding.model import Encoding, Voxelwise
-from cinevox.fits import Method
-from cinevox.frames import read_clip
-from cinevox.params import Features, Network, Reduction, Transfer
-from cinevox.responses import Block, Columns
+from cinevox.fitting import feature_spaces, refit
+from cinevox.fitting.fits import Method
+from cinevox.measured.responses import Block, Columns
+from cinevox.project import plugins
+from cinevox.project.params import Features, Network, Reduction, Transfer
+from cinevox.stimuli import features
+from cinevox.stimuli.frames import read_clip
 from regression_problems import OPTIONS
 
 N_TRAIN, N_TEST, SIZE, COUNT = 12, 3, 64, 2
@@ -51,20 +53,20 @@ def study(folder: Path, over_frames: str = "mean") -> Study:
 
 
 def method(regressor: str) -> Method:
-    return Method(plugins.load("cinevox.regressors", regressor), OPTIONS[regressor], 3, 5)
+    return Method(plugins.load("regressors", regressor), OPTIONS[regressor], 3, 5)
 
 
 def refitted(made: Study, word: str, regressor: str, keep: bool = False) -> refit.Refitted:
     """As the submission is made, and the stage encoding."""
     return refit.refit(
-        spaces.candidates(word, LAYERS), chosen_of(word), made.features, made.measured, COLUMNS, REDUCTION,
+        feature_spaces.candidates(word, LAYERS), chosen_of(word), made.features, made.measured, COLUMNS, REDUCTION,
         method(regressor), lambda items, _total, _label: items, keep=keep,
     )  # fmt: skip
 
 
 def chosen_of(word: str) -> np.ndarray:
     """Two of the candidates in turn, voxel by voxel; `all` has one."""
-    n = len(spaces.candidates(word, LAYERS))
+    n = len(feature_spaces.candidates(word, LAYERS))
     return (np.arange(COLUMNS.n_voxels) % 2 * (n - 1)).astype(np.int16)
 
 

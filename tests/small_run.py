@@ -13,9 +13,11 @@ import yaml
 
 import layout
 from _cli import Run
-from cinevox import io, parallel, params
-from cinevox.gate import Verdict, judge, limits_of, read_current, write_baseline
-from cinevox.paths import Paths
+from cinevox import parallel
+from cinevox.files import io
+from cinevox.outlets.gate import Verdict, judge, limits_of, read_current, write_baseline
+from cinevox.project import params
+from cinevox.project.paths import Paths
 from conftest import ROOT
 
 NETWORK = "efficientnet_lite0"

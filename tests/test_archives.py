@@ -8,9 +8,10 @@ import zipfile
 import pytest
 
 import layout
-from cinevox import archives, cli
-from cinevox.datasets import open_dataset
+from cinevox import cli
 from cinevox.errors import FileError
+from cinevox.files import archives
+from cinevox.measured.datasets import open_dataset
 
 LIMIT = 10**9
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from cinevox import bases, features, plugins
 from cinevox.errors import InputError
-from cinevox.networks import _loading, _weights
-from cinevox.params import Base, Features, Network
+from cinevox.project import plugins
+from cinevox.project.params import Base, Features, Network
+from cinevox.stimuli import bases, features
+from cinevox.stimuli.networks import _loading, _weights
 
-ABLE = [name for name in plugins.names("cinevox.networks") if plugins.load("cinevox.networks", name).base]
+ABLE = [name for name in plugins.names("networks") if plugins.load("networks", name).base]
 RANDOM = Network(weights="random", file=None, sha256=None, n_frames=2, seed=0)
 SETTINGS = Features(
     over_frames="mean", batch_size=4, device="cpu", compute="float32", storage="float32", memory_format="contiguous"
@@ -22,7 +23,7 @@ def base(network, features="frozen"):
 
 
 def built(network):
-    spec = plugins.load("cinevox.networks", network)
+    spec = plugins.load("networks", network)
     return spec, _loading.load(network, spec, _weights.locate(network, spec, RANDOM))
 
 

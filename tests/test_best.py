@@ -6,9 +6,9 @@ from scipy.stats import pearsonr
 from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 from sklearn.model_selection import KFold, PredefinedSplit, cross_val_predict
 
-from cinevox import plugins
 from cinevox.errors import InputError
-from cinevox.splits import Fold, folds
+from cinevox.project import plugins
+from cinevox.statistics.splits import Fold, folds
 from regression_problems import TIGHT, fitted, problem
 
 CANDIDATES = {"linear": {}, "ridge": {"alphas": [300.0], "per": "voxel"}}
@@ -95,7 +95,7 @@ def test_faults_of_all_candidates_are_named_at_once():
     ridge = {"alphas": [], "per": "voxel"}
     candidates = {"rigde": {}, "ridge": ridge, "lasso": {"n_alphas": 3}, "best": {}, "linear": 3}
     with pytest.raises(InputError) as caught:
-        plugins.load("cinevox.regressors", "best").build({"candidates": candidates})
+        plugins.load("regressors", "best").build({"candidates": candidates})
     message = str(caught.value)
     assert message.startswith("regressors.best.candidates: rigde: regressors: there is no 'rigde'; there are ")
     for part in (
@@ -112,13 +112,13 @@ def test_a_fold_of_one_clip_has_no_correlation():
     every = np.arange(12)
     single = (*folds(12, 2), Fold(every[1:], every[:1]))
     with pytest.raises(InputError, match=r"fold 2 holds out 1 clip, and a correlation needs 2; lower splits.n_folds"):
-        plugins.load("cinevox.regressors", "best").build({"candidates": CANDIDATES}).fit(
+        plugins.load("regressors", "best").build({"candidates": CANDIDATES}).fit(
             X, Y, folds=single, bands=[slice(0, X.shape[1])]
         )
 
 
 def test_parameters_admit_candidates_and_nothing_looser(default_params):
-    from cinevox import params
+    from cinevox.project import params
 
     document = default_params.model_dump(mode="json")
     assert set(document["regressors"]["best"]["candidates"]) == {"lasso", "res", "ridge"}

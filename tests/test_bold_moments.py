@@ -9,10 +9,11 @@ import pytest
 
 import layout
 import record
-from cinevox import io, validation
-from cinevox.datasets import _ds005165, open_dataset
+from cinevox import validation
 from cinevox.errors import FileError
-from cinevox.pickles.images import Image
+from cinevox.files import io
+from cinevox.files.pickles.images import Image
+from cinevox.measured.datasets import _ds005165, open_dataset
 
 pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
 VERSIONS = ("A", "B")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from cinevox import metrics
-from cinevox.ceiling import reliability
-from cinevox.responses import Responses
+from cinevox.measured.ceiling import reliability
+from cinevox.measured.responses import Responses
+from cinevox.statistics import metrics
 
 
 def test_validation_uses_training_repetitions_and_test_its_own(rng):

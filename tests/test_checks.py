@@ -7,12 +7,16 @@ import pytest
 import yaml
 
 import layout
-from cinevox import io, predictions, reduction, splits, validation
+from cinevox import validation
 from cinevox.cli import main
 from cinevox.errors import InputError
-from cinevox.params import parse
-from cinevox.paths import Paths
-from cinevox.responses import Block, Columns
+from cinevox.files import io
+from cinevox.fitting import prediction_store
+from cinevox.measured.responses import Block, Columns
+from cinevox.project.params import parse
+from cinevox.project.paths import Paths
+from cinevox.statistics import splits
+from cinevox.stimuli import reduction
 from cinevox.validation import inspection, judgement, results
 from conftest import ROOT
 
@@ -60,8 +64,10 @@ def paths(tmp_path, rng):
     for split, clips in CLIPS.items():
         for space in layers:
             predicted = 0.3 * rng.standard_normal((len(clips), COLUMNS.n_voxels))
-            predictions.write(paths.predictions(ROW), space, split, predicted)
-    predictions.write_index(paths.predictions(ROW), predictions.Index(tuple(layers), CLIPS, COLUMNS, MADE, {}))
+            prediction_store.write(paths.predictions(ROW), space, split, predicted)
+    prediction_store.write_index(
+        paths.predictions(ROW), prediction_store.Index(tuple(layers), CLIPS, COLUMNS, MADE, {})
+    )
     return paths
 
 
@@ -243,10 +249,10 @@ def test_damage_is_found_and_named(paths, tmp_path):
 
 
 def test_a_transfer_network_has_no_scale(paths):
-    index = predictions.read_index(paths.predictions(ROW))
+    index = prediction_store.read_index(paths.predictions(ROW))
     provenance = dict(index.provenance) | {"features": "frozen"}
-    predictions.write_index(
-        paths.predictions(ROW), predictions.Index(index.spaces, index.clips, index.columns, provenance, {})
+    prediction_store.write_index(
+        paths.predictions(ROW), prediction_store.Index(index.spaces, index.clips, index.columns, provenance, {})
     )
     DAMAGE["predictions ran away"][0](paths)
     assert validation.check_results(paths, parameters()).errors == ()

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 import yaml
 
-from cinevox import io
+from cinevox.files import io
 from conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))

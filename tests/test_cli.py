@@ -9,8 +9,10 @@ import pytest
 import torch
 import yaml
 
-from cinevox import cli, disk, io, params, plugins
-from cinevox.networks._weights import status
+from cinevox import cli
+from cinevox.files import disk, io
+from cinevox.project import params, plugins
+from cinevox.stimuli.networks._weights import status
 from conftest import ROOT
 
 
@@ -262,7 +264,7 @@ def test_ready_reads_weights_of_ones_own(project, capsys):
     assert cli.main(["ready"]) == 2
     said = capsys.readouterr().err
     assert "alexnet: page.pth is a web page" in said and "squeezenet: no weights at mine.pth" in said
-    spec = plugins.load("cinevox.networks", "squeezenet")
+    spec = plugins.load("networks", "squeezenet")
     torch.save({f"module.{key}": value for key, value in spec.build().state_dict().items()}, project / "mine.pth")
     content["networks"]["alexnet"] |= {"weights": "random", "file": None}
     (project / "params.yaml").write_text(yaml.safe_dump(content))

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cinevox import metrics, scores
-from cinevox.aggregation import interval
-from cinevox.comparison import compare
-from cinevox.responses import Block, Columns
+from cinevox.measured.responses import Block, Columns
+from cinevox.scoring import scores
+from cinevox.statistics import metrics
+from cinevox.statistics.aggregation import interval
+from cinevox.statistics.comparison import compare
 
 COLUMNS = Columns((Block("sub01", "V1", 12), Block("sub02", "V1", 12)))
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import layout
-from cinevox import conversion, converted, io
-from cinevox.datasets import open_dataset
 from cinevox.errors import FileError, InputError
-from cinevox.responses import Block, Columns
+from cinevox.files import io
+from cinevox.measured import conversion, response_store
+from cinevox.measured.datasets import open_dataset
+from cinevox.measured.responses import Block, Columns
 from conftest import ROOT
 
 EVERY = [("mini", subject, roi) for subject in layout.SUBJECTS for roi in layout.ROIS]
@@ -33,7 +34,7 @@ def run(folder, part="train", progress=lambda items, _total, _label: items, **ch
     target, unfinished = folder.parent / "conversion" / part, folder.parent / "unfinished"
     conversion.convert(open_dataset(wanted), wanted, part, target, unfinished, progress)
     assert not list(unfinished.iterdir())
-    return converted.read(target)
+    return response_store.read(target)
 
 
 def plainly(path, part):
@@ -121,7 +122,7 @@ def test_means_of_the_clips_of_each_split(folder, rng):
     train, test = run(folder), run(folder, "test")
     columns = Columns(tuple(Block(s, roi, layout.SIZES[roi]) for s in layout.SUBJECTS for roi in layout.ROIS))
     clips = {"validation": np.array([3, 7]), "test": np.arange(12, 17), "outer-1": np.array([0, 11])}
-    found = dict(converted.measured(train, test, "mini", columns, clips))
+    found = dict(response_store.measured(train, test, "mini", columns, clips))
     assert list(found) == list(clips)
     for name, rows in clips.items():
         part, first = ("test", 12) if name == "test" else ("train", 0)
@@ -185,7 +186,7 @@ def test_a_process_killed_in_the_middle_of_a_file_leaves_nothing_of_it(folder):
         from pathlib import Path
         import layout
         from cinevox import conversion, io
-        from cinevox.datasets import open_dataset
+        from cinevox.measured.datasets import open_dataset
         calls = []
         def forget(_):
             calls.append(1)
@@ -281,7 +282,7 @@ def test_a_file_that_nobody_asked_for_moves_no_row(folder):
     after, test = run(folder, tracks=["mini"]), run(folder, "test", tracks=["mini"])
     assert before.entries == after.entries and after.n_stimuli == layout.N_TRAIN
     columns = Columns((Block("sub01", "V1", layout.SIZES["V1"]),))
-    [(_, found)] = converted.measured(after, test, "mini", columns, {"test": np.arange(12, 17)})
+    [(_, found)] = response_store.measured(after, test, "mini", columns, {"test": np.arange(12, 17)})
     np.testing.assert_array_equal(found, test.mean("mini", "sub01", "V1"))
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import layout
-from cinevox import io, volume
-from cinevox.datasets import open_dataset
 from cinevox.errors import FileError
+from cinevox.files import io
+from cinevox.measured import voxel_positions
+from cinevox.measured.datasets import open_dataset
 
 
 @pytest.fixture(scope="module")
@@ -171,13 +172,13 @@ def test_the_mask_and_the_volume(whole):
     dataset = open_dataset(layout.wanted(whole))
     mask = mask_of(dataset, "sub01")
     values = dataset.responses("train", "full", "sub01", "WB").mean()
-    found = volume.to_volume(values, mask)
+    found = voxel_positions.to_volume(values, mask)
     assert mask.dtype == bool and found.shape == (12, 78, 93, 71)
     expected = np.full((78, 93, 71), np.nan, np.float32)
     expected[mask == 1] = values[3]  # the challenge's own line
     np.testing.assert_array_equal(found[3], expected)
     with pytest.raises(ValueError, match=r"24 values \(n_voxels\) for a mask of 25 voxels"):
-        volume.to_volume(values[:, 1:], mask)
+        voxel_positions.to_volume(values[:, 1:], mask)
 
 
 def test_fortran_ranks_against_ravel():
@@ -185,7 +186,7 @@ def test_fortran_ranks_against_ravel():
     numbered = np.zeros(mask.shape, int)
     numbered[mask] = np.arange(mask.sum())
     in_fortran_order = numbered.ravel(order="F")[mask.ravel(order="F")]
-    np.testing.assert_array_equal(np.argsort(volume.fortran_ranks(mask)), in_fortran_order)
+    np.testing.assert_array_equal(np.argsort(voxel_positions.fortran_ranks(mask)), in_fortran_order)
 
 
 def test_the_same_maps_by_either_order(whole):
@@ -195,14 +196,14 @@ def test_the_same_maps_by_either_order(whole):
         dataset.responses("train", *which).values for which in (("full", "sub02", "WB"), ("mini", "sub02", "V1"))
     )
     mask = layout.voxel_mask(dataset, "sub02")
-    where = volume.locate(volume.fingerprints(roi), volume.fingerprints(brain))
-    mine = volume.roi_mask(mask, where)
+    where = voxel_positions.locate(voxel_positions.fingerprints(roi), voxel_positions.fingerprints(brain))
+    mine = voxel_positions.roi_mask(mask, where)
     assert mine.sum() == 7 and not np.any(mine & ~mask)
-    expected = volume.to_volume(brain.mean(axis=1), mask)
-    found = volume.to_volume(roi.mean(axis=1), mine, order="F")
+    expected = voxel_positions.to_volume(brain.mean(axis=1), mask)
+    found = voxel_positions.to_volume(roi.mean(axis=1), mine, order="F")
     np.testing.assert_array_equal(found[:, mine], expected[:, mine])
     assert np.all(np.isnan(found[:, ~mine]))
-    trapped = volume.to_volume(roi.mean(axis=1), mine)  # as if it were in C order
+    trapped = voxel_positions.to_volume(roi.mean(axis=1), mine)  # as if it were in C order
     assert not np.array_equal(trapped[:, mine], expected[:, mine])
     by_hand = np.full(mask.shape, np.nan, np.float32).ravel(order="F")  # MATLAB's linear indices
     by_hand[np.flatnonzero(mine.ravel(order="F"))] = roi.mean(axis=1)[4]
@@ -224,20 +225,22 @@ def test_columns_of_an_roi_among_those_of_the_whole_brain(whole):
     brain, roi = (
         dataset.responses("train", *which).values for which in (("full", "sub01", "WB"), ("mini", "sub01", "V1"))
     )
-    where = volume.locate(volume.fingerprints(roi), volume.fingerprints(brain))
+    where = voxel_positions.locate(voxel_positions.fingerprints(roi), voxel_positions.fingerprints(brain))
     np.testing.assert_array_equal(brain[:, :, where], roi)
-    assert np.all(np.diff(volume.fortran_ranks(mask_of(dataset, "sub01"))[where]) > 0)
+    assert np.all(np.diff(voxel_positions.fortran_ranks(mask_of(dataset, "sub01"))[where]) > 0)
     changed = roi.copy()
     changed[5, 1, 2] = np.nextafter(changed[5, 1, 2], 9)
-    moved = volume.locate(volume.fingerprints(changed), volume.fingerprints(brain))
+    moved = voxel_positions.locate(voxel_positions.fingerprints(changed), voxel_positions.fingerprints(brain))
     assert moved[2] == -1 and np.array_equal(np.delete(moved, 2), np.delete(where, 2))
     swapped = roi[[1, 0, *range(2, len(roi))]]
-    assert np.all(volume.locate(volume.fingerprints(swapped), volume.fingerprints(brain)) == -1)
+    assert np.all(
+        voxel_positions.locate(voxel_positions.fingerprints(swapped), voxel_positions.fingerprints(brain)) == -1
+    )
 
 
 def test_fingerprints_do_not_depend_on_memory_order():
     values = np.random.default_rng(0).standard_normal((9, 3, 50))
-    expected = volume.fingerprints(values)
+    expected = voxel_positions.fingerprints(values)
     assert len(set(expected.tolist())) == 50
     for same in (np.asfortranarray(values), values.astype(np.float32), values.astype(">f8")):
-        np.testing.assert_array_equal(volume.fingerprints(same), expected)
+        np.testing.assert_array_equal(voxel_positions.fingerprints(same), expected)

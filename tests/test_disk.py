@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import _cli
-from cinevox import cli, disk, io
+from cinevox import cli
 from cinevox.errors import InputError
-from cinevox.transfer.training import replace_file
+from cinevox.files import disk, io
+from cinevox.fitting.transfer.training import replace_file
 from conftest import ROOT
 
 

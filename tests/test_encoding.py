@@ -9,17 +9,17 @@ import pytest
 import torch
 
 import small_encoding
-from cinevox import transfer
 from cinevox.encoding import build, description, store
 from cinevox.encoding.clips import Predictor, found_in
 from cinevox.encoding.model import Roiwise
 from cinevox.errors import InputError
-from cinevox.frames import Clip, FramesError
-from cinevox.heads import RoiNetwork
-from cinevox.io import FileError
-from cinevox.params import Base, Head
-from cinevox.responses import Block, Columns
-from cinevox.videos import Limits
+from cinevox.files.io import FileError
+from cinevox.fitting import transfer
+from cinevox.fitting.transfer.heads import RoiNetwork
+from cinevox.measured.responses import Block, Columns
+from cinevox.project.params import Base, Head
+from cinevox.stimuli.frames import Clip, FramesError
+from cinevox.stimuli.videos import Limits
 from regression_problems import OPTIONS
 from small_encoding import COLUMNS, N_TRAIN
 

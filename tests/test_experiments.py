@@ -14,11 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fabricate
-from cinevox import cli, params, provenance, report, results
+from cinevox import cli
 from cinevox.cli import experiments
 from cinevox.errors import InputError
-from cinevox.params import text
-from cinevox.paths import Paths
+from cinevox.outlets import report
+from cinevox.project import params
+from cinevox.project.params import text
+from cinevox.project.paths import Paths
+from cinevox.scoring import origin as provenance
+from cinevox.scoring import row_results
 from conftest import ROOT
 
 FILES = ("params.yaml", "params.paper.yaml")
@@ -294,7 +298,7 @@ def test_plots_have_a_template_whose_fields_are_columns_and_lie_in_a_cached_outp
     """Else `dvc plots diff` shows an empty drawing, or nothing of the other revision."""
     flow = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     made = fabricate.make(tmp_path, transfer=True)
-    tables = report.plots(results.read(Paths(tmp_path), made.experiments.rows))
+    tables = report.plots(row_results.read(Paths(tmp_path), made.experiments.rows))
     plots = {name: plot for entry in flow["plots"] if isinstance(entry, dict) for name, plot in entry.items()}
     assert len(plots) == len(tables)
     for plot in plots.values():

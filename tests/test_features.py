@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from cinevox import features, io, parallel, plugins
-from cinevox.networks import _activations, _loading
-from cinevox.params import Features, Network, Parallel
+from cinevox import parallel
+from cinevox.files import io
+from cinevox.project import plugins
+from cinevox.project.params import Features, Network, Parallel
+from cinevox.stimuli import features
+from cinevox.stimuli.networks import _activations, _loading
 
 SETTINGS = Features(
     over_frames="mean",
@@ -138,7 +141,7 @@ def test_unfinished_work_is_only_taken_up_for_the_same_inputs(frames):
 
 
 def test_nothing_is_computed_behind_the_last_layer_needed():
-    module = _loading.skeleton(plugins.load("cinevox.networks", NAME))
+    module = _loading.skeleton(plugins.load("networks", NAME))
     passed = []
     for name, part in module.named_modules():
         part.register_forward_hook(lambda *_, name=name: passed.append(name))

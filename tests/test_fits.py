@@ -5,14 +5,15 @@ import pytest
 from joblib import parallel_config
 from sklearn.linear_model import LinearRegression
 
-from cinevox import fits, plugins
 from cinevox.errors import InputError
-from cinevox.params import Splits
-from cinevox.regressors import RegressorSpec
-from cinevox.regressors._solvers.linear import LinearMap
-from cinevox.responses import Block, Columns
-from cinevox.spaces import Space, candidates
-from cinevox.splits import folds, partitions, split
+from cinevox.fitting import fits
+from cinevox.fitting.feature_spaces import Space, candidates
+from cinevox.fitting.regressors import RegressorSpec
+from cinevox.fitting.regressors._solvers.linear import LinearMap
+from cinevox.measured.responses import Block, Columns
+from cinevox.project import plugins
+from cinevox.project.params import Splits
+from cinevox.statistics.splits import folds, partitions, split
 
 SETTINGS = Splits(scheme="random", validation_fraction=0.2, n_folds=3, n_outer_folds=None, seed=0)
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 4), Block("sub02", "V1", 2)))
@@ -87,7 +88,7 @@ def test_batches_bound_the_voxels_or_follow_the_rois_or_are_one(layers, measured
 def test_batches_and_neighbours_do_not_change_the_unit_of_a_block(layers, measured):
     """Units are of an ROI of one subject: neither how many voxels are fitted at once nor other ROIs' sizes matter."""
     measured *= np.repeat(np.float32([1e-3, 1, 1e3]), [3, 4, 2])
-    ard = plugins.load("cinevox.regressors", "sparse_linear")
+    ard = plugins.load("regressors", "sparse_linear")
     options = {"max_iterations": 300, "tolerance": 1e-3, "threshold": 1e4}
     whole, parts = (
         next(fits.fit([Space(("a",))], layers, measured, COLUMNS, PART, fits.Method(ard, options, 3, size)))
@@ -105,7 +106,7 @@ def test_batches_and_neighbours_do_not_change_the_unit_of_a_block(layers, measur
 
 
 def test_one_alpha_is_chosen_for_a_region_whatever_the_batches(layers, measured):
-    ridge = plugins.load("cinevox.regressors", "ridge")
+    ridge = plugins.load("regressors", "ridge")
     options = {"alphas": [0.1, 1.0, 10.0, 1e3], "per": "roi"}
     method = fits.Method(ridge, options, 3, 2)
     assert method.batches(COLUMNS) == list(COLUMNS.slices)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cinevox import frames, io, parallel
-from cinevox.params import Parallel
+from cinevox import parallel
+from cinevox.files import io
+from cinevox.project.params import Parallel
+from cinevox.stimuli import frames
 
 
 def write_video(path, images, codec="ffv1", pixels="bgr0", rate=30):

@@ -12,11 +12,12 @@ import yaml
 from scipy import stats
 
 import fabricate
-from cinevox import gate, io
-from cinevox.gate import Entry, Limits, Reading, State
-from cinevox.gate.intervals import half_widths
-from cinevox.params import Gate
-from cinevox.paths import Paths
+from cinevox.files import io
+from cinevox.outlets import gate
+from cinevox.outlets.gate import Entry, Limits, Reading, State
+from cinevox.outlets.gate.intervals import half_widths
+from cinevox.project.params import Gate
+from cinevox.project.paths import Paths
 
 LIMITS = Limits(gate=Gate(absolute=0.02, relative=0.05, use_interval=True), confidence=0.95)
 TIGHT = Limits(gate=Gate(absolute=0.02, relative=0.05, use_interval=False), confidence=0.95)

@@ -5,8 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cinevox import converted, io, reduction, selection
 from cinevox.errors import InputError
+from cinevox.files import io
+from cinevox.measured import response_store
+from cinevox.scoring import selection
+from cinevox.stimuli import reduction
 from small_run import ROW, TRANSFER, SmallRun
 
 pytestmark = pytest.mark.xdist_group("small_run")
@@ -69,7 +72,9 @@ def test_a_pca_of_five_fails(changed):
 def test_predictions_made_from_test_responses_fail_as_implausible(changed):
     changed.run()
     target = changed.paths.predictions(ROW) / "test"
-    responses, _ = converted.read(changed.paths.conversion("test")).means("mini", changed.params.dataset.blocks("mini"))
+    responses, _ = response_store.read(changed.paths.conversion("test")).means(
+        "mini", changed.params.dataset.blocks("mini")
+    )
     for path in target.glob("*.npy"):
         path.unlink()
         io.write_array(path, responses)

@@ -11,8 +11,10 @@ import pytest
 
 import fabricate
 from _cli import Run
-from cinevox import cli, gate, io
-from cinevox.paths import Paths
+from cinevox import cli
+from cinevox.files import io
+from cinevox.outlets import gate
+from cinevox.project.paths import Paths
 from conftest import ROOT
 from small_run import load
 

@@ -2,10 +2,12 @@
 
 import pytest
 
-from cinevox import cli, gate, guard, identity
+from cinevox import cli
 from cinevox.errors import InputError
-from cinevox.paths import Paths
-from cinevox.tracking import history
+from cinevox.outlets import gate
+from cinevox.outlets.tracking import history
+from cinevox.project import identity, remote_guard
+from cinevox.project.paths import Paths
 from conftest import ROOT
 
 
@@ -24,7 +26,7 @@ def test_what_needs_it_says_so(monkeypatch, capsys):
     with pytest.raises(gate.GateError, match=r"HEAD: no git revision .*git can't be run \(No such file.*install it"):
         gate.read_revision(Paths(ROOT), "HEAD")
     with pytest.raises(InputError, match=r"no hook to install: git can't be run"):
-        guard.install_hook(ROOT)
+        remote_guard.install_hook(ROOT)
     monkeypatch.chdir(ROOT)
     assert cli.main(["tidy"]) == 2
     assert "cinevox tidy: git can't be run" in capsys.readouterr().err

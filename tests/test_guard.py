@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cinevox import cli, guard, params, plugins
+from cinevox import cli
 from cinevox.errors import InputError
-from cinevox.paths import Paths
+from cinevox.project import params, plugins, remote_guard
+from cinevox.project.paths import Paths
 from conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -55,11 +56,11 @@ def test_the_repository_has_no_default_remote_and_no_loose_data(default_params, 
     config.read(ROOT / ".dvc" / "config")
     assert "remote" not in config["core"]
     for settings in (default_params, paper_params):
-        assert guard.faults(Paths(ROOT), settings) == []
+        assert remote_guard.faults(Paths(ROOT), settings) == []
 
 
 def test_a_data_set_is_restricted_unless_its_plugin_says_otherwise():
-    found = {name: plugins.load("cinevox.datasets", name) for name in plugins.names("cinevox.datasets")}
+    found = {name: plugins.load("datasets", name) for name in plugins.names("datasets")}
     assert not found["insilico"].restricted and found["algonauts2021"].restricted
     assert "not to be redistributed" in found["algonauts2021"].licence
 
@@ -79,25 +80,25 @@ def test_what_is_loose_is_named_and_bound(tmp_path, default_params, paper_params
     dvc_file(tmp_path, "kept", push=False)
     here = default_params.dataset.model_copy(update={"folder": tmp_path / "data/insilico"})
     settings = default_params.model_copy(update={"dataset": here})
-    assert [line.split(": ")[0] for line in guard.faults(paths, settings)] == [str(loose)]
+    assert [line.split(": ")[0] for line in remote_guard.faults(paths, settings)] == [str(loose)]
     forgotten = paper_params.model_copy(update={"storage": params.Storage(remote="")})
-    told = guard.faults(paths, forgotten)
+    told = remote_guard.faults(paths, forgotten)
     assert told[0].startswith("storage.remote is '', and Algonauts 2021 may not be passed on (for non-commercial")
     assert len(told) == 3 and str(free) in told[1] + told[2]
     with pytest.raises(InputError, match=r"could leave this machine\n.*study.*cinevox guard --fix"):
-        guard.require(paths, settings)
-    assert guard.bind(paths, settings) == [str(loose)]
+        remote_guard.require(paths, settings)
+    assert remote_guard.bind(paths, settings) == [str(loose)]
     assert yaml.safe_load(loose.read_text())["outs"][0]["remote"] == "private"
-    assert guard.faults(paths, settings) == [] and "remote" not in free.read_text()
+    assert remote_guard.faults(paths, settings) == [] and "remote" not in free.read_text()
     loose.write_text("outs: 3\n")
     with pytest.raises(InputError, match=r"study\.dvc: no \.dvc file of outputs .*make it again"):
-        guard.faults(paths, settings)
+        remote_guard.faults(paths, settings)
 
 
 def test_the_exit_codes_are_those_of_the_help(tmp_path, monkeypatch, capsys):
     shutil.copy(ROOT / "params.paper.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(guard, "remotes", lambda root: {})
+    monkeypatch.setattr(remote_guard, "remotes", lambda root: {})
     assert cli.main(["guard"]) == 0
     path = dvc_file(tmp_path, "study")
     assert cli.main(["guard"]) == 1
@@ -122,13 +123,16 @@ def test_what_lies_deeper_is_found_too(tmp_path, paper_params):
         here = paper_params.dataset.model_copy(update={"folder": Path(folder)})
         return Paths(tmp_path), paper_params.model_copy(update={"dataset": here})
 
-    assert [line.split(": ")[0] for line in guard.faults(*loose("data/bold_moments"))] == [str(imported), str(stimuli)]
-    found = guard.faults(*loose(tmp_path / "lab/data/clips"))
+    assert [line.split(": ")[0] for line in remote_guard.faults(*loose("data/bold_moments"))] == [
+        str(imported),
+        str(stimuli),
+    ]
+    found = remote_guard.faults(*loose(tmp_path / "lab/data/clips"))
     assert {line.split(": ")[0] for line in found} == {str(path) for path in (imported, stimuli, lab, above)}
-    assert guard.bind(*loose("data/bold_moments")) == [str(imported), str(stimuli)]
+    assert remote_guard.bind(*loose("data/bold_moments")) == [str(imported), str(stimuli)]
     content = yaml.safe_load(imported.read_text())
     assert content["outs"][0]["remote"] == "private" and content["deps"] == [source]
-    assert guard.faults(*loose("data/bold_moments")) == []
+    assert remote_guard.faults(*loose("data/bold_moments")) == []
 
 
 STAGES = """

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from cinevox import heads
-from cinevox.params import Head
+from cinevox.fitting.transfer import heads
+from cinevox.project.params import Head
 
 SETTINGS = {
     "lstm": [],

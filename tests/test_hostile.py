@@ -17,12 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import layout
-from cinevox import frames, io, plugins
-from cinevox.datasets import open_dataset
 from cinevox.errors import InputError
-from cinevox.networks import _loading, _weights
-from cinevox.params import Network
-from cinevox.transfer.checkpoints import read_checkpoint
+from cinevox.files import io
+from cinevox.fitting.transfer.checkpoints import read_checkpoint
+from cinevox.measured.datasets import open_dataset
+from cinevox.project import plugins
+from cinevox.project.params import Network
+from cinevox.stimuli import frames
+from cinevox.stimuli.networks import _loading, _weights
 from cinevox.validation import inspection
 from conftest import ROOT
 
@@ -176,7 +178,7 @@ HOSTILE = {  # what: (extension, content, or a function of a free path that make
 
 
 def _weights_of(path):
-    spec = plugins.load("cinevox.networks", "squeezenet")
+    spec = plugins.load("networks", "squeezenet")
     given = Network(weights="file", file=path, sha256=None, n_frames=1, seed=0)
     return _loading.load("squeezenet", spec, _weights.locate("squeezenet", spec, given))
 
@@ -301,7 +303,7 @@ def calls(path):
 
 def test_nothing_here_reads_with_trust():
     """No `allow_pickle`, torch's files as weights only, and no unpickler but the workers' own messages."""
-    known = {"src/cinevox/cluster.py": {"pickle.loads", "cloudpickle.dumps"}}  # between our own processes
+    known = {"src/cinevox/parallel/cluster.py": {"pickle.loads", "cloudpickle.dumps"}}  # between our own processes
     for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "stages").glob("*.py")]:
         name = path.relative_to(ROOT).as_posix()
         for call, words in calls(path):

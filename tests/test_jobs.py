@@ -18,8 +18,10 @@ import pytest
 import yaml
 from threadpoolctl import threadpool_limits
 
-from cinevox import cli, cluster, jobs, parallel, params, plugins
+from cinevox import cli, parallel
 from cinevox.errors import InputError
+from cinevox.parallel import cluster, jobs
+from cinevox.project import params, plugins
 from conftest import ROOT
 from test_parallel import blas_threads, fitted, made_problem
 
@@ -301,7 +303,7 @@ def running(folder, **changes):
 
 @pytest.mark.slow
 def test_jobs_fit_the_same_bits_and_one_that_is_killed_is_replaced(slurm, rng):
-    spec = plugins.load("cinevox.regressors", "ridge")
+    spec = plugins.load("regressors", "ridge")
     layers, measured = made_problem(rng)
     with joblib.parallel_config(backend="sequential"), threadpool_limits(1):
         alone = fitted(layers, measured, spec)

@@ -14,11 +14,11 @@ from PIL import Image
 from scipy import stats
 
 import fabricate
-from cinevox import report
-from cinevox.datasets.algonauts2021 import AFFINE, VOLUME
-from cinevox.report import brain, glass, maps, surface
-from cinevox.report.sources import Anatomy
-from cinevox.responses import Block, Columns
+from cinevox.measured.datasets.algonauts2021 import AFFINE, VOLUME
+from cinevox.measured.responses import Block, Columns
+from cinevox.outlets import report
+from cinevox.outlets.report import brain, glass, maps, surface
+from cinevox.outlets.report.sources import Anatomy
 from test_report import sources_of
 
 GRID = np.array(AFFINE)

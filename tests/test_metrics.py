@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cinevox import metrics
+from cinevox.statistics import metrics
 
 
 def test_correlation_is_scipys_and_zero_where_nothing_varies(rng):

@@ -27,8 +27,8 @@ import small_encoding
 from cinevox.encoding import store
 from cinevox.encoding.clips import Predictor
 from cinevox.errors import InputError
-from cinevox.paths import Paths
-from cinevox.tracking import models, serving
+from cinevox.outlets.tracking import models, serving
+from cinevox.project.paths import Paths
 from conftest import ROOT
 
 pytestmark = [
@@ -50,7 +50,7 @@ def study(tmp_path_factory):
 def project(tmp_path_factory, study):
     """A folder with parameters, a row's results, its run in the store, and an encoding model under the row's name."""
     import fabricate
-    from cinevox import tracking
+    from cinevox.outlets import tracking
 
     root = tmp_path_factory.mktemp("project")
     settings = fabricate.make(root)
@@ -180,7 +180,7 @@ def assert_it_stays_small_and_fast(address, folder):
     """Two kilobytes that ask for gigabytes, and a request of more than the clips of one may be together."""
     [server] = [
         one for one in psutil.process_iter(["cmdline"])
-        if one.info["cmdline"] and "cinevox.tracking.serving:application" in one.info["cmdline"]
+        if one.info["cmdline"] and "cinevox.outlets.tracking.serving:application" in one.info["cmdline"]
         and address.split(":")[2].split("/")[0] in one.info["cmdline"]
     ]  # fmt: skip
     before, began = server.memory_info().rss, time.monotonic()
@@ -228,7 +228,7 @@ def test_what_a_served_model_imports_is_what_it_asks_for(project, study, tmp_pat
     """Run alone: of this project's dependencies, those that its modules import which loading and predicting needs."""
     root, _ = project
     code = (
-        "import sys; from pathlib import Path; import cinevox.tracking.served as served;"
+        "import sys; from pathlib import Path; import cinevox.outlets.tracking.served as served;"
         f"encoding = served.read(Path({str(Paths(root).encoding(ROW))!r}));"
         f"list(served.Predictor(encoding)([Path({str(study.clips[0])!r})]));"
         "ours = [m.__file__ for n, m in sys.modules.items() if n.startswith('cinevox')];"

@@ -11,8 +11,9 @@ import yaml
 
 import layout
 from _cli import Run
-from cinevox import io, params
-from cinevox.paths import Paths
+from cinevox.files import io
+from cinevox.project import params
+from cinevox.project.paths import Paths
 from conftest import ROOT
 
 pytestmark = pytest.mark.xdist_group("nested")

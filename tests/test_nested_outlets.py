@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 
 import fabricate
-from cinevox import cli, gate, io, report, results, tracking
-from cinevox.paths import Paths
-from cinevox.report import svg, tables
+from cinevox import cli
+from cinevox.files import io
+from cinevox.outlets import gate, report, tracking
+from cinevox.outlets.report import svg, tables
+from cinevox.project.paths import Paths
+from cinevox.scoring import row_results
 from test_report import sources_of
 
 MINI, RIDGE, FULL = fabricate.ROWS
@@ -29,7 +32,7 @@ def nested(paths, row):
 
 def test_the_outer_folds_are_the_split_that_counts(made):
     paths, params = made
-    found = {result.name: result for result in results.read(paths, params.experiments.rows)}
+    found = {result.name: result for result in row_results.read(paths, params.experiments.rows)}
     assert {name: result.split for name, result in found.items()} == {
         MINI: "nested", RIDGE: "nested", FULL: "nested", fabricate.TRANSFER: "validation",
     }  # fmt: skip
@@ -95,7 +98,7 @@ def test_the_record_holds_them(made):
     assert metrics["V1.normalized_correlation"] == score["rois"]["V1"]["normalized_correlation"]
     assert metrics["validation/score"] != metrics["score"]
     assert len(records[RIDGE].children) == len(fabricate.LAYERS)
-    own = results.read(paths, {RIDGE: params.experiments.rows[RIDGE]})[0].table("nested")
+    own = row_results.read(paths, {RIDGE: params.experiments.rows[RIDGE]})[0].table("nested")
     for child in records[RIDGE].children:
         mean = own[own["space"] == child.name.rsplit("/", 1)[-1]]["normalized_correlation"].mean()
         assert dict(child.metrics)["score"] == pytest.approx(mean)

@@ -12,9 +12,10 @@ from timm.models import regnet
 from torch import nn
 from torchvision import models
 
-from cinevox import features, plugins
-from cinevox.networks import NetworkSpec, _loading, _weights
-from cinevox.params import Features, Network
+from cinevox.project import plugins
+from cinevox.project.params import Features, Network
+from cinevox.stimuli import features
+from cinevox.stimuli.networks import NetworkSpec, _loading, _weights
 
 SMALL = {"embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 5}
 WINDOWS = {"embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4), "num_classes": 5}

@@ -11,12 +11,13 @@ import torch
 import yaml
 from torch.nn import functional as F
 
-from cinevox import networks, plugins
-from cinevox.networks import _activations, _loading, _vonenet, _weights
-from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Network
+from cinevox.project import plugins
+from cinevox.project.params import MINI_ROIS, WHOLE_BRAIN, Network
+from cinevox.stimuli import networks
+from cinevox.stimuli.networks import _activations, _loading, _vonenet, _weights
 from conftest import ROOT
 
-NAMES = plugins.names("cinevox.networks")
+NAMES = plugins.names("networks")
 RESNET_50 = [802816] * 2 + [401408] * 4 + [200704] * 6 + [100352] * 3 + [1000]
 VGG = [802816, 401408, 200704, 100352, 25088, 4096, 4096, 1000]
 
@@ -46,7 +47,7 @@ PUBLISHED = {
 
 
 def spec_of(name):
-    return plugins.load("cinevox.networks", name)
+    return plugins.load("networks", name)
 
 
 def random_network(name):
@@ -372,11 +373,19 @@ def test_the_example_of_the_docs_passes_as_it_stands(tmp_path, monkeypatch):
         test_sizes_order_and_choice_of_layers(name)
         test_activations_equal_an_independent_forward_pass(name)
         for check in (["check"], ["format", "--check"]):
-            command = [sys.executable, "-m", "ruff", *check, "--stdin-filename", "src/cinevox/networks/mynet.py", "-"]
+            command = [
+                sys.executable,
+                "-m",
+                "ruff",
+                *check,
+                "--stdin-filename",
+                "src/cinevox/stimuli/networks/mynet.py",
+                "-",
+            ]
             done = subprocess.run(command, input=code, text=True, capture_output=True, cwd=ROOT)
             assert done.returncode == 0, done.stdout + done.stderr
     finally:
-        sys.modules.pop(f"cinevox.networks.{name}", None)
+        sys.modules.pop(f"cinevox.stimuli.networks.{name}", None)
 
 
 def test_nasnet_has_the_key_names_and_shapes_of_the_published_checkpoint():

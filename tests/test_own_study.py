@@ -13,12 +13,14 @@ import pytest
 
 import layout
 import small_run
-from cinevox import datasets, params, validation
-from cinevox.datasets import DatasetSpec, Expected, algonauts2021, bold_moments, insilico
+from cinevox import validation
 from cinevox.encoding import store
 from cinevox.errors import InputError
-from cinevox.responses import Responses
-from cinevox.submission import archive
+from cinevox.measured import datasets
+from cinevox.measured.datasets import DatasetSpec, Expected, algonauts2021, bold_moments, insilico
+from cinevox.measured.responses import Responses
+from cinevox.outlets.submission import archive
+from cinevox.project import params
 
 pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
 
@@ -66,9 +68,9 @@ def study(tmp_path, monkeypatch):
     (tmp_path / "study").mkdir()
     for number in range(N_CLIPS):
         layout.write_clip(tmp_path / "study" / f"film{number:02d}.mp4", n_frames=8, fps=4)
-    plugin = types.ModuleType("cinevox.datasets.mine")
+    plugin = types.ModuleType("cinevox.measured.datasets.mine")
     plugin.SPEC = DatasetSpec(title="Mine", open=lambda wanted: Study(wanted.folder), restricted=False)
-    monkeypatch.setitem(sys.modules, "cinevox.datasets.mine", plugin)
+    monkeypatch.setitem(sys.modules, "cinevox.measured.datasets.mine", plugin)
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "mine.py").touch()  # a plug-in is known by its file's name
     monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path / "plugins")])

@@ -13,13 +13,15 @@ import pytest
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from cinevox import fits, parallel, params, plugins
+from cinevox import parallel
 from cinevox.errors import InputError
-from cinevox.params import Parallel, Splits
-from cinevox.regressors import RegressorSpec
-from cinevox.responses import Block, Columns
-from cinevox.spaces import candidates
-from cinevox.splits import partitions, split
+from cinevox.fitting import fits
+from cinevox.fitting.feature_spaces import candidates
+from cinevox.fitting.regressors import RegressorSpec
+from cinevox.measured.responses import Block, Columns
+from cinevox.project import params, plugins
+from cinevox.project.params import Parallel, Splits
+from cinevox.statistics.splits import partitions, split
 
 pytestmark = pytest.mark.xdist_group("dask")
 
@@ -137,7 +139,7 @@ def test_threads_asked_for_by_name_stay_here(workers):
 
 def once_deadly(flag):
     """Ridge whose first fit of sub01's V3 kills the process it runs in."""
-    ridge = plugins.load("cinevox.regressors", "ridge")
+    ridge = plugins.load("regressors", "ridge")
 
     class Deadly:
         def __init__(self, alphas, per):
@@ -222,7 +224,7 @@ def test_small_arrays_travel_with_their_task(workers, rng):
 
 def test_a_users_mistake_arrives_as_it_was_raised(workers):
     with pytest.raises(InputError, match=r"there is no 'rigde'; there are .*ridge"):
-        run([joblib.delayed(plugins.load)("cinevox.regressors", "rigde")])
+        run([joblib.delayed(plugins.load)("regressors", "rigde")])
 
 
 def refused(scheduler):
@@ -232,7 +234,7 @@ def refused(scheduler):
 
 
 def test_nobody_at_the_address(monkeypatch):
-    from cinevox import cluster as module
+    from cinevox.parallel import cluster as module
 
     monkeypatch.setattr(module, "PATIENCE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -248,7 +250,7 @@ def test_nobody_at_the_address(monkeypatch):
 def test_a_scheduler_without_workers(monkeypatch, tmp_path):
     from distributed import LocalCluster
 
-    from cinevox import cluster as module
+    from cinevox.parallel import cluster as module
 
     monkeypatch.setattr(module, "PATIENCE", 0.5)
     monkeypatch.chdir(tmp_path)

@@ -6,7 +6,8 @@ import re
 import pytest
 import yaml
 
-from cinevox import params, spaces
+from cinevox.fitting import feature_spaces
+from cinevox.project import params
 from conftest import ROOT
 
 
@@ -181,12 +182,12 @@ def test_paper_and_default_have_the_same_keys_and_a_row_in_both_is_the_same_row(
 
 def test_candidates_of_each_word():
     layers = ["a", "b", "c"]
-    assert [s.name for s in spaces.candidates("layer", layers)] == layers
-    assert [s.name for s in spaces.candidates("pair", layers)] == ["a+b", "a+c", "b+c"]
-    (every,) = spaces.candidates("all_raw_poly3", layers)
-    assert every == spaces.Space(("a", "b", "c"), raw=True, degree=3)
+    assert [s.name for s in feature_spaces.candidates("layer", layers)] == layers
+    assert [s.name for s in feature_spaces.candidates("pair", layers)] == ["a+b", "a+c", "b+c"]
+    (every,) = feature_spaces.candidates("all_raw_poly3", layers)
+    assert every == feature_spaces.Space(("a", "b", "c"), raw=True, degree=3)
     with pytest.raises(ValueError, match="layers"):
-        spaces.candidates("layers", layers)
+        feature_spaces.candidates("layers", layers)
 
 
 def test_the_examples_of_the_docs_fit_this_run(document):

@@ -12,8 +12,8 @@ from functools import cache
 import pytest
 import yaml
 
-from cinevox.params import Params, load
-from cinevox.paths import Paths
+from cinevox.project.params import Params, load
+from cinevox.project.paths import Paths
 from conftest import ROOT
 
 # Modules whose change cannot change a number: they carry things, name things, or check things.

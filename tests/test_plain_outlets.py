@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 
 import fabricate
-from cinevox import cli, gate, io, report, results, tracking
+from cinevox import cli
 from cinevox.cli import experiments
-from cinevox.paths import Paths
-from cinevox.report import figures, maps, tables
-from cinevox.tracking import views
+from cinevox.files import io
+from cinevox.outlets import gate, report, tracking
+from cinevox.outlets.report import figures, maps, tables
+from cinevox.outlets.tracking import views
+from cinevox.project.paths import Paths
+from cinevox.scoring import row_results
 from test_report import sources_of
 
 MINI, RIDGE, FULL = fabricate.ROWS
@@ -42,7 +45,7 @@ def words(page):
 
 def test_the_scores_are_the_correlations_and_no_voxel_is_left_out(made):
     paths, params = made
-    (result,) = results.read(paths, {RIDGE: params.experiments.rows[RIDGE]})
+    (result,) = row_results.read(paths, {RIDGE: params.experiments.rows[RIDGE]})
     assert result.measure == "plain correlation"
     table = pd.read_csv(paths.scores(RIDGE) / "rois.csv")
     pd.testing.assert_series_equal(table["score"], table["correlation"], check_names=False)

@@ -12,11 +12,12 @@ import yaml
 from PIL import Image
 
 import small_encoding
-from cinevox import cli, params
+from cinevox import cli
 from cinevox.encoding import store
 from cinevox.encoding.clips import Predictor
-from cinevox.paths import Paths
-from cinevox.report import predicted
+from cinevox.outlets.report import predicted
+from cinevox.project import params
+from cinevox.project.paths import Paths
 from conftest import ROOT
 from small_encoding import COLUMNS
 

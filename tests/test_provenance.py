@@ -7,11 +7,13 @@ import pytest
 
 import fabricate
 import layout
-from cinevox import conversion, converted, io, provenance, row_metrics, truth
-from cinevox.predictions import Index
-from cinevox.responses import Block, Columns
+from cinevox.files import io
+from cinevox.fitting.prediction_store import Index
+from cinevox.measured import conversion, insilico_truth, response_store
+from cinevox.measured.responses import Block, Columns
+from cinevox.scoring import origin, row_metrics
 
-STUDY = converted.Study("mystudy", "My study", in_silico=False)
+STUDY = response_store.Study("mystudy", "My study", in_silico=False)
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "hV4 left", 4), Block("sub02", "V1", 2)))
 
 
@@ -21,7 +23,7 @@ def index(**weights):
 
 
 def recorded(folder, **weights):
-    return provenance.Origin.of(index(**weights), converted.Converted(folder, {}, STUDY))
+    return origin.Origin.of(index(**weights), response_store.Converted(folder, {}, STUDY))
 
 
 def test_an_origin_is_of_the_voxels_clips_and_weights_that_are_scored(tmp_path):
@@ -38,8 +40,8 @@ def test_an_origin_is_of_the_voxels_clips_and_weights_that_are_scored(tmp_path):
 
 def test_it_is_read_as_it_was_written(tmp_path):
     found = recorded(tmp_path, policy="package", official=True)
-    io.write_json(tmp_path / "metrics.json", {provenance.KEY: found.to_json()})
-    assert provenance.origin_of(io.read_json(tmp_path / "metrics.json")) == found
+    io.write_json(tmp_path / "metrics.json", {origin.KEY: found.to_json()})
+    assert origin.origin_of(io.read_json(tmp_path / "metrics.json")) == found
     assert not any(isinstance(value, list | dict) for value in found.to_json().values())  # columns of `dvc metrics`
 
 
@@ -47,14 +49,14 @@ def test_it_is_read_as_it_was_written(tmp_path):
     "content", [{}, [], {"origin": None}, {"origin": {"dataset": "a"}}, {"origin": {"n_voxels": "V1"}}]
 )
 def test_what_an_earlier_version_wrote_has_none(content):
-    assert provenance.origin_of(content) is None
+    assert origin.origin_of(content) is None
 
 
 def test_differences_are_named(tmp_path):
     was = recorded(tmp_path, policy="random")
     now = replace(was, dataset="other", in_silico=True, n_train_clips=5, weights="file", n_voxels={})
-    assert provenance.differences(was, was) == ()
-    assert provenance.differences(was, now) == (
+    assert origin.differences(was, was) == ()
+    assert origin.differences(was, now) == (
         "data set mystudy, now other", "in-silico no, now yes", "training clips 0, now 5",
     )  # fmt: skip
 
@@ -64,7 +66,7 @@ def test_data_are_simulated_if_their_plugin_or_their_folder_says_so(tmp_path, na
     """Also under another name: a simulation leaves its truth beside the responses."""
     wanted = layout.wanted(tmp_path).model_copy(update={"name": name})
     assert conversion.study_of(wanted).in_silico == (name == "insilico")
-    io.write_json(tmp_path / truth.TRUTH / truth.FILE, {})
+    io.write_json(tmp_path / insilico_truth.TRUTH / insilico_truth.FILE, {})
     assert conversion.study_of(wanted).in_silico
 
 
@@ -73,4 +75,4 @@ def test_metrics_carry_the_origin_of_their_selection(tmp_path):
     paths = fabricate.Paths(tmp_path)
     for row in fabricate.ROWS:
         selected = io.read_json(paths.selection(row) / "selection.json")
-        assert row_metrics.read(paths.metrics(row)).origin == provenance.Origin.from_json(selected["origin"])
+        assert row_metrics.read(paths.metrics(row)).origin == origin.Origin.from_json(selected["origin"])

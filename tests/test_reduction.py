@@ -5,9 +5,9 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from cinevox import reduction
 from cinevox.errors import InputError
-from cinevox.reduction import principal_components, projection
+from cinevox.stimuli import reduction
+from cinevox.stimuli.reduction import principal_components, projection
 
 TRAIN = np.r_[0:20, 25:40]
 

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import yaml
 
-from cinevox import plugins, regressors
 from cinevox.errors import InputError
-from cinevox.regressors._solvers import maps
-from cinevox.responses import unit
-from cinevox.splits import Fold, folds
+from cinevox.fitting import regressors
+from cinevox.fitting.regressors._solvers import maps
+from cinevox.measured.responses import unit
+from cinevox.project import plugins
+from cinevox.statistics.splits import Fold, folds
 from conftest import ROOT
 from regression_problems import KINDS, OPTIONS, build, fitted, options, problem
 
-NAMES = plugins.names("cinevox.regressors")
+NAMES = plugins.names("regressors")
 CHOOSING = sorted(set(NAMES) - {"linear", "res", "sparse_linear"})
 
 
@@ -25,7 +26,7 @@ def test_every_regressor_is_tested_and_has_parameters(default_params):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_of_this_run_are_accepted(name, default_params):
-    plugins.load("cinevox.regressors", name).build(default_params.regressors[name])
+    plugins.load("regressors", name).build(default_params.regressors[name])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,7 +87,7 @@ def test_duplicated_features_predict_alike(name):
         np.testing.assert_allclose(prediction, fitted(name, X, Y).predict(X[:10]), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if plugins.load("cinevox.regressors", name).voxels != "roi"])
+@pytest.mark.parametrize("name", [name for name in NAMES if plugins.load("regressors", name).voxels != "roi"])
 def test_a_voxel_does_not_depend_on_its_neighbours(name):
     """Given their ROI's unit, which is all that a batch of voxels knows of the others."""
     X, Y = problem("correlated", n_voxels=40)
@@ -207,7 +208,7 @@ def test_all_bad_values_are_named_at_once():
 
 
 def test_unknown_and_missing_options_are_refused():
-    spec = plugins.load("cinevox.regressors", "ridge")
+    spec = plugins.load("regressors", "ridge")
     with pytest.raises(InputError, match="Ridge: options unknown alpha; missing alphas, per; expected alphas, per"):
         spec.build({"alpha": 1.0})
 
@@ -260,5 +261,5 @@ def test_the_example_of_the_docs_keeps_the_common_contract(tmp_path, monkeypatch
         with pytest.raises(InputError, match=r"regressors\.mine\.strength is 0; expected "):
             build("mine", strength=0)
     finally:
-        sys.modules.pop("cinevox.regressors.mine", None)
+        sys.modules.pop("cinevox.fitting.regressors.mine", None)
         vars(regressors).pop("mine", None)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cinevox import metrics
-from cinevox.responses import Responses, present, rectangle
+from cinevox.measured.responses import Responses, present, rectangle
+from cinevox.statistics import metrics
 from cinevox.validation import repetitions
 
 

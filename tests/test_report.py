@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 
 import fabricate
-from cinevox import claims, converted, identity, io, report, results
 from cinevox.errors import InputError
-from cinevox.metrics import noise_ceilings
-from cinevox.params import load
-from cinevox.paths import Paths
-from cinevox.report import figures, solvers, sources, svg, tables
-from cinevox.report.sources import Ceiling, Sources, Truth
+from cinevox.files import io
+from cinevox.measured import response_store
+from cinevox.outlets import report
+from cinevox.outlets.report import figures, solvers, sources, svg, tables
+from cinevox.outlets.report.sources import Ceiling, Sources, Truth
+from cinevox.project import identity
+from cinevox.project.params import load
+from cinevox.project.paths import Paths
+from cinevox.scoring import claims, row_results
+from cinevox.statistics.metrics import noise_ceilings
 
 MINI, RIDGE, FULL = fabricate.ROWS
 
@@ -42,7 +46,7 @@ def sources_of(root, params, in_silico=True, anatomy=None):
     odd = good | {"suite": "features", "expected": "features differ", "success": False, "n_files": 3, "n_unexpected": 2}
     odd |= {"examples": [far], "cure": "Look at the clip."}
     summary = {"n_files": {"clips": 84}, "n_errors": 0, "n_warnings": 0, "checks": [good] * 12}
-    found = results.read(paths, params.experiments.rows)
+    found = row_results.read(paths, params.experiments.rows)
     if not in_silico:
         real = {"dataset": "algonauts2021", "title": "Algonauts 2021", "in_silico": False}
         found = tuple(fabricate.of_origin(result, **real) for result in found)
@@ -240,8 +244,8 @@ def test_rows_of_other_data_are_left_out_and_named(tmp_path, monkeypatch):
 
 def read_as_made(monkeypatch):
     """Let `report.read` find a study without its responses."""
-    study = converted.Study("insilico", "In-silico", in_silico=True)
-    monkeypatch.setattr(converted, "read", lambda folder: converted.Converted(folder, {}, study))
+    study = response_store.Study("insilico", "In-silico", in_silico=True)
+    monkeypatch.setattr(response_store, "read", lambda folder: response_store.Converted(folder, {}, study))
     monkeypatch.setattr(sources, "_anatomy", lambda *_: None)
 
 
@@ -281,7 +285,7 @@ def test_transfer_networks_have_curves_and_only_they(tmp_path, page):
     html = report.render(sources_of(tmp_path, fabricate.make(tmp_path, transfer=True))).page
     assert "Training of transfer networks" in html and 'href="#training"' in html
     assert "Training of transfer networks" not in page and 'href="#training"' not in page
-    read = results.read(Paths(tmp_path), fabricate.params.load(Paths(tmp_path).params).experiments.rows)
+    read = row_results.read(Paths(tmp_path), fabricate.params.load(Paths(tmp_path).params).experiments.rows)
     tables = report.plots(read)
     assert set(tables["curves"]["row"]) == {f"{fabricate.TRANSFER} (random weights)"}
     assert not any(fabricate.TRANSFER in row for row in tables["profile"]["row"])

@@ -8,10 +8,11 @@ import pytest
 from scipy import stats
 
 import fabricate
-from cinevox import claims, report
-from cinevox.params import MINI_ROIS
-from cinevox.report import optimism, pairs, paper, regions, tables
-from cinevox.report.svg import shown
+from cinevox.outlets import report
+from cinevox.outlets.report import optimism, pairs, paper, regions, tables
+from cinevox.outlets.report.svg import shown
+from cinevox.project.params import MINI_ROIS
+from cinevox.scoring import claims
 from test_report import sources_of
 
 MINI, RIDGE, FULL = fabricate.ROWS

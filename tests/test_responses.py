@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cinevox import io, predictions
-from cinevox.responses import Block, Columns, Responses, side_by_side, unit
+from cinevox.files import io
+from cinevox.fitting import prediction_store
+from cinevox.measured.responses import Block, Columns, Responses, side_by_side, unit
 
 
 def test_blocks_stand_side_by_side(rng):
@@ -26,7 +27,7 @@ def test_shapes_that_do_not_fit_are_named():
 
 
 def test_a_unit_is_the_median_spread_of_the_voxels_that_vary(rng, monkeypatch):
-    monkeypatch.setattr("cinevox.responses.UNIT_VOXELS", 3)
+    monkeypatch.setattr("cinevox.measured.responses.UNIT_VOXELS", 3)
     columns = Columns((Block("sub01", "V1", 7), Block("sub02", "V1", 2), Block("sub02", "V2", 1)))
     responses = (1e3 + rng.standard_normal((50, 10)) * np.r_[1:8, 10, 1e6, 5]).astype(np.float32)
     responses[:, [1, 9]] = 0.1
@@ -41,15 +42,17 @@ def test_a_unit_is_the_median_spread_of_the_voxels_that_vary(rng, monkeypatch):
 
 def test_predictions_come_back_as_they_were_written(tmp_path, rng):
     columns = Columns.from_json([{"subject": "sub01", "roi": "V1", "n_voxels": 4}])
-    index = predictions.Index(("c1", "c1+c2"), {"test": np.arange(3)}, columns, {"track": "mini"}, {"c1": {"flag": 2}})
+    index = prediction_store.Index(
+        ("c1", "c1+c2"), {"test": np.arange(3)}, columns, {"track": "mini"}, {"c1": {"flag": 2}}
+    )
     predicted = rng.standard_normal((3, 4)).astype(np.float32)
-    predictions.write_index(tmp_path, index)
-    predictions.write(tmp_path, "c1+c2", "test", predicted)
-    again = predictions.read_index(tmp_path)
+    prediction_store.write_index(tmp_path, index)
+    prediction_store.write(tmp_path, "c1+c2", "test", predicted)
+    again = prediction_store.read_index(tmp_path)
     assert (again.spaces, again.columns, again.provenance, again.diagnostics) == (
         index.spaces, columns, {"track": "mini"}, {"c1": {"flag": 2}},
     )  # fmt: skip
-    np.testing.assert_array_equal(predictions.read(tmp_path, again, "c1+c2", "test"), predicted)
-    predictions.write(tmp_path, "c1", "test", predicted[:2])
+    np.testing.assert_array_equal(prediction_store.read(tmp_path, again, "c1+c2", "test"), predicted)
+    prediction_store.write(tmp_path, "c1", "test", predicted[:2])
     with pytest.raises(io.FileError, match=r"shape \(2, 4\), expected \(3, 4\) \(n_clips, n_voxels\)"):
-        predictions.read(tmp_path, again, "c1", "test")
+        prediction_store.read(tmp_path, again, "c1", "test")

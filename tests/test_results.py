@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 import fabricate
-from cinevox import claims, outcomes, results, row_metrics
 from cinevox.errors import FileError
-from cinevox.paths import Paths
+from cinevox.project.paths import Paths
+from cinevox.scoring import claims, outcomes, row_metrics, row_results
 
 ROW = fabricate.ROWS[1]
 
@@ -23,7 +23,7 @@ def test_replicates_are_of_the_voxels_that_their_split_scores(tmp_path, excluded
     block = (table["split"] == excluded_on) & (table["subject"] == "sub01") & (table["roi"] == "V1")
     table.loc[block, "n_excluded"] = table.loc[block, "n_voxels"]
     table.to_csv(file, index=False)
-    (found,) = results.read(paths, {ROW: settings.experiments.rows[ROW]})
+    (found,) = row_results.read(paths, {ROW: settings.experiments.rows[ROW]})
     for split in ("validation", "test"):
         subjects = found.voxels[f"{split}.replicates"].reshape(
             -1, len(fabricate.SUBJECTS), len(found.index.columns.rois)
@@ -78,7 +78,7 @@ def test_a_broken_result_or_one_of_another_version_is_named_with_what_makes_it_a
     change(content)
     file.write_text(json.dumps(content))
     with pytest.raises(FileError) as caught:
-        results.read(paths, settings.experiments.rows)
+        row_results.read(paths, settings.experiments.rows)
     told = str(caught.value)
     assert told.startswith(f"{file}: {said}") and f"`dvc repro -f -s {stage}@{row}` makes it again" in told
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cinevox import aggregation, metrics, scores
-from cinevox.responses import Block, Columns
+from cinevox.measured.responses import Block, Columns
+from cinevox.scoring import scores
+from cinevox.statistics import aggregation, metrics
 
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 2), Block("sub02", "V1", 1), Block("sub02", "V2", 2)))
 

@@ -7,15 +7,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cinevox import metrics, predictions, row_metrics, scores, selection
 from cinevox.errors import InputError
-from cinevox.params import Scores, Selection
-from cinevox.provenance import Origin
-from cinevox.responses import Block, Columns
-from cinevox.selection import Choice, Seen, choose, evidence, frequencies
-from cinevox.selection.evidence import Stratum, gather, mean_scores, summary
-from cinevox.selection.optimism import mean_rank_correlation, rank_correlation
-from cinevox.splits import ceiling_split, generator
+from cinevox.fitting import prediction_store
+from cinevox.measured.responses import Block, Columns
+from cinevox.project.params import Scores, Selection
+from cinevox.scoring import row_metrics, scores, selection
+from cinevox.scoring.origin import Origin
+from cinevox.scoring.selection import Choice, Seen, choose, evidence, frequencies
+from cinevox.scoring.selection.evidence import Stratum, gather, mean_scores, summary
+from cinevox.scoring.selection.optimism import mean_rank_correlation, rank_correlation
+from cinevox.statistics import metrics
+from cinevox.statistics.splits import ceiling_split, generator
 from crossed import cross_predicted
 
 COLUMNS = Columns(
@@ -202,7 +204,7 @@ class World:
                 voxels[f"{name}.normalized"] = np.stack([one.normalized for one in found])
             replicates[name] = np.stack([one.replicates for one in found])
         clips = {name: np.arange(len(responses)) for name, responses in self.measured.items()}
-        index = predictions.Index(self.spaces, clips, self.columns, ROW, {})
+        index = prediction_store.Index(self.spaces, clips, self.columns, ROW, {})
         return selection.Candidates(index, ORIGIN, pd.concat(tables, ignore_index=True), voxels, replicates)
 
     def select(self, policy="validation", per="roi", candidates=None, predicted=None):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cinevox import significance
-from cinevox.significance import (
+from cinevox.statistics import significance
+from cinevox.statistics.significance import (
     chance_of_mean,
     false_discovery_rate,
     permutation_test,

@@ -9,13 +9,16 @@ import pytest
 from scipy import stats
 from sklearn.decomposition import PCA
 
-from cinevox import io, metrics, simulation, truth
-from cinevox.datasets.algonauts2021 import AFFINE, VOLUME
+from cinevox import simulation
 from cinevox.errors import InputError
-from cinevox.params import MINI_ROIS, ParamsError, parse
+from cinevox.files import io
+from cinevox.measured import insilico_truth
+from cinevox.measured.datasets.algonauts2021 import AFFINE, VOLUME
+from cinevox.measured.insilico_truth import NO_SIGNAL, signals
+from cinevox.project.params import MINI_ROIS, ParamsError, parse
 from cinevox.simulation import generators, scenes, voxels
 from cinevox.simulation.anatomy import PLACES, place
-from cinevox.truth import NO_SIGNAL, signals
+from cinevox.statistics import metrics
 
 ONLY_CLIPS = dict(zip(MINI_ROIS, itertools.cycle(generators.CLIP_GENERATORS)))
 
@@ -328,7 +331,7 @@ def test_column_orders_of_the_two_tracks(written):
 def test_truth_is_read_in_the_order_of_the_files(written):
     folder, settings, components = written
     for roi in ("LOC", "WB"):
-        found = truth.read_truth(folder, "sub02", roi)
+        found = insilico_truth.read_truth(folder, "sub02", roi)
         track = "full_track" if roi == "WB" else "mini_track"
         trials = io.read_pickle(folder / f"test_responses/{track}/sub02/{roi}.pkl")["test"]
         driven = found.generators != NO_SIGNAL
@@ -338,7 +341,7 @@ def test_truth_is_read_in_the_order_of_the_files(written):
         expected = np.sqrt(found.reliability_test)
         assert agreement[driven].mean() == pytest.approx(expected[driven].mean(), abs=0.06)
         assert found.signal.shape == (52, trials.shape[2])
-    assert set(truth.read_truth(folder, "sub02", "V1").generators) <= {ONLY_CLIPS["V1"], NO_SIGNAL}
+    assert set(insilico_truth.read_truth(folder, "sub02", "V1").generators) <= {ONLY_CLIPS["V1"], NO_SIGNAL}
     content = io.read_json(folder / "truth/truth.json")
     assert content["generators"] == list(components)
     assert content["simulation"]["seed"] == settings.seed
@@ -347,11 +350,11 @@ def test_truth_is_read_in_the_order_of_the_files(written):
 def test_missing_truth_is_named(written, tmp_path):
     folder, _, _ = written
     with pytest.raises(InputError, match="no ROI 'OFA'; there are V1, V2"):
-        truth.read_truth(folder, "sub02", "OFA")
+        insilico_truth.read_truth(folder, "sub02", "OFA")
     with pytest.raises(InputError, match="no such file"):
-        truth.read_truth(folder, "sub09", "V1")
+        insilico_truth.read_truth(folder, "sub09", "V1")
     with pytest.raises(InputError, match="no such file"):
-        truth.read_truth(tmp_path, "sub01", "V1")
+        insilico_truth.read_truth(tmp_path, "sub01", "V1")
 
 
 def test_subjects_differ_and_are_the_same_again(written, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import ElasticNetCV, LassoCV, MultiTaskElasticNetCV
 
-from cinevox.splits import Fold
+from cinevox.statistics.splits import Fold
 from regression_problems import KINDS, build, cv, fitted, problem
 
 REFERENCE = {"alphas": 30, "eps": 1e-3, "tol": 1e-10, "max_iter": 1_000_000}

@@ -7,7 +7,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 
-from cinevox.regressors.banded_ridge import draw_shares
+from cinevox.fitting.regressors.banded_ridge import draw_shares
 from regression_problems import KINDS, cv, fitted, problem
 
 ALPHAS = [0.1, 1.0, 10.0, 100.0]
@@ -47,7 +47,7 @@ def test_ridge_is_himalayas_and_the_closed_form(kind):
 def test_ridge_over_blocks_of_voxels(kind, monkeypatch):
     X, Y = problem(kind, n_voxels=30)
     whole = fitted("ridge", X, Y)
-    monkeypatch.setattr("cinevox.regressors._solvers.ridge.BLOCK_VOXELS", 7)
+    monkeypatch.setattr("cinevox.fitting.regressors._solvers.ridge.BLOCK_VOXELS", 7)
     np.testing.assert_allclose(fitted("ridge", X, Y).map.coef, whole.map.coef, rtol=1e-5, atol=1e-7)
 
 

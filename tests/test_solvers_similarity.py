@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cosine
 
-from cinevox.regressors._solvers.similarity import center_and_weight, cosines, recentred, weighted_products
+from cinevox.fitting.regressors._solvers.similarity import center_and_weight, cosines, recentred, weighted_products
 from regression_problems import fitted, problem
 
 
@@ -37,7 +37,7 @@ def test_similarities_of_all_components_are_those_of_the_features(rng):
 
 
 def test_res_streams_a_memory_map(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("cinevox.regressors._solvers.similarity.BLOCK_FEATURES", 100)
+    monkeypatch.setattr("cinevox.fitting.regressors._solvers.similarity.BLOCK_FEATURES", 100)
     raw = np.abs(rng.standard_normal((50, 1234))).astype(np.float32)
     np.save(tmp_path / "raw.npy", raw)
     X, Y = np.load(tmp_path / "raw.npy", mmap_mode="r"), rng.standard_normal((50, 6))
@@ -74,7 +74,7 @@ def test_blocks_do_not_matter(rng, monkeypatch):
     np.testing.assert_allclose([center, weight], [X.mean(axis=0), 1 / X.std(axis=0)], rtol=1e-12)
     whole = cosines(X[:20], X, center, weight)
     np.testing.assert_allclose(whole, about_mean(X / X.std(axis=0))[:20], atol=1e-12)
-    monkeypatch.setattr("cinevox.regressors._solvers.similarity.BLOCK_FEATURES", 7)
+    monkeypatch.setattr("cinevox.fitting.regressors._solvers.similarity.BLOCK_FEATURES", 7)
     np.testing.assert_array_equal(center_and_weight(X, normalize=True), [center, weight])
     np.testing.assert_allclose(cosines(X[:20], X, center, weight), whole, atol=1e-12)
 

@@ -7,8 +7,8 @@ import pytest
 from sklearn.model_selection import KFold
 
 from cinevox.errors import InputError
-from cinevox.params import Splits
-from cinevox.splits import best_split, folds, generator, inner_of, outer_names, partitions, split
+from cinevox.project.params import Splits
+from cinevox.statistics.splits import best_split, folds, generator, inner_of, outer_names, partitions, split
 
 
 def settings(**changes):

@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from cinevox import params, sizes, truth
-from cinevox.converted import MASK
-from cinevox.paths import Paths
+from cinevox.measured import insilico_truth
+from cinevox.measured.response_store import MASK
+from cinevox.project import params
+from cinevox.project.paths import Paths
+from cinevox.validation import disk_needs
 from conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("flow")]
@@ -166,11 +168,11 @@ def test_the_known_truth_is_found_again(repository):
         r = voxels["test.correlation"]
     with np.load(repository.folder / "data/ceiling/mini/reliability.npz") as found:
         reliability = found["test"]
-    truths = [truth.read_truth(folder, block["subject"], block["roi"]) for block in index["columns"]]
+    truths = [insilico_truth.read_truth(folder, block["subject"], block["roi"]) for block in index["columns"]]
     generators = np.concatenate([part.generators for part in truths])
     true = np.concatenate([part.reliability_test for part in truths])
     own = np.array([index["spaces"].index(g) if g in index["spaces"] else -1 for g in generators])
-    driven, silent = own >= 0, generators == truth.NO_SIGNAL
+    driven, silent = own >= 0, generators == insilico_truth.NO_SIGNAL
     at_own_layer = r[own[driven], np.flatnonzero(driven)]
     n_clips = len(index["clips"]["test"])
     assert at_own_layer.mean() > 0.1
@@ -215,7 +217,7 @@ def test_the_sizes_of_large_outputs_are_known_beforehand(repository, tmp_path, m
     """Exactly for frames, features and bases; of conversion and fits the arrays without what stands beside them."""
     monkeypatch.chdir(repository.folder)
     settings = params.load(Path("params.yaml"))
-    known = sizes.needed(Paths(tmp_path), settings, sizes.study(Paths(), settings))
+    known = disk_needs.needed(Paths(tmp_path), settings, disk_needs.study(Paths(), settings))
     for step in ("frames", "features", "bases"):
         arrays = list(Path("data", step).rglob("*.npy"))
         assert known[step] == sum(np.load(path, mmap_mode="r").nbytes for path in arrays) > 0
@@ -224,7 +226,7 @@ def test_the_sizes_of_large_outputs_are_known_beforehand(repository, tmp_path, m
             np.load(path, mmap_mode="r").nbytes for path in Path("data", folder).rglob("*.npy") if path.stem != MASK
         )
         assert known[step] == pytest.approx(written, rel=0.05)
-    assert not any(sizes.needed(Paths(), settings, sizes.study(Paths(), settings)).values())
+    assert not any(disk_needs.needed(Paths(), settings, disk_needs.study(Paths(), settings)).values())
 
 
 def test_encoding_models_predict_from_video_files_what_the_flow_predicted(repository):

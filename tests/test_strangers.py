@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 import layout
-from cinevox import frames
 from cinevox.encoding import _decoder, decoding
 from cinevox.encoding.about import FrameSettings
 from cinevox.encoding.decoding import TimeUpError, Until
-from cinevox.tracking import serving
-from cinevox.videos import Limits
+from cinevox.outlets.tracking import serving
+from cinevox.stimuli import frames
+from cinevox.stimuli.videos import Limits
 
 WANTED = FrameSettings(count=3, size=32, resize="direct")
 LIMITS = Limits(megabytes=10, megapixels=1, frames=100)

@@ -16,20 +16,24 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 import layout
-from cinevox import claims, cli, io, params, plugins, refit
-from cinevox.converted import Converted, Study
-from cinevox.datasets import open_dataset
+from cinevox import cli
 from cinevox.errors import InputError
-from cinevox.fits import Method
-from cinevox.outcomes import Outcome
-from cinevox.params import Ceiling, Reduction, Scores
-from cinevox.predictions import Index
-from cinevox.provenance import Origin
-from cinevox.regressors import RegressorSpec
-from cinevox.regressors._solvers.linear import LinearMap
-from cinevox.responses import Block, Columns
-from cinevox.spaces import Space, candidates
-from cinevox.submission import archive, faults, filling, offline, sidecar
+from cinevox.files import io
+from cinevox.fitting import refit
+from cinevox.fitting.feature_spaces import Space, candidates
+from cinevox.fitting.fits import Method
+from cinevox.fitting.prediction_store import Index
+from cinevox.fitting.regressors import RegressorSpec
+from cinevox.fitting.regressors._solvers.linear import LinearMap
+from cinevox.measured.datasets import open_dataset
+from cinevox.measured.response_store import Converted, Study
+from cinevox.measured.responses import Block, Columns
+from cinevox.outlets.submission import archive, faults, filling, offline, sidecar
+from cinevox.project import params, plugins
+from cinevox.project.params import Ceiling, Reduction, Scores
+from cinevox.scoring import claims
+from cinevox.scoring.origin import Origin
+from cinevox.scoring.outcomes import Outcome
 from conftest import ROOT
 
 N_TRAIN, N_TEST = 40, 7
@@ -73,7 +77,7 @@ def by_hand(layers, Y, model, reduced=True):
 def test_each_voxel_is_predicted_by_its_space_refitted_on_all_training_clips(features, measured):
     chosen = [0, 1, 0, 1, 1, 1, 0, 1, 0]
     options = {"alphas": [3.0], "per": "voxel"}
-    found = predict(chosen, features, measured, plugins.load("cinevox.regressors", "ridge"), options)
+    found = predict(chosen, features, measured, plugins.load("regressors", "ridge"), options)
     assert found.dtype == np.float32 and found.shape == (N_TEST, COLUMNS.n_voxels)
     for number, layer in enumerate(features.values()):
         served = np.array(chosen) == number
@@ -82,7 +86,7 @@ def test_each_voxel_is_predicted_by_its_space_refitted_on_all_training_clips(fea
 
 def test_a_voxel_is_refitted_in_its_regions_unit_whichever_voxels_chose_its_space(features, measured):
     """The unit decides which coefficients sparse linear regression drops."""
-    ard = plugins.load("cinevox.regressors", "sparse_linear")
+    ard = plugins.load("regressors", "sparse_linear")
     options = {"max_iterations": 300, "tolerance": 1e-3, "threshold": 1e4}
     measured *= np.geomspace(0.1, 10, COLUMNS.n_voxels).astype(np.float32)
     mixed = np.array([0, 1, 0, 1, 1, 0, 0, 1, 0])
@@ -93,7 +97,7 @@ def test_a_voxel_is_refitted_in_its_regions_unit_whichever_voxels_chose_its_spac
 
 
 def test_pairs_stand_side_by_side_and_raw_features_have_no_components(features, measured):
-    linear = plugins.load("cinevox.regressors", "linear")
+    linear = plugins.load("regressors", "linear")
     pair = predict([0] * 9, features, measured, linear, {}, word="pair")
     np.testing.assert_allclose(pair, by_hand(features.values(), measured, LinearRegression()), atol=2e-5)
     raw = predict([1] * 9, features, measured, linear, {}, word="layer_raw")

@@ -26,12 +26,15 @@ import fabricate
 import mlflow_warnings
 import small_run
 from _cli import Run
-from cinevox import claims, identity, io, results, tracking
 from cinevox.errors import InputError
-from cinevox.paths import Paths
-from cinevox.tracking import bulk, connection, history, store, views, writing
-from cinevox.tracking.connection import resolved
-from cinevox.tracking.records import COLOUR, colour
+from cinevox.files import io
+from cinevox.outlets import tracking
+from cinevox.outlets.tracking import bulk, connection, history, store, views, writing
+from cinevox.outlets.tracking.connection import resolved
+from cinevox.outlets.tracking.records import COLOUR, colour
+from cinevox.project import identity
+from cinevox.project.paths import Paths
+from cinevox.scoring import claims, row_results
 
 pytestmark = mlflow_warnings.IGNORED
 
@@ -121,7 +124,7 @@ def test_a_space_is_a_child_with_its_own_scores_per_roi_and_subject(run, uri):
     child = next(item for item in runs if item.info.run_name == "layer_3")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.params["space"] == "layer_3"
-    result = results.read(run[0], {ROW: run[1].experiments.rows[ROW]})[0]
+    result = row_results.read(run[0], {ROW: run[1].experiments.rows[ROW]})[0]
     line = result.table("test").set_index(["space", "roi"]).loc[("layer_3", "LOC")]
     assert child.data.metrics["LOC.normalized_correlation"] == line["normalized_correlation"]
     assert "sub01/LOC.normalized_correlation" in child.data.metrics
@@ -220,7 +223,7 @@ def test_what_experiments_came_to_too_is_superseded_and_what_they_alone_came_to_
 
 
 def test_a_password_stays_out_of_messages_and_links(run, monkeypatch):
-    from cinevox.tracking import connection
+    from cinevox.outlets.tracking import connection
 
     address = "http://bob:s3cret@127.0.0.1:9"
     told = connection._without_password(f"API request to {address}/api failed", address)

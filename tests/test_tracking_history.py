@@ -13,10 +13,11 @@ from mlflow import MlflowClient
 
 import fabricate
 import mlflow_warnings
-from cinevox import identity, lock, tracking
 from cinevox.errors import InputError
-from cinevox.paths import Paths
-from cinevox.tracking import history, writing
+from cinevox.outlets import tracking
+from cinevox.outlets.tracking import history, writing
+from cinevox.project import dvc_lock, identity
+from cinevox.project.paths import Paths
 from conftest import ROOT
 
 pytestmark = [
@@ -142,10 +143,10 @@ def test_an_experiment_with_one_row_alone_holds_its_result_synced_or_not(study):
 
 
 def test_code_is_compared_as_dvc_has_it(study):
-    made = lock.made(identity.read_lock(study.paths), ROW)
-    assert set(made.code) == {"src/code"} and made.broken is None and not list(lock.changed(study.root, made.code))
+    made = dvc_lock.made(identity.read_lock(study.paths), ROW)
+    assert set(made.code) == {"src/code"} and made.broken is None and not list(dvc_lock.changed(study.root, made.code))
     (study.root / "src/code/b/c.py").write_text("other")
-    assert list(lock.changed(study.root, made.code)) == ["src/code"]
+    assert list(dvc_lock.changed(study.root, made.code)) == ["src/code"]
     (study.root / "src/code/b/c.py").write_text("b/c.py")
 
 

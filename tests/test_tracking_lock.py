@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 import fabricate
-from cinevox import lock, params, tracking
-from cinevox.paths import Paths
+from cinevox.outlets import tracking
+from cinevox.project import dvc_lock, params
+from cinevox.project.paths import Paths
 
 ROW = fabricate.ROWS[1]
 
@@ -57,13 +58,13 @@ def edited(paths, **changes):
 
 
 def recorded(paths):
-    from cinevox import params
+    from cinevox.project import params
 
     return {record.name: record for record in tracking.gather(paths, params.load(paths.params))}
 
 
 def reasons(paths):
-    from cinevox import params
+    from cinevox.project import params
 
     return tracking.left_out(paths, params.load(paths.params))
 
@@ -83,12 +84,12 @@ def test_a_result_is_recorded_with_the_parameters_that_made_it(run):
 
 def test_the_nearest_stage_speaks_first_and_others_stages_do_not_speak(run):
     paths, stages = run
-    made = lock.made(stages, ROW)
+    made = dvc_lock.made(stages, ROW)
     assert made.params["scores.seed"] == stages[f"scores@{ROW}"]["params"]["params.yaml"]["scores"]["seed"] != 77
     assert not any(name.startswith("report") for name in made.params) and set(made.code) == {"src/code.py"}
-    assert made.broken is None and not list(lock.changed(paths.root, made.code))
+    assert made.broken is None and not list(dvc_lock.changed(paths.root, made.code))
     (paths.root / "src/code.py").write_text("1")
-    assert list(lock.changed(paths.root, made.code)) == ["src/code.py"]
+    assert list(dvc_lock.changed(paths.root, made.code)) == ["src/code.py"]
 
 
 def test_rows_without_a_result_of_their_own_are_left_out_with_the_reason(run):
@@ -117,15 +118,15 @@ def test_what_else_changed_since_a_row_was_made(run):
     """Only what its scores follow from: not another network's weights, not where the report or the gate look."""
     paths, stages = run
     rows = params.load(paths.params).experiments.rows
-    assert lock.other_parameters(paths, stages, rows) == dict.fromkeys(rows, ())
+    assert dvc_lock.other_parameters(paths, stages, rows) == dict.fromkeys(rows, ())
     document = yaml.safe_load(paths.params.read_text())
     document["networks"]["alexnet"]["seed"] = 5
     document["reduction"]["n_components"] = 7
     paths.params.write_text(yaml.safe_dump(document, sort_keys=False))
-    assert lock.other_parameters(paths, stages, {ROW: rows[ROW]}) == {ROW: ("reduction.n_components",)}
-    assert lock.other_parameters(paths, {}, {ROW: rows[ROW]}) == {ROW: ()}
+    assert dvc_lock.other_parameters(paths, stages, {ROW: rows[ROW]}) == {ROW: ("reduction.n_components",)}
+    assert dvc_lock.other_parameters(paths, {}, {ROW: rows[ROW]}) == {ROW: ()}
     stages[f"fits@{ROW}"]["outs"][0]["md5"] = "newer"
-    assert lock.other_parameters(paths, stages, {ROW: rows[ROW]}) == {
+    assert dvc_lock.other_parameters(paths, stages, {ROW: rows[ROW]}) == {
         ROW: ("reduction.n_components", f"data/predictions/{ROW}")
     }
 
@@ -133,23 +134,23 @@ def test_what_else_changed_since_a_row_was_made(run):
 def test_keys_of_a_text_are_those_of_all_of_it(run):
     paths, stages = run
     text = paths.lock.read_text()
-    assert lock.keys(lock.ends(text)) == lock.keys(stages) and set(lock.keys(stages)) == {ROW}
-    assert lock.ends("") == lock.ends("schema: '2.0'\nstages:\n  report:\n    cmd: a\n") == {}
+    assert dvc_lock.keys(dvc_lock.ends(text)) == dvc_lock.keys(stages) and set(dvc_lock.keys(stages)) == {ROW}
+    assert dvc_lock.ends("") == dvc_lock.ends("schema: '2.0'\nstages:\n  report:\n    cmd: a\n") == {}
     del stages[f"selection@{ROW}"]
-    assert lock.keys(stages) == {}
+    assert dvc_lock.keys(stages) == {}
 
 
 def test_numbers_are_read_as_dvc_writes_them(run):
     """`1e-06` is a word to PyYAML."""
     paths, stages = run
     paths.lock.write_text(paths.lock.read_text().replace("seed: 77", "seed: 1e-06"))
-    from cinevox import identity
+    from cinevox.project import identity
 
     assert identity.read_lock(paths)["validation"]["params"]["params.yaml"]["scores"] == {"seed": 1e-6}
 
 
 def test_leaves_that_were_not_there_are_taken_out():
-    then = lock.Made({"a.x": 1, "a.gone.y": 2}, frozenset({"a"}), {}, None)
-    found = lock.differing(then, {"a": {"x": 1, "new": 3}, "b": 4})
+    then = dvc_lock.Made({"a.x": 1, "a.gone.y": 2}, frozenset({"a"}), {}, None)
+    found = dvc_lock.differing(then, {"a": {"x": 1, "new": 3}, "b": 4})
     assert found == {"a.gone.y": 2, "a.new": None}
-    assert lock.overlaid({"a": {"x": 1, "new": 3}}, found) == {"a": {"x": 1, "new": None, "gone": {"y": 2}}}
+    assert dvc_lock.overlaid({"a": {"x": 1, "new": 3}}, found) == {"a": {"x": 1, "new": None, "gone": {"y": 2}}}

@@ -17,10 +17,10 @@ from mlflow import MlflowClient
 
 import fabricate
 import mlflow_warnings
-from cinevox import tracking
 from cinevox.errors import InputError
-from cinevox.paths import Paths
-from cinevox.tracking import writing
+from cinevox.outlets import tracking
+from cinevox.outlets.tracking import writing
+from cinevox.project.paths import Paths
 from conftest import ROOT
 
 pytestmark = [
@@ -32,7 +32,7 @@ SYNC = """
 import sys
 from pathlib import Path
 from cinevox import params, tracking
-from cinevox.paths import Paths
+from cinevox.project.paths import Paths
 paths = Paths(Path(sys.argv[1]))
 settings = params.load(paths.params)
 update = {"tracking": settings.tracking.model_copy(update={"experiment": sys.argv[3]})}
@@ -251,7 +251,9 @@ def test_credentials_come_from_mlflows_own_variables(run, monkeypatch):
 def test_a_server_that_is_shown_ends_with_all_its_processes():
     """What it started holds the pipe open: as long as one of them lives, reading goes on."""
     words = ["bash", "-c", "sleep 300 & echo started; wait"]
-    script = f"import os; from cinevox.tracking import views; raise SystemExit(views._served({words}, os.environ))"
+    script = (
+        f"import os; from cinevox.outlets.tracking import views; raise SystemExit(views._served({words}, os.environ))"
+    )
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         with process:

@@ -6,11 +6,11 @@ import torch
 from joblib import parallel_config
 from torch import nn
 
-from cinevox import transfer
-from cinevox.heads import RoiNetwork
-from cinevox.params import Base, Head, Splits, Transfer
-from cinevox.responses import Block, Columns
-from cinevox.splits import split
+from cinevox.fitting import transfer
+from cinevox.fitting.transfer.heads import RoiNetwork
+from cinevox.measured.responses import Block, Columns
+from cinevox.project.params import Base, Head, Splits, Transfer
+from cinevox.statistics.splits import split
 
 LINEAR = Head(
     lstm=[], voxel_lstm=False, fully_connected=[], lstm_dropout=0.0, dropout=0.0, sequence="frame", standardize=False

@@ -23,10 +23,12 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 import fabricate
 import mlflow_warnings
-from cinevox import io, report, results, tracking
-from cinevox import params as params_module
-from cinevox.paths import Paths
-from cinevox.tracking import records
+from cinevox.files import io
+from cinevox.outlets import report, tracking
+from cinevox.outlets.tracking import records
+from cinevox.project import params as params_module
+from cinevox.project.paths import Paths
+from cinevox.scoring import row_results
 from conftest import ROOT
 from test_report import sources_of
 
@@ -49,10 +51,10 @@ class Site:
     """What is looked at: a run's folder and results, and the addresses of its tracks in MLflow's interface."""
 
     paths: Paths
-    rows: dict[str, results.Result]
+    rows: dict[str, row_results.Result]
     addresses: dict[str, str]
 
-    def mini(self) -> dict[str, results.Result]:
+    def mini(self) -> dict[str, row_results.Result]:
         return {name: result for name, result in self.rows.items() if result.row.track == "mini"}
 
 
@@ -75,7 +77,7 @@ def site(request, tmp_path_factory):
         document["tracking"]["uri"] = "sqlite:///mlflow.db"
         paths.params.write_text(yaml.safe_dump(document, sort_keys=False))
         settings = params_module.load(paths.params)
-    rows = {result.name: result for result in results.read(paths, settings.experiments.rows)}
+    rows = {result.name: result for result in row_results.read(paths, settings.experiments.rows)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(paths.root)
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):

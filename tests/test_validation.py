@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import layout
-from cinevox import io, plugins, validation
+from cinevox import validation
 from cinevox.errors import InputError
-from cinevox.params import Base
+from cinevox.files import io
+from cinevox.project import plugins
+from cinevox.project.params import Base
 from cinevox.validation import between, inspection
 
 pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
@@ -387,7 +389,7 @@ def test_the_cures_of_such_trials_cure(folder):
 
 def test_clips_of_the_published_study(folder):
     """The challenge's 1102 are 1000 + 102; what is missing or too many is named, whoever has the test responses."""
-    spec = plugins.load("cinevox.datasets", "algonauts2021")
+    spec = plugins.load("datasets", "algonauts2021")
     train = {
         ("train", "mini", "sub01", "V1"): inspection.Inspected({"file": "V1.pkl", "track": "mini", "n_stimuli": 1000})
     }
@@ -452,7 +454,7 @@ def test_limits_are_parameters(whole):
 
 
 def test_split_half_against_numpy(whole):
-    from cinevox.datasets import open_dataset
+    from cinevox.measured.datasets import open_dataset
 
     wanted = layout.wanted(whole)
     dataset = open_dataset(wanted)
@@ -505,7 +507,7 @@ def test_unknown_names_and_options_are_told_together():
         )
     first, *lines = str(caught.value).splitlines()
     assert first == "params.yaml: plug-ins that cannot be used"
-    assert lines[0] == "  datasets: there is no 'algonauts'; there are " + ", ".join(plugins.names("cinevox.datasets"))
+    assert lines[0] == "  datasets: there is no 'algonauts'; there are " + ", ".join(plugins.names("datasets"))
     assert lines[1].startswith("  networks: there is no 'alexnett'; there are alexnet, ")
     assert lines[2].startswith("  regressors: there is no 'las'; there are ")
     assert "  regressors.ridge: does not know alpha and needs alphas, per; its options are alphas, per" in lines

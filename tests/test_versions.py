@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 import layout
-from cinevox import io
-from cinevox.paths import Paths
+from cinevox.files import io
+from cinevox.project.paths import Paths
 from conftest import ROOT
 from test_guard import Clone
 

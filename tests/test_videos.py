@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 import layout
-from cinevox import frames, io, videos
 from cinevox.errors import FileError
+from cinevox.files import io
+from cinevox.stimuli import frames, videos
+from cinevox.stimuli.videos.moments import HELD_SECONDS, Moments, frame_indices
+from cinevox.stimuli.videos.reading import reading
+from cinevox.stimuli.videos.views import ROTATED, ViewError, stretch_of, turn_of
 from cinevox.validation import inspection
-from cinevox.videos.moments import HELD_SECONDS, Moments, frame_indices
-from cinevox.videos.reading import reading
-from cinevox.videos.views import ROTATED, ViewError, stretch_of, turn_of
 
 ONE = 1 << 16
 MATRICES = [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)] + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)]

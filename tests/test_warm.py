@@ -12,7 +12,7 @@ import importlib, pkgutil
 from numba.core.dispatcher import Dispatcher
 import cinevox
 from cinevox import cli, significance
-from cinevox.regressors import _solvers
+from cinevox.fitting.regressors import _solvers
 from cinevox.simulation import painting
 
 assert cli.main(["warm"]) == 0

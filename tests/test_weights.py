@@ -20,12 +20,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from cinevox import plugins
-from cinevox.networks import WeightsSource, _loading, _weights
-from cinevox.networks._download import DownloadError
-from cinevox.params import Network
+from cinevox.project import plugins
+from cinevox.project.params import Network
+from cinevox.stimuli.networks import WeightsSource, _loading, _weights
+from cinevox.stimuli.networks._download import DownloadError
 
-SQUEEZENET = plugins.load("cinevox.networks", "squeezenet")
+SQUEEZENET = plugins.load("networks", "squeezenet")
 
 
 def asked(policy, file=None, seed=0):
@@ -132,7 +132,7 @@ def test_without_a_connection_the_error_says_where_to_put_the_file(tmp_path):
 
 def test_an_interrupted_download_leaves_nothing(tmp_path, checkpoint, monkeypatch):
     spec = replace(SQUEEZENET, source=WeightsSource(checkpoint.as_uri(), sha256(checkpoint)[:8], "CC0"))
-    monkeypatch.setattr("cinevox.networks._download._receive", interrupt)
+    monkeypatch.setattr("cinevox.stimuli.networks._download._receive", interrupt)
     with pytest.raises(KeyboardInterrupt):
         _weights.locate("squeezenet", spec, asked("pretrained"), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -401,7 +401,7 @@ def test_entries_that_a_network_now_makes_by_itself_are_left_out(tmp_path):
 
 
 def test_old_and_half_precision_checkpoints(tmp_path):
-    spec = plugins.load("cinevox.networks", "resnet18")
+    spec = plugins.load("networks", "resnet18")
     state = loaded("resnet18", spec, asked("random"))[0].state_dict()
     old = {key: value.half() for key, value in state.items() if not key.endswith("num_batches_tracked")}
     torch.save(old, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
@@ -411,7 +411,7 @@ def test_old_and_half_precision_checkpoints(tmp_path):
 
 
 def test_vonenet_checkpoint_with_its_training_state(tmp_path):
-    spec = plugins.load("cinevox.networks", "vonenet_resnet50")
+    spec = plugins.load("networks", "vonenet_resnet50")
     state = {key: torch.zeros(value.shape) for key, value in _loading.skeleton(spec).state_dict().items()}
     state["bottleneck.weight"] += 7
     wrapped = {
@@ -455,7 +455,7 @@ def test_a_constructor_that_draws_from_any_global_generator_is_seeded_and_leaves
 
 
 def test_random_batch_norm_statistics_keep_depth_at_one_size():
-    spec = plugins.load("cinevox.networks", "resnet50_ssl")
+    spec = plugins.load("networks", "resnet50_ssl")
     module, _ = loaded("resnet50_ssl", spec, asked("random"))
     norms = [part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)]
     assert all((norm.running_var > 0).all() and not norm.training for norm in norms)
@@ -463,7 +463,7 @@ def test_random_batch_norm_statistics_keep_depth_at_one_size():
 
 
 def test_package_weights_are_real():
-    spec = plugins.load("cinevox.networks", "efficientnet_lite0")
+    spec = plugins.load("networks", "efficientnet_lite0")
     module, provenance = loaded("efficientnet_lite0", spec, asked("package"))
     assert provenance.source == "efficientnet-lite0-57934424.pth" and provenance.sha256.startswith("57934424")
     assert provenance.licence == "Apache-2.0" and provenance.non_commercial is False
@@ -487,7 +487,7 @@ def test_status_of_every_network(tmp_path):
     (tmp_path / "vonealexnet_e70.pth.tar").write_bytes(b"anything")
     used = {"alexnet": asked("random"), "efficientnet_lite0": asked("package"), "vgg16": asked("file", tmp_path)}
     found = {entry.network: entry for entry in _weights.status(used, tmp_path)}
-    assert tuple(found) == plugins.names("cinevox.networks")
+    assert tuple(found) == plugins.names("networks")
     assert {name: found[name].state for name in ("alexnet", "efficientnet_lite0", "squeezenet")} == {
         "alexnet": "random",
         "efficientnet_lite0": "valid",
@@ -503,7 +503,7 @@ def test_status_of_every_network(tmp_path):
 
 
 def test_a_file_of_ones_own_is_the_one_that_the_parameters_name(tmp_path, caplog):
-    spec = plugins.load("cinevox.networks", "squeezenet")
+    spec = plugins.load("networks", "squeezenet")
     path = tmp_path / "mine.pth"
     torch.save(spec.build().state_dict(), path)
     found = _weights.locate("squeezenet", spec, settings_of(path, None))

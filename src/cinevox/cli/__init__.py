@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cinevox import disk
 from cinevox.cli import batch, data, encodings, experiments, listings, record, runs, submissions
 from cinevox.cli._screen import Commands
 from cinevox.errors import InputError
+from cinevox.files import disk
 
 CLOSED = 141  # exit code of a program whose reader has gone, as a shell says it
 COMMANDS: Commands = {}

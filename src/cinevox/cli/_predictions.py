@@ -10,13 +10,13 @@ from urllib.parse import quote
 import pandas as pd
 from rich.table import Table
 
-from cinevox import io
 from cinevox.cli._screen import new_table, number
 from cinevox.encoding.clips import Predicted
 from cinevox.encoding.model import Encoding, Floats
 from cinevox.errors import printable
-from cinevox.report import maps, predicted
-from cinevox.report.svg import signed
+from cinevox.files import io
+from cinevox.outlets.report import maps, predicted
+from cinevox.outlets.report.svg import signed
 
 MOST_LINES = 40
 FORMULA = ("=", "+", "-", "@")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from cinevox import params
+from cinevox.project import params
 
 Commands = dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str, dict]]]
 """Name -> (function, whose docstring is the command's help; options, each with the arguments of `add_argument`)."""

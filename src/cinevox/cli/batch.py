@@ -9,10 +9,10 @@ import shutil
 import signal
 from pathlib import Path
 
-from cinevox import params
 from cinevox.cli._screen import Commands
 from cinevox.errors import InputError
-from cinevox.paths import Paths
+from cinevox.project import params
+from cinevox.project.paths import Paths
 
 
 def _cluster(chosen: argparse.Namespace) -> int:
@@ -20,7 +20,7 @@ def _cluster(chosen: argparse.Namespace) -> int:
 
     Stages then find it by themselves. All jobs are cancelled in the end. Exit code: the command's, 0 without one.
     """
-    from cinevox import jobs  # a second
+    from cinevox.parallel import jobs
 
     paths = Paths()
     settings = params.load(paths.params).parallel.jobqueue
@@ -36,7 +36,7 @@ def _cluster(chosen: argparse.Namespace) -> int:
 
 
 async def _keep(settings: params.JobQueue, folder: Path, program: list[str]) -> int:
-    from cinevox import jobs
+    from cinevox.parallel import jobs
 
     logging.getLogger("distributed").setLevel(logging.WARNING)  # a line for every connection otherwise
     stop = asyncio.Event()

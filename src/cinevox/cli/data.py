@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from cinevox import params, plugins
 from cinevox.cli._screen import Commands
-from cinevox.datasets import open_dataset
 from cinevox.errors import InputError
-from cinevox.paths import Paths
+from cinevox.measured.datasets import open_dataset
+from cinevox.project import params, plugins
+from cinevox.project.paths import Paths
 
 
 def _ready(_: argparse.Namespace) -> None:
@@ -29,9 +29,9 @@ def _ready(_: argparse.Namespace) -> None:
         except InputError as error:
             faults.append(str(error))
     if not faults:  # sizes follow from plug-ins and data
-        from cinevox import sizes
+        from cinevox.validation import disk_needs
 
-        room = sizes.require_room(paths, settings)
+        room = disk_needs.require_room(paths, settings)
     if faults:
         raise InputError("\n".join(faults))
     print(f"{paths.params}: {len(settings.experiments.rows)} rows, nothing missing; {room}")
@@ -41,16 +41,16 @@ def _ready(_: argparse.Namespace) -> None:
 
 def _without_submissions(paths: Paths, settings: params.Params) -> Iterator[str]:
     """That rows can't be submitted where nobody was shown a test clip."""
-    from cinevox import sizes
+    from cinevox.validation import disk_needs
 
-    if settings.submission.rows and sizes.study(paths, settings).n_test <= 0:
+    if settings.submission.rows and disk_needs.study(paths, settings).n_test <= 0:
         left_out = "submissions are left out (submission.rows: {} asks for none)"
         yield f"{settings.dataset.folder}: it has no test clips, so {left_out}"
 
 
 def _cautions(settings: params.Params) -> Iterator[str]:
     """What will run and mean less than its name says, a line each with the rows that it holds for."""
-    from cinevox.regressors import cautions
+    from cinevox.fitting.regressors import cautions
 
     found: dict[str, list[str]] = {}
     for name, row in settings.experiments.voxelwise.items():
@@ -72,11 +72,11 @@ def _look_at_weights(_: Paths, settings: params.Params) -> None:
     own = {name: network for name, network in settings.networks.items() if network.weights == "file"}
     if not own:
         return
-    from cinevox.networks import _loading, _weights  # torch: seconds
+    from cinevox.stimuli.networks import _loading, _weights  # torch: seconds
 
     faults = []
-    for name in sorted(own.keys() & set(plugins.names("cinevox.networks"))):
-        spec = plugins.load("cinevox.networks", name)
+    for name in sorted(own.keys() & set(plugins.names("networks"))):
+        spec = plugins.load("networks", name)
         try:
             _loading.checked(name, spec, _loading.skeleton(spec), _weights.locate(name, spec, own[name]))
         except InputError as error:
@@ -89,7 +89,7 @@ def _look_for_data(paths: Paths, settings: params.Params) -> None:
     """What is simulated comes by itself; a data set that is no plug-in is told among those."""
     folder = settings.dataset.folder
     simulated = folder in map(paths.simulation, settings.simulation.datasets)
-    if simulated or settings.dataset.name not in plugins.names("cinevox.datasets"):
+    if simulated or settings.dataset.name not in plugins.names("datasets"):
         return
     versioned = folder.with_name(f"{folder.name}.dvc")
     if versioned.is_file() and not folder.exists():
@@ -105,10 +105,10 @@ def _look_at_dvc(paths: Paths, _: params.Params) -> None:
 
 
 def _look_at_the_guard(paths: Paths, settings: params.Params) -> None:
-    from cinevox import guard
+    from cinevox.project import remote_guard
 
-    if settings.dataset.name in plugins.names("cinevox.datasets"):
-        guard.require(paths, settings)
+    if settings.dataset.name in plugins.names("datasets"):
+        remote_guard.require(paths, settings)
 
 
 def _validate(chosen: argparse.Namespace) -> int:
@@ -116,7 +116,7 @@ def _validate(chosen: argparse.Namespace) -> int:
 
     Exit code 0: it can be used, whatever the warnings; 1: it cannot.
     """
-    from cinevox import parallel, validation  # three seconds
+    from cinevox import parallel, validation
 
     settings = params.load(Paths().params)
     wanted = settings.dataset.model_copy(update={"name": chosen.dataset or settings.dataset.name})
@@ -142,22 +142,22 @@ def _guard(chosen: argparse.Namespace) -> int:
 
     Exit code 0: nothing would; 1: something would; 2: something could not be looked at.
     """
-    from cinevox import guard
+    from cinevox.project import remote_guard
 
     paths = Paths()
     settings = params.load(paths.params)
     if chosen.fix:
-        for path in guard.bind(paths, settings):
-            print(f"{path}: bound to the remote {guard.PRIVATE}")
+        for path in remote_guard.bind(paths, settings):
+            print(f"{path}: bound to the remote {remote_guard.PRIVATE}")
     if chosen.hook:
-        print(f"{guard.install_hook(paths.root)}: calls the guard before every push")
-    known = guard.remotes(paths.root)
-    found = [*guard.faults(paths, settings), *guard.remote_faults(known)]
+        print(f"{remote_guard.install_hook(paths.root)}: calls the guard before every push")
+    known = remote_guard.remotes(paths.root)
+    found = [*remote_guard.faults(paths, settings), *remote_guard.remote_faults(known)]
     for fault in found:
         print(f"refused: {fault}", file=sys.stderr)
     if not found:
-        place = known.get(guard.PRIVATE, "none yet: make data-remote REMOTE=/a/folder, s3://..., ssh://...")
-        print(f"no restricted data can leave but for the remote {guard.PRIVATE} ({place})")
+        place = known.get(remote_guard.PRIVATE, "none yet: make data-remote REMOTE=/a/folder, s3://..., ssh://...")
+        print(f"no restricted data can leave but for the remote {remote_guard.PRIVATE} ({place})")
     return int(bool(found))
 
 
@@ -167,7 +167,7 @@ def _unpack(chosen: argparse.Namespace) -> None:
     All or nothing: archives that would write outside of the folder, hold links, are encrypted, cut off or larger than
     --max-gigabytes are refused.
     """
-    from cinevox import archives
+    from cinevox.files import archives
 
     for found in archives.unpack(chosen.folder, int(chosen.max_gigabytes * 1e9)):
         made = ", ".join(map(str, found.made))
@@ -187,7 +187,7 @@ COMMANDS: Commands = {
                 "nargs": "?",
                 "help": "by default what params.dataset asks for, as in a run; of another folder all its subjects",
             },
-            "--dataset": {"help": "a name in src/cinevox/datasets, by default params.dataset.name"},
+            "--dataset": {"help": "a name in src/cinevox/measured/datasets, by default params.dataset.name"},
             "--pages": {"type": Path, "help": "a folder for Great Expectations' pages"},
         },
     ),

@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from cinevox import identity, params
 from cinevox.cli._screen import Commands, show
 from cinevox.encoding.about import FILE
 from cinevox.errors import InputError, printable
-from cinevox.paths import Paths
+from cinevox.project import identity, params
+from cinevox.project.paths import Paths
 
 
 def folder_of(paths: Paths, row: str) -> Path:
@@ -88,7 +88,7 @@ def _register(chosen: argparse.Namespace) -> None:
 
     The model takes a clip (the content of an mp4 file) or, with --input features, what the network gives for one.
     """
-    from cinevox.tracking import models
+    from cinevox.outlets.tracking import models
 
     paths = Paths()
     folder_of(paths, chosen.row)
@@ -111,7 +111,7 @@ def _serve(chosen: argparse.Namespace) -> int:
 
     MLflow's own `mlflow models serve` parses a request of any size before the model sees it: give it a proxy in front.
     """
-    from cinevox.tracking import serving
+    from cinevox.outlets.tracking import serving
 
     return serving.serve(params.load(Paths().params).tracking, chosen.model, chosen.host, chosen.port)
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import yaml
 
-from cinevox import claims, git, row_metrics
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
-from cinevox.params import text
-from cinevox.paths import Paths
-from cinevox.provenance import Origin, differences
+from cinevox.project import git
+from cinevox.project.params import text
+from cinevox.project.paths import Paths
+from cinevox.scoring import claims, row_metrics
+from cinevox.scoring.origin import Origin, differences
 
 OTHER_DATA, PLAIN_R = " †", " plain r"
 
@@ -122,14 +123,14 @@ def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment
 
 def _own(column: _Experiment) -> _Experiment:
     """Without the scores that its dvc.lock says were made with other parameters than its params.yaml has."""
-    from cinevox import lock
+    from cinevox.project import dvc_lock
 
     stages = _document(column.rev, Paths().lock).get("stages", {}) if column.scores else {}
     now = _document(column.rev, Paths().params) if stages else {}
     scores = dict(column.scores)
     for row in scores:
-        made = lock.made(stages, row)
-        if made is not None and (made.broken or lock.differing(made, now)):
+        made = dvc_lock.made(stages, row)
+        if made is not None and (made.broken or dvc_lock.differing(made, now)):
             scores[row] = None
     return replace(column, scores=scores)
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cinevox import claims, identity, lock, params, plugins, row_metrics
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
-from cinevox.paths import Paths
-from cinevox.provenance import Origin
-from cinevox.row_metrics import RowMetrics
+from cinevox.project import dvc_lock, identity, params, plugins
+from cinevox.project.paths import Paths
+from cinevox.scoring import claims, row_metrics
+from cinevox.scoring.origin import Origin
+from cinevox.scoring.row_metrics import RowMetrics
 
 MOST_NAMES = 4  # of parameters, in one line
 
@@ -21,8 +22,8 @@ def _networks(_: argparse.Namespace) -> None:
     """the networks there are, with their layers"""
     used = params.load(Paths().params).networks
     table = new_table("network", "title", "layers", "first", "last", "this run")
-    for name in plugins.names("cinevox.networks"):
-        spec = plugins.load("cinevox.networks", name)
+    for name in plugins.names("networks"):
+        spec = plugins.load("networks", name)
         policy = f"{used[name].weights}, {used[name].n_frames} frames" if name in used else "–"
         table.add_row(name, spec.title, str(len(spec.layers)), spec.layers[0], spec.layers[-1], policy)
     show(table)
@@ -32,8 +33,8 @@ def _regressors(_: argparse.Namespace) -> None:
     """the regressors there are, with this run's options"""
     used = params.load(Paths().params).regressors
     table = new_table("regressor", "title", "voxels", "options in this run")
-    for name in plugins.names("cinevox.regressors"):
-        spec = plugins.load("cinevox.regressors", name)
+    for name in plugins.names("regressors"):
+        spec = plugins.load("regressors", name)
         given = used.get(name, {})
         options = ", ".join(f"{key} {value}" for key, value in given.items()) if name in used else "–"
         table.add_row(
@@ -65,7 +66,7 @@ def _rows(chosen: argparse.Namespace) -> None:
 
 def _weights(_: argparse.Namespace) -> None:
     """every network's weights: source, licence, where they are looked for, whether they are there"""
-    from cinevox.networks._weights import status  # torch is imported only where networks are
+    from cinevox.stimuli.networks._weights import status  # torch is imported only where networks are
 
     used = params.load(Paths().params).networks
     places = ("looked for", "source")
@@ -87,7 +88,7 @@ def _scores(_: argparse.Namespace) -> None:
     metrics = {name: row_metrics.read(paths.metrics(name)) for name in rows if paths.metrics(name).is_file()}
     stages = identity.read_lock(paths)
     lines = []
-    for name, parameters in lock.other_parameters(paths, stages, {name: rows[name] for name in metrics}).items():
+    for name, parameters in dvc_lock.other_parameters(paths, stages, {name: rows[name] for name in metrics}).items():
         origin, recorded = _origin(stages, settings, rows[name], metrics[name].origin)
         elsewhere = claims.other_data(origin, settings.dataset, rows[name])
         lines.append(_Line(rows[name], metrics[name], origin, recorded, elsewhere or _listed(parameters)))
@@ -135,11 +136,11 @@ def _origin(
     """
     if recorded is not None:
         return recorded, True
-    made = lock.made(stages, row.name)
+    made = dvc_lock.made(stages, row.name)
     then: Mapping[str, Any] = {} if made is None else made.params
     name = then.get("dataset.name", settings.dataset.name)
-    known = name in plugins.names("cinevox.datasets")
-    spec = plugins.load("cinevox.datasets", name) if known else None
+    known = name in plugins.names("datasets")
+    spec = plugins.load("datasets", name) if known else None
     simulated = then.get("simulation.datasets", settings.simulation.datasets)
     subjects = then.get("dataset.subjects", settings.dataset.subjects)
     rois = then.get("dataset.rois", settings.dataset.rois) if row.track == "mini" else (params.WHOLE_BRAIN,)

@@ -7,15 +7,15 @@ import sys
 
 from tqdm import tqdm
 
-from cinevox import params
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
-from cinevox.paths import Paths
+from cinevox.project import params
+from cinevox.project.paths import Paths
 
 
 def _sync(_: argparse.Namespace) -> None:
     """bring the MLflow record up to date with the score files"""
-    from cinevox import tracking
+    from cinevox.outlets import tracking
 
     paths = Paths()
     settings = params.load(paths.params)
@@ -31,7 +31,7 @@ def _sync(_: argparse.Namespace) -> None:
 
 def _ui(chosen: argparse.Namespace) -> int:
     """open the MLflow UI on 127.0.0.1"""
-    from cinevox import tracking
+    from cinevox.outlets import tracking
 
     return tracking.ui(params.load(Paths().params).tracking, chosen.port, print)
 
@@ -41,7 +41,7 @@ def _runs(chosen: argparse.Namespace) -> None:
 
     `remove ROW` says what would be removed, and removes it with --yes. `cinevox sync` makes the row's run anew.
     """
-    from cinevox import tracking
+    from cinevox.outlets import tracking
 
     settings = params.load(Paths().params).tracking
     if chosen.action == "list":
@@ -73,7 +73,7 @@ def _find(chosen: argparse.Namespace) -> None:
 
     Each run is shown with what brings its result back.
     """
-    from cinevox import tracking
+    from cinevox.outlets import tracking
 
     paths = Paths()
     for found in tracking.find(paths, params.load(paths.params).tracking, chosen.word):

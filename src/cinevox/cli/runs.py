@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cinevox import io, params, plugins
 from cinevox.cli._screen import Commands, new_table, show
 from cinevox.errors import InputError
-from cinevox.paths import Paths
+from cinevox.files import io
+from cinevox.project import params, plugins
+from cinevox.project.paths import Paths
 
 
 def _warm(_: argparse.Namespace) -> None:
@@ -17,15 +18,15 @@ def _warm(_: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from cinevox.significance import permutation_test, permuted_clips
     from cinevox.simulation import make_clip
-    from cinevox.splits import folds
+    from cinevox.statistics.significance import permutation_test, permuted_clips
+    from cinevox.statistics.splits import folds
 
     settings = params.load(Paths().params).regressors
     rng = np.random.default_rng(0)
     X, Y = (rng.standard_normal((24, n)).astype(np.float32) for n in (6, 20))
-    for name in plugins.names("cinevox.regressors"):
-        regressor = plugins.load("cinevox.regressors", name).build(settings[name])
+    for name in plugins.names("regressors"):
+        regressor = plugins.load("regressors", name).build(settings[name])
         regressor.fit(X, Y, folds=folds(24, 3), bands=(slice(0, 3), slice(3, 6))).predict(X)
     permutation_test([Y], [Y[::-1]], np.ones((Y.shape[1], 1)), permuted_clips([len(Y)], 2, rng))
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +38,7 @@ def _smoke(chosen: argparse.Namespace) -> None:
 
     `make paper-smoke` does so and runs them.
     """
-    from cinevox import smoke
+    from cinevox.project import smoke
 
     smoke.make(chosen.folder)
     print(f"{chosen.folder}: {len(params.load(Paths(chosen.folder).params).experiments.rows)} rows")
@@ -49,7 +50,7 @@ def _gate(chosen: argparse.Namespace) -> int:
     Exit code 0: nothing fell by more than its limit; 1: something did, is gone, or is of other data; 2: there is
     nothing to compare with.
     """
-    from cinevox import gate
+    from cinevox.outlets import gate
 
     paths = Paths()
     settings = params.load(paths.params)
@@ -69,7 +70,7 @@ def _gate(chosen: argparse.Namespace) -> int:
 
 
 def _update_baseline(paths: Paths, settings: params.Params) -> int:
-    from cinevox import gate
+    from cinevox.outlets import gate
 
     now = gate.read_current(paths, settings)
     faults = [f"{row}: {why}" for row, why in now.elsewhere.items()]

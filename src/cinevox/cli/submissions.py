@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cinevox import claims, params
 from cinevox.cli._screen import Commands, new_table, number, show
-from cinevox.paths import Paths
+from cinevox.project import params
+from cinevox.project.paths import Paths
+from cinevox.scoring import claims
 
 
 def _check_submission(chosen: argparse.Namespace) -> None:
@@ -15,8 +16,8 @@ def _check_submission(chosen: argparse.Namespace) -> None:
 
     Nothing in it is run, nothing is unpacked to the disk. Exit code 0: it can be handed in; 2: it would be refused.
     """
-    from cinevox.datasets import open_dataset
-    from cinevox.submission import faults
+    from cinevox.measured.datasets import open_dataset
+    from cinevox.outlets.submission import faults
 
     settings = params.load(Paths().params).dataset
     content, wanted = faults.read(chosen.file, open_dataset(settings), settings, chosen.track)
@@ -29,8 +30,8 @@ def _score(chosen: argparse.Namespace) -> None:
     Voxels of little reliability are treated as params.ceiling says, as in every other score of this project. With
     --no-threshold it is the challenge's own number, in which every voxel with a positive reliability counts.
     """
-    from cinevox.datasets import open_dataset
-    from cinevox.submission import faults, offline
+    from cinevox.measured.datasets import open_dataset
+    from cinevox.outlets.submission import faults, offline
 
     settings = params.load(Paths().params)
     dataset = open_dataset(settings.dataset)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from cinevox.errors import InputError
-from cinevox.frames import Clip, read_clip
-from cinevox.videos import Limits
+from cinevox.stimuli.frames import Clip, read_clip
+from cinevox.stimuli.videos import Limits
 
 MOST_JSON = 1 << 20  # bytes of what is said about a clip
 

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from cinevox import claims, io
-from cinevox.frames import Clip
-from cinevox.metrics import PLAIN, Measure
-from cinevox.params import Base, Features, Network, Section, Track
-from cinevox.params.names import Name
-from cinevox.responses import Block, Columns
-from cinevox.videos.moments import LENGTH_TOLERANCE
+from cinevox.files import io
+from cinevox.measured.responses import Block, Columns
+from cinevox.project.params import Base, Features, Network, Section, Track
+from cinevox.project.params.names import Name
+from cinevox.scoring import claims
+from cinevox.statistics.metrics import PLAIN, Measure
+from cinevox.stimuli.frames import Clip
+from cinevox.stimuli.videos.moments import LENGTH_TOLERANCE
 
 FILE = "encoding.json"
 

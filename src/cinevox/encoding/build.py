@@ -8,10 +8,10 @@ import numpy as np
 
 from cinevox.encoding.model import Roiwise, SpaceModel, Voxelwise
 from cinevox.errors import InputError
-from cinevox.params import Transfer
-from cinevox.refit import Refitted
-from cinevox.responses import Columns
-from cinevox.spaces import Scaling, joined
+from cinevox.fitting.feature_spaces import Scaling, joined
+from cinevox.fitting.refit import Refitted
+from cinevox.measured.responses import Columns
+from cinevox.project.params import Transfer
 
 
 def voxelwise(found: Refitted) -> Voxelwise:

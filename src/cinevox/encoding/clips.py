@@ -16,14 +16,15 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
-from cinevox import bases, features, io
 from cinevox.encoding import decoding
 from cinevox.encoding.decoding import Until
 from cinevox.encoding.model import Encoding, Floats
 from cinevox.errors import InputError
-from cinevox.frames import Clip, FramesError
-from cinevox.params import Network
-from cinevox.videos import SUFFIXES, Limits
+from cinevox.files import io
+from cinevox.project.params import Network
+from cinevox.stimuli import bases, features
+from cinevox.stimuli.frames import Clip, FramesError
+from cinevox.stimuli.videos import SUFFIXES, Limits
 
 CLIPS_AT_ONCE = 16
 

@@ -26,8 +26,8 @@ import cinevox
 from cinevox.encoding import _decoder
 from cinevox.encoding.about import FrameSettings
 from cinevox.errors import InputError
-from cinevox.frames import Clip
-from cinevox.videos import Limits
+from cinevox.stimuli.frames import Clip
+from cinevox.stimuli.videos import Limits
 
 OWN_MEMORY = 2000  # MB, of clips that are nobody's in particular: an hour of 8K passes
 _COMMAND = ["-m", _decoder.__name__]

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox import converted, identity, plugins
-from cinevox.converted import Study
-from cinevox.datasets import open_dataset
 from cinevox.encoding.about import About, FrameSettings, Grid, Made, Region, Source
 from cinevox.encoding.model import Floats
-from cinevox.params import WHOLE_BRAIN, Params, Row
-from cinevox.paths import Paths
-from cinevox.responses import Columns
-from cinevox.significance import false_discovery_rate
-from cinevox.volume import fingerprints, locate
+from cinevox.measured import response_store
+from cinevox.measured.datasets import open_dataset
+from cinevox.measured.response_store import Study
+from cinevox.measured.responses import Columns
+from cinevox.measured.voxel_positions import fingerprints, locate
+from cinevox.project import identity, plugins
+from cinevox.project.params import WHOLE_BRAIN, Params, Row
+from cinevox.project.paths import Paths
+from cinevox.statistics.significance import false_discovery_rate
 
 UNITS = {  # whether it is a row of transfer networks
     True: "standard deviations of the training responses; training leaves their scale free, so compare clips, not ROIs",
@@ -81,7 +82,7 @@ def places(
     ROIs are found among the whole brain's voxels by their responses, where the data set has both. Nothing at all
     where the data set does not say where voxels lie.
     """
-    dataset, responses = open_dataset(params.dataset), converted.read(paths.conversion("train"))
+    dataset, responses = open_dataset(params.dataset), response_store.read(paths.conversion("train"))
     masks = [responses.voxel_mask(subject) for subject in columns.subjects]
     flat = [np.flatnonzero(mask).astype(np.int32) for mask in masks if mask is not None]
     if dataset.grid is None or len(flat) < len(masks) or not (row.track == "full" or dataset.places_rois):
@@ -112,7 +113,7 @@ def made(paths: Paths, params: Params, sections: Sequence[str]) -> Made:
 
 def describe(params: Params, row: Row, study: Study, **found: Any) -> About:
     """All of it. params: has the section dataset; study: of the responses; found: the other fields of About, by name"""
-    transfer, dataset = row.is_transfer, plugins.load("cinevox.datasets", params.dataset.name)
+    transfer, dataset = row.is_transfer, plugins.load("datasets", params.dataset.name)
     return About(
         row=row.name,
         track=row.track,

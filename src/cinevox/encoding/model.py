@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from cinevox.encoding.about import About
 from cinevox.errors import InputError
-from cinevox.reduction import Projection
-from cinevox.regressors import Map
-from cinevox.responses import Block
-from cinevox.spaces import Scaling, Space, joined
+from cinevox.fitting.feature_spaces import Scaling, Space, joined
+from cinevox.fitting.regressors import Map
+from cinevox.measured.responses import Block
+from cinevox.stimuli.reduction import Projection
 
 Floats = NDArray[np.floating]
 Activations = Mapping[str, Floats]
@@ -90,7 +90,10 @@ class Roiwise:
 
     @cached_property
     def networks(self) -> list[Any]:
-        from cinevox.transfer import TransferError, read_checkpoint  # torch: seconds, which fitted rows don't need
+        from cinevox.fitting.transfer import (  # torch: seconds, which fitted rows don't need
+            TransferError,
+            read_checkpoint,
+        )
 
         found = [read_checkpoint(file) for file in self.files]
         for file, network, block in zip(self.files, found, self.blocks):
@@ -107,7 +110,7 @@ class Roiwise:
         return dict(activations)
 
     def __call__(self, features: Activations) -> NDArray[np.float32]:
-        from cinevox.transfer import predict
+        from cinevox.fitting.transfer import predict
 
         [values] = features.values()
         return np.hstack([predict(network, values, self.compute, "cpu") for network in self.networks])

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox import io
 from cinevox.encoding.about import FILE, parse
 from cinevox.encoding.model import Encoding, Roiwise, SpaceModel, Voxelwise
-from cinevox.reduction import Projection
-from cinevox.regressors._solvers.maps import from_arrays, to_arrays
-from cinevox.spaces import Scaling, Space
+from cinevox.files import io
+from cinevox.fitting.feature_spaces import Scaling, Space
+from cinevox.fitting.regressors._solvers.maps import from_arrays, to_arrays
+from cinevox.stimuli.reduction import Projection
 
 CHECKPOINTS = "networks"
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cinevox.datasets.algonauts2021 import AFFINE, VOLUME
+from cinevox.measured.datasets.algonauts2021 import AFFINE, VOLUME
 
 MIN_GREY = 0.5
 

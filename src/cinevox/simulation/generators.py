@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from cinevox.simulation.scenes import CATEGORIES, SIDE, Scene
-from cinevox.spreads import MIN_SHARE, least_spread
+from cinevox.statistics.spreads import MIN_SHARE, least_spread
 
 GREY_SIDE = 67  # the picture in blocks of 4 x 4 pixels
 N_PAIRS = 10

@@ -21,13 +21,15 @@ import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import frames, io, plugins
-from cinevox.datasets.algonauts2021 import MASK, TEST_FOLDER, TRACK_FOLDERS
 from cinevox.errors import InputError
-from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Features, Network, Simulation
+from cinevox.files import io
+from cinevox.measured.datasets.algonauts2021 import MASK, TEST_FOLDER, TRACK_FOLDERS
+from cinevox.measured.insilico_truth import FILE, TRUTH, signals
+from cinevox.project import plugins
+from cinevox.project.params import MINI_ROIS, WHOLE_BRAIN, Features, Network, Simulation
 from cinevox.simulation import generators, scenes, voxels
 from cinevox.simulation.anatomy import place
-from cinevox.truth import FILE, TRUTH, signals
+from cinevox.stimuli import frames
 
 CLIP, SUBJECT = range(2)  # the first word of a spawn key
 
@@ -115,9 +117,9 @@ def layer_grams(
     InputError
         The network, its weights or a layer are not there.
     """
-    from cinevox import features  # imports torch
+    from cinevox.stimuli import features
 
-    spec = plugins.load("cinevox.networks", settings.network)
+    spec = plugins.load("networks", settings.network)
     weights = Network(weights=settings.weights, file=None, sha256=None, n_frames=settings.n_frames, seed=settings.seed)
     shape = (settings.n_frames, spec.input_size, spec.input_size, 3)
     extraction = features.prepare(settings.network, weights, EXTRACTION, shape, layers)

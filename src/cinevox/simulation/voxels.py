@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from cinevox.errors import InputError
-from cinevox.params import MINI_ROIS, WHOLE_BRAIN, Simulation
+from cinevox.project.params import MINI_ROIS, WHOLE_BRAIN, Simulation
 from cinevox.simulation.anatomy import PLACES, Anatomy
 
 SD = 0.8  # of single-trial responses

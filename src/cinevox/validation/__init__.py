@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cinevox import params as settings
-from cinevox import plugins
-from cinevox.datasets import open_dataset
 from cinevox.errors import InputError
-from cinevox.params import Params
-from cinevox.paths import Paths
+from cinevox.measured.datasets import open_dataset
+from cinevox.project import params as settings
+from cinevox.project import plugins
+from cinevox.project.params import Params
+from cinevox.project.paths import Paths
 from cinevox.validation import between, inspection, results
 from cinevox.validation.judgement import Check, Example, Summary, judge
 
@@ -58,14 +58,14 @@ def check_plugins(
         known = plugins.names(f"cinevox.{kind}")
         unknown = [name for name in wanted if name not in known]
         faults += [f"{kind}: there is no {name!r}; there are {', '.join(known)}" for name in unknown]
-    known = plugins.names("cinevox.regressors")
+    known = plugins.names("regressors")
     for name, options in regressors.items():
         if name in known:
             faults += _option_faults(name, options)
     for name, base in bases.items():
-        if base.network in plugins.names("cinevox.networks"):
+        if base.network in plugins.names("networks"):
             try:
-                plugins.load("cinevox.networks", base.network).divided(base.n_tuned)
+                plugins.load("networks", base.network).divided(base.n_tuned)
             except InputError as error:
                 faults.append(f"bases.{name}: {error}")
     if faults:
@@ -73,7 +73,7 @@ def check_plugins(
 
 
 def _option_faults(name: str, options: Mapping[str, Any]) -> list[str]:
-    make = plugins.load("cinevox.regressors", name).make
+    make = plugins.load("regressors", name).make
     takes = inspect.signature(make).parameters
     unknown = [option for option in options if option not in takes]
     missing = [option for option, what in takes.items() if what.default is what.empty and option not in options]
@@ -95,7 +95,7 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
     InputError
         The folder cannot be opened at all. What is wrong inside it is in the summary; see `Summary.require`.
     """
-    dataset, expected = open_dataset(wanted), plugins.load("cinevox.datasets", wanted.name).expected
+    dataset, expected = open_dataset(wanted), plugins.load("datasets", wanted.name).expected
     asked = limits.model_dump()
     limits = limits.model_copy(
         update={name: asked[name] or value for name, value in vars(expected).items() if name in asked}

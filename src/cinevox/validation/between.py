@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from cinevox.datasets import DatasetSpec
+from cinevox.measured.datasets import DatasetSpec
 
 if TYPE_CHECKING:
     from cinevox.validation.inspection import Inspected

@@ -15,16 +15,19 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cinevox import links, metrics, plugins, volume
-from cinevox import params as settings
-from cinevox.datasets import Dataset, Part
 from cinevox.errors import FileError
-from cinevox.params import WHOLE_BRAIN, Track
-from cinevox.responses import present, rectangle
+from cinevox.files import links
+from cinevox.measured import voxel_positions
+from cinevox.measured.datasets import Dataset, Part
+from cinevox.measured.responses import present, rectangle
+from cinevox.project import params as settings
+from cinevox.project import plugins
+from cinevox.project.params import WHOLE_BRAIN, Track
+from cinevox.statistics import metrics
+from cinevox.stimuli.videos import printable, require_file
+from cinevox.stimuli.videos.moments import LENGTH_TOLERANCE
+from cinevox.stimuli.videos.reading import reading
 from cinevox.validation import between, repetitions
-from cinevox.videos import printable, require_file
-from cinevox.videos.moments import LENGTH_TOLERANCE
-from cinevox.videos.reading import reading
 
 Row = dict[str, Any]
 OUTLYING = 4
@@ -64,7 +67,7 @@ def tables(dataset: Dataset, wanted: settings.Dataset) -> dict[str, list[Row]]:
     for subject in wanted.subjects if dataset.places_rois else ():
         _place(train, subject, wanted.rois)
     found = {
-        "clips": between.compare(clips, inspected, plugins.load("cinevox.datasets", wanted.name)),
+        "clips": between.compare(clips, inspected, plugins.load("datasets", wanted.name)),
         "train_responses": [each.row for each in train.values()],
         "masks": [each.mask for each in train.values() if each.mask is not None],
         "test_responses": [each.row for key, each in inspected.items() if key[0] == "test"],
@@ -152,7 +155,7 @@ def _inspect(dataset: Dataset, part: Part, track: Track, subject: str, roi: str,
     except FileError as error:
         return Inspected(row | {"fault": str(error).removeprefix(f"{path}: ")})
     values = arrays[part]
-    prints = volume.fingerprints(values)
+    prints = voxel_positions.fingerprints(values)
     row |= _described(values, wanted.missing_repetitions == "skip")
     row["n_duplicates"] = len(prints) - len(np.unique(prints))
     found = Inspected(row, prints=prints, keys=repetitions.keys(values))
@@ -164,7 +167,7 @@ def _inspect(dataset: Dataset, part: Part, track: Track, subject: str, roi: str,
     mask = _mask(row["file"], stored, len(prints))
     if stored is None or mask["n_ones"] != len(prints):
         return replace(found, mask=mask)
-    return replace(found, mask=mask, ranks=volume.fortran_ranks(np.asarray(stored == 1)))
+    return replace(found, mask=mask, ranks=voxel_positions.fortran_ranks(np.asarray(stored == 1)))
 
 
 def _described(stored: NDArray[Any], may_be_missing: bool) -> Row:
@@ -276,7 +279,9 @@ def _place(train: dict[tuple, Inspected], subject: str, rois: Sequence[str]) -> 
         return
     files = [train.get(("train", "mini", subject, roi)) for roi in rois]
     places = [
-        (found, volume.locate(found.prints, brain.prints)) for found in files if found and found.prints is not None
+        (found, voxel_positions.locate(found.prints, brain.prints))
+        for found in files
+        if found and found.prints is not None
     ]
     inside = np.concatenate([np.unique(where[where >= 0]) for _, where in places] or [np.empty(0, np.intp)])
     owners = np.bincount(inside, minlength=len(brain.prints))

@@ -16,11 +16,13 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 
-from cinevox import io, metrics, predictions, splits
 from cinevox.errors import FileError
-from cinevox.params import Ceiling, Params, Reduction
-from cinevox.paths import Paths
-from cinevox.responses import Columns
+from cinevox.files import io
+from cinevox.fitting import prediction_store
+from cinevox.measured.responses import Columns
+from cinevox.project.params import Ceiling, Params, Reduction
+from cinevox.project.paths import Paths
+from cinevox.statistics import metrics, splits
 
 Row = dict[str, Any]
 READ_VALUES = 16_000_000  # of one array: 64 MB as float32
@@ -41,7 +43,9 @@ def tables(paths: Paths, params: Params) -> dict[str, list[Row]]:
     layers = [delayed(_layer)(path, (clips["n_clips"], *shape), dtype) for path, shape, dtype in _layers(paths, params)]
     predicted = [
         delayed(_predicted)(folder, index, space, split, scale)
-        for folder, index in ((f, predictions.read_index(f)) for f in map(paths.predictions, params.experiments.rows))
+        for folder, index in (
+            (f, prediction_store.read_index(f)) for f in map(paths.predictions, params.experiments.rows)
+        )
         for space in index.spaces
         for split in index.clips
     ]
@@ -168,11 +172,11 @@ def _largest(values: ArrayLike) -> float:
     return round(float(np.abs(values).max(initial=0)), 6)
 
 
-def _predicted(folder: Path, index: predictions.Index, space: str, split: str, scale: Mapping[str, float]) -> Row:
+def _predicted(folder: Path, index: prediction_store.Index, space: str, split: str, scale: Mapping[str, float]) -> Row:
     path = folder / split / f"{space}.npy"
     row: Row = {"file": path.as_posix(), "fault": None}
     try:
-        whole = predictions.read(folder, index, space, split)
+        whole = prediction_store.read(folder, index, space, split)
     except FileError as error:
         return row | {"fault": str(error).removeprefix(f"{path}: ")}
     part = _spread(whole)

@@ -1,0 +1,1 @@
+"""Fitting: feature spaces and responses become predictions."""

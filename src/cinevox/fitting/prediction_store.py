@@ -1,0 +1,106 @@
+"""Predicted responses on disk: what fits and transfer networks write and scores read, in one format.
+
+A folder per row: `index.json`, and one float32 array (n_clips, n_voxels) per feature space and split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.files import io
+from cinevox.measured.responses import Columns
+from cinevox.project.params import Row, row_of
+
+
+@dataclass(frozen=True)
+class UsedWeights:
+    """The weights that a row's network had, as the sidecar of its features has them.
+
+    official: whether the file is the one its authors published; non_commercial: None where the licence is not known
+    seed: of random weights; unwrapped: what was taken off around the weights in their file, in words
+    """
+
+    policy: str = "unknown"
+    source: str | None = None
+    sha256: str | None = None
+    licence: str | None = None
+    official: bool = False
+    non_commercial: bool | None = None
+    seed: int | None = None
+    unwrapped: str = ""
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Any]) -> Self:
+        return cls(**{field.name: recorded[field.name] for field in fields(cls) if field.name in recorded})
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a folder of predictions holds.
+
+    spaces: names of the feature spaces, in the order of the network's layers
+    clips: split name -> positions of its clips in the list of all clips
+    columns: whose voxels the columns are
+    provenance: network, weights, regressor, ... for the reader
+    diagnostics: space -> what the solver reports of itself
+    """
+
+    spaces: tuple[str, ...]
+    clips: Mapping[str, NDArray[np.intp]]
+    columns: Columns
+    provenance: Mapping[str, Any]
+    diagnostics: Mapping[str, Any]
+
+    @property
+    def row(self) -> Row:
+        """The row that they are of, without what the paper reports of it."""
+        return row_of(self.provenance)
+
+    @property
+    def weights(self) -> UsedWeights:
+        return UsedWeights.of(self.provenance.get("weights", {}))
+
+    @property
+    def chosen_on(self) -> str | None:
+        """The split that chose something before any feature space was: of transfer networks, the epoch."""
+        return self.provenance.get("chosen_on")
+
+
+def write_index(folder: Path, index: Index) -> None:
+    io.write_json(
+        folder / "index.json",
+        {
+            "spaces": index.spaces,
+            "clips": dict(index.clips),
+            "columns": index.columns.to_json(),
+            "provenance": dict(index.provenance),
+            "diagnostics": dict(index.diagnostics),
+        },
+    )
+
+
+def read_index(folder: Path) -> Index:
+    content = io.read_json(folder / "index.json")
+    return Index(
+        spaces=tuple(content["spaces"]),
+        clips={name: np.array(rows, dtype=np.intp) for name, rows in content["clips"].items()},
+        columns=Columns.from_json(content["columns"]),
+        provenance=content["provenance"],
+        diagnostics=content["diagnostics"],
+    )
+
+
+def write(folder: Path, space: str, split: str, predicted: NDArray[np.floating]) -> None:
+    io.write_array(folder / split / f"{space}.npy", predicted.astype(np.float32, copy=False))
+
+
+def read(folder: Path, index: Index, space: str, split: str) -> NDArray[np.float32]:
+    """Predictions of one space for the clips of one split, (n_clips, n_voxels), memory-mapped."""
+    shape = (len(index.clips[split]), index.columns.n_voxels)
+    return io.read_array(folder / split / f"{space}.npy", shape, "n_clips, n_voxels")

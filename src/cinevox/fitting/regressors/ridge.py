@@ -1,0 +1,53 @@
+"""Ridge, alpha chosen for every voxel or for every ROI by cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.fitting.regressors import Floats, RegressorSpec
+from cinevox.fitting.regressors._solvers.checks import check_options, check_problem, grid, one_of
+from cinevox.fitting.regressors._solvers.linear import LinearMap, centred, constant_columns
+from cinevox.fitting.regressors._solvers.ridge import (
+    at_ends,
+    cv_errors,
+    error_of_mean,
+    ridge_coefficients,
+    ridge_folds,
+    shared,
+)
+from cinevox.statistics.splits import Fold
+
+
+class Ridge:
+    """argmin_w |y - Xw|^2 + alpha |w|^2, alpha of the smallest mean held-out MSE (the first of equals).
+
+    per: voxel (each its own alpha) | roi (one for all voxels of a subject's ROI: of the smallest mean over voxels of
+        MSE / variance)
+    """
+
+    def __init__(self, *, alphas: Sequence[float], per: str) -> None:
+        faults = {"alphas": grid(alphas), "per": one_of(per, "voxel", "roi")}
+        check_options("ridge", {"alphas": alphas, "per": per}, faults)
+        self.alphas, self.per = np.array(alphas, dtype=np.float64), per
+        self.diagnostics: Mapping[str, NDArray[Any]] = {}
+
+    def fit(self, X: Floats, Y: Floats, *, folds: Sequence[Fold], bands: Sequence[slice]) -> Self:
+        check_problem(X, Y, folds)
+        Xc, x_mean = centred(X)
+        errors = cv_errors(ridge_folds(Xc, folds), Y, self.alphas)
+        best = errors.argmin(axis=0) if self.per == "voxel" else np.full(Y.shape[1], shared(errors, Y))
+        alpha, error = self.alphas[best], errors[best, np.arange(len(best))]
+        self.map = LinearMap(x_mean, Y.mean(axis=0, dtype=np.float64), ridge_coefficients(Xc, Y, alpha))
+        ends = at_ends(errors, best, self.alphas, error_of_mean(Y, folds))
+        self.diagnostics = {"alpha": alpha, "cv_error": error, "constant": constant_columns(Y)} | ends
+        return self
+
+    def predict(self, X: Floats) -> NDArray[np.float32]:
+        return self.map(X)
+
+
+SPEC = RegressorSpec(title="Ridge", make=Ridge, shrinks_evenly=True)

@@ -1,0 +1,1 @@
+"""Measured: studies of any data set, their responses on disk, and how reliable these are."""

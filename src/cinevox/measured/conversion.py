@@ -1,0 +1,222 @@
+"""Conversion: the responses' files, once, into float32 arrays that are read by the voxel; see `cinevox.measured.response_store`.
+
+Values pass through in blocks of voxels: however large a file is, its conversion takes the memory of some blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from cinevox.errors import InputError
+from cinevox.files import io
+from cinevox.measured import insilico_truth
+from cinevox.measured.datasets import Dataset
+from cinevox.measured.response_store import MANIFEST, MASK, MEAN, TRIALS, Study
+from cinevox.measured.responses import Part, Responses, present
+from cinevox.project import params as settings
+from cinevox.project import plugins
+from cinevox.project.params import Track
+
+Progress = Callable[[Iterable, int, str], Iterable]
+Key = tuple[Track, str, str]
+
+BLOCK = 2**26  # bytes of single trials in memory at a time, in float32; the work takes about four times that
+FLOAT32 = np.dtype("<f4")
+
+
+def convert(
+    dataset: Dataset,
+    wanted: settings.Dataset,
+    part: Part,
+    folder: Path,
+    unfinished: Path,
+    progress: Progress = lambda items, _total, _label: items,
+) -> None:
+    """Write the responses that `wanted` asks for, of one part of the data set, into `folder`, whole or not at all.
+
+    Work in progress lies under `unfinished`; after a kill the same call goes on with the files that are not done,
+    or have changed. Without test responses the manifest of that part is empty. Numbers are rounded to the nearest
+    float32, and the mean over repetitions is of those.
+
+    progress: passes tasks through, given their number and a label
+
+    Raises
+    ------
+    InputError
+        Responses are not finite, or not in float32: every file with such, and how many; or the files do not agree on
+        the number of clips. What was finished stays.
+    FileError
+        A file is missing, or is not what this data set writes.
+    """
+    keys: list[Key] = [
+        (track, *block)
+        for track in wanted.tracks
+        if part == "train" or dataset.has_test_responses(track)
+        for block in wanted.blocks(track)
+    ]
+    identity = [wanted.folder.as_posix(), part, keys, wanted.missing_repetitions]
+    asked = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    partial = unfinished / f"{part}-{asked}"
+    tasks = (delayed(_convert)(dataset, part, key, wanted, partial) for key in keys)
+    entries = list(progress(Parallel(return_as="generator")(tasks), len(keys), f"{part} responses"))
+    faults = [entry for entry in entries if isinstance(entry, str)]
+    if faults:
+        raise InputError(
+            f"{wanted.folder}: {len(faults)} of {len(keys)} {part} response files cannot be float32\n"
+            + "\n".join(f"  {fault}" for fault in faults)
+            + "\n  Expected finite numbers between -3.4e38 and 3.4e38: fetch or correct the files, or leave them out "
+            "(dataset.subjects, dataset.rois)"
+        )
+    shown = {f"{subject} {roi}": entry["source"]["shape"][0] for (_, subject, roi), entry in zip(keys, entries)}
+    if len(set(shown.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in shown.items())
+        raise InputError(
+            f"{wanted.folder}: {part} responses to different numbers of clips: {told}; expected one number; fetch the "
+            "files that differ again, or leave them out (dataset.subjects, dataset.rois)"
+        )
+    about = {"part": part, "study": asdict(study_of(wanted)), "responses": entries}
+    io.write_json(partial / "arrays" / MANIFEST, about)
+    if folder.exists():
+        shutil.rmtree(folder)
+    io.folder(folder.parent)
+    shutil.move(partial / "arrays", folder)
+    for leftover in unfinished.glob(f"{part}-*"):
+        shutil.rmtree(leftover)
+
+
+def study_of(wanted: settings.Dataset) -> Study:
+    """The data set of these parameters; simulated if its plug-in says so, or if a simulation's truth lies in it."""
+    spec = plugins.load("datasets", wanted.name)
+    return Study(wanted.name, spec.title, spec.simulated or insilico_truth.is_simulated(wanted.folder))
+
+
+def _convert(dataset: Dataset, part: Part, key: Key, wanted: settings.Dataset, partial: Path) -> dict[str, Any] | str:
+    """One file's entry of the manifest, taken from work left behind where that is of the same file; or its fault."""
+    track, subject, roi = key
+    path, arrays = dataset.file(part, *key), partial / "arrays"
+    source: dict[str, Any] = {
+        "file": path.relative_to(wanted.folder).as_posix(),
+        "sha256": io.sha256(path) if path.is_file() else None,
+    }
+    done = partial / "done" / track / subject / f"{roi}.json"
+    if done.is_file():
+        entry: dict[str, Any] = io.read_json(done)
+        files = [arrays / array["file"] for array in entry["arrays"].values()]
+        if source["sha256"] and source.items() <= entry["source"].items() and all(file.is_file() for file in files):
+            return entry
+    stored = dataset.arrays(part, *key)
+    values = stored[part]
+    target = arrays / track / subject / roi
+    try:
+        write_responses(target, values, BLOCK, wanted.missing_repetitions == "skip")
+    except NotFloat32 as error:
+        return f"{source['file']}: {subject} {roi}: of {values.size:,} responses {error}"
+    names = [TRIALS, MEAN]
+    if MASK in stored:
+        io.write_array(target / f"{MASK}.npy", stored[MASK] == 1)
+        names.append(MASK)
+    source |= {"dtype": values.dtype.name, "order": _order(values), "shape": values.shape}
+    written = {name: _described(target / f"{name}.npy", arrays) for name in names}
+    entry = {"track": track, "subject": subject, "roi": roi, "source": source, "arrays": written}
+    io.write_json(done, entry)
+    return entry
+
+
+class NotFloat32(Exception):
+    """How many responses are not finite, or too large."""
+
+
+def write_responses(folder: Path, values: NDArray[Any], block: int, may_be_missing: bool = False) -> None:
+    """Write single trials and their mean over repetitions, each file whole or not at all.
+
+    values: numbers, (n_stimuli, n_repetitions, n_voxels), best memory-mapped; block: bytes
+    may_be_missing: whether a trial that is NaN in every voxel is a missing one, left out of the mean; every stimulus
+        needs one that is not
+
+    Raises
+    ------
+    NotFloat32
+        Some are not finite, or not when rounded; all are counted.
+    """
+    n_stimuli, n_repetitions, n_voxels = values.shape
+    step = max(1, block // max(1, FLOAT32.itemsize * n_stimuli * n_repetitions))
+    faults = {"NaN or infinite": 0, f"too large in {values.dtype}": 0}
+    missing = _missing(values, block) if may_be_missing else np.zeros((n_stimuli, n_repetitions), dtype=bool)
+    with (
+        io.streamed(folder / f"{TRIALS}.npy", values.shape, FLOAT32) as trials,
+        io.streamed(folder / f"{MEAN}.npy", (n_stimuli, n_voxels), FLOAT32) as mean,
+    ):
+        for start in range(0, n_voxels, step):
+            rounded, counts = _rounded(values, slice(start, start + step), missing, block)
+            for what, count in zip(faults, counts):
+                faults[what] += count
+            trials.write(np.ascontiguousarray(rounded.T).data)
+            with np.errstate(invalid="ignore", over="ignore"):
+                mean.write(np.ascontiguousarray(Responses(rounded, "", "").mean().T).data)
+        if any(faults.values()):
+            raise NotFloat32(" and ".join(f"{count:,} {what}" for what, count in faults.items() if count))
+
+
+def _missing(values: NDArray[Any], block: int) -> NDArray[np.bool_]:
+    """The trials that may be NaN, (n_stimuli, n_repetitions): none where a stimulus would have no other."""
+    missing = np.empty(values.shape[:2], dtype=bool)
+    for rows in _pieces(values, block):
+        missing[rows] = ~present(values[rows, :, :1])
+        io.forget(values)
+    return np.zeros_like(missing) if missing.all(axis=1).any() else missing
+
+
+def _rounded(
+    values: NDArray[Any], voxels: slice, missing: NDArray[np.bool_], block: int
+) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """Some voxels in float32; how many values are not what they should be, and how many more are not when rounded.
+
+    They should be finite, or NaN in a missing trial.
+    """
+    n_stimuli, n_repetitions, _ = values.shape
+    rounded = np.empty((n_stimuli, n_repetitions, len(range(values.shape[2])[voxels])), dtype=FLOAT32)
+    n_not_finite = n_bad = 0
+    for rows in _pieces(values, block):
+        with np.errstate(over="ignore"):
+            rounded[rows] = values[rows, :, voxels]
+        good = np.isfinite(rounded[rows])
+        if missing[rows].any():
+            good[missing[rows]] = np.isnan(rounded[rows][missing[rows]])
+        if n := good.size - np.count_nonzero(good):
+            n_bad += int(n)
+            unfit = ~good & (~np.isfinite(values[rows, :, voxels]) | missing[rows][:, :, None])
+            n_not_finite += int(np.count_nonzero(unfit))
+        io.forget(values)
+    return rounded, (n_not_finite, n_bad - n_not_finite)
+
+
+def _pieces(values: NDArray[Any], block: int) -> Iterator[slice]:
+    """Stimuli to pass at a time: a voxel's values are all over a file in C order, which would all be in memory else."""
+    n_stimuli = len(values)
+    step = max(1, block * n_stimuli // max(1, values.nbytes)) if values.flags.c_contiguous else max(1, n_stimuli)
+    return (slice(start, start + step) for start in range(0, n_stimuli, step))
+
+
+def _described(path: Path, root: Path) -> dict[str, Any]:
+    array = io.read_array(path)
+    return {
+        "file": path.relative_to(root).as_posix(),
+        "dtype": array.dtype.name,
+        "order": _order(array),
+        "shape": array.shape,
+        "sha256": io.sha256(path),
+    }
+
+
+def _order(array: NDArray[Any]) -> str:
+    return "C" if array.flags.c_contiguous else "F" if array.flags.f_contiguous else "neither"

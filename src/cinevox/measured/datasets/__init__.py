@@ -1,0 +1,139 @@
+"""Data sets: one file each, the file name is the key. See docs/adding.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from numpy.typing import NDArray
+
+from cinevox.measured.responses import Part as Part
+from cinevox.measured.responses import Responses
+from cinevox.project import params as settings
+from cinevox.project import plugins
+from cinevox.project.params import Track
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A volume.
+
+    shape: of its voxel masks
+    affine: maps voxel indices of the masks to MNI152 millimetres, (4, 4)
+    """
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, float, float, float], ...]
+
+
+class Dataset(Protocol):
+    """Clips and responses of one study. Opening reads names only; responses are read when asked for."""
+
+    @property
+    def clips(self) -> tuple[Path, ...]:
+        """Every clip in order: the training clips, as many as each training response file has stimuli, then the others,
+        the test clips."""
+        ...
+
+    @property
+    def subjects(self) -> tuple[str, ...]: ...
+
+    def rois(self, track: Track, subject: str) -> tuple[str, ...]:
+        """The ROIs there are of a subject."""
+        ...
+
+    def file(self, part: Part, track: Track, subject: str, roi: str) -> Path:
+        """Where these responses are, or would be (for messages and validation)."""
+        ...
+
+    def arrays(self, part: Part, track: Track, subject: str, roi: str) -> Mapping[str, NDArray]:
+        """The arrays of that file as they are stored, read-only; larger ones over the file, taking no memory.
+
+        train or test, as `part` says: any type of number, (n_stimuli, n_repetitions, n_voxels)
+        voxel_mask: with the training responses of the whole brain, 1 where its columns lie, in C order
+
+        Raises
+        ------
+        FileError
+            The file is missing, or is not what this data set writes.
+        """
+        ...
+
+    def has_test_responses(self, track: Track) -> bool: ...
+
+    def responses(self, part: Part, track: Track, subject: str, roi: str) -> Responses:
+        """Single-trial responses to the training or the test clips; see `has_test_responses`.
+
+        Raises
+        ------
+        FileError
+            The file is missing, or is not what this data set writes.
+        """
+        ...
+
+    @property
+    def grid(self) -> Grid | None:
+        """The volume of the voxel masks; None where nothing in the folder says where voxels lie.
+
+        Raises
+        ------
+        FileError
+            The file that should say so is broken.
+        """
+        ...
+
+    @property
+    def places_rois(self) -> bool:
+        """Whether ROIs hold voxels of the whole-brain file, each one in one ROI at most, in Fortran order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Properties of a study's files that validation holds them to, where params.validation says null.
+
+    None: anything, as long as the files agree with each other.
+
+    numbered: the clips' names begin with their numbers, NNNN_ or NNNN., one after another
+    clip_size: width and height in pixels; clip_seconds, fps: from, to; n_repetitions: of each training clip
+    """
+
+    numbered: bool = False
+    clip_size: tuple[int, int] | None = None
+    clip_seconds: tuple[float, float] | None = None
+    fps: tuple[float, float] | None = None
+    n_repetitions: int | None = None
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set as a plug-in.
+
+    licence: its terms, in words
+    restricted: it may not be passed on, so DVC may push it to the remote named `private` alone; see `cinevox.project.remote_guard`
+    n_train, n_test: how many clips the published study has; None where that is the user's own affair
+    simulated: its responses are made by a program, and are marked as such wherever a result of them is shown
+    """
+
+    title: str
+    open: Callable[[settings.Dataset], Dataset]
+    licence: str = "not known"
+    restricted: bool = True
+    n_train: int | None = None
+    n_test: int | None = None
+    simulated: bool = False
+    expected: Expected = Expected()
+
+
+def open_dataset(wanted: settings.Dataset) -> Dataset:
+    """The data set that params.dataset names and points to.
+
+    Raises
+    ------
+    InputError
+        No such plug-in, or its folder is not there or holds something else.
+    """
+    dataset: Dataset = plugins.load("datasets", wanted.name).open(wanted)
+    return dataset

@@ -1,0 +1,1 @@
+"""Outlets: where results go. The report, MLflow, the gate, and the challenge."""

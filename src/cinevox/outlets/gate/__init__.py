@@ -1,0 +1,39 @@
+"""The gate: did a change make a score fall by more than chance and the limits allow?
+
+`state` is what is compared, `current` that of this run, `baseline` where the base comes from, `data` whether both are
+of the same data, `intervals` what chance does to a difference, `verdict` the rule, `tables` how it is told.
+docs/gate.md has the reasons.
+"""
+
+from __future__ import annotations
+
+from cinevox.outlets.gate.baseline import limits_of, read_baseline, read_revision, write_baseline
+from cinevox.outlets.gate.current import read_current
+from cinevox.outlets.gate.state import Entry, GateError, Reading, State
+from cinevox.outlets.gate.tables import HEADERS, MEANT, MOVED, cells, rule, sentence, to_markdown
+from cinevox.outlets.gate.verdict import FAILURES, Limits, Line, Verdict, compare
+from cinevox.project.params import Params
+from cinevox.project.paths import Paths
+
+__all__ = [
+    "FAILURES", "HEADERS", "MEANT", "MOVED", "Entry", "GateError", "Limits", "Line", "Reading", "State", "Verdict",
+    "cells", "compare", "judge", "limits_of", "read_baseline", "read_current", "read_revision", "rule", "sentence",
+    "to_markdown", "write_baseline",
+]  # fmt: skip
+
+
+def judge(paths: Paths, params: Params, revision: str = "") -> Verdict:
+    """Compare this run with a git revision, or with the committed baseline; by the limits that the base has.
+
+    params: has the sections dataset, experiments, scores, transfer, regressors, gate
+
+    Raises
+    ------
+    GateError
+        There is nothing to compare with.
+    FileError
+        A file of this run is broken.
+    """
+    now = read_current(paths, params)
+    was, limits = read_revision(paths, revision) if revision else read_baseline(paths.baseline)
+    return compare(was, now, limits or limits_of(params), revision or paths.baseline.as_posix())

@@ -1,0 +1,229 @@
+"""The report: one self-contained page of what a run found, and the tables for `dvc plots`.
+
+The page needs no network, no script and no other file, and is the same, byte for byte, for the same results
+and the same commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from importlib import resources
+from typing import Any, NamedTuple, get_args
+
+import jinja2
+import numpy as np
+
+from cinevox.outlets.report import brain, figures, known, optimism, paper, regions, tables
+from cinevox.outlets.report.brain import map_files
+from cinevox.outlets.report.dvcplots import plots
+from cinevox.outlets.report.pairs import in_pairs
+from cinevox.outlets.report.rowscores import row_scores
+from cinevox.outlets.report.solvers import solver_lines
+from cinevox.outlets.report.sources import SECTIONS, Sources, read
+from cinevox.outlets.report.svg import shown, signed, standalone
+from cinevox.project.params import MINI_ROIS, Track
+from cinevox.scoring import claims
+
+__all__ = ["SECTIONS", "Rendered", "Sources", "drawn", "map_files", "plots", "read", "render"]
+
+
+N_FILES = 3  # named for each check that failed; summary.json has more
+
+
+class Rendered(NamedTuple):
+    """The whole report as HTML; name -> vector graphic as a file of its own: the paper's figures, each row's scores and
+    layer profiles, validation against test."""
+
+    page: str
+    drawings: dict[str, str]
+
+
+def render(sources: Sources) -> Rendered:
+    """The page and the drawings that stand in it too, drawn once."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cinevox.outlets.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        r=shown, p=_chance, signed=signed, heat=_heat, percent=lambda share: f"{100 * share:.0f} %"
+    )
+    content = _content(sources)
+    return Rendered(environment.get_template("page.html").render(content), _drawings(content))
+
+
+def drawn(sources: Sources) -> dict[str, str]:
+    """Row -> digest of the selection that the figures are of: who finds a figure later can tell if it is still true."""
+    return {result.name: result.outcome.digest for result in sources.results}
+
+
+def _content(sources: Sources) -> dict[str, Any]:
+    tracks = [track for track in get_args(Track) if sources.of_track(track)]
+    split = {track: sources.of_track(track)[0].split for track in tracks}
+    lines = {track: tables.score_lines(sources, track) for track in tracks}
+    found = [p for track in tracks for r in sources.of_track(track) if (p := tables.profile(r)) is not None]
+    papers = [track for track in tracks if paper.has_table(sources, track)]
+    of_challenge = {track: {result.name for result in paper.trained(sources, track)} for track in tracks}
+    written = {track: paper.paper_lines(sources, track) for track in papers}
+    trained = [r for r in sources.results if r.curves]
+    both = [r for r in sources.results if {"validation", "test"} <= set(r.outcome.scores)]
+    return {
+        "s": sources,
+        "params": sources.params,
+        "tracks": tracks,
+        "track_titles": {
+            "mini": f"Mini track: {n_regions(sources.params.dataset.rois)}",
+            "full": "Full track: the whole brain",
+        },
+        "places": {"mini": f"Over the {n_regions(sources.params.dataset.rois)}", "full": "Over the whole brain"},
+        "weeks": tables.CLIPS,
+        "random": claims.UNTRAINED.name,
+        "cautions": _cautions(sources),
+        "chose": [result.name for result in sources.results if result.scores.chosen_here],
+        "split": split,
+        "measure": {track: sources.of_track(track)[0].measure for track in tracks},
+        "plain_tracks": [track for track in tracks if sources.of_track(track)[0].is_plain],
+        "no_test_clips": not any("test" in result.index.clips for result in sources.results),
+        "lines": lines,
+        "ceilings": {track: tables.ceilings(sources, track, split[track]) for track in tracks},
+        "networks": tables.network_lines(sources),
+        "solvers": solver_lines(sources.results, sources.params),
+        "doubts": sorted({doubt for track in tracks for line in lines[track] for doubt in line.doubts}),
+        "forest": {track: figures.forest(lines[track]) for track in tracks},
+        "narrow_forest": {track: figures.forest(lines[track], figures.NARROW) for track in tracks},
+        "profiles": [(p, figures.profiles(p), {s: p.values(s) for s in p.by_split}) for p in found],
+        "curves": figures.curves(trained) if trained else None,
+        "heat_top": max((float(np.nanmax(p.values(p.result.split))) for p in found), default=0.0),
+        "voxels": {track: figures.voxels(sources, sources.of_track(track)[0]) for track in tracks},
+        "counts": {track: tables.voxel_counts(sources, track, split[track]) for track in tracks},
+        "brain": brain.section(sources),
+        "generalization": _generalization(both) if both else None,
+        "truth": _truth(sources, tracks) if sources.truth else None,
+        "rois_of": sources.params.dataset.track_rois,
+        "paper": written,
+        "paper_titles": paper.TABLES,
+        "why_no_paper": paper.why_not(sources),
+        "n_judged": sum(line.reproduced is not None for lines in written.values() for line in lines),
+        "figures": regions.figures(sources),
+        "leaderboard": paper.leaderboard() if of_challenge.get("mini") else [],
+        "leaderboard_rois": MINI_ROIS,
+        "of_challenge": {t: [line for line in lines[t] if line.result.name in of_challenge[t]] for t in tracks},
+        "changed": _changed(sources),
+        "pairs": {track: cells for track in tracks if (cells := in_pairs(sources, track)) is not None},
+        "optimism": optimism.optimism_lines(sources),
+        "validations": [
+            (title, _validation_words(summary), f"../data/{folder}", _failed(summary))
+            for title, folder, summary in (
+                ("Validation", "validation", sources.validation),
+                ("Checks of results", "checks", sources.checks),
+            )
+            if summary is not None
+        ],
+    }
+
+
+def _cautions(sources: Sources) -> list[tuple[claims.Caution, list[str]]]:
+    """Every reason why a score of this page is no result or no finding, and the rows that it holds for."""
+    found: dict[claims.Caution, list[str]] = {}
+    for result in sources.results:
+        for caution in result.outcome.cautions:
+            found.setdefault(caution, []).append(result.name)
+    return list(found.items())
+
+
+def n_regions(rois: Collection[str]) -> str:
+    """How many regions there are, in words."""
+    return f"{len(rois)} region{'s' * (len(rois) != 1)}"
+
+
+def _changed(sources: Sources) -> list[tuple[str, str]]:
+    """What has changed since rows were made, and which rows."""
+    found = sources.changed
+    return [
+        (", ".join(names), ", ".join(row for row in found if found[row] == names))
+        for names in dict.fromkeys(found.values())
+    ]
+
+
+def _drawings(content: Mapping[str, Any]) -> dict[str, str]:
+    css = resources.files("cinevox.outlets.report").joinpath("page.css").read_text()
+    found = {figure.name: figure.drawing for figure in content["figures"]}
+    found |= {f"scores-{result.name}": row_scores(content["s"], result) for result in content["s"].results}
+    for profile, drawing, _ in content["profiles"]:
+        found[f"layers-{profile.result.name}"] = drawing
+        found[f"heat-{profile.result.name}"] = figures.heat(profile, content["heat_top"])
+    if content["generalization"]:
+        found["validation-test"] = content["generalization"]["figure"]
+    return {name: standalone(drawing, css) for name, drawing in found.items()}
+
+
+def _failed(summary: Mapping[str, Any]) -> list[str]:
+    """One sentence for each check that failed, with the first files and what was found in them."""
+    said = []
+    for check in summary["checks"]:
+        if not check["success"]:
+            files = [
+                f"{example['file']} ({', '.join(f'{key} {value}' for key, value in example['found'].items())})"
+                for example in check["examples"][:N_FILES]
+            ]
+            more = check["n_unexpected"] - len(files)
+            files += [f"{more} more"] * (more > 0)
+            said.append(
+                f"{check['suite'].replace('_', ' ')}: {check['n_unexpected']} of {check['n_files']} are not as "
+                f"expected, which is: {check['expected']}. They are {', '.join(files)}. {check['cure']}"
+            )
+    return said
+
+
+def _validation_words(summary: Mapping[str, Any]) -> str:
+    files = ", ".join(f"{n} {suite.replace('_', ' ')}" for suite, n in summary["n_files"].items())
+    counts = {kind: summary[f"n_{kind}s"] for kind in ("error", "warning")}
+    told = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items())
+    found = told if any(counts.values()) else "all as expected"
+    return f"{len(summary['checks'])} checks of every file ({files}): {found}"
+
+
+def _generalization(results: list) -> dict[str, object]:
+    pairs, chosen = figures.candidate_pairs(results)
+    change = pairs[:, 1] - pairs[:, 0]
+    return {
+        "figure": figures.validation_against_test(results),
+        "mixed": (mixed := any(figures.compared(result) != "score" for result in results)),
+        "plain": mixed or results[0].is_plain,
+        "n": len(pairs),
+        "n_chosen": int(chosen.sum()),
+        "change": float(change.mean()),
+        "change_chosen": float(change[chosen].mean()),
+    }
+
+
+def _truth(sources: Sources, tracks: list[Track]) -> dict[str, object]:
+    track: Track = "mini" if "mini" in tracks else "full"
+    silent = known.silent(sources, track)
+    return {
+        "track": track,
+        "best": sources.of_track(track)[0],
+        "recovered": known.recovered(sources) if track == "mini" else [],
+        "reliability": figures.reliability(sources, track),
+        "silent": silent,
+        "null_voxels": figures.null_voxels(silent),
+    }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _chance(p: float | None) -> str:
+    """A p as it is printed: .012, < .001 where it is smaller than can be shown, – for none."""
+    if p is None or p != p:
+        return "–"
+    return shown(p) if p >= 0.0015 else "≤ .001"
+
+
+def _heat(value: float | None, top: float) -> str:
+    """The style of a cell of the heat table."""
+    ground, ink = figures.heat_colours(value, top)
+    return f"background:{ground};color:{ink}"

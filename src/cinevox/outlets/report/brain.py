@@ -1,0 +1,95 @@
+"""The brain section: one row of the full track in pictures, and where every such row's maps lie."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cinevox.outlets.report import glass, maps, surface
+from cinevox.outlets.report.sources import Anatomy, Sources
+from cinevox.scoring.row_results import Result
+
+FOLDER = "maps"  # beside the page
+LARGE, SMALL = 130, 60  # dots per inch
+
+
+@dataclass(frozen=True)
+class MapLine:
+    """One row of the table of maps. picture: a small one, of the rows that are not drawn large; who -> file -> word."""
+
+    result: Result
+    picture: str | None
+    files: list[tuple[str, dict[str, str]]]
+
+
+def map_files(sources: Sources) -> Iterator[tuple[str, bytes]]:
+    """Every map of every row of the full track: its path in the report's folder, and the file."""
+    if sources.anatomy is None:
+        return
+    for result in sources.of_track("full"):
+        provenance = _provenance(sources, result)
+        for found in maps.of_row(result, sources.anatomy, sources.params.scores.seed):
+            content = maps.nifti(found, sources.anatomy.affine, provenance)
+            yield f"{FOLDER}/{result.name}/{found.name}.nii.gz", content
+
+
+def section(sources: Sources) -> dict[str, object] | None:
+    """What the page says of the brain; None without the full track, or if params.report.brain_row draws none of it."""
+    rows, anatomy = sources.of_track("full"), sources.anatomy
+    row = next((result for result in rows if result.name == sources.params.report.brain_row), None)
+    if row is None or anatomy is None:
+        return None
+    means = {result.name: _mean(anatomy, result) for result in rows}
+    scale = glass.scores_up_to(glass.top_of(list(means.values())), row.measure)
+    n_subjects = len(row.index.columns.subjects)
+    return {
+        "row": row,
+        "picture": _inline(glass.picture(means[row.name], anatomy.affine, scale)),
+        "surface": _inline(surface.picture(means[row.name], anatomy.affine, scale, LARGE)),
+        "subjects": _by_subject(row),
+        "folder": FOLDER,
+        "maps": [
+            MapLine(
+                result,
+                None if result is row else _inline(surface.picture(means[result.name], anatomy.affine, scale, SMALL)),
+                maps.names(result.index.columns.subjects, result.measure),
+            )
+            for result in rows
+        ],
+        "n_subjects": n_subjects,
+        "least_subjects": maps.least_subjects(n_subjects),
+        "smallest_p": maps.smallest_p(n_subjects),
+    }
+
+
+def _mean(anatomy: Anatomy, result: Result) -> maps.Volume:
+    scores = result.voxel_scores(result.split)
+    return maps.mean(maps.stacked(anatomy, result.index.columns, scores))
+
+
+def _by_subject(result: Result) -> dict[str, float]:
+    """Subject -> mean over its scored voxels."""
+    scores = result.voxel_scores(result.split)
+    return {
+        own.subjects[0]: float(np.nanmean(scores[where])) if np.isfinite(scores[where]).any() else float("nan")
+        for own, where in result.index.columns.by_subject
+    }
+
+
+def _provenance(sources: Sources, result: Result) -> dict[str, str]:
+    """A map that lies about alone still says what it is of, and whether it is a result."""
+    found = {
+        "row": result.name,
+        "data": sources.dataset,
+        "weights": result.outcome.origin.weights,
+        "params": sources.params_hash,
+    }
+    cautions = " ".join(caution.sentence for caution in result.outcome.cautions)
+    return found | ({"cautions": cautions} if cautions else {})
+
+
+def _inline(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()

@@ -1,0 +1,88 @@
+"""What the solvers say of themselves, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cinevox.fitting.regressors import cautions
+from cinevox.project.params import Params
+from cinevox.scoring.row_results import Result
+
+AT_AN_END = 0.05  # of the voxels: chance takes some to an end of any grid
+MANY_EMPTY = 0.5  # of the voxels: those without signal, which are a part of every brain, have empty models by right
+
+
+@dataclass(frozen=True)
+class SolverLine:
+    """One row's fits: one for each voxel and feature space.
+
+    empty, not_converged: share of the fits, None where the regressor has no such thing
+    alpha: its smallest, median and largest value over the row's spaces, None likewise
+    warnings: a sentence each, of the spaces that were chosen for some ROI
+    """
+
+    row: str
+    n_fits: int
+    empty: float | None
+    not_converged: float | None
+    alpha: tuple[float, float, float] | None
+    warnings: tuple[str, ...] = ()
+
+
+def solver_lines(results: Iterable[Result], params: Params) -> list[SolverLine]:
+    """A line for each row of fits; transfer networks have their curves instead.
+
+    params: has the sections regressors and reduction
+    """
+    return [line for result in results if (line := _line(result, params)) is not None]
+
+
+def _line(result: Result, params: Params) -> SolverLine | None:
+    spaces = list(result.index.diagnostics.values())
+    if not spaces or result.row.is_transfer:
+        return None
+    n_voxels = result.index.columns.n_voxels
+    n_fits = len(spaces) * n_voxels
+
+    def share(flag: str) -> float | None:
+        known = all(flag in space for space in spaces)
+        return sum(space[flag] for space in spaces) / n_fits if known else None
+
+    ranges = [space["alpha"] for space in spaces if "alpha" in space]
+    alpha = None
+    if ranges:
+        medians = sorted(found["median"] for found in ranges)
+        alpha = (min(r["min"] for r in ranges), medians[len(medians) // 2], max(r["max"] for r in ranges))
+    used = {space for shares in result.outcome.chosen.values() for space in shares}
+    chosen = [found for name, found in result.index.diagnostics.items() if name in used]
+    row, options = result.row, params.regressors[result.row.regressor]
+    warnings = tuple(cautions(row.regressor, options, row.features, normalize=params.reduction.normalize))
+    # where alpha changes nothing, which alpha it is says nothing
+    warnings += tuple(_empty(chosen, n_voxels)) + (
+        () if warnings else tuple(_ends(chosen, n_voxels, row.regressor, options))
+    )
+    return SolverLine(result.name, n_fits, share("empty"), share("not_converged"), alpha, warnings)
+
+
+def _empty(spaces: list[Mapping[str, Any]], n_voxels: int) -> Iterator[str]:
+    found = sum(space.get("empty", 0) for space in spaces) / (n_voxels * len(spaces)) if spaces else 0.0
+    if found > MANY_EMPTY:
+        yield (
+            f"{found:.0%} of the models are empty: their voxels are predicted by the mean and score 0, which is right "
+            "where there is no signal and a fault where other regressors find some"
+        )
+
+
+def _ends(spaces: list[Mapping[str, Any]], n_voxels: int, regressor: str, options: Mapping[str, Any]) -> Iterator[str]:
+    """Alphas at an end of their grid where the error still falls (`_solvers.ridge.at_ends`)."""
+    key = "alphas" if "alphas" in options else "alpha_ratio"
+    smaller = "smaller alphas" if key == "alphas" else "a smaller value"
+    for end, cure in (("lowest", smaller), ("highest", "larger alphas")):
+        found = sum(space.get(f"alpha_{end}", 0) for space in spaces) / (n_voxels * len(spaces)) if spaces else 0.0
+        if found > AT_AN_END:
+            yield (
+                f"alpha is the {end} of its grid for {found:.0%} of the voxels on the chosen feature spaces, and the "
+                f"error still falls there: give regressors.{regressor}.{key} {cure}"
+            )

@@ -1,0 +1,19 @@
+"""MLflow as a view of the score files: derived, repeatable, and never the place where a result lives.
+
+`records` turns files into records (`measures` their metrics, `words` their texts, `data` their data set, `lock` what
+dvc.lock says of how they were made), `store` brings the store up to date with them (`writing` a run each), `lookup`
+finds and removes runs, `history` knows which commits and experiments hold a result, `connection` where the store is,
+`views` how it is shown. `models` registers encoding models, and `served` is what MLflow runs of one. mlflow is imported
+nowhere else.
+"""
+
+from cinevox.outlets.tracking.connection import StoreError
+from cinevox.outlets.tracking.lookup import Entry, Found, emptying, find, listed, remove
+from cinevox.outlets.tracking.records import SECTIONS, Record, gather, left_out
+from cinevox.outlets.tracking.store import Counts, sync
+from cinevox.outlets.tracking.views import address, ui
+
+__all__ = [
+    "SECTIONS", "Counts", "Entry", "Found", "Record", "StoreError", "address", "emptying", "find", "gather", "left_out",
+    "listed", "remove", "sync", "ui",
+]  # fmt: skip

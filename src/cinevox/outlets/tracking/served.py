@@ -1,0 +1,92 @@
+"""The encoding model as MLflow runs it. MLflow reads this file as code (`models from code`); nothing is pickled.
+
+Only `models.register` names this file. A package that imported it would set the model of whatever MLflow is doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import DEADLINE_EXCEEDED, INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
+from mlflow.pyfunc.model import PythonModel
+
+from cinevox.encoding.clips import CLIPS_AT_ONCE, Predictor
+from cinevox.encoding.decoding import TimeUpError, Until
+from cinevox.encoding.store import read
+from cinevox.errors import InputError
+from cinevox.outlets.tracking.models import CAUTIONS, LIMITS, output_names
+from cinevox.outlets.tracking.serving import AT_ONCE, GONE, PATIENCE
+from cinevox.stimuli.frames import Clip
+
+SECONDS = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # after these MLflow answers, whatever the model does; 60 by default
+
+
+class Served(PythonModel):
+    """A table in, a table out: a line for each clip, `<subject>.<roi>` the mean response over its voxels.
+
+    Of a clip, the column `cautions` says what makes its line a weaker statement than for the training clips.
+
+    In goes a column `clip` with the content of an mp4 file (in JSON as base64), or a column for each layer with a
+    clip's features, as the model was registered. Never a path: a server that reads paths reads any file.
+    """
+
+    def load_context(self, context: Any) -> None:
+        weights = context.artifacts.get("weights")
+        self.predictor = Predictor(read(Path(context.artifacts["encoding"])), Path(weights) if weights else None)
+        self.input = context.model_config["input"]
+        self.places = threading.BoundedSemaphore(AT_ONCE)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+        until = Until.after(float(os.environ.get(SECONDS, 60)), GONE.get())
+        try:
+            if len(model_input) > CLIPS_AT_ONCE or not len(model_input):
+                raise InputError(f"{len(model_input)} clips in a request; expected 1 to {CLIPS_AT_ONCE}")
+            with self._place():
+                return self._predicted(model_input, until)
+        except TimeUpError as error:
+            raise MlflowException(str(error), error_code=DEADLINE_EXCEEDED) from None
+        except InputError as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place among the requests at work: so many decoders, and not more, run on this machine."""
+        if not self.places.acquire(timeout=PATIENCE):
+            raise MlflowException("busy with other requests; ask again in a while", error_code=TEMPORARILY_UNAVAILABLE)
+        try:
+            yield
+        finally:
+            self.places.release()
+
+    def _predicted(self, given: pd.DataFrame, until: Until) -> pd.DataFrame:
+        encoding = self.predictor.encoding
+        clips: list[Clip] = []
+        if self.input == "clip":
+            responses, clips = self.predictor.of_bytes(list(given["clip"]), LIMITS, until)
+        else:
+            responses = encoding.predict(self._features(given))
+        found = pd.DataFrame(encoding.means(responses).astype(float), columns=output_names(encoding.about))
+        if self.input == "clip":
+            found[CAUTIONS] = [" ".join(encoding.about.cautions_for(clip)) for clip in clips]
+        return found
+
+    def _features(self, given: pd.DataFrame) -> dict[str, np.ndarray]:
+        found = {}
+        for layer, shape in self.predictor.encoding.about.source.inputs.items():
+            values = [np.asarray(line, dtype=np.float32).ravel() for line in given[layer]]
+            if wrong := {len(line) for line in values} - {int(np.prod(shape))}:
+                raise InputError(f"{layer} has {wrong.pop()} numbers; expected {int(np.prod(shape))}")
+            found[layer] = np.stack(values).reshape(-1, *shape)
+        return found
+
+
+mlflow.models.set_model(Served())

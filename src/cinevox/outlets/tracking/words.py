@@ -1,0 +1,69 @@
+"""What a run and an experiment say of themselves, in Markdown, and the tables a run keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cinevox.project.paths import Paths
+from cinevox.scoring.row_results import Result
+
+SPLITS = {"test": "the test clips", "nested": "outer folds of the training clips", "validation": "the validation clips"}
+
+
+def warnings(result: Result) -> Iterator[str]:
+    """Why the row's score is no result of the network it names, or no finding."""
+    for caution in result.outcome.cautions:
+        name, _, meaning = caution.sentence.partition(":")
+        yield f"**{name}**:{meaning}"
+
+
+def note(result: Result, paths: Paths) -> str:
+    """The description of a row's run: what it is, its score, the choice per ROI, warnings, where its files are."""
+    scores = result.scores
+    between = "" if scores.low is None else f", interval {_shown(scores.low)} to {_shown(scores.high)}"
+    what = "Plain correlation" if result.is_plain else "Score"
+    lines = [f"{kind_of(result)}.", "", f"{what} {_shown(scores.score)}{between}, on {SPLITS[result.split]}."]
+    if result.row.reported is not None and not result.outcome.doubts:
+        lines[-1] += f" The paper reports {_shown(result.row.reported)}."
+    lines += ["", *(f"- {warning}" for warning in warnings(result)), "", roi_table(result), "Files:"]
+    folders = (result.folder, result.selection_folder, paths.predictions(result.name), paths.metrics(result.name))
+    return "\n".join([*lines, *(f"- `{folder.as_posix()}`" for folder in folders)]) + "\n"
+
+
+def kind_of(result: Result) -> str:
+    """A row in a sentence without its full stop."""
+    row, rois = result.row, result.index.columns.rois
+    where = "the whole brain" if row.track == "full" else f"{len(rois)} region{'s' * (len(rois) != 1)}"
+    data = result.outcome.origin.title
+    return f"{row.regressor} on {row.features} of {row.network}, {row.track} track ({where}), {data} data"
+
+
+def roi_table(result: Result) -> str:
+    """Score, interval and chosen feature space of each ROI, as a Markdown table."""
+    lines = ["| ROI | score | interval | r | feature space |", "|-|-|-|-|-|"]
+    for roi, found in result.scores.rois.items():
+        between = "" if found.low is None else f"{_shown(found.low)} to {_shown(found.high)}"
+        cells = (roi, _shown(found.score), between, _shown(found.correlation))
+        lines.append(f"| {' | '.join(cells)} | {result.chosen[roi]} |")
+    return "\n".join(lines) + "\n"
+
+
+def tables(result: Result) -> dict[str, str]:
+    """File name -> CSV: the scores of the chosen spaces per ROI and split, and those of every candidate."""
+    chosen = [
+        {"split": split, "roi": roi, "space": result.chosen[roi], "measure": scores.measure} | dict(found)
+        for split, scores in result.outcome.scores.items()
+        for roi, found in scores.rois.items()
+    ]
+    return {"scores.csv": _csv(chosen), "candidates.csv": result.rois.to_csv(index=False)}
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    return str(pd.DataFrame(lines).to_csv(index=False))
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

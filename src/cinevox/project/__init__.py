@@ -1,0 +1,1 @@
+"""The project around a run: parameters, paths, plug-ins, git, DVC's lock."""

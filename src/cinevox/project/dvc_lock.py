@@ -1,0 +1,179 @@
+"""What dvc.lock says of a row: its key, and the parameters and the code that its result was made with.
+
+They may be others than those in the workspace: whoever edits and syncs before running again, or syncs late because
+the server was down, would else record a result under settings that never made it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cinevox.project import identity
+from cinevox.project.params import Row
+from cinevox.project.params import text as texts
+from cinevox.project.paths import Paths
+
+ENDS = ("scores", "selection")  # stages whose entries make a row's key; both have the row's name after an @
+CODE = ("src", "stages")
+UNRELATED = {  # sections that no score follows from
+    "validation", "storage", "parallel", "report", "submission", "encoding", "gate", "tracking",
+}  # fmt: skip
+ENTRY = re.compile(rf"^  ['\"]?((?:{'|'.join(ENDS)})(?:-roiwise)?@[^\n]+?)['\"]?:\n((?:    .*\n|\n)+)", re.M)
+
+Stages = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a row's result came about, from the data on.
+
+    params: dotted name of every leaf of params.yaml that counted -> its value then
+    tracked: names of the sections and leaves that counted
+    code: file or folder -> DVC's md5 of it then
+    broken: a file or folder of the workspace that was made again after what was made from it; None as a rule
+    """
+
+    params: Mapping[str, Any]
+    tracked: frozenset[str]
+    code: Mapping[str, str]
+    broken: str | None
+
+
+def keys(stages: Stages) -> dict[str, str]:
+    """Row -> hash of what made it: parameters and dependencies of its last two stages; of rows that have both."""
+    entries: dict[str, list[Any]] = {}
+    for end in ENDS:
+        for name, entry in stages.items():
+            stage, _, row = name.partition("@")
+            if stage.removesuffix("-roiwise") == end:
+                entries.setdefault(row, []).append([entry.get("params"), entry.get("deps")])
+    return {row: identity.digest([row, made]) for row, made in entries.items() if len(made) == len(ENDS)}
+
+
+def ends(text: str) -> Stages:
+    """Only the stages that make keys, of the text of a dvc.lock: a fraction of the time that all of it takes."""
+    found: Stages = texts.read("".join(f"{json.dumps(name)}:\n{body}" for name, body in ENTRY.findall(text)))
+    return found or {}
+
+
+def made(stages: Stages, row: str) -> Made | None:
+    """Everything that a row comes from; None where DVC did not run it."""
+    found = [name for end in ENDS for name in (f"{end}@{row}", f"{end}-roiwise@{row}") if name in stages]
+    if not found:
+        return None
+    outs = {out["path"]: (name, out.get("md5")) for name, entry in stages.items() for out in entry.get("outs", ())}
+    params: dict[str, Any] = {}
+    code: dict[str, str] = {}
+    tracked, broken = set(), None
+    for stage in found:  # and those before it, which are added on the way: the nearest speaks first
+        for name, value in stages[stage].get("params", {}).get("params.yaml", {}).items():
+            tracked.add(name)
+            params = dict(flat(name, value)) | params
+        for dep in stages[stage].get("deps", ()):
+            path, md5 = dep["path"], dep.get("md5")
+            if path in outs and outs[path][1] != md5:
+                broken = path
+            if PurePosixPath(path).parts[0] in CODE:
+                code.setdefault(path, md5)
+                continue
+            found += sorted({source for out, (source, _) in outs.items() if _overlap(out, path)} - set(found))
+    return Made(params, frozenset(tracked), code, broken)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def differing(then: Made, now: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted name -> value then, of all leaves that differ from `now` (params.yaml); None for what was not there."""
+    present = {leaf: value for name in then.tracked for leaf, value in flat(name, _at(now, name))}
+    known = dict(then.params)
+    return {leaf: known.get(leaf) for leaf in known | present if known.get(leaf) != present.get(leaf)}
+
+
+def overlaid(sections: Mapping[str, Any], leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections with these values in place of theirs; None takes a leaf out. Leaves of other sections are left."""
+    found: dict[str, Any] = copy.deepcopy(dict(sections))
+    for name, value in leaves.items():
+        *path, last = name.split(".")
+        if path and path[0] in found:
+            inner = found
+            for word in path:
+                inner = inner.setdefault(word, {})
+            inner[last] = value
+    return found
+
+
+def _at(document: Any, name: str) -> Any:
+    for word in name.split("."):
+        document = document.get(word) if isinstance(document, Mapping) else None
+    return document
+
+
+def flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted name -> value of every leaf; lists are leaves."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from flat(f"{prefix}.{key}", inner)
+    else:
+        yield prefix, value
+
+
+def changed(root: Path, code: Mapping[str, str]) -> Iterator[str]:
+    """Files and folders that are others now."""
+    return (path for path, md5 in code.items() if _md5(root / path) != md5)
+
+
+def _md5(path: Path) -> str | None:
+    """As DVC has it: of a folder, the hash of its files' hashes."""
+    if path.is_dir():
+        listed = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in _files(path)]
+        listed.sort(key=itemgetter("relpath"))
+        return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.is_file() else None
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    """Without what .dvcignore names."""
+    return (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+
+
+def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> dict[str, tuple[str, ...]]:
+    """Row -> parameters that made its result and have another value in params.yaml now; none where DVC did not run it.
+
+    A file or folder of the workspace that was made again, without what follows from it, is named too.
+
+    stages: of dvc.lock
+    """
+    now = texts.read(paths.params.read_text()) if stages else {}
+    found: dict[str, tuple[str, ...]] = {}
+    for name, row in rows.items():
+        then = made(stages, name)
+        leaves = [] if then is None else [leaf for leaf in differing(then, now) if _concerns(leaf, row)]
+        broken = [then.broken] if then is not None and then.broken else []
+        found[name] = (*leaves, *broken)
+    return found
+
+
+def _concerns(leaf: str, row: Row) -> bool:
+    """Whether a score of the row follows from this leaf of the parameters."""
+    section, _, rest = leaf.partition(".")
+    own = {
+        "networks": row.network,
+        "regressors": row.regressor,
+        "heads": row.regressor,
+        "bases": row.base,
+    }
+    if section in own:
+        return rest.partition(".")[0] == own[section]
+    if section == "experiments":
+        return row.name in rest.split(".") and not rest.endswith(".reported")
+    return section not in UNRELATED

@@ -1,0 +1,198 @@
+"""The parameters of a run: the only reader of params.yaml.
+
+One frozen model per section, one section per step. Unknown keys are refused, and every error is reported
+together, by its dotted name. What a parameter means is said once, in params.yaml beside its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError, model_validator
+
+from cinevox.errors import FileError, InputError, printable
+from cinevox.project.params import text
+from cinevox.project.params.experiments import (
+    BASE_GRAMMAR,
+    FEATURES_GRAMMAR,
+    Base,
+    Experiments,
+    Head,
+    RoiwiseRow,
+    Row,
+    Transfer,
+    VoxelwiseRow,
+    row_of,
+)
+from cinevox.project.params.names import NAME, Name, outside
+from cinevox.project.params.sections import (
+    MINI_ROIS,
+    WHOLE_BRAIN,
+    Ceiling,
+    Dataset,
+    Encoding,
+    Features,
+    Fits,
+    Frames,
+    Gate,
+    JobQueue,
+    Network,
+    Options,
+    Parallel,
+    Reduction,
+    Report,
+    Scalar,
+    Scores,
+    Section,
+    Selection,
+    Simulation,
+    Splits,
+    Storage,
+    Submission,
+    Track,
+    Tracking,
+    Validation,
+    Weights,
+)
+
+__all__ = [
+    "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
+    "Experiments", "Features", "Fits", "Frames", "Gate", "Head", "JobQueue", "Network", "Parallel", "Params",
+    "ParamsError", "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits",
+    "Storage", "Submission", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
+    "row_of",
+]  # fmt: skip
+
+
+class ParamsError(InputError):
+    """The parameters are unusable; the message lists every fault."""
+
+
+class Params(Section):
+    """Every section of params.yaml, checked one by one and against each other."""
+
+    dataset: Dataset
+    simulation: Simulation
+    validation: Validation
+    splits: Splits
+    frames: Frames
+    networks: dict[Name, Network]
+    features: Features
+    reduction: Reduction
+    ceiling: Ceiling
+    regressors: dict[Name, dict[str, Scalar | dict[str, Options]]]
+    fits: Fits
+    bases: dict[Name, Base]
+    heads: dict[Name, Head]
+    transfer: Transfer
+    experiments: Experiments
+    scores: Scores
+    selection: Selection
+    report: Report
+    submission: Submission
+    encoding: Encoding
+    gate: Gate
+    storage: Storage
+    tracking: Tracking
+    parallel: Parallel
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Params:
+        faults = [
+            f"networks.{name}.n_frames is {network.n_frames}, and frames.counts has {self.frames.counts}"
+            for name, network in self.networks.items()
+            if network.n_frames not in self.frames.counts
+        ]
+        faults += self._base_faults()
+        if why := outside(self.dataset.folder):
+            faults.append(
+                f"dataset.folder is {self.dataset.folder}; {why}; where the data lie elsewhere, make a link to them: "
+                f"`ln -s FOLDER data/{self.dataset.name}`, and give data/{self.dataset.name}"
+            )
+        if (self.selection.policy == "nested") != (self.splits.n_outer_folds is not None):
+            faults.append(
+                f"selection.policy is {self.selection.policy} and splits.n_outer_folds is {self.splits.n_outer_folds}; "
+                "expected a number of folds with nested, and null otherwise"
+            )
+        rows = self.experiments.rows
+        faults += self._row_faults()
+        if self.report.subject not in self.dataset.subjects:
+            faults.append(
+                f"report.subject is {self.report.subject}; expected one of {', '.join(self.dataset.subjects)}"
+            )
+        if self.report.brain_row is not None and self.report.brain_row not in rows:
+            faults.append(f"report.brain_row is {self.report.brain_row}, which is no row of experiments")
+        for track, name in self.submission.rows.items():
+            fitting = [known for known, row in rows.items() if row.track == track]
+            if name not in fitting:
+                faults.append(
+                    f"submission.rows.{track} is {name}, which is no row of the {track} track in experiments "
+                    f"({', '.join(fitting) or 'there is none'})"
+                )
+        if unknown := [name for name in self.encoding.rows if name not in rows]:
+            faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _row_faults(self) -> Iterator[str]:
+        for name, row in self.experiments.rows.items():
+            if row.track not in self.dataset.tracks:
+                yield f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})"
+            wanted = {"networks": row.network}
+            wanted |= {"regressors": row.regressor} if row.base is None else {"heads": row.regressor, "bases": row.base}
+            if row.is_transfer and row.features != "frozen":
+                head = self.heads.get(row.regressor)
+                if head is not None and head.standardize:
+                    yield f"row {name}: heads.{row.regressor}.standardize is for a frozen base; set it to false"
+            for section, key in wanted.items():
+                known = sorted(getattr(self, section))
+                if key not in known:
+                    yield f"row {name}: {key} is not a key of {section} ({', '.join(known)})"
+
+    def _base_faults(self) -> Iterator[str]:
+        for name, base in self.bases.items():
+            if name != base.name:
+                yield f"bases.{name}: a base's key is <network>-<features>, here {base.name}"
+            if base.network not in self.networks:
+                yield f"bases.{name}: {base.network} is not a key of networks ({', '.join(sorted(self.networks))})"
+            if base.n_frames not in self.frames.counts:
+                yield f"bases.{name}.n_frames is {base.n_frames}, and frames.counts has {self.frames.counts}"
+
+
+def load(path: Path) -> Params:
+    """Read and check a parameter file.
+
+    Raises
+    ------
+    ParamsError
+        The file is missing, is not YAML, or breaks a rule; the message lists every fault by dotted name.
+    """
+    try:
+        document = text.read_file(path)
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; run from the repository's root") from None
+    except FileError as error:
+        raise ParamsError(str(error)) from None
+    return parse(document, source=str(path))
+
+
+def parse(document: Any, source: str) -> Params:
+    """Check a parsed document; `source` names it in the error."""
+    try:
+        return Params.model_validate(document)
+    except ValidationError as error:
+        lines = [
+            f"  {_place(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
+            + ("" if isinstance(fault["input"], dict | Section) else f" (found {fault['input']!r})")
+            for fault in error.errors()
+        ]
+        count = len(lines)
+        raise ParamsError(f"{source}: {count} fault{'s' * (count > 1)}\n" + "\n".join(lines)) from None
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    """Where a fault is, with dots; pydantic marks a faulty key by a further part."""
+    return ".".join(printable(str(part)) for part in parts if part != "[key]") or "params"

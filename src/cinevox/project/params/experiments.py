@@ -1,0 +1,163 @@
+"""What is fitted to what: bases, heads, transfer networks and the rows of the paper's tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, model_validator
+
+from cinevox.errors import InputError
+from cinevox.project.params.names import Name
+from cinevox.project.params.sections import Positive, Section, Seed, Share, Track
+
+BASE_GRAMMAR = re.compile(r"frozen|tuned(?P<n_tuned>[1-9])")
+FEATURES_GRAMMAR = re.compile(r"(?P<group>layer|pair|all)(?P<raw>_raw)?(?:_poly(?P<degree>[2-9]))?")
+
+OnBase = TypeVar("OnBase", "Base", "RoiwiseRow")
+
+
+def _known_base(section: OnBase) -> OnBase:
+    """The check of a base and of a row on one: `features` is a word of BASE_GRAMMAR."""
+    if not BASE_GRAMMAR.fullmatch(section.features):
+        raise ValueError(
+            f"features is {section.features!r}; expected frozen, or tuned1, tuned2, ... "
+            "where so many of the base's last blocks are trained too"
+        )
+    return section
+
+
+class Base(Section):
+    """The part of a network under the heads: whose activations of every frame are kept."""
+
+    network: Name
+    features: str
+    n_frames: Positive
+
+    _known_grammar = model_validator(mode="after")(_known_base)
+
+    @property
+    def name(self) -> str:
+        return f"{self.network}-{self.features}"
+
+    @property
+    def n_tuned(self) -> int:
+        """How many of the last blocks are trained too."""
+        match = BASE_GRAMMAR.fullmatch(self.features)
+        return int(match["n_tuned"] or 0) if match else 0
+
+
+class Head(Section):
+    """What is trained on top of a base, for every ROI of every subject."""
+
+    lstm: list[Positive]
+    voxel_lstm: bool
+    fully_connected: list[Positive]
+    lstm_dropout: Share
+    dropout: Share
+    sequence: Literal["frame", "clip"]
+    standardize: bool
+
+
+class Transfer(Section):
+    n_epochs: Positive
+    batch_clips: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    mse_weight: Annotated[float, Field(ge=0)]
+    voxel_weights: Literal["equal", "reliability"]
+    patience: Positive | None
+    rois_at_once: Positive
+    compute: Literal["float32", "bfloat16"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    keep_weights: Literal["none", "best", "all"]
+    seed: Seed
+
+    def check_repetitions(self, n_repetitions: int) -> None:
+        """Refuse weights that so many repetitions of the training clips can't give.
+
+        Raises
+        ------
+        InputError
+            Voxels are weighted by their reliability, and clips were shown once.
+        """
+        if self.voxel_weights == "reliability" and n_repetitions < 2:
+            raise InputError(
+                "transfer.voxel_weights is reliability, and training clips were shown once, so the reliability of a "
+                "voxel is not known; set it to equal"
+            )
+
+
+class Row(Section):
+    """One line of the paper's tables: what is fitted to which responses."""
+
+    track: Track
+    network: Name
+    features: str
+    regressor: Name
+    reported: float | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.track}-{self.network}-{self.features}-{self.regressor}"
+
+    @property
+    def base(self) -> str | None:
+        """The base that its transfer networks stand on; None where a regressor is fitted to feature spaces."""
+        return None
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether transfer networks predict, one for each ROI of each subject, and not a regressor."""
+        return self.base is not None
+
+    def instance(self, step: str) -> str:
+        """The name, in dvc.yaml, of the row's instance of a step that both kinds of rows have (scores, selection)."""
+        return f"{step}{'-roiwise' * self.is_transfer}@{self.name}"
+
+
+class VoxelwiseRow(Row):
+    """A regressor on each candidate feature space of a network."""
+
+    @model_validator(mode="after")
+    def _known_grammar(self) -> VoxelwiseRow:
+        if not FEATURES_GRAMMAR.fullmatch(self.features):
+            raise ValueError(
+                f"features is {self.features!r}; expected layer, pair or all, "
+                "then _raw for no PCA, then _poly2 for polynomial terms (layer, all_raw, pair_poly2)"
+            )
+        return self
+
+
+class RoiwiseRow(Row):
+    """A transfer network per ROI; its regressor is a head, its features a frozen or partly tuned base."""
+
+    _known_grammar = model_validator(mode="after")(_known_base)
+
+    @property
+    def base(self) -> str:
+        return f"{self.network}-{self.features}"
+
+
+class Experiments(Section):
+    voxelwise: dict[str, VoxelwiseRow]
+    roiwise: dict[str, RoiwiseRow]
+
+    @model_validator(mode="after")
+    def _names_say_what_rows_are(self) -> Experiments:
+        wrong = [f"{key} is {row.name}" for key, row in self.rows.items() if key != row.name]
+        if both := self.voxelwise.keys() & self.roiwise.keys():
+            raise ValueError(f"{', '.join(sorted(both))} stands in both groups; remove it from one of them")
+        if wrong:
+            raise ValueError("a row's key is <track>-<network>-<features>-<regressor>; " + "; ".join(wrong))
+        return self
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        return {**self.voxelwise, **self.roiwise}
+
+
+def row_of(provenance: Mapping[str, Any]) -> Row:
+    """The row that a file's provenance is of, without what the paper reports of it; a KeyError where it is of none."""
+    kind = VoxelwiseRow if FEATURES_GRAMMAR.fullmatch(provenance["features"]) else RoiwiseRow
+    return kind(**{name: provenance[name] for name in kind.model_fields if name != "reported"}, reported=None)

@@ -1,0 +1,258 @@
+"""One frozen model for each section of params.yaml that stands by itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from cinevox.project.params.names import Inside, Name
+
+MINI_ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
+WHOLE_BRAIN = "WB"
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Scalar = float | int | str | bool | None | list[float] | list[str]
+Options = dict[str, Scalar]
+Weights = Literal["package", "pretrained", "file", "random"]
+Track = Literal["mini", "full"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dataset(Section):
+    name: Name
+    folder: Path
+    clips: Inside
+    responses: Inside
+    tracks: Annotated[list[Track], Field(min_length=1)]
+    subjects: Annotated[list[Name], Field(min_length=1)]
+    rois: Annotated[list[Name], Field(min_length=1)]
+    missing_repetitions: Literal["refuse", "skip"]
+
+    def track_rois(self, track: Track) -> tuple[str, ...]:
+        return tuple(self.rois) if track == "mini" else (WHOLE_BRAIN,)
+
+    def blocks(self, track: Track) -> list[tuple[str, str]]:
+        """Every subject and ROI of a track."""
+        return [(subject, roi) for subject in self.subjects for roi in self.track_rois(track)]
+
+
+class Simulation(Section):
+    datasets: list[Name]
+    seed: Seed
+    n_subjects: Annotated[int, Field(ge=1, le=10)]
+    n_train: Annotated[int, Field(ge=20)]
+    n_test: Annotated[int, Field(ge=10)]
+    n_train_repetitions: Annotated[int, Field(ge=2)]
+    n_test_repetitions: Annotated[int, Field(ge=2)]
+    voxel_fraction: Annotated[float, Field(gt=0, le=1)]
+    min_voxels: Positive
+    null_fraction: Annotated[float, Field(ge=0, lt=1)]
+    network: Name
+    weights: Literal["package", "pretrained", "random"]
+    n_frames: Positive
+    n_latents: Positive
+    n_leading: Positive
+    generators: dict[str, str]
+
+    @model_validator(mode="after")
+    def _every_roi_has_a_generator(self) -> Simulation:
+        if set(self.generators) != set(MINI_ROIS):
+            raise ValueError(f"generators must name each of {', '.join(MINI_ROIS)} once")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_to_choose_from(self) -> Simulation:
+        if not self.n_latents <= self.n_leading < self.n_train:
+            raise ValueError(
+                f"n_leading is {self.n_leading}; expected at least n_latents ({self.n_latents}) "
+                f"and less than n_train ({self.n_train})"
+            )
+        return self
+
+
+class Validation(Section):
+    clip_size: tuple[Positive, Positive] | None
+    clip_seconds: tuple[float, float] | None
+    fps: tuple[float, float] | None
+    n_repetitions: Positive | None
+    min_split_half: Annotated[float, Field(ge=-1, le=1)]
+
+
+class Splits(Section):
+    scheme: Literal["random", "last"]
+    validation_fraction: Fraction
+    n_folds: Annotated[int, Field(ge=2)]
+    n_outer_folds: Annotated[int, Field(ge=3)] | None
+    seed: Seed
+
+
+class Frames(Section):
+    counts: Annotated[list[Positive], Field(min_length=1)]
+    size: Annotated[int, Field(ge=32)]
+    resize: Literal["direct", "crop"]
+
+
+class Network(Section):
+    weights: Weights
+    file: Path | None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
+    n_frames: Positive
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _a_file_where_it_is_used(self) -> Network:
+        if (self.weights == "file") != (self.file is not None):
+            raise ValueError("file must be a path with weights: file, and null otherwise")
+        return self
+
+
+class Features(Section):
+    over_frames: Literal["mean", "max", "none"]
+    batch_size: Positive
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    compute: Literal["float32", "bfloat16", "float16"]
+    storage: Literal["float32", "float16"]
+    memory_format: Literal["channels_last", "contiguous"]
+
+
+class Reduction(Section):
+    n_components: Positive
+    standardize: bool
+    min_spread: Share | None
+    normalize: bool
+
+    @model_validator(mode="after")
+    def _a_floor_where_features_are_divided(self) -> Reduction:
+        if self.standardize != (self.min_spread is not None):
+            raise ValueError(
+                f"standardize is {str(self.standardize).lower()} and min_spread is {self.min_spread}; expected null "
+                "without standardize, and with it a share from 0 (plain z-scores) to 1"
+            )
+        return self
+
+
+class Ceiling(Section):
+    policy: Literal["exclude", "floor"]
+    min_reliability: Fraction
+
+
+class Fits(Section):
+    batch_voxels: Positive
+
+
+class Scores(Section):
+    n_bootstraps: Annotated[int, Field(ge=20)]
+    n_permutations: Annotated[int, Field(ge=20)]
+    confidence: Fraction
+    seed: Seed
+
+
+class Selection(Section):
+    policy: Literal["validation", "nested", "one_standard_error", "paper"]
+    per: Literal["roi", "subject", "voxel"]
+
+    @model_validator(mode="after")
+    def _a_policy_that_can(self) -> Selection:
+        able = {
+            "roi": None,
+            "subject": ("validation", "nested", "one_standard_error"),
+            "voxel": ("validation", "nested"),
+        }
+        allowed = able[self.per]
+        if allowed is not None and self.policy not in allowed:
+            raise ValueError(f"per: {self.per} goes with the policies {', '.join(allowed)}; policy is {self.policy}")
+        return self
+
+
+class Report(Section):
+    brain_row: str | None
+    subject: str
+
+
+class Submission(Section):
+    rows: dict[Track, str]
+    constant: Literal["roi_mean", "refuse"]
+
+
+class Encoding(Section):
+    rows: list[str]
+
+
+class Gate(Section):
+    absolute: Annotated[float, Field(ge=0)]
+    relative: Annotated[float, Field(ge=0)]
+    use_interval: bool
+
+
+class Storage(Section):
+    remote: Literal["", "private"]
+
+
+class Tracking(Section):
+    experiment: Name
+    uri: str
+
+
+class JobQueue(Section):
+    system: Literal["slurm", "pbs", "sge", "lsf"]
+    jobs: Positive
+    cores: Positive
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$")]
+    walltime: str
+    queue: str | None
+    account: str | None
+    interface: str | None
+    directives: list[str]
+    prologue: list[str]
+
+    @field_validator("walltime", mode="before")
+    @classmethod
+    def _a_time(cls, walltime: object) -> object:
+        # YAML reads 12:00:00 without quotes as the number 43200
+        if not isinstance(walltime, str) or not re.fullmatch(r"\d+:[0-5]\d:[0-5]\d", walltime):
+            raise ValueError('expected hours:minutes:seconds in quotes, such as "04:00:00"')
+        return walltime
+
+    @model_validator(mode="after")
+    def _a_time_that_can_be_asked_for(self) -> JobQueue:
+        if self.seconds == 0 or (self.system == "lsf" and self.seconds % 60):
+            raise ValueError(f"walltime is {self.walltime}; expected more than nothing, and whole minutes with lsf")
+        return self
+
+    @property
+    def seconds(self) -> int:
+        hours, minutes, seconds = map(int, self.walltime.split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+
+
+class Parallel(Section):
+    backend: Literal["loky", "threading", "sequential", "dask"]
+    n_jobs: int
+    scheduler: str | None
+    jobqueue: JobQueue | None
+
+    @field_validator("n_jobs")
+    @classmethod
+    def _a_number_of_workers(cls, n_jobs: int) -> int:
+        if n_jobs != -1 and n_jobs < 1:
+            raise ValueError("expected -1 (every core) or at least 1")
+        return n_jobs
+
+    @model_validator(mode="after")
+    def _a_cluster_where_it_is_used(self) -> Parallel:
+        given = [name for name in ("scheduler", "jobqueue") if getattr(self, name) is not None]
+        if len(given) != (self.backend == "dask"):
+            raise ValueError(
+                "with backend: dask, either scheduler must be an address or jobqueue say what jobs to ask for; with "
+                f"another backend both must be null (backend is {self.backend}, given: {', '.join(given) or 'neither'})"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""Scoring: predictions become scores, a choice of feature spaces, and the one result of a row."""

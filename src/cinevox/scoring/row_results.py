@@ -1,0 +1,144 @@
+"""What a row came to: its score files and its selection, read once for every outlet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cinevox.files import io
+from cinevox.fitting import prediction_store
+from cinevox.project.params import Row
+from cinevox.project.paths import Paths
+from cinevox.scoring import outcomes
+from cinevox.scoring.outcomes import Outcome, SplitScores
+from cinevox.statistics.aggregation import roi_means
+from cinevox.statistics.metrics import PLAIN, Measure
+from cinevox.statistics.splits import ScoredSplit, outer_names
+
+FILES = ("index.json", "rois.csv", "subjects.csv")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row, as the stages scores and selection wrote it.
+
+    index: feature spaces, columns, provenance, diagnostics
+    rois, subjects: the score tables, one line per space, split, ROI (and aggregation, or subject)
+    outcome: what stands for each ROI, how surely, and the scores with that choice, per split
+    """
+
+    name: str
+    row: Row
+    index: prediction_store.Index
+    rois: pd.DataFrame
+    subjects: pd.DataFrame
+    outcome: Outcome
+    folder: Path
+    selection_folder: Path
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the network has random weights: then the row is a baseline, and no result of that network."""
+        return self.outcome.origin.untrained
+
+    @property
+    def split(self) -> ScoredSplit:
+        """The split that counts: test where there are test responses, else nested, else validation."""
+        return self.outcome.split
+
+    @property
+    def scores(self) -> SplitScores:
+        """Those on the split that counts."""
+        return self.outcome.best
+
+    @property
+    def measure(self) -> Measure:
+        """The quantity that the scores are on the split that counts."""
+        return self.scores.measure
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether that is a plain correlation."""
+        return self.measure == PLAIN
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """ROI -> its feature space; where subjects or voxels have their own, the commonest."""
+        return self.outcome.spaces
+
+    @property
+    def curves(self) -> Mapping[str, Mapping[str, list[float]]]:
+        """Of transfer networks: ROI -> loss, train_correlation, validation_correlation -> mean in each epoch."""
+        found: Mapping[str, Mapping[str, list[float]]] = self._diagnostics.get("curves", {})
+        return found
+
+    @property
+    def best_network(self) -> str | None:
+        """Of transfer networks: `<subject>-<roi>` of the one with the highest validation correlation."""
+        return self._diagnostics.get("best_network")
+
+    @property
+    def _diagnostics(self) -> Mapping[str, Any]:
+        return self.index.diagnostics.get(self.index.spaces[0], {})
+
+    @cached_property
+    def voxels(self) -> dict[str, NDArray[Any]]:
+        """Of the chosen spaces: `<split>.correlation`, `.normalized` (with a ceiling), `.p` and `.p_familywise`, each
+        (n_voxels,); and `<split>.replicates`, (n_resamples, n_blocks)."""
+        return io.read_arrays(self.selection_folder / "voxels.npz")
+
+    def voxel_scores(self, split: str) -> NDArray[np.float32]:
+        """Of the chosen spaces, in the split's own measure, (n_voxels,); NaN where a voxel is excluded."""
+        normalized = self.voxels.get(f"{split}.normalized")
+        return np.asarray(self.voxels[f"{split}.correlation"] if normalized is None else normalized)
+
+    def replicates(self, split: str) -> NDArray[np.float64]:
+        """Bootstrap replicates of each ROI's mean over subjects, (n_resamples, n_rois), ROIs in the columns' order."""
+        n_blocks = len(self.index.columns.blocks)
+        blocks = self.by_subject(split).iloc[:n_blocks]  # of one space: all spaces score the same voxels
+        return roi_means(self.voxels[f"{split}.replicates"], blocks, self.index.columns.rois)
+
+    def table(self, split: str, aggregation: str = "subjects") -> pd.DataFrame:
+        """The ROI table of one split and aggregation, one line per space and ROI; nested: means over outer folds."""
+        rows = _of_split(self.rois[self.rois["aggregation"] == aggregation], split, ["space", "roi"])
+        return rows.assign(low=np.nan, high=np.nan, standard_error=np.nan) if split == "nested" else rows
+
+    def by_subject(self, split: str) -> pd.DataFrame:
+        """The subjects' table of one split, one line per space, subject and ROI; nested: means over outer folds."""
+        return _of_split(self.subjects, split, ["space", "subject", "roi"])
+
+
+def _of_split(rows: pd.DataFrame, split: str, names: list[str]) -> pd.DataFrame:
+    if split != "nested":
+        return rows[rows["split"] == split].reset_index(drop=True)
+    folds = rows[rows["split"].isin(outer_names(dict.fromkeys(rows["split"])))]
+    return folds.groupby(names, sort=False).mean(numeric_only=True).reset_index().assign(split="nested")
+
+
+def read(paths: Paths, rows: Mapping[str, Row]) -> tuple[Result, ...]:
+    """Every row's result, in the order of the parameters (what is left on disk of other rows is not looked at).
+
+    Raises
+    ------
+    FileError
+        A file is missing, broken or of another version.
+    """
+    return tuple(_read(paths, name, row) for name, row in rows.items())
+
+
+def _read(paths: Paths, name: str, row: Row) -> Result:
+    folder = paths.scores(name)
+    index = prediction_store.read_index(folder)
+    try:
+        rois, subjects = (pd.read_csv(folder / file) for file in FILES[1:])
+    except (OSError, ValueError) as error:
+        raise io.FileError(f"{folder}: {error}; `dvc repro scores@{name}` makes its tables") from None
+    outcome = outcomes.read(paths.selection(name), row)
+    return Result(name, row, index, rois, subjects, outcome, folder, paths.selection(name))

@@ -1,0 +1,167 @@
+"""Which clips train, validate and test, the folds inside the training clips, and the folds outside of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.errors import InputError
+from cinevox.project.params import Splits
+
+Indices = NDArray[np.intp]
+ScoredSplit = Literal["test", "nested", "validation"]  # nested: the outer folds, each with a choice made without it
+BEST_FIRST: tuple[ScoredSplit, ...] = ("test", "nested", "validation")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Disjoint positions in the list of all clips, each sorted: the training set's clips come first in it."""
+
+    train: Indices
+    validation: Indices
+    test: Indices
+
+    def __getitem__(self, name: str) -> Indices:
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Positions within the training rows handed to a solver."""
+
+    fit: Indices
+    held_out: Indices
+
+
+def split(n_train_clips: int, n_test_clips: int, settings: Splits) -> Split:
+    """Divide the clips: the last `n_test_clips` test; of the others a fraction validates.
+
+    The number of validation clips is the fraction rounded to the nearest, at least 2 (one clip has no
+    correlation). `random` draws them with the seed, `last` takes the last ones as the challenge's devkit does.
+
+    Raises
+    ------
+    InputError
+        Too few clips would remain for the folds, or there are fewer clips than training responses.
+    """
+    if n_test_clips < 0:
+        raise InputError(
+            f"{n_train_clips} training responses and {n_train_clips + n_test_clips} clips: {-n_test_clips} clips are "
+            "missing; `cinevox validate` names them"
+        )
+    n_validation = max(2, round(n_train_clips * settings.validation_fraction))
+    n_fitted = n_train_clips - n_validation
+    if n_fitted < 2 * settings.n_folds:
+        raise InputError(
+            f"{n_train_clips} training clips leave {n_fitted} to fit after {n_validation} for validation, and "
+            f"{settings.n_folds} folds need {2 * settings.n_folds}; lower splits.validation_fraction or splits.n_folds"
+        )
+    order = np.arange(n_train_clips)
+    if settings.scheme == "random":
+        order = np.random.default_rng(settings.seed).permutation(n_train_clips)
+    return Split(
+        train=np.sort(order[:n_fitted]),
+        validation=np.sort(order[n_fitted:]),
+        test=np.arange(n_train_clips, n_train_clips + n_test_clips),
+    )
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What one fit is made on, and which clips are predicted from it.
+
+    name: "train", or "without-1", "without-1-2" for those outer folds left out
+    predicted: split name -> positions
+    """
+
+    name: str
+    train: Indices
+    predicted: Mapping[str, Indices]
+
+    @property
+    def folder(self) -> str:
+        """Where its files are within an output; those of the first lie there directly."""
+        return "" if self.name == "train" else self.name
+
+
+def partitions(parts: Split, settings: Splits) -> tuple[Partition, ...]:
+    """Every fit that the splits ask for: on the training clips, then, with outer folds, without each and each two.
+
+    Nested cross-validation over K outer folds of the training set's clips (training and validation). To score fold k
+    a candidate is chosen among fits without it: `inner-k-j` are the predictions for fold j of a fit without k and
+    j; `outer-k` those for fold k of a fit without k alone. A fit without k and j serves both, so there are
+    K + K (K - 1) / 2 fits.
+
+    Raises
+    ------
+    InputError
+        Too few clips would remain for the folds inside.
+    """
+    named = {name: parts[name] for name in ("validation", "test") if len(parts[name])}
+    found = [Partition("train", parts.train, named)]
+    if settings.n_outer_folds is None:
+        return tuple(found)
+    every = np.union1d(parts.train, parts.validation)
+    order = np.random.default_rng(settings.seed).permutation(every) if settings.scheme == "random" else every
+    held_out = {k: np.sort(fold) for k, fold in enumerate(np.array_split(order, settings.n_outer_folds), 1)}
+    for k, fold in held_out.items():
+        found.append(Partition(f"without-{k}", np.setdiff1d(every, fold), {f"outer-{k}": fold}))
+    for k, j in combinations(held_out, 2):
+        rest = np.setdiff1d(every, np.union1d(held_out[k], held_out[j]))
+        found.append(
+            Partition(f"without-{k}-{j}", rest, {f"inner-{k}-{j}": held_out[j], f"inner-{j}-{k}": held_out[k]})
+        )
+    fewest = min(len(partition.train) for partition in found)
+    if fewest < 2 * settings.n_folds:
+        raise InputError(
+            f"{len(every)} training clips leave {fewest} without two of {settings.n_outer_folds} outer folds, and "
+            f"{settings.n_folds} folds need {2 * settings.n_folds}; raise splits.n_outer_folds or lower splits.n_folds"
+        )
+    return tuple(found)
+
+
+def outer_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the splits that are outer folds."""
+    return tuple(name for name in names if name.startswith("outer-"))
+
+
+def inner_of(outer: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The splits on which a candidate is chosen for an outer fold."""
+    number = outer.removeprefix("outer-")
+    return tuple(name for name in names if name.startswith(f"inner-{number}-"))
+
+
+def best_split(names: Iterable[str]) -> ScoredSplit:
+    """The split whose scores count: test where there are test responses, else nested, else validation."""
+    there = set(names)
+    return next(name for name in BEST_FIRST if name in there)
+
+
+def ceiling_split(split: str) -> str:
+    """Whose noise ceiling scores of a split are divided by: folds of the training clips share that of validation."""
+    return "test" if split == "test" else "validation"
+
+
+def generator(seed: int, *names: str) -> np.random.Generator:
+    """The randomness that belongs to splits: the same for every row that has them, independent between splits."""
+    return np.random.default_rng([seed, *"/".join(names).encode()])
+
+
+def folds(n_rows: int, n_folds: int) -> tuple[Fold, ...]:
+    """Consecutive folds of nearly equal size over the training rows (scikit-learn's `KFold` without shuffle).
+
+    Raises
+    ------
+    InputError
+        Fewer rows than folds.
+    """
+    if n_folds < 2 or n_rows < n_folds:
+        raise InputError(f"{n_rows} training clips cannot make {n_folds} folds; expected 2 <= n_folds <= n_clips")
+    every = np.arange(n_rows)
+    held_out: Sequence[Indices] = np.array_split(every, n_folds)
+    return tuple(Fold(fit=np.setdiff1d(every, rows), held_out=rows) for rows in held_out)

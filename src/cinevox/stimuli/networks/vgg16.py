@@ -1,0 +1,37 @@
+"""VGG-16 (Simonyan and Zisserman 2014, arXiv:1409.1556), as in torchvision.
+
+Eight layers: the five stages after their max pool, two fully connected layers after ReLU, the class scores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cinevox.stimuli.networks import NetworkSpec, WeightsSource
+from cinevox.stimuli.networks._vgg import choice, layers
+
+if TYPE_CHECKING:
+    from torch import nn
+
+POOLS = (4, 9, 16, 23, 30)
+
+
+def build() -> nn.Module:
+    from torchvision.models import vgg16
+
+    return vgg16(weights=None)
+
+
+SPEC = NetworkSpec(
+    title="VGG-16",
+    build=build,
+    layers=layers(POOLS),
+    layer_per_roi=choice(POOLS),
+    published_layers=False,
+    source=WeightsSource(
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+        sha256_prefix="397923af",
+        licence="none stated for the weights; code BSD-3-Clause",
+        megabytes=527.8,
+    ),
+)
