@@ -102,7 +102,7 @@ def case(network: str, frames: np.ndarray, folder: Path) -> Case:
     asked = Network(weights="random", file=None, sha256=None, n_frames=N_FRAMES, seed=0)
     extraction = features.prepare(network, asked, SETTINGS, frames.shape[1:])
     module = _loading.load(network, extraction.spec, extraction.weights)
-    reader = _activations.Reader(module, (), extraction.spec, SETTINGS, "cpu")
+    reader = _activations.ActivationReader(module, (), extraction.spec, SETTINGS, "cpu")
     images = torch.cat([reader._images(clip[None]) for clip in frames])
     clips = [str(number) for number in range(len(frames))]
     out, repeats = folder / network, 2

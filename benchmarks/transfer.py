@@ -41,13 +41,13 @@ COLUMNS = Columns(tuple(Block("sub01", roi, N_VOXELS) for roi in MINI_ROIS))
 
 
 def plain(
-    clips: list[Path], settings: params.Params, row: RoiwiseRow, problem: transfer.Problem, measured: np.ndarray
+    clips: list[Path], settings: params.Params, row: RoiwiseRow, problem: transfer.TrainingProblem, measured: np.ndarray
 ) -> Contender:
     """One ROI's epoch as people write it: frames from the video, base and head in one pass, all cores in torch."""
     base = settings.bases[row.base]
     extraction = bases.prepare(base, WEIGHTS, settings.features, (N_FRAMES, 224, 224, 3))
     module = _loading.load(row.network, extraction.spec, extraction.weights)
-    reader = _activations.Reader(module, extraction.layers, extraction.spec, settings.features, "cpu")
+    reader = _activations.ActivationReader(module, extraction.layers, extraction.spec, settings.features, "cpu")
     network = RoiNetwork(problem.map_shape, N_VOXELS, problem.head, None, problem.scaling, 0)
     optimizer = torch.optim.Adam(network.parameters(), lr=problem.settings.learning_rate)
     target = torch.from_numpy(measured[:, :N_VOXELS])
@@ -83,14 +83,14 @@ def case(name: str, row: RoiwiseRow, settings: params.Params, clips: list[Path],
         (kept,) = features.extract(extraction, pixels).values()
     np.save(folder / "kept.npy", kept)
     settings_now = settings.transfer.model_copy(update={"n_epochs": 1, "device": "cpu"})
-    problem = transfer.Problem(
+    problem = transfer.TrainingProblem(
         name, {}, np.load(folder / "kept.npy", mmap_mode="r"), extraction.frame_shapes[extraction.layers[0]],
         None, None,
         split(len(clips), 0, SPLITS), settings.heads[row.regressor], settings_now, "cpu",
     )  # fmt: skip
     measured = np.random.default_rng(0).standard_normal((len(clips), COLUMNS.n_voxels)).astype(np.float32)
 
-    def run(problem: transfer.Problem) -> Measured:
+    def run(problem: transfer.TrainingProblem) -> Measured:
         """From the beginning of the first group's epoch to the end of the last one's."""
         times: list[float] = []
 

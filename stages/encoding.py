@@ -3,13 +3,11 @@
 import numpy as np
 
 from _cli import Run, stage
-from cinevox import encoding
-from cinevox.encoding import build, description, store
-from cinevox.encoding.model import Encoding, Model
+from cinevox.encoding import SECTIONS, build, description, store
+from cinevox.encoding.model import EncodingModel, Model
 from cinevox.files import io
 from cinevox.fitting import feature_spaces, prediction_store, refit
 from cinevox.fitting.fits import Method
-from cinevox.fitting.prediction_store import Index
 from cinevox.project.params import Row
 from cinevox.scoring import outcomes
 from cinevox.scoring.selection.choice import Choice
@@ -27,7 +25,7 @@ def main(run: Run) -> None:
     own = {space: prediction_store.read(paths.predictions(name), index, space, usual) for space in choice.used}
     predicted = choice.predicted(own, slice(None))  # by the row's own fit, which has not seen them
     if row.base is not None:
-        model = build.roiwise(name, paths.checkpoints(name), columns, params.transfer)
+        model: Model = build.roiwise(name, paths.checkpoints(name), columns, params.transfer)
         sidecar, n_clips = io.read_json(paths.base(row.base) / "base.json")["features"], len(run.split().train)
     else:
         sidecar, n_clips = io.read_json(paths.features(row.network) / "features.json"), run.n_clips()[0]
@@ -39,19 +37,20 @@ def main(run: Run) -> None:
     about = description.describe(
         params, row, run.responses("train").study, source=source, usual=usual, n_usual=len(predicted), grid=grid,
         regions=list(description.regions(columns, voxels, ceiling[ceiling_split(split)], predicted)), split=split,
-        n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, encoding.SECTIONS),
+        n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, SECTIONS),
         measure=outcome.best.measure, chosen_here=outcome.best.chosen_here, chosen=outcome.chosen,
     )  # fmt: skip
-    store.write(paths.encoding(name), Encoding(about, model, voxels))
+    store.write(paths.encoding(name), EncodingModel(about, model, voxels))
     for caution in about.cautions:
         run.log.warning("%s: %s", run.log.name, caution)
 
 
-def _voxelwise(run: Run, row: Row, index: Index, chosen: np.ndarray, sidecar: dict) -> tuple[Model, np.ndarray]:
+def _voxelwise(
+    run: Run, row: Row, index: prediction_store.Index, chosen: np.ndarray, sidecar: dict
+) -> tuple[Model, np.ndarray]:
     folder, layers = run.paths.features(row.network), [layer["name"] for layer in sidecar["layers"]]
     found = refit.refit(
-        feature_spaces.candidates(row.features, layers),
-        chosen,
+        feature_spaces.candidates(row.features, layers), chosen,
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
         *run.responses("train").means(row.track, [(block.subject, block.roi) for block in index.columns.blocks]),
         run.params.reduction, Method.of(row.regressor, run.params), run.progress, keep=True,
@@ -60,4 +59,4 @@ def _voxelwise(run: Run, row: Row, index: Index, chosen: np.ndarray, sidecar: di
 
 
 if __name__ == "__main__":
-    stage(main, *encoding.SECTIONS, instances=lambda params: params.encoding.rows)
+    stage(main, *SECTIONS, instances=lambda params: params.encoding.rows)

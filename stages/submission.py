@@ -22,7 +22,7 @@ def main(run: Run) -> None:
         run.log.warning("%s: left out: %s (submission.rows: {} in params.yaml asks for none)", run.log.name, left_out)
         return
     index = prediction_store.read_index(run.paths.scores(row))
-    wanted = faults.Expected(track, n_test, index.columns)
+    wanted = faults.ExpectedPredictions(track, n_test, index.columns)
     if index.row.is_transfer:
         predicted = np.array(prediction_store.read(run.paths.predictions(row), index, index.spaces[0], "test"))
     else:

@@ -9,8 +9,8 @@ import numpy as np
 
 import layout
 from cinevox.encoding import build
-from cinevox.encoding.about import About, FrameSettings, Grid, Made, Region, Source
-from cinevox.encoding.model import Encoding, Voxelwise
+from cinevox.encoding.about import About, FrameSettings, MadeFrom, Region, Source, StoredGrid
+from cinevox.encoding.model import EncodingModel, Voxelwise
 from cinevox.fitting import feature_spaces, refit
 from cinevox.fitting.fits import Method
 from cinevox.measured.responses import Block, Columns
@@ -28,7 +28,7 @@ NETWORK = Network(weights="random", file=None, sha256=None, n_frames=COUNT, seed
 FEATURES = Features(
     over_frames="mean", batch_size=8, device="cpu", compute="float32", storage="float16", memory_format="channels_last"
 )
-GRID = Grid(shape=(4, 5, 6), affine=((2, 0, 0, -10), (0, 2, 0, -90), (0, 0, 2, 0), (0, 0, 0, 1)))
+GRID = StoredGrid(shape=(4, 5, 6), affine=((2, 0, 0, -10), (0, 2, 0, -90), (0, 0, 2, 0), (0, 0, 0, 1)))
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ def chosen_of(word: str) -> np.ndarray:
     return (np.arange(COLUMNS.n_voxels) % 2 * (n - 1)).astype(np.int16)
 
 
-def encoding(made: Study, word: str = "layer", regressor: str = "ridge") -> Encoding:
+def encoding(made: Study, word: str = "layer", regressor: str = "ridge") -> EncodingModel:
     found = refitted(made, word, regressor, keep=True)
     model = build.voxelwise(found)
-    return Encoding(about(made, model, word, regressor, found.predicted), model, voxels())
+    return EncodingModel(about(made, model, word, regressor, found.predicted), model, voxels())
 
 
 def voxels() -> dict[str, np.ndarray]:
@@ -104,7 +104,7 @@ def about(made: Study, model: Voxelwise, word: str, regressor: str, predicted: n
         fitted_on=["train", "validation"], n_clips=N_TRAIN, seconds=(0.5, 0.5),
         chosen={"V1": {"x": 1.0}, "V2": {"x": 1.0}},
         units="made up", dataset="Made up", in_silico=True, restricted=True, grid=GRID,
-        made=Made(commit=None, dirty=False, params_hash="0" * 64, data_hash="unknown"),
+        made=MadeFrom(commit=None, dirty=False, params_hash="0" * 64, data_hash="unknown"),
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def project(tmp_path, monkeypatch):
 def test_every_plugin_has_its_line(project, capsys, command, package):
     assert cli.main([command]) == 0
     said = capsys.readouterr().out
-    for name in plugins.names(f"cinevox.{package}"):
+    for name in plugins.names(package):
         assert f"\n{name} " in said
 
 

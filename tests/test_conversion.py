@@ -185,7 +185,8 @@ def test_a_process_killed_in_the_middle_of_a_file_leaves_nothing_of_it(folder):
         import os, signal, sys
         from pathlib import Path
         import layout
-        from cinevox import conversion, io
+        from cinevox.files import io
+        from cinevox.measured import conversion
         from cinevox.measured.datasets import open_dataset
         calls = []
         def forget(_):
@@ -308,7 +309,8 @@ def test_a_large_file_takes_the_memory_of_some_blocks(tmp_path, protocol, order)
     script = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from cinevox import conversion, io
+        from cinevox.files import io
+        from cinevox.measured import conversion
         def peak():
             lines = Path("/proc/self/status").read_text().splitlines()
             return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024

@@ -135,7 +135,8 @@ from joblib import Parallel, delayed
 
 from _cli import Run, stage
 import cinevox
-from cinevox import io, only_here
+from cinevox import only_here
+from cinevox.files import io
 
 
 def main(run: Run) -> None:

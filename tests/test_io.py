@@ -133,7 +133,7 @@ HOSTILE = {
         "asks for numpy.testing._private.utils.runstr",
     ),
     "numpy.load": (b"cnumpy\nload\n(" + RUN + b"tR.", "asks for numpy.load"),
-    "ourselves": (b"ccinevox.io\nwrite_array\n(tR.", "asks for cinevox.files.io.write_array"),
+    "ourselves": (b"ccinevox.files.io\nwrite_array\n(tR.", "asks for cinevox.files.io.write_array"),
     "extension code": (b"\x80\x02\x82\x01.", "a class of its own"),
     "persistent id": (b"Pelsewhere\n.", "outside the file"),
     "binary persistent id": (b"\x80\x02K\x01Q.", "outside the file"),

@@ -278,7 +278,12 @@ def test_a_cluster_lasts_as_long_as_a_command_and_has_its_exit_code(slurm, code,
     until(lambda: not any(map(alive, lines(slurm / "submitted"))))
 
 
-QUICK = "from cinevox import cli, jobs; jobs.GRACE = 2; raise SystemExit(cli.main(['cluster']))"
+QUICK = """
+from cinevox import cli
+from cinevox.parallel import jobs
+jobs.GRACE = 2
+raise SystemExit(cli.main(['cluster']))
+"""
 
 
 @contextlib.contextmanager

@@ -52,11 +52,15 @@ def declared_sections(stage):
     """Arguments of the script's `stage(main, ...)` call."""
     tree = ast.parse(script(stage).read_text())
     (call,) = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "stage"]
+    homes = {a.name: n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
     found = set()
     for argument in call.args[1:]:
-        if isinstance(argument, ast.Starred):  # stage(main, *report.SECTIONS)
-            owner = argument.value.value.id
-            found |= set(getattr(importlib.import_module(f"cinevox.{owner}"), argument.value.attr))
+        if isinstance(argument, ast.Starred):  # stage(main, *report.SECTIONS) or stage(main, *SECTIONS)
+            first, *_ = words = ast.unparse(argument.value).split(".")
+            value = importlib.import_module(homes[first])
+            for word in words:
+                value = getattr(value, word)
+            found |= set(value)
         else:
             found.add(argument.value)
     return found

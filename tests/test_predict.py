@@ -227,6 +227,6 @@ def test_the_brain_shows_what_is_predicted_above_chance_and_nothing_without_a_pl
     shown = encoding.voxels["q"] <= 0.05
     values = np.concatenate([volume[np.isfinite(volume)] for volume in some.values()])
     np.testing.assert_array_equal(values, responses[shown])
-    nowhere = small_encoding.Encoding(encoding.about, encoding.model, {"q": encoding.voxels["q"]})
+    nowhere = small_encoding.EncodingModel(encoding.about, encoding.model, {"q": encoding.voxels["q"]})
     assert predicted.volumes(nowhere, ["sub01"], responses) == {}
     assert predicted.brain_picture({"sub01": np.full((4, 5, 6), np.nan)}, np.eye(4)) is None

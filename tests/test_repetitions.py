@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cinevox.measured.responses import Responses, present, rectangle
+from cinevox.measured.responses import Responses
 from cinevox.statistics import metrics
+from cinevox.statistics.trials import present, rectangle
 from cinevox.validation import repetitions
 
 

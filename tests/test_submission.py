@@ -40,7 +40,7 @@ N_TRAIN, N_TEST = 40, 7
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 4), Block("sub02", "V1", 2)))
 REDUCTION = Reduction(n_components=5, standardize=True, min_spread=0.05, normalize=True)
 MINI = Columns(tuple(Block(subject, roi, layout.SIZES[roi]) for subject in layout.SUBJECTS for roi in layout.ROIS))
-WANTED = faults.Expected("mini", layout.N_TEST, MINI)
+WANTED = faults.ExpectedPredictions("mini", layout.N_TEST, MINI)
 
 
 # Refit
@@ -365,7 +365,7 @@ def test_the_track_is_found_out(tmp_path, file, inside, expected):
 
 def test_without_test_clips_there_is_no_submission():
     with pytest.raises(faults.SubmissionError, match="0 test clips"):
-        faults.Expected("mini", 0, MINI)
+        faults.ExpectedPredictions("mini", 0, MINI)
 
 
 # Score

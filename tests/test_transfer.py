@@ -43,7 +43,9 @@ def measured(rng, activations):
 def problem(activations, head=LINEAR, tuned=None, **changes):
     settings = SETTINGS.model_copy(update=changes)
     scaling = transfer.scaling(activations, SPLIT.train) if head.standardize else None
-    return transfer.Problem("row", {"layer": "x"}, activations, MAP, tuned, scaling, SPLIT, head, settings, "cpu")
+    return transfer.TrainingProblem(
+        "row", {"layer": "x"}, activations, MAP, tuned, scaling, SPLIT, head, settings, "cpu"
+    )
 
 
 def run(made, measured, folder, columns=COLUMNS, **options):

@@ -391,7 +391,7 @@ def test_clips_of_the_published_study(folder):
     """The challenge's 1102 are 1000 + 102; what is missing or too many is named, whoever has the test responses."""
     spec = plugins.load("datasets", "algonauts2021")
     train = {
-        ("train", "mini", "sub01", "V1"): inspection.Inspected({"file": "V1.pkl", "track": "mini", "n_stimuli": 1000})
+        ("train", "mini", "sub01", "V1"): between.Inspected({"file": "V1.pkl", "track": "mini", "n_stimuli": 1000})
     }
 
     def compared(numbers):

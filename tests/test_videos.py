@@ -12,7 +12,7 @@ import layout
 from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.stimuli import frames, videos
-from cinevox.stimuli.videos.moments import HELD_SECONDS, Moments, frame_indices
+from cinevox.stimuli.videos.frame_times import HELD_SECONDS, FrameTimes, frame_indices
 from cinevox.stimuli.videos.reading import reading
 from cinevox.stimuli.videos.views import ROTATED, ViewError, stretch_of, turn_of
 from cinevox.validation import inspection
@@ -121,7 +121,7 @@ def test_uneven_frames_are_those_of_a_copy_with_a_constant_rate(seed):
     lengths = np.random.default_rng(seed).integers(1, 9, 20)
     starts = np.cumsum([5, *lengths])
     copy = np.repeat(np.arange(21), [*lengths, 1])
-    found = Moments(starts.tolist(), 1, Fraction(1, 30))
+    found = FrameTimes(starts.tolist(), 1, Fraction(1, 30))
     for count in (1, 2, 7, 16):
         assert found.indices(count).tolist() == copy[frame_indices(len(copy), count)].tolist()
     assert not found.are_even and found.seconds == pytest.approx(len(copy) / 30)
@@ -141,16 +141,16 @@ def test_uneven_frames_are_those_of_a_copy_with_a_constant_rate(seed):
     ],
 )
 def test_even_time_stamps_are_taken_by_number_as_ever(starts, last, unit, even):
-    found = Moments(starts, last, unit)
+    found = FrameTimes(starts, last, unit)
     assert found.are_even is even
     if even:
         assert found.indices(3).tolist() == frame_indices(len(starts), 3).tolist()
 
 
 def test_a_last_frame_that_is_held_counts_for_as_long_as_it_is_shown():
-    moving = Moments(range(31), 120, Fraction(1, 30))  # a second of movement, four of its last picture
+    moving = FrameTimes(range(31), 120, Fraction(1, 30))  # a second of movement, four of its last picture
     assert (moving.indices(16) == 30).sum() == 12 and moving.seconds == 5
-    assert Moments([7], 3, Fraction(1, 10)).seconds == 0.3 and HELD_SECONDS < 1
+    assert FrameTimes([7], 3, Fraction(1, 10)).seconds == 0.3 and HELD_SECONDS < 1
 
 
 def test_a_screen_recording_gives_the_frames_of_the_same_film_at_a_constant_rate(tmp_path):

@@ -11,9 +11,10 @@ SCRIPT = """
 import importlib, pkgutil
 from numba.core.dispatcher import Dispatcher
 import cinevox
-from cinevox import cli, significance
+from cinevox import cli
 from cinevox.fitting.regressors import _solvers
 from cinevox.simulation import painting
+from cinevox.statistics import significance
 
 assert cli.main(["warm"]) == 0
 names = [f"{_solvers.__name__}.{found.name}" for found in pkgutil.iter_modules(_solvers.__path__)]

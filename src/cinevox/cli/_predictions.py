@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cinevox.cli._screen import new_table, number
 from cinevox.encoding.clips import Predicted
-from cinevox.encoding.model import Encoding, Floats
+from cinevox.encoding.model import EncodingModel, Floats
 from cinevox.errors import printable
 from cinevox.files import io
 from cinevox.outlets.report import maps, predicted
@@ -23,7 +23,7 @@ FORMULA = ("=", "+", "-", "@")
 
 
 def write(
-    folder: Path, encoding: Encoding, subjects: Sequence[str], found: Predicted, pictures: bool
+    folder: Path, encoding: EncodingModel, subjects: Sequence[str], found: Predicted, pictures: bool
 ) -> Iterator[predicted.Shown]:
     """Each clip's own folder: every voxel, a volume of each subject where voxels have a place, and pictures."""
     about = encoding.about
@@ -51,20 +51,20 @@ def write(
 
 
 def _volumes(
-    encoding: Encoding, subjects: Sequence[str], responses: Floats, clip: str, cautions: Sequence[str]
+    encoding: EncodingModel, subjects: Sequence[str], responses: Floats, clip: str, cautions: Sequence[str]
 ) -> dict[str, bytes]:
     about = encoding.about
     told = {"row": about.row, "clip": clip, "cautions": " ".join([*about.cautions, *cautions]) or "none"}
     return {
         f"{subject}.nii.gz": maps.nifti(
-            maps.Map(subject, f"predicted response, {subject}", volume), predicted.affine(about), told
+            maps.BrainMap(subject, f"predicted response, {subject}", volume), predicted.affine(about), told
         )
         for subject, volume in predicted.volumes(encoding, subjects, responses).items()
     }
 
 
 def _pictures(
-    encoding: Encoding, subjects: Sequence[str], responses: Floats, lines: Sequence[predicted.Line]
+    encoding: EncodingModel, subjects: Sequence[str], responses: Floats, lines: Sequence[predicted.PredictionLine]
 ) -> dict[str, bytes]:
     """Of the ROIs, if there are several, and of the brain, if voxels have a place."""
     drawn = predicted.roi_pictures(lines, encoding.about) if len(lines) > 1 else {}
@@ -74,7 +74,9 @@ def _pictures(
     return found if brain is None else found | {"brain.png": brain}
 
 
-def write_index(folder: Path, encoding: Encoding, subjects: Sequence[str], clips: Sequence[predicted.Shown]) -> None:
+def write_index(
+    folder: Path, encoding: EncodingModel, subjects: Sequence[str], clips: Sequence[predicted.Shown]
+) -> None:
     """The table and the page of all clips."""
     about = encoding.about
     table = pd.DataFrame(

@@ -14,7 +14,7 @@ from cinevox.project.params.names import Name
 from cinevox.scoring import claims
 from cinevox.statistics.metrics import PLAIN, Measure
 from cinevox.stimuli.frames import Clip
-from cinevox.stimuli.videos.moments import LENGTH_TOLERANCE
+from cinevox.stimuli.videos.frame_times import LENGTH_TOLERANCE
 
 FILE = "encoding.json"
 
@@ -69,14 +69,14 @@ class Region(Section):
         return self.correlation if self.normalized_correlation is None else self.normalized_correlation
 
 
-class Grid(Section):
+class StoredGrid(Section):
     """The volume that whole-brain voxels lie in; affine: voxel indices to MNI152 millimetres."""
 
     shape: tuple[int, int, int]
     affine: tuple[tuple[float, float, float, float], ...]
 
 
-class Made(Section):
+class MadeFrom(Section):
     """What it was made from; commit: of the code, None outside git."""
 
     commit: str | None
@@ -115,8 +115,8 @@ class About(Section):
     dataset: str
     in_silico: bool
     restricted: bool
-    grid: Grid | None
-    made: Made
+    grid: StoredGrid | None
+    made: MadeFrom
 
     @property
     def columns(self) -> Columns:

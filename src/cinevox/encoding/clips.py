@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cinevox.encoding import decoding
 from cinevox.encoding.decoding import Until
-from cinevox.encoding.model import Encoding, Floats
+from cinevox.encoding.model import EncodingModel, Floats
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.project.params import Network
@@ -46,7 +46,7 @@ class Predictor:
     weights: the network's file, where it is not to be had as the parameters said
     """
 
-    encoding: Encoding
+    encoding: EncodingModel
     weights: Path | None = None
 
     @cached_property

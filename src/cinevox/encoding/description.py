@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.encoding.about import About, FrameSettings, Grid, Made, Region, Source
+from cinevox.encoding.about import About, FrameSettings, MadeFrom, Region, Source, StoredGrid
 from cinevox.encoding.model import Floats
 from cinevox.measured import response_store
 from cinevox.measured.datasets import open_dataset
@@ -76,7 +76,7 @@ def regions(
 
 def places(
     paths: Paths, params: Params, row: Row, columns: Columns
-) -> tuple[Grid | None, dict[str, NDArray[np.int32]]]:
+) -> tuple[StoredGrid | None, dict[str, NDArray[np.int32]]]:
     """The volume, and each voxel's position in it (flat, in C order), -1 where it is not known.
 
     ROIs are found among the whole brain's voxels by their responses, where the data set has both. Nothing at all
@@ -87,7 +87,7 @@ def places(
     flat = [np.flatnonzero(mask).astype(np.int32) for mask in masks if mask is not None]
     if dataset.grid is None or len(flat) < len(masks) or not (row.track == "full" or dataset.places_rois):
         return None, {}
-    grid = Grid(shape=dataset.grid.shape, affine=dataset.grid.affine)
+    grid = StoredGrid(shape=dataset.grid.shape, affine=dataset.grid.affine)
     if row.track == "full":
         return grid, {"place": np.concatenate(flat)}
     found = []
@@ -100,10 +100,10 @@ def places(
     return grid, {"place": np.concatenate(found)}
 
 
-def made(paths: Paths, params: Params, sections: Sequence[str]) -> Made:
+def made(paths: Paths, params: Params, sections: Sequence[str]) -> MadeFrom:
     """Code, parameters (of these sections) and data of this run."""
     commit = identity.commit(paths.root)
-    return Made(
+    return MadeFrom(
         commit=commit and commit.sha,
         dirty=commit is not None and commit.dirty,
         params_hash=identity.params_hash(params, sections),

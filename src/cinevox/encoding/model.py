@@ -117,7 +117,7 @@ class Roiwise:
 
 
 @dataclass(frozen=True)
-class Encoding:
+class EncodingModel:
     """An encoding model.
 
     voxels: of every voxel, (n_voxels,): `correlation`, `normalized` and `q` on the split that counts, and `place`,

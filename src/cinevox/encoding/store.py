@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.encoding.about import FILE, parse
-from cinevox.encoding.model import Encoding, Roiwise, SpaceModel, Voxelwise
+from cinevox.encoding.model import EncodingModel, Roiwise, SpaceModel, Voxelwise
 from cinevox.files import io
 from cinevox.fitting.feature_spaces import Scaling, Space
 from cinevox.fitting.regressors._solvers.maps import from_arrays, to_arrays
@@ -25,7 +25,7 @@ from cinevox.stimuli.reduction import Projection
 CHECKPOINTS = "networks"
 
 
-def write(folder: Path, found: Encoding) -> None:
+def write(folder: Path, found: EncodingModel) -> None:
     """Write an encoding model into a folder, which it has for itself."""
     content: dict[str, Any] = {"about": found.about.model_dump(mode="json")}
     match found.model:
@@ -69,7 +69,7 @@ def _written(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]
     return files
 
 
-def read(folder: Path) -> Encoding:
+def read(folder: Path) -> EncodingModel:
     """Read an encoding model; arrays are memory-mapped, so that only what a prediction needs is read.
 
     Raises
@@ -91,7 +91,7 @@ def read(folder: Path) -> Encoding:
         raise io.FileError(f"{path}: broken ({error!r}); make it again: `dvc repro encoding@{about.row}`") from None
     if any(values.shape != (about.columns.n_voxels,) for values in voxels.values()):
         raise io.FileError(f"{path}: arrays of other voxels; make it again: `dvc repro encoding@{about.row}`")
-    return Encoding(about, model, voxels)
+    return EncodingModel(about, model, voxels)
 
 
 def _voxelwise(folder: Path, projections: Mapping[str, Any], spaces: Sequence[Mapping[str, Any]]) -> Voxelwise:

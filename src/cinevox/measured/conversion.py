@@ -1,4 +1,4 @@
-"""Conversion: the responses' files, once, into float32 arrays that are read by the voxel; see `cinevox.measured.response_store`.
+"""Conversion: the responses' files, once, into float32 arrays that are read by the voxel.
 
 Values pass through in blocks of voxels: however large a file is, its conversion takes the memory of some blocks.
 """
@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import insilico_truth
-from cinevox.measured.datasets import Dataset
+from cinevox.measured.datasets import StudyData
 from cinevox.measured.response_store import MANIFEST, MASK, MEAN, TRIALS, Study
-from cinevox.measured.responses import Part, Responses, present
+from cinevox.measured.responses import Part, Responses
 from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import Track
+from cinevox.statistics.trials import present
 
 Progress = Callable[[Iterable, int, str], Iterable]
 Key = tuple[Track, str, str]
@@ -35,7 +36,7 @@ FLOAT32 = np.dtype("<f4")
 
 
 def convert(
-    dataset: Dataset,
+    dataset: StudyData,
     wanted: settings.Dataset,
     part: Part,
     folder: Path,
@@ -100,7 +101,7 @@ def study_of(wanted: settings.Dataset) -> Study:
     return Study(wanted.name, spec.title, spec.simulated or insilico_truth.is_simulated(wanted.folder))
 
 
-def _convert(dataset: Dataset, part: Part, key: Key, wanted: settings.Dataset, partial: Path) -> dict[str, Any] | str:
+def _convert(dataset: StudyData, part: Part, key: Key, wanted: settings.Dataset, partial: Path) -> dict[str, Any] | str:
     """One file's entry of the manifest, taken from work left behind where that is of the same file; or its fault."""
     track, subject, roi = key
     path, arrays = dataset.file(part, *key), partial / "arrays"

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from cinevox.statistics.trials import present
+
 Part = Literal["train", "test"]
 
 UNIT_VOXELS = 1024  # at once: bounds the memory
@@ -49,32 +51,6 @@ class Responses:
         total = np.where(there[:, :, None], self.values, 0).sum(axis=1, dtype=np.float64)
         with np.errstate(invalid="ignore"):
             return (total / there.sum(axis=1)[:, None]).astype(dtype)
-
-
-def present(values: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """The trials that are there, (n_stimuli, n_repetitions): a missing one is NaN in every voxel.
-
-    Validation and conversion refuse a trial that is NaN in some voxels only, so one voxel tells.
-
-    values: (n_stimuli, n_repetitions, n_voxels)
-    """
-    return np.asarray(~np.isnan(values[:, :, :1]).any(axis=2))
-
-
-def rectangle(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The largest rectangle of trials without a missing one, (n_kept, n_repetitions_kept, n_voxels).
-
-    A rectangle of R repetitions holds the first R measured trials of every stimulus that has as many; R is the number,
-    at least 2, with which it holds the most trials. Where nothing is missing it is `values`.
-    """
-    there = present(values)
-    if there.all():
-        return values
-    counts = there.sum(axis=1)
-    R = max(range(2, values.shape[1] + 1), key=lambda n: n * np.count_nonzero(counts >= n), default=1)
-    kept = np.flatnonzero(counts >= R)
-    first = np.argsort(~there[kept], axis=1, kind="stable")[:, :R]
-    return values[kept[:, None], first]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 `cautions` says why a score is no result of the network that it names, or no finding. The other questions: are its data
 the challenge's (`foreign`) and its weights those of the paper's rows (`barred`), can its score stand beside the paper's
 (`doubts`), may it be handed in (`not_for_the_challenge`), and is it of the data that params.yaml asks for now
-(`other_data`)? What else has changed since it was made is in dvc.lock (`lock.other_parameters`).
+(`other_data`)? What else has changed since it was made is in dvc.lock (`dvc_lock.other_parameters`).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ RADII = (3.0, 120.0)
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """Shape (a circle of radius 1 + depth cos(lobes angle), squeezed by aspect), texture and hue of a category."""
 
     lobes: int
@@ -42,14 +42,14 @@ class Look:
 
 
 CATEGORIES = {
-    "ball": Look(1, 0.0, 1.0, FLAT, 0.5, 0.00, 0.9),
-    "crate": Look(4, 0.14, 1.0, GRATING, 3.0, 0.09, 0.7),
-    "star": Look(5, 0.40, 1.0, FLAT, 0.5, 0.16, 1.0),
-    "leaf": Look(2, 0.45, 1.6, GRATING, 6.0, 0.33, 0.8),
-    "fish": Look(2, 0.20, 2.2, DOTS, 5.0, 0.50, 0.8),
-    "cloud": Look(7, 0.12, 1.3, NOISE, 1.0, 0.60, 0.2),
-    "brick": Look(4, 0.10, 1.8, CHECKER, 4.0, 0.02, 0.5),
-    "coral": Look(9, 0.35, 1.0, NOISE, 1.0, 0.88, 0.9),
+    "ball": Appearance(1, 0.0, 1.0, FLAT, 0.5, 0.00, 0.9),
+    "crate": Appearance(4, 0.14, 1.0, GRATING, 3.0, 0.09, 0.7),
+    "star": Appearance(5, 0.40, 1.0, FLAT, 0.5, 0.16, 1.0),
+    "leaf": Appearance(2, 0.45, 1.6, GRATING, 6.0, 0.33, 0.8),
+    "fish": Appearance(2, 0.20, 2.2, DOTS, 5.0, 0.50, 0.8),
+    "cloud": Appearance(7, 0.12, 1.3, NOISE, 1.0, 0.60, 0.2),
+    "brick": Appearance(4, 0.10, 1.8, CHECKER, 4.0, 0.02, 0.5),
+    "coral": Appearance(9, 0.35, 1.0, NOISE, 1.0, 0.88, 0.9),
 }
 
 

@@ -47,7 +47,7 @@ EXTRACTION = Features(
 
 
 @dataclass(frozen=True)
-class Clip:
+class SimulatedClip:
     """What is known of a clip that was written: its file's name, its latents and its pooled energies."""
 
     name: str
@@ -55,7 +55,7 @@ class Clip:
     energies: Mapping[str, NDArray[np.float32]]
 
 
-def make_clip(folder: Path, seed: int, index: int) -> Clip:
+def make_clip(folder: Path, seed: int, index: int) -> SimulatedClip:
     """Draw, film and write one clip as `NNNN_insilico-<category>.mp4`; index 0 is clip 0001."""
     latents, picture = _streams(seed, (CLIP, index), 2)
     scene = scenes.draw_scene(latents)
@@ -64,7 +64,7 @@ def make_clip(folder: Path, seed: int, index: int) -> Clip:
     seen = dict.fromkeys(pairs.ravel().tolist(), np.empty(0, dtype=np.float32))
     folder.mkdir(parents=True, exist_ok=True)
     scenes.encode(folder / name, _watched(scenes.render(scene, picture), seen), scene.fps)
-    return Clip(name, scene, generators.energies(np.array([[seen[a], seen[b]] for a, b in pairs.tolist()])))
+    return SimulatedClip(name, scene, generators.energies(np.array([[seen[a], seen[b]] for a, b in pairs.tolist()])))
 
 
 def needed_layers(settings: Simulation, layers: Sequence[str]) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ def needed_layers(settings: Simulation, layers: Sequence[str]) -> tuple[str, ...
 
 
 def driving_components(
-    settings: Simulation, clips: Sequence[Clip], grams: Mapping[str, NDArray[np.floating]]
+    settings: Simulation, clips: Sequence[SimulatedClip], grams: Mapping[str, NDArray[np.floating]]
 ) -> dict[str, NDArray[np.float64]]:
     """The components of every generator in use, name -> (n_clips, at most n_latents), in order of the ROIs.
 
@@ -175,7 +175,7 @@ def write_subject(
 def write_truth(
     folder: Path,
     settings: Simulation,
-    clips: Sequence[Clip],
+    clips: Sequence[SimulatedClip],
     components: Mapping[str, NDArray[np.floating]],
     weights: Mapping[str, Any],
 ) -> None:

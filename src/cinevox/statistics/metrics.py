@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.measured.responses import present, rectangle
+from cinevox.statistics.trials import present, rectangle
 
 Floats = NDArray[np.floating]
 

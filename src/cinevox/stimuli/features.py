@@ -155,22 +155,24 @@ class Readers:
 
     def __init__(self, extraction: Extraction) -> None:
         self.extraction = extraction
-        self._first: _activations.Reader | None = None
+        self._first: _activations.ActivationReader | None = None
         self._building = threading.Lock()
         self._of_thread = threading.local()
 
-    def here(self) -> _activations.Reader:
+    def here(self) -> _activations.ActivationReader:
         if not hasattr(self._of_thread, "reader"):
             with self._building:
                 self._first = self._first or self._build()
                 self._of_thread.reader = self._first.twin()
-        reader: _activations.Reader = self._of_thread.reader
+        reader: _activations.ActivationReader = self._of_thread.reader
         return reader
 
-    def _build(self) -> _activations.Reader:
+    def _build(self) -> _activations.ActivationReader:
         extraction = self.extraction
         module = _loading.load(extraction.network, extraction.spec, extraction.weights)
-        return _activations.Reader(module, extraction.layers, extraction.spec, extraction.settings, extraction.device)
+        return _activations.ActivationReader(
+            module, extraction.layers, extraction.spec, extraction.settings, extraction.device
+        )
 
 
 def _check_frames(extraction: Extraction, frames: Frames) -> None:

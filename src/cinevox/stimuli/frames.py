@@ -2,7 +2,7 @@
 
 Every frame of a clip is decoded in order and counted, because what a container announces can be wrong; of the
 n decoded ones, frames floor(i (n - 1) / (k - 1)), i = 0..k-1, are taken, as the challenge's devkit does. Where frames
-do not follow each other evenly, those that are shown at evenly spread moments are taken (`videos.moments`). Each is
+do not follow each other evenly, those that are shown at evenly spread moments are taken (`videos.frame_times`). Each is
 what a player shows: turned or mirrored as the file asks for, its pixels made square.
 """
 
@@ -21,7 +21,7 @@ from PIL import Image
 from cinevox.errors import FileError, InputError
 from cinevox.files import disk, io
 from cinevox.stimuli.videos import Limits
-from cinevox.stimuli.videos.moments import Moments, frame_indices
+from cinevox.stimuli.videos.frame_times import FrameTimes, frame_indices
 from cinevox.stimuli.videos.reading import reading
 
 Progress = Callable[[Iterable, int, str], Iterable]
@@ -156,7 +156,7 @@ class _Decoded:
     """What decoding a clip told. taken: the frames that were kept"""
 
     fps: float
-    moments: Moments
+    moments: FrameTimes
     taken: NDArray[np.intp]
     notes: tuple[str, ...]
 
@@ -182,7 +182,7 @@ def _decode(
             last = frame.duration
             n_corrupt += frame.is_corrupt
             notes |= dict.fromkeys(frame.notes)
-        fps, moments = source.fps, Moments(starts, last, source.unit)
+        fps, moments = source.fps, FrameTimes(starts, last, source.unit)
     if not starts:
         raise FileError(f"{path}: not a single frame in it")
     if n_corrupt:

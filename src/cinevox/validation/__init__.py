@@ -52,10 +52,10 @@ def check_plugins(
     InputError
         One or more do not; the message has all of them, with the names there are.
     """
-    asked = {"datasets": [dataset], "networks": networks, "regressors": regressors}
+    asked: dict[plugins.Kind, Iterable[str]] = {"datasets": [dataset], "networks": networks, "regressors": regressors}
     faults = []
     for kind, wanted in asked.items():
-        known = plugins.names(f"cinevox.{kind}")
+        known = plugins.names(kind)
         unknown = [name for name in wanted if name not in known]
         faults += [f"{kind}: there is no {name!r}; there are {', '.join(known)}" for name in unknown]
     known = plugins.names("regressors")

@@ -5,15 +5,30 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cinevox.measured.datasets import DatasetSpec
 
-if TYPE_CHECKING:
-    from cinevox.validation.inspection import Inspected
-
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A row of a response file; its columns' fingerprints and, of a whole brain, their Fortran ranks.
+
+    keys: of each trial the responses of some voxels, the same ones in files of as many voxels
+    """
+
+    row: Row
+    mask: Row | None = None
+    prints: NDArray[np.uint64] | None = None
+    ranks: NDArray[np.intp] | None = None
+    keys: frozenset[bytes] = frozenset()
 
 
 def compare(clips: list[Row], inspected: dict[tuple, Inspected], spec: DatasetSpec) -> list[Row]:

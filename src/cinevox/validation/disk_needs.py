@@ -15,7 +15,7 @@ import numpy as np
 
 from cinevox.files import disk
 from cinevox.fitting import feature_spaces
-from cinevox.measured.datasets import Dataset, open_dataset
+from cinevox.measured.datasets import StudyData, open_dataset
 from cinevox.project import plugins
 from cinevox.project.params import Params, Track
 from cinevox.project.paths import Paths
@@ -28,7 +28,7 @@ FLOAT32 = 4
 
 
 @dataclass(frozen=True)
-class Study:
+class StudySize:
     """Numbers that sizes depend on; n_voxels: of each track, all subjects and ROIs together."""
 
     n_train: int
@@ -58,7 +58,7 @@ def require_room(paths: Paths, params: Params) -> str:
     return f"at least {disk.size(total)} to write, {disk.size(there)} free" if total else "nothing large to write"
 
 
-def study(paths: Paths, params: Params) -> Study:
+def study(paths: Paths, params: Params) -> StudySize:
     """The numbers of the data set that params.dataset names, or of the one that will be simulated.
 
     One response file is opened; how many voxels the others have follows from their size.
@@ -70,22 +70,22 @@ def study(paths: Paths, params: Params) -> Study:
             track: sum(n[roi] for n in counts for roi in wanted.track_rois(track) if roi in n)
             for track in wanted.tracks
         }
-        return Study(simulation.n_train, simulation.n_test, simulation.n_train_repetitions, sizes)
+        return StudySize(simulation.n_train, simulation.n_test, simulation.n_train_repetitions, sizes)
     dataset = open_dataset(wanted)
     first = (wanted.tracks[0], *wanted.blocks(wanted.tracks[0])[0])
     n_train, n_repetitions, n_voxels = dataset.arrays("train", *first)["train"].shape
     bytes_of_a_voxel = dataset.file("train", *first).stat().st_size / n_voxels
     sizes = {track: round(_stored(dataset, params, track) / bytes_of_a_voxel) for track in wanted.tracks}
-    return Study(n_train, len(dataset.clips) - n_train, n_repetitions, sizes)
+    return StudySize(n_train, len(dataset.clips) - n_train, n_repetitions, sizes)
 
 
-def _stored(dataset: Dataset, params: Params, track: Track) -> int:
+def _stored(dataset: StudyData, params: Params, track: Track) -> int:
     """Bytes of the files with a track's training responses; those that are missing are told by validation."""
     files = (dataset.file("train", track, *block) for block in params.dataset.blocks(track))
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def needed(paths: Paths, params: Params, study: Study) -> dict[str, int]:
+def needed(paths: Paths, params: Params, study: StudySize) -> dict[str, int]:
     """Step -> bytes of its outputs that are not there."""
     n_clips = study.n_train + study.n_test
     pixels = 3 * params.frames.size**2
@@ -126,7 +126,7 @@ def _of_a_clip(extraction: Extraction) -> int:
     return values * np.dtype(extraction.settings.storage).itemsize
 
 
-def _fits(paths: Paths, params: Params, study: Study) -> Iterator[int]:
+def _fits(paths: Paths, params: Params, study: StudySize) -> Iterator[int]:
     """Bytes of a row's predictions of validation and test clips from every feature space."""
     n_predicted = round(study.n_train * params.splits.validation_fraction) + study.n_test
     for name, row in params.experiments.rows.items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +18,24 @@ from numpy.typing import NDArray
 from cinevox.errors import FileError
 from cinevox.files import links
 from cinevox.measured import voxel_positions
-from cinevox.measured.datasets import Dataset, Part
-from cinevox.measured.responses import present, rectangle
+from cinevox.measured.datasets import Part, StudyData
 from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import WHOLE_BRAIN, Track
 from cinevox.statistics import metrics
+from cinevox.statistics.trials import present, rectangle
 from cinevox.stimuli.videos import printable, require_file
-from cinevox.stimuli.videos.moments import LENGTH_TOLERANCE
+from cinevox.stimuli.videos.frame_times import LENGTH_TOLERANCE
 from cinevox.stimuli.videos.reading import reading
 from cinevox.validation import between, repetitions
+from cinevox.validation.between import Inspected, Row
 
-Row = dict[str, Any]
 OUTLYING = 4
 MIN_STIMULI = 12  # under which z says nothing: it is at most sqrt(n_stimuli - 1)
 NOISELESS = 1 - 1e-6  # split-half r of a voxel whose repetitions are copies
 
 
-@dataclass(frozen=True)
-class Inspected:
-    """A row of a response file; its columns' fingerprints and, of a whole brain, their Fortran ranks.
-
-    keys: of each trial the responses of some voxels, the same ones in files of as many voxels
-    """
-
-    row: Row
-    mask: Row | None = None
-    prints: NDArray[np.uint64] | None = None
-    ranks: NDArray[np.intp] | None = None
-    keys: frozenset[bytes] = frozenset()
-
-
-def tables(dataset: Dataset, wanted: settings.Dataset) -> dict[str, list[Row]]:
+def tables(dataset: StudyData, wanted: settings.Dataset) -> dict[str, list[Row]]:
     """Every file that `wanted` asks for: suite -> one row per file; a suite without files is left out."""
     asked = [
         (part, track, subject, roi)
@@ -141,7 +127,9 @@ def _clip(path: Path, folder: Path) -> Row:
     }
 
 
-def _inspect(dataset: Dataset, part: Part, track: Track, subject: str, roi: str, wanted: settings.Dataset) -> Inspected:
+def _inspect(
+    dataset: StudyData, part: Part, track: Track, subject: str, roi: str, wanted: settings.Dataset
+) -> Inspected:
     path = dataset.file(part, track, subject, roi)
     row: Row = {
         "file": path.relative_to(wanted.folder).as_posix(),

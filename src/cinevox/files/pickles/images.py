@@ -33,7 +33,7 @@ class Opaque:
     what: str
 
 
-class Record(Unfinished):
+class UnfinishedImage(Unfinished):
     """An object of nibabel, or a dtype with fields inside of one, before its BUILD."""
 
     def __init__(self, what: str) -> None:
@@ -50,16 +50,16 @@ class Record(Unfinished):
         return Image(_data(state), state["_affine"])
 
 
-def record_of(function: Any, arguments: Any) -> Record | None:
+def record_of(function: Any, arguments: Any) -> UnfinishedImage | None:
     """The object that a NEWOBJ makes, if it is one of nibabel's and nothing is asked of it; else None."""
     if isinstance(function, _Symbol) and function.name.startswith("nibabel.") and arguments == ():
-        return Record(function.name)
+        return UnfinishedImage(function.name)
     return None
 
 
 def inside_record(stack: Iterable[Any]) -> bool:
     """Whether an object of nibabel is being put together."""
-    return any(isinstance(item, Record) for item in stack)
+    return any(isinstance(item, UnfinishedImage) for item in stack)
 
 
 def _data(state: Mapping[str, Any]) -> NDArray[Any] | None:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cinevox.files.pickles.buffers import LARGE, Latin1, latin1_of, mapped
-from cinevox.files.pickles.images import Opaque, Record, inside_record, record_of
+from cinevox.files.pickles.images import Opaque, UnfinishedImage, inside_record, record_of
 from cinevox.files.pickles.values import Refused, Unfinished, _Symbol, array_of, decoded, dtype_of, parsed, symbol_of
 
 MAX_OPCODES = 200_000  # a response pickle has some dozens
@@ -225,7 +225,7 @@ class Reader:
             case "array", (_Symbol("ndarray"), _, _):
                 return Unfinished(None)
             case "dtype", (str(spec), *_) if spec.startswith("V") and inside_record(self.stack):
-                return Record("dtype")
+                return UnfinishedImage("dtype")
             case "frombuffer" | "scalar", (_, Opaque(), *_) | (Opaque(), *_):
                 return Opaque("record")
             case "dtype", (str(spec), *_):
@@ -248,7 +248,7 @@ class Reader:
     def build(self, target: Any, state: Any) -> None:
         finished: Any
         match target, state:
-            case Record(), _:
+            case UnfinishedImage(), _:
                 finished = target.finished(state)
             case Unfinished(dtype=None), (1, tuple(), Opaque(), _, _):
                 finished = Opaque("record")

@@ -9,10 +9,24 @@ from cinevox.fitting.transfer.checkpoints import keep_weights, read_checkpoint, 
 from cinevox.fitting.transfer.curves import curves, diagnostics
 from cinevox.fitting.transfer.epochs import predict
 from cinevox.fitting.transfer.losses import correlation_loss
-from cinevox.fitting.transfer.problem import Problem, Trained, TransferError, batches, prepare, scaling
+from cinevox.fitting.transfer.problem import Trained, TrainingProblem, TransferError, batches, prepare, scaling
 from cinevox.fitting.transfer.training import groups, n_ticks, train
 
 __all__ = [
-    "Problem", "Trained", "TransferError", "batches", "correlation_loss", "curves", "diagnostics", "groups",
-    "keep_weights", "n_ticks", "predict", "prepare", "read_checkpoint", "scaling", "train", "write_checkpoint",
+    "Trained",
+    "TrainingProblem",
+    "TransferError",
+    "batches",
+    "correlation_loss",
+    "curves",
+    "diagnostics",
+    "groups",
+    "keep_weights",
+    "n_ticks",
+    "predict",
+    "prepare",
+    "read_checkpoint",
+    "scaling",
+    "train",
+    "write_checkpoint",
 ]  # fmt: skip

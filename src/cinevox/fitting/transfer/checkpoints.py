@@ -8,14 +8,14 @@ import torch
 
 from cinevox.files import io
 from cinevox.fitting.transfer.heads import RoiNetwork
-from cinevox.fitting.transfer.problem import Problem, Trained, TransferError
+from cinevox.fitting.transfer.problem import Trained, TrainingProblem, TransferError
 from cinevox.fitting.transfer.training import replace_file
 from cinevox.project.params import Base, Head
 from cinevox.stimuli import bases
 from cinevox.stimuli.networks._checkpoints import why_unreadable
 
 
-def keep_weights(folder: Path, base: Base, problem: Problem, found: Trained, best: float) -> float:
+def keep_weights(folder: Path, base: Base, problem: TrainingProblem, found: Trained, best: float) -> float:
     """Write a network's weights to `<subject>-<roi>.pt` if the settings ask for it; of the best one, drop the others.
 
     best: the highest validation correlation before; returns the highest so far
@@ -28,7 +28,7 @@ def keep_weights(folder: Path, base: Base, problem: Problem, found: Trained, bes
     return max(best, found.score)
 
 
-def write_checkpoint(path: Path, base: Base, problem: Problem, trained: Trained) -> None:
+def write_checkpoint(path: Path, base: Base, problem: TrainingProblem, trained: Trained) -> None:
     """A network at its best epoch, as tensors and plain values: `torch.load(path, weights_only=True)` reads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     block = trained.block

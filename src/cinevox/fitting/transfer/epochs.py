@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cinevox.fitting.transfer.heads import RoiNetwork
 from cinevox.fitting.transfer.losses import correlation_loss
-from cinevox.fitting.transfer.problem import Floats, Problem, TransferError, batches
+from cinevox.fitting.transfer.problem import Floats, TrainingProblem, TransferError, batches
 from cinevox.measured.responses import Block
 from cinevox.project.params import Transfer
 from cinevox.statistics.metrics import correlation_score
@@ -55,7 +55,7 @@ class Member:
         self.best, self.best_epoch, self.curve = state["best"], state["best_epoch"], list(state["curve"])
 
 
-def begin(problem: Problem, block: Block, measured: Floats, weights: Floats | None) -> Member:
+def begin(problem: TrainingProblem, block: Block, measured: Floats, weights: Floats | None) -> Member:
     """A network as it is before the first epoch, drawn with a seed of its own.
 
     measured: (n_train_clips, n_voxels), of this block; weights: (n_voxels,), not negative, None for equal ones
@@ -76,7 +76,7 @@ def begin(problem: Problem, block: Block, measured: Floats, weights: Floats | No
     )
 
 
-def run_epoch(problem: Problem, members: Sequence[Member], epoch: int) -> None:
+def run_epoch(problem: TrainingProblem, members: Sequence[Member], epoch: int) -> None:
     """One pass over the training clips, then the validation correlation; every member's curve grows by an entry.
 
     Raises
@@ -107,7 +107,9 @@ def run_epoch(problem: Problem, members: Sequence[Member], epoch: int) -> None:
             member.best_epoch = len(member.curve)
 
 
-def _step(problem: Problem, member: Member, values: torch.Tensor, rows: NDArray[np.intp]) -> tuple[float, float]:
+def _step(
+    problem: TrainingProblem, member: Member, values: torch.Tensor, rows: NDArray[np.intp]
+) -> tuple[float, float]:
     """One step of one network; its loss, and the mean correlation of the batch."""
     member.network.train()
     member.optimizer.zero_grad(set_to_none=True)
@@ -125,7 +127,7 @@ def _step(problem: Problem, member: Member, values: torch.Tensor, rows: NDArray[
     return loss.item(), correlation
 
 
-def _predict(problem: Problem, network: RoiNetwork, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+def _predict(problem: TrainingProblem, network: RoiNetwork, rows: NDArray[np.intp]) -> NDArray[np.float32]:
     size, settings = problem.settings.batch_clips, problem.settings
     groups = [rows[start : start + size] for start in range(0, len(rows), size)]
     return np.concatenate(
@@ -145,11 +147,11 @@ def predict(network: RoiNetwork, activations: Floats, compute: str, device: str)
     return predicted
 
 
-def _read(problem: Problem, rows: NDArray[np.intp]) -> torch.Tensor:
+def _read(problem: TrainingProblem, rows: NDArray[np.intp]) -> torch.Tensor:
     return torch.from_numpy(problem.activations[rows]).to(problem.device).float()
 
 
-def outcome(problem: Problem, member: Member) -> dict[str, Any]:
+def outcome(problem: TrainingProblem, member: Member) -> dict[str, Any]:
     """A network at its best epoch, as tensors and plain values."""
     member.network.load_state_dict(member.best)
     names = [name for name in ("validation", "test") if len(problem.split[name])]

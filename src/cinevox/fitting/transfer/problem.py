@@ -27,7 +27,7 @@ class TransferError(InputError):
 
 
 @dataclass(frozen=True)
-class Problem:
+class TrainingProblem:
     """What every network of a row shares.
 
     row: its name; sidecar: what the base's activations are, from `bases`
@@ -59,7 +59,7 @@ def prepare(
     split: Split,
     head: Head,
     settings: Transfer,
-) -> Problem:
+) -> TrainingProblem:
     """Find the device, load the blocks that are trained too, and fit the scaling on the training clips.
 
     sidecar: base.json of the base, whose activations are (n_clips, n_frames, n_features)
@@ -69,7 +69,7 @@ def prepare(
     InputError
         The device is not there, or the weights are not to be had.
     """
-    return Problem(
+    return TrainingProblem(
         row, sidecar, activations, tuple(sidecar["map_shape"]), bases.tuned_blocks(base, network),
         scaling(activations, split.train) if head.standardize else None,
         split, head, settings, find_device(settings.device),

@@ -15,14 +15,14 @@ from joblib import Parallel, delayed
 
 from cinevox.files import io
 from cinevox.fitting.transfer.epochs import begin, outcome, run_epoch
-from cinevox.fitting.transfer.problem import Floats, Problem, Trained
+from cinevox.fitting.transfer.problem import Floats, Trained, TrainingProblem
 from cinevox.measured.responses import Block, Columns
 from cinevox.project.params import Transfer
 from cinevox.stimuli.networks._activations import one_thread
 
 
 def train(
-    problem: Problem,
+    problem: TrainingProblem,
     measured: Floats,
     reliability: Floats | None,
     columns: Columns,
@@ -76,7 +76,7 @@ def n_ticks(columns: Columns, settings: Transfer) -> int:
 
 
 def _train_group(
-    problem: Problem,
+    problem: TrainingProblem,
     blocks: Sequence[Block],
     measured: Floats,
     weights: Floats | None,
@@ -118,7 +118,7 @@ def replace_file(path: Path, content: Any) -> None:
         torch.save(content, stream)
 
 
-def _digest(problem: Problem, measured: Floats, reliability: Floats | None) -> str:
+def _digest(problem: TrainingProblem, measured: Floats, reliability: Floats | None) -> str:
     """Names everything that the numbers depend on, for taking up unfinished work."""
     inputs = {
         "sidecar": dict(problem.sidecar),

@@ -28,7 +28,7 @@ class Grid:
     affine: tuple[tuple[float, float, float, float], ...]
 
 
-class Dataset(Protocol):
+class StudyData(Protocol):
     """Clips and responses of one study. Opening reads names only; responses are read when asked for."""
 
     @property
@@ -112,13 +112,14 @@ class DatasetSpec:
     """A data set as a plug-in.
 
     licence: its terms, in words
-    restricted: it may not be passed on, so DVC may push it to the remote named `private` alone; see `cinevox.project.remote_guard`
+    restricted: it may not be passed on, so DVC may push it to the remote named `private` alone
+        (`cinevox.project.remote_guard`)
     n_train, n_test: how many clips the published study has; None where that is the user's own affair
     simulated: its responses are made by a program, and are marked as such wherever a result of them is shown
     """
 
     title: str
-    open: Callable[[settings.Dataset], Dataset]
+    open: Callable[[settings.Dataset], StudyData]
     licence: str = "not known"
     restricted: bool = True
     n_train: int | None = None
@@ -127,7 +128,7 @@ class DatasetSpec:
     expected: Expected = Expected()
 
 
-def open_dataset(wanted: settings.Dataset) -> Dataset:
+def open_dataset(wanted: settings.Dataset) -> StudyData:
     """The data set that params.dataset names and points to.
 
     Raises
@@ -135,5 +136,5 @@ def open_dataset(wanted: settings.Dataset) -> Dataset:
     InputError
         No such plug-in, or its folder is not there or holds something else.
     """
-    dataset: Dataset = plugins.load("datasets", wanted.name).open(wanted)
+    dataset: StudyData = plugins.load("datasets", wanted.name).open(wanted)
     return dataset

@@ -39,7 +39,7 @@ AFFINE = ((2.5, 0.0, 0.0, -96.5), (0.0, 2.5, 0.0, -132.5), (0.0, 0.0, 2.75, -78.
 
 @dataclass(frozen=True)
 class Algonauts2021:
-    """The folder as the challenge unpacks it; see `cinevox.measured.datasets.Dataset`."""
+    """The folder as the challenge unpacks it; see `cinevox.measured.datasets.StudyData`."""
 
     folder: Path
     clips_folder: str

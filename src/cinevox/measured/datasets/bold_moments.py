@@ -43,7 +43,7 @@ ROIS_B, GLM, MASKS = "prepared_allvoxel_pkl", "GLM", "mask"
 
 @dataclass(frozen=True)
 class BoldMoments:
-    """One version of the record; see `cinevox.measured.datasets.Dataset`. Subjects are called as in the record, sub-01."""
+    """One version of the record (`cinevox.measured.datasets.StudyData`). Subjects are named as in it, sub-01."""
 
     folder: Path
     clips_folder: str

@@ -14,7 +14,7 @@ N_SLICES = 6
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """Which colours stand for which values; none of them is grey, which is where nothing is known."""
 
     low: float
@@ -23,9 +23,9 @@ class Scale:
     label: str
 
 
-def scores_up_to(top: float, measure: str) -> Scale:
+def scores_up_to(top: float, measure: str) -> ColourScale:
     """The scale of scores, which are normalized or plain correlations."""
-    return Scale(0.0, top, "plasma", measure)
+    return ColourScale(0.0, top, "plasma", measure)
 
 
 def top_of(volumes: list[NDArray[np.floating]]) -> float:
@@ -34,7 +34,7 @@ def top_of(volumes: list[NDArray[np.floating]]) -> float:
     return max(np.ceil(round(highest * 20, 6)) / 20, 0.1)
 
 
-def picture(scores: NDArray[np.floating], affine: NDArray[np.floating], scale: Scale) -> bytes:
+def picture(scores: NDArray[np.floating], affine: NDArray[np.floating], scale: ColourScale) -> bytes:
     """A PNG: glass brain above, axial slices on the MNI152 template below; the same bytes for the same scores."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # both libraries announce their own plans
@@ -71,7 +71,7 @@ def picture(scores: NDArray[np.floating], affine: NDArray[np.floating], scale: S
     return buffer.getvalue()
 
 
-def colour_bar(canvas: Any, scale: Scale) -> None:
+def colour_bar(canvas: Any, scale: ColourScale) -> None:
     """The scale of all brain pictures, at the foot of the canvas."""
     from matplotlib import cm, colors
 

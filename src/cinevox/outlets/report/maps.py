@@ -28,7 +28,7 @@ GROUP = {
 
 
 @dataclass(frozen=True)
-class Map:
+class BrainMap:
     """One volume. values: (x, y, z), NaN where nothing is known; is_p: they are p or q, not estimates."""
 
     name: str
@@ -70,7 +70,7 @@ def smallest_p(n_subjects: int) -> float:
     return 1 / min(2**n_subjects, MOST_FLIPS + 1)
 
 
-def of_row(result: Result, anatomy: Anatomy, seed: int) -> Iterator[Map]:
+def of_row(result: Result, anatomy: Anatomy, seed: int) -> Iterator[BrainMap]:
     """Every map of a row of the full track, on the clips that count for it."""
     columns, split = result.index.columns, result.split
     who = [own.subjects[0] for own, _ in columns.by_subject]
@@ -79,26 +79,26 @@ def of_row(result: Result, anatomy: Anatomy, seed: int) -> Iterator[Map]:
     for _, where in columns.by_subject:
         q[where] = false_discovery_rate(result.voxels[f"{split}.p"][where])
     for name, score, chance in zip(who, scores, stacked(anatomy, columns, q)):
-        yield Map(name, f"{result.measure}, {name}, {split} clips", score)
-        yield Map(f"{name}-q", f"q of r > 0 (false discovery rate), {name}, {split} clips", chance, is_p=True)
+        yield BrainMap(name, f"{result.measure}, {name}, {split} clips", score)
+        yield BrainMap(f"{name}-q", f"q of r > 0 (false discovery rate), {name}, {split} clips", chance, is_p=True)
     if len(who) < 2:
         return
-    yield Map("group-mean", f"{result.measure}, mean over subjects, {split} clips", mean(scores))
-    yield Map("group-mean-n", f"subjects with a {result.measure}", _counted(scores))
+    yield BrainMap("group-mean", f"{result.measure}, mean over subjects, {split} clips", mean(scores))
+    yield BrainMap("group-mean-n", f"subjects with a {result.measure}", _counted(scores))
     yield from _tested(stacked(anatomy, columns, result.voxels[f"{split}.correlation"]), split, seed)
 
 
-def _tested(correlation: Volume, split: str, seed: int) -> Iterator[Map]:
+def _tested(correlation: Volume, split: str, seed: int) -> Iterator[BrainMap]:
     """Mean r over subjects against 0: t, its family-wise p by flipped signs, and over how many subjects."""
     n_subjects = len(correlation)
     count = np.isfinite(correlation).sum(axis=0)
     places = count >= least_subjects(n_subjects)
     found = sign_flip_test(correlation[:, places], np.random.default_rng(seed))
     within = f"{split} clips, over {least_subjects(n_subjects)} to {n_subjects} subjects"
-    yield Map("group-t", f"t of mean plain r > 0, {within}", to_volume(found.t.astype(np.float32), places))
-    yield Map("group-t-n", "subjects in t", _counted(np.where(places, correlation, np.nan)))
+    yield BrainMap("group-t", f"t of mean plain r > 0, {within}", to_volume(found.t.astype(np.float32), places))
+    yield BrainMap("group-t-n", "subjects in t", _counted(np.where(places, correlation, np.nan)))
     p = to_volume(found.p_familywise.astype(np.float32), places)
-    yield Map("group-p", f"family-wise p of t (flipped signs), {within}", p, is_p=True)
+    yield BrainMap("group-p", f"family-wise p of t (flipped signs), {within}", p, is_p=True)
 
 
 def _counted(volumes: Volume) -> Volume:
@@ -106,7 +106,7 @@ def _counted(volumes: Volume) -> Volume:
     return np.where(count > 0, count, np.float32(np.nan))
 
 
-def nifti(found: Map, affine: NDArray[np.floating], provenance: Mapping[str, str]) -> bytes:
+def nifti(found: BrainMap, affine: NDArray[np.floating], provenance: Mapping[str, str]) -> bytes:
     """A NIfTI-1 file, gzipped; the same bytes for the same map.
 
     affine: voxel indices to MNI152 millimetres, (4, 4), without shear

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cinevox.outlets.report.sources import Sources
-from cinevox.outlets.report.tables import Cell
+from cinevox.outlets.report.tables import TableCell
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.metrics import PLAIN
 
@@ -32,7 +32,7 @@ class OptimismLine:
     difference: float
     low: float | None
     high: float | None
-    choice: Cell | None
+    choice: TableCell | None
     rank: float | None
     rank_error: float | None
     plain: bool
@@ -64,7 +64,7 @@ def _lines(result: Result) -> Iterator[OptimismLine]:
             found.difference,
             found.low,
             found.high,
-            None if part is None else Cell(part.difference, part.low, part.high),
+            None if part is None else TableCell(part.difference, part.low, part.high),
             None if ranks is None else ranks.mean,
             None if ranks is None else ranks.error,
             found.measure == PLAIN,

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.encoding.about import About, Region
-from cinevox.encoding.model import Encoding
+from cinevox.encoding.model import EncodingModel
 from cinevox.outlets.report import maps, surface
-from cinevox.outlets.report.glass import Scale, scores_up_to, top_of
+from cinevox.outlets.report.glass import ColourScale, scores_up_to, top_of
 from cinevox.outlets.report.svg import signed
 from cinevox.stimuli.frames import Clip
 
@@ -26,7 +26,7 @@ DOTS_PER_INCH = 130
 
 
 @dataclass(frozen=True)
-class Line:
+class PredictionLine:
     """One ROI: regions and their responses, one of each subject, and means over subjects (None without any)."""
 
     roi: str
@@ -49,14 +49,16 @@ class Line:
         return float(np.mean(known)) if known else None
 
 
-def lines(regions: Sequence[Region], responses: Floats) -> list[Line]:
+def lines(regions: Sequence[Region], responses: Floats) -> list[PredictionLine]:
     """ROIs in their order. regions, responses: of a clip, one of each (n_regions,)"""
     rois = dict.fromkeys(region.roi for region in regions)
     where = {roi: [number for number, region in enumerate(regions) if region.roi == roi] for roi in rois}
-    return [Line(roi, tuple(regions[n] for n in numbers), responses[numbers]) for roi, numbers in where.items()]
+    return [
+        PredictionLine(roi, tuple(regions[n] for n in numbers), responses[numbers]) for roi, numbers in where.items()
+    ]
 
 
-def roi_pictures(found: Sequence[Line], about: About) -> dict[str, bytes]:
+def roi_pictures(found: Sequence[PredictionLine], about: About) -> dict[str, bytes]:
     """`png` and `svg`: each ROI's response, over subjects and of each, before those to the data set's own clips.
 
     The colour of a response is how well the row predicts that ROI; the same bytes for the same numbers.
@@ -113,7 +115,7 @@ def affine(about: About) -> Floats:
 
 
 def volumes(
-    encoding: Encoding, subjects: Sequence[str], responses: Floats, largest_q: float = 1.0
+    encoding: EncodingModel, subjects: Sequence[str], responses: Floats, largest_q: float = 1.0
 ) -> dict[str, maps.Volume]:
     """Subject -> its responses (n_voxels,) in the volume, NaN elsewhere; empty where it isn't known where voxels lie.
 
@@ -143,7 +145,7 @@ def brain_picture(drawn: Mapping[str, maps.Volume], affine: Floats) -> bytes | N
     top = float(np.ceil(top * 10**digits) / 10**digits)
     who = next(iter(drawn)) if len(drawn) == 1 else f"mean over {len(drawn)} subjects"
     return surface.picture(
-        mean, np.array(affine), Scale(-top, top, "RdYlBu_r", f"predicted response, {who}"), DOTS_PER_INCH
+        mean, np.array(affine), ColourScale(-top, top, "RdYlBu_r", f"predicted response, {who}"), DOTS_PER_INCH
     )
 
 
@@ -158,7 +160,7 @@ class Shown:
     name: str
     clip: Clip
     cautions: Sequence[str]
-    lines: Sequence[Line]
+    lines: Sequence[PredictionLine]
     pictures: Mapping[str, str]
 
 

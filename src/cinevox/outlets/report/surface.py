@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.outlets.report.glass import Scale, colour_bar
+from cinevox.outlets.report.glass import ColourScale, colour_bar
 
 Floats = NDArray[np.floating]
 
@@ -87,7 +87,7 @@ def project(volume: Floats, affine: Floats, half: Hemisphere) -> Floats:
     return np.divide(total, share, out=np.full(len(total), np.nan), where=share >= LEAST_KNOWN)
 
 
-def picture(volume: Floats, affine: Floats, scale: Scale, dpi: int) -> bytes:
+def picture(volume: Floats, affine: Floats, scale: ColourScale, dpi: int) -> bytes:
     """A PNG: left hemisphere above, right below, three views each; grey without a value."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

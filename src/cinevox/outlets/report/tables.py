@@ -21,7 +21,7 @@ SHOWN_CANDIDATES = 16  # of a row's feature spaces; rows of pairs have hundreds
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One score. `space`: the feature space that stands for it; `best`: the highest of its column."""
 
     value: float | None
@@ -40,8 +40,8 @@ class ScoreLine:
     """
 
     result: Result
-    score: Cell
-    cells: tuple[Cell, ...]
+    score: TableCell
+    cells: tuple[TableCell, ...]
     doubts: tuple[str, ...]
     marks: tuple[str, ...]
 
@@ -74,10 +74,10 @@ def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
     ]
 
 
-def _cell(found: SplitScores | RoiScore, space: str, best: float | None) -> Cell:
+def _cell(found: SplitScores | RoiScore, space: str, best: float | None) -> TableCell:
     value = found.score
     highest = value is not None and best is not None and round(value, 3) == round(best, 3)
-    return Cell(value, found.low, found.high, space, highest)
+    return TableCell(value, found.low, found.high, space, highest)
 
 
 def _marks(result: Result, split: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import FileError, InputError
-from cinevox.measured.datasets import Dataset
+from cinevox.measured.datasets import StudyData
 from cinevox.measured.responses import Block, Columns
 from cinevox.outlets.submission import archive
 from cinevox.project import params
@@ -24,7 +24,7 @@ class SubmissionError(FileError):
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedPredictions:
     """What a submission must hold: for each block of `columns`, float32 (n_clips, n_voxels)."""
 
     track: Track
@@ -60,7 +60,7 @@ class Fault(NamedTuple):
         return f"{self.where}: {self.what}"
 
 
-def expected(dataset: Dataset, settings: params.Dataset, track: Track) -> Expected:
+def expected(dataset: StudyData, settings: params.Dataset, track: Track) -> ExpectedPredictions:
     """What the data set's files ask for: its test clips, and the voxels of the subjects and ROIs in the parameters.
 
     Raises
@@ -76,12 +76,12 @@ def expected(dataset: Dataset, settings: params.Dataset, track: Track) -> Expect
         )
     n_train = next(shape[0] for shape in shapes.values())
     columns = Columns(tuple(Block(*block, shape[2]) for block, shape in shapes.items()))
-    return Expected(track, len(dataset.clips) - n_train, columns)
+    return ExpectedPredictions(track, len(dataset.clips) - n_train, columns)
 
 
 def read(
-    path: Path, dataset: Dataset, settings: params.Dataset, track: Track | None = None
-) -> tuple[archive.Content, Expected]:
+    path: Path, dataset: StudyData, settings: params.Dataset, track: Track | None = None
+) -> tuple[archive.Content, ExpectedPredictions]:
     """The predictions in a zip without a fault, and what was expected of it; its track is found out if not given.
 
     Raises
@@ -98,7 +98,7 @@ def read(
     return check(path, wanted), wanted
 
 
-def find(path: Path, wanted: Expected) -> tuple[archive.Content | None, list[Fault]]:
+def find(path: Path, wanted: ExpectedPredictions) -> tuple[archive.Content | None, list[Fault]]:
     """The predictions in a zip (None if there are none to be had), and its faults: none, and it can be handed in.
 
     Raises
@@ -115,7 +115,7 @@ def find(path: Path, wanted: Expected) -> tuple[archive.Content | None, list[Fau
     return content, found
 
 
-def check(path: Path, wanted: Expected) -> archive.Content:
+def check(path: Path, wanted: ExpectedPredictions) -> archive.Content:
     """The predictions in a zip without a fault.
 
     Raises
@@ -128,7 +128,7 @@ def check(path: Path, wanted: Expected) -> archive.Content:
     return content or {}
 
 
-def refuse(source: str, faults: Sequence[Fault], wanted: Expected) -> None:
+def refuse(source: str, faults: Sequence[Fault], wanted: ExpectedPredictions) -> None:
     """Nothing, if there are no faults.
 
     Raises
@@ -153,7 +153,7 @@ def grouped(faults: Sequence[Fault], n_blocks: int) -> Iterator[str]:
         yield f"{f'all {n_blocks} arrays' if 1 < n_blocks == len(where) else ', '.join(where)}: {what}"
 
 
-def content_faults(content: Any, wanted: Expected) -> list[Fault]:
+def content_faults(content: Any, wanted: ExpectedPredictions) -> list[Fault]:
     """What is wrong with the predictions: keys, shapes, types, values."""
     if not isinstance(content, dict):
         return [Fault(archive.member(wanted.track), f"holds a {type(content).__name__}, expected a dict of ROIs")]
@@ -174,7 +174,7 @@ def content_faults(content: Any, wanted: Expected) -> list[Fault]:
     return found
 
 
-def _roi_faults(roi: str, blocks: Mapping[Any, Any], wanted: Expected) -> Iterator[Fault]:
+def _roi_faults(roi: str, blocks: Mapping[Any, Any], wanted: ExpectedPredictions) -> Iterator[Fault]:
     sizes = {block.subject: block.n_voxels for block in wanted.columns.blocks if block.roi == roi}
     listed = ", ".join(sizes)
     for key in blocks:

@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 
 from cinevox.errors import InputError
-from cinevox.measured.datasets import Dataset
-from cinevox.measured.responses import Columns, Responses, present
+from cinevox.measured.datasets import StudyData
+from cinevox.measured.responses import Columns, Responses
 from cinevox.outlets.submission.archive import Content
-from cinevox.outlets.submission.faults import Expected
+from cinevox.outlets.submission.faults import ExpectedPredictions
 from cinevox.project.params import Ceiling, Scores
 from cinevox.scoring.scores import SpaceScore, roi_table, score
 from cinevox.statistics.aggregation import AGGREGATIONS, block_weights, interval, weighted
 from cinevox.statistics.metrics import noise_ceiling, resampled_clips, split_half_reliability
 from cinevox.statistics.splits import generator
+from cinevox.statistics.trials import present
 
 COUNTS = ("n_voxels", "n_excluded", "n_constant")
 HEADERS = ("roi", "subjects", "interval", "pooled", "interval", "correlation", *COUNTS)
@@ -49,8 +50,8 @@ class OfflineScore:
 
 def score_offline(
     content: Content,
-    wanted: Expected,
-    dataset: Dataset,
+    wanted: ExpectedPredictions,
+    dataset: StudyData,
     ceiling: Ceiling | None,
     settings: Scores,
     may_be_missing: bool = False,

@@ -199,7 +199,7 @@ def serve(settings: Tracking, model: str, host: str, port: int) -> int:
                 f"{model}: {error.message}; expected NAME/VERSION as `cinevox register` prints it"
             ) from None
     code = folder / "code"
-    if not (code / "cinevox" / "tracking" / "serving.py").is_file():
+    if not (code / "cinevox" / "outlets" / "tracking" / "serving.py").is_file():
         raise InputError(f"{model}: not registered by this version of cinevox; register it again: `cinevox register`")
     words = ["--factory", f"{__name__}:{application.__name__}", "--app-dir", str(code), "--log-level", "warning"]
     command = [sys.executable, "-P", "-m", "uvicorn", *words, "--host", host, "--port", str(port)]  # as MLflow does

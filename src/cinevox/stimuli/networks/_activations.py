@@ -101,7 +101,7 @@ def shapes(module: nn.Module, layers: Sequence[str], images: torch.Tensor) -> di
     return found
 
 
-class Reader:
+class ActivationReader:
     """Turns clips into activations, reduced over frames as they come."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Reader:
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (spec.mean, spec.std)
         )
 
-    def twin(self) -> Reader:
+    def twin(self) -> ActivationReader:
         """A reader for another thread: layers are taken from a copy of the module that shares its weights."""
         tensors = [*self._module.parameters(), *self._module.buffers()]
         return copy.deepcopy(self, {id(tensor): tensor for tensor in tensors})

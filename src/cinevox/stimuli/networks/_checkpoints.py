@@ -18,7 +18,7 @@ from torch import nn
 
 from cinevox.files import io
 from cinevox.stimuli.networks import NetworkSpec
-from cinevox.stimuli.networks._fit import Found, State, misfit
+from cinevox.stimuli.networks._fit import State, StateDictFit, misfit
 from cinevox.stimuli.networks._kinds import what_else
 from cinevox.stimuli.networks._weights import WeightsError
 
@@ -51,7 +51,7 @@ def read(name: str, spec: NetworkSpec, module: nn.Module, path: Path) -> Checkpo
     content = _content(name, path)
     if spec.adapt and isinstance(content, Mapping):
         content = spec.adapt(content, module)
-    found = [Found.of(place, state, module) for place, state in _states(content)]
+    found = [StateDictFit.of(place, state, module) for place, state in _states(content)]
     if not found:
         raise WeightsError(
             f"{name}: {path} holds no state dict (name -> tensor); "

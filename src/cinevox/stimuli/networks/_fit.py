@@ -13,7 +13,7 @@ State = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Found:
+class StateDictFit:
     """One state dict of a file, and how it differs from the network's.
 
     place: the entry of the file that holds it, such as ['state_dict']
@@ -33,7 +33,7 @@ class Found:
     classes: tuple[int, int] | None
 
     @classmethod
-    def of(cls, place: str, state: State, module: nn.Module) -> Found:
+    def of(cls, place: str, state: State, module: nn.Module) -> StateDictFit:
         expected = module.state_dict()
         counts = Counter({"": 0})
         for key in state:
@@ -93,7 +93,7 @@ def _unusual(found: torch.Tensor, expected: torch.Tensor) -> str:
     return ""
 
 
-def misfit(name: str, found: Found) -> str:
+def misfit(name: str, found: StateDictFit) -> str:
     """Completes "FILE ..." with how the state dict differs from the network's, and what to do."""
     kinds = tuple(found.faults)
     head, cure = "holds weights of another architecture", f"point networks.{name}.file to the right checkpoint"

@@ -21,8 +21,8 @@ from PIL import Image
 
 from cinevox.errors import FileError
 from cinevox.stimuli.videos import Limits
-from cinevox.stimuli.videos.frame import Frame, Look, on_white
-from cinevox.stimuli.videos.moments import Moments
+from cinevox.stimuli.videos.frame import ClipProperties, Frame, on_white
+from cinevox.stimuli.videos.frame_times import FrameTimes
 from cinevox.stimuli.videos.views import ROTATED, View, ViewError, stretch_of, turn_of
 
 MAX_LOST_SECONDS = 0.25  # how much of the announced length may be missing at the end; rounding takes 0.03
@@ -108,7 +108,7 @@ class Film:
                 f"{float(self.announced_end):.2f} s announced"
             )
 
-    def look(self) -> Look:
+    def look(self) -> ClipProperties:
         """What there is to say without decoding more than one frame.
 
         Raises
@@ -129,9 +129,9 @@ class Film:
             ends = [start + length for start, length in packets if start is not None]
             self._require(len(packets), max(ends, default=0) * self.unit)
         packets.sort(key=lambda packet: (packet[0] is not None, packet[0] or 0))
-        return Look(
+        return ClipProperties(
             first.shown if first else (self.stream.width, self.stream.height),
-            Moments([start for start, _ in packets], packets[-1][1] if packets else 0, self.unit),
+            FrameTimes([start for start, _ in packets], packets[-1][1] if packets else 0, self.unit),
             self.n_indexed, self.fps, first.notes if first else (),
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from cinevox.stimuli.videos.moments import Moments
+from cinevox.stimuli.videos.frame_times import FrameTimes
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Look:
+class ClipProperties:
     """A clip at a look.
 
     shown: width and height of its first frame
@@ -38,7 +38,7 @@ class Look:
     """
 
     shown: tuple[float, float]
-    moments: Moments
+    moments: FrameTimes
     n_indexed: int
     fps: float | None
     notes: tuple[str, ...]

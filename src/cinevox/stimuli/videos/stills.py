@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 
 from cinevox.errors import FileError
 from cinevox.stimuli.videos import STILLS, Limits, unreadable
-from cinevox.stimuli.videos.frame import Frame, Look, on_white
-from cinevox.stimuli.videos.moments import Moments
+from cinevox.stimuli.videos.frame import ClipProperties, Frame, on_white
+from cinevox.stimuli.videos.frame_times import FrameTimes
 
 UNIT = Fraction(1, 1_000_000)
 SHORTEST = 10  # ms: what asks for less is shown for DEFAULT, as in browsers
@@ -61,7 +61,7 @@ class Stills:
         except Exception as error:  # PIL raises many kinds
             raise FileError(f"{self.path}: damaged or cut off ({_told(error)}); fetch it again") from None
 
-    def look(self) -> Look:
+    def look(self) -> ClipProperties:
         """Its size, and when its frames are shown.
 
         Raises
@@ -70,8 +70,8 @@ class Stills:
             Damaged or cut off.
         """
         frames = [(frame.shown, frame.start, frame.duration) for frame in self.frames()]
-        moments = Moments([start for _, start, _ in frames], frames[-1][2], UNIT)
-        return Look(frames[0][0], moments, self.n_announced, None, ())
+        moments = FrameTimes([start for _, start, _ in frames], frames[-1][2], UNIT)
+        return ClipProperties(frames[0][0], moments, self.n_announced, None, ())
 
 
 @contextmanager

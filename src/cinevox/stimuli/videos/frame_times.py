@@ -24,7 +24,7 @@ def frame_indices(n_decoded: int, count: int) -> NDArray[np.intp]:
 
 
 @dataclass(frozen=True)
-class Moments:
+class FrameTimes:
     """The moments at which frames appear, in the order in which they are shown.
 
     starts: of each frame, in units; None where the file does not say
