@@ -21,7 +21,6 @@ def main(run: Run) -> None:
     outcome, chosen = outcomes.read(folder, row), io.read_arrays(folder / "voxels.npz")
     split, choice = outcome.split, Choice(index.spaces, chosen["space"])
     usual = "test" if "test" in index.clips else "validation"
-    model: Model
     own = {space: prediction_store.read(paths.predictions(name), index, space, usual) for space in choice.used}
     predicted = choice.predicted(own, slice(None))  # by the row's own fit, which has not seen them
     if row.base is not None:
