@@ -17,10 +17,9 @@ from cinevox.statistics.splits import ceiling_split
 def main(run: Run) -> None:
     name, paths, params = run.instance, run.paths, run.params
     index, folder = prediction_store.read_index(paths.scores(name)), paths.selection(name)
-    row, columns = index.row, index.columns
+    row, columns, usual = index.row, index.columns, "test" if "test" in index.clips else "validation"
     outcome, chosen = outcomes.read(folder, row), io.read_arrays(folder / "voxels.npz")
     split, choice = outcome.split, Choice(index.spaces, chosen["space"])
-    usual = "test" if "test" in index.clips else "validation"
     own = {space: prediction_store.read(paths.predictions(name), index, space, usual) for space in choice.used}
     predicted = choice.predicted(own, slice(None))  # by the row's own fit, which has not seen them
     if row.base is not None:

@@ -169,7 +169,7 @@ def test_without_test_clips_there_is_a_model_and_no_submission(tmp_path, n_repet
     assert about.measure == ("plain correlation" if n_repetitions == 1 else "normalized correlation")
     assert (about.usual, about.n_usual, about.n_clips) == ("validation", 10, small_run.N_TRAIN)
     assert about.usual_range == "10 validation clips, predicted by a fit without them"
-    assert any("plain correlations" in caution for caution in about.cautions) == (n_repetitions == 1)
+    assert any("Plain correlations" in caution for caution in about.cautions) == (n_repetitions == 1)
     selected = json.loads((made.paths.selection(small_run.ROW) / "selection.json").read_text())
     scores = selected["scores"]["validation"]
     for region in about.regions:

@@ -6,7 +6,6 @@ of an ROI without a scored voxel, a p over subjects where there is one) is None,
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import BeforeValidator, PlainSerializer, ValidationError
 
 from cinevox.errors import FileError
 from cinevox.files import io
+from cinevox.project import identity
 from cinevox.project.params import Row, Section
 from cinevox.scoring import claims
 from cinevox.scoring.origin import Origin
@@ -142,7 +142,7 @@ class Outcome(Section):
     @property
     def digest(self) -> str:
         """Hash of all of it: what was made from a result says which one it was."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return identity.digest(self.model_dump())
 
     @property
     def split(self) -> ScoredSplit:
