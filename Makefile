@@ -44,6 +44,15 @@ test: install  ## format, lint, import contracts, types, tests
 	mypy
 	pytest
 
+.PHONY: check
+check: install  ## the same in 90 seconds, while you edit: only the tests nearest to what differs from HEAD (or SINCE=main)
+	ruff format --check .
+	ruff check .
+	lint-imports
+	mypy
+	tests=$$(python tests/nearest.py $(SINCE)) && if [ -z "$$tests" ]; then echo "no test reaches what was edited"; \
+	    else pytest -rs -m "not slow" --within 60 --no-loadscope-reorder $$tests; fi
+
 .PHONY: hooks
 hooks: install  ## the checks before every commit (.pre-commit-config.yaml), into this clone
 	pre-commit install

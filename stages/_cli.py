@@ -28,12 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from cinevox import parallel
 from cinevox.errors import InputError
 from cinevox.files import disk, io
-from cinevox.measured import response_store
-from cinevox.measured.responses import Part
+from cinevox.project import package_versions
 from cinevox.project import params as params_module
 from cinevox.project.paths import Paths
-from cinevox.statistics import splits
-from cinevox.statistics.metrics import noise_ceilings
 
 # Read by torch when it is imported. A network's activations are large and short-lived: in large pages a forward
 # pass on a CPU is up to 1.7 times faster (benchmarks/results/features.md). Linux only, harmless elsewhere.
@@ -62,16 +59,6 @@ class Run:
         with tqdm(total=total, desc=label, mininterval=interval, leave=False, file=sys.stderr) as bar:
             yield bar.update
 
-    def ceilings(self, track: str) -> dict[str, NDArray[np.float64] | None]:
-        """Noise ceiling of every voxel of a track, by split with responses (validation, test); `noise_ceilings`."""
-        folder = self.paths.ceiling(track)
-        splits = io.read_json(folder / "index.json")["n_repetitions"]
-        return noise_ceilings(io.read_arrays(folder / "reliability.npz"), splits, **self.params.ceiling.model_dump())
-
-    def responses(self, part: Part) -> response_store.Converted:
-        """The training or the test responses, as `conversion` wrote them."""
-        return response_store.read(self.paths.conversion(part))
-
     def n_clips(self) -> tuple[int, int]:
         """How many clips train, and how many test, as `validation` found them."""
         clips = io.read_json(self.paths.validation / "clips.json")
@@ -82,9 +69,9 @@ class Run:
         shortest, longest = io.read_json(self.paths.validation / "clips.json")["seconds"]
         return shortest, longest
 
-    def split(self) -> splits.Split:
-        """Which clips train, validate and test."""
-        return splits.split(*self.n_clips(), self.params.splits)
+    def made(self, target: Path, *sources: Path) -> None:
+        """Record beside a result the versions of packages that made it, and those that made what it was made from."""
+        package_versions.record(target, self.log.name, sources)
 
     def frames(self, count: int) -> tuple[list[str], NDArray[np.uint8]]:
         """Names of all clips and `count` frames of each, (n_clips, count, height, width, 3), as `frames` wrote them."""
@@ -105,13 +92,14 @@ class _Declared:
 
 
 def stage(
-    main: Callable[[Run], None],
+    main: Callable[[Any], None],
     *sections: str,
     instances: Callable[[params_module.Params], Iterable] | None = None,
+    run: type[Run] = Run,
 ) -> None:
     """Run `main` as the stage its file is named after. User mistakes and a full disk end in one message each.
 
-    instances: the instances that the parameters ask for, where the stage has several
+    instances: the instances that the parameters ask for, where the stage has several; run: what `main` is given
     """
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(prog=f"stages/{name}.py", description=sys.modules["__main__"].__doc__)
@@ -127,7 +115,7 @@ def stage(
         if instance not in known:
             raise InputError(f"no instance {instance!r}; expected one of {', '.join(known) or 'none'}")
         with parallel.context(params.parallel):
-            main(Run(name, instance, cast(params_module.Params, _Declared(params, sections, name)), paths, log))
+            main(run(name, instance, cast(params_module.Params, _Declared(params, sections, name)), paths, log))
     except InputError as error:
         log.error("%s: %s", log.name, error)
         sys.exit(1)

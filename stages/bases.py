@@ -14,6 +14,7 @@ def main(run: Run) -> None:
     (layer,) = extraction.layers
     sidecar = {"layer": layer, "map_shape": extraction.frame_shapes[layer], "features": extraction.to_json()}
     io.write_json(out / "base.json", sidecar)
+    run.made(out, run.paths.frames(base.n_frames))
 
 
 if __name__ == "__main__":

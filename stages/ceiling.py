@@ -1,6 +1,6 @@
 """Ceiling: the reliability of every voxel of one track, from repeated responses to the same clips."""
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.measured.ceiling import reliability
 from cinevox.measured.responses import Responses
@@ -21,6 +21,7 @@ def main(run: Run) -> None:
         run.paths.ceiling(track) / "index.json",
         {"columns": found.columns.to_json(), "n_repetitions": found.n_repetitions},
     )
+    run.made(run.paths.ceiling(track), run.paths.conversion("train"), run.paths.conversion("test"))
 
 
 if __name__ == "__main__":

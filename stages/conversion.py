@@ -12,6 +12,7 @@ def main(run: Run) -> None:
     part: Part = next(part for part in get_args(Part) if part == run.instance)
     settings, target = run.params.dataset, run.paths.conversion(part)
     convert(open_dataset(settings), settings, part, target, run.paths.unfinished / "conversion", run.progress)
+    run.made(target)
 
 
 if __name__ == "__main__":

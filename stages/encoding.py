@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from _cli import Run, stage
+from _ceilings import noise_ceilings
+from _inputs import Run, stage
 from cinevox.encoding import SECTIONS, build, description, store
 from cinevox.encoding.model import EncodingModel, Model
 from cinevox.files import io
-from cinevox.fitting import feature_spaces, prediction_store, refit
-from cinevox.fitting.fits import Method
+from cinevox.fitting import feature_spaces, fits, prediction_store, refit
+from cinevox.measured.responses import Columns
 from cinevox.project.params import Row
 from cinevox.scoring import outcomes
 from cinevox.scoring.selection.choice import Choice
@@ -22,16 +23,16 @@ def main(run: Run) -> None:
     split, choice = outcome.split, Choice(index.spaces, chosen["space"])
     own = {space: prediction_store.read(paths.predictions(name), index, space, usual) for space in choice.used}
     predicted = choice.predicted(own, slice(None))  # by the row's own fit, which has not seen them
-    if row.base is not None:
+    if row.is_transfer:
         model: Model = build.roiwise(name, paths.checkpoints(name), columns, params.transfer)
-        sidecar, n_clips = io.read_json(paths.base(row.base) / "base.json")["features"], len(run.split().train)
+        sidecar, n_clips = io.read_json(paths.predictions(name) / "base.json")["features"], len(run.split().train)
     else:
         sidecar, n_clips = io.read_json(paths.features(row.network) / "features.json"), run.n_clips()[0]
-        model, refitted = _voxelwise(run, row, index, chosen["space"], sidecar)
+        model, refitted = _voxelwise(run, row, columns, chosen["space"], sidecar)
         predicted = refitted if usual == "test" else predicted
     grid, places = description.places(paths, params, row, columns)
     voxels = description.scored(chosen, split, columns) | places
-    source, ceiling = description.source(params, row, sidecar, model.inputs(sidecar)), run.ceilings(row.track)
+    source, ceiling = description.source(params, row, sidecar, model.inputs(sidecar)), noise_ceilings(run, row.track)
     about = description.describe(
         params, row, run.responses("train").study, source=source, usual=usual, n_usual=len(predicted), grid=grid,
         regions=list(description.regions(columns, voxels, ceiling[ceiling_split(split)], predicted)), split=split,
@@ -39,19 +40,18 @@ def main(run: Run) -> None:
         measure=outcome.best.measure, chosen_here=outcome.best.chosen_here, chosen=outcome.chosen,
     )  # fmt: skip
     store.write(paths.encoding(name), EncodingModel(about, model, voxels))
+    run.made(paths.encoding(name), paths.selection(name))
     for caution in about.cautions:
         run.log.warning("%s: %s", run.log.name, caution)
 
 
-def _voxelwise(
-    run: Run, row: Row, index: prediction_store.Index, chosen: np.ndarray, sidecar: dict
-) -> tuple[Model, np.ndarray]:
+def _voxelwise(run: Run, row: Row, columns: Columns, chosen: np.ndarray, sidecar: dict) -> tuple[Model, np.ndarray]:
     folder, layers = run.paths.features(row.network), [layer["name"] for layer in sidecar["layers"]]
     found = refit.refit(
         feature_spaces.candidates(row.features, layers), chosen,
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
-        *run.responses("train").means(row.track, [(block.subject, block.roi) for block in index.columns.blocks]),
-        run.params.reduction, Method.of(row.regressor, run.params), run.progress, keep=True,
+        *run.responses("train").means(row.track, [(block.subject, block.roi) for block in columns.blocks]),
+        run.params.reduction, fits.Method.of(row.regressor, run.params), run.progress, keep=True,
     )  # fmt: skip
     return build.voxelwise(found), found.predicted
 

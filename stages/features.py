@@ -18,6 +18,7 @@ def main(run: Run) -> None:
     out = run.paths.features(run.instance)
     features.write(extraction, frames, clips, out, run.paths.unfinished / "features", run.progress)
     io.write_json(out / "features.json", extraction.to_json())
+    run.made(out, run.paths.frames(network.n_frames))
 
 
 if __name__ == "__main__":

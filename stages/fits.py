@@ -1,6 +1,6 @@
 """Fits: one row's regressor on each of its feature spaces; writes predictions for the clips left out."""
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import feature_spaces, prediction_store
 from cinevox.fitting.fits import Method, fit
@@ -37,6 +37,7 @@ def main(run: Run) -> None:
     prediction_store.write_index(
         target, prediction_store.Index(tuple(diagnostics), clips, columns, provenance, diagnostics)
     )
+    run.made(target, run.paths.features(row.network), run.paths.reduction(row.network), run.paths.conversion("train"))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ def main(run: Run) -> None:
     clips = open_dataset(dataset).clips
     count = int(run.instance)
     frames.write(clips, count, settings.size, settings.resize, run.paths.frames(count), run.progress)
+    run.made(run.paths.frames(count))
 
 
 if __name__ == "__main__":

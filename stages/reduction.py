@@ -47,6 +47,7 @@ def main(run: Run) -> None:
         text = "%s: fewer than %d components, as there are %d training clips: %s"
         run.log.info(text, network, settings.n_components, len(parts.train), fewer)
     io.write_json(target / "reduction.json", {"layers": described, "features": sidecar})
+    run.made(target, source)
 
 
 if __name__ == "__main__":

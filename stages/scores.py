@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from joblib import delayed
 
-from _cli import Run, stage
+from _ceilings import noise_ceilings
+from _inputs import Run, stage
 from cinevox import parallel
 from cinevox.files import io
 from cinevox.fitting import prediction_store
@@ -19,7 +20,7 @@ def main(run: Run) -> None:
     index, settings = prediction_store.read_index(source), run.params.scores
     track, arrays, replicates = index.row.track, {}, {}
     tables: dict[str, list[pd.DataFrame]] = {"subjects": [], "rois": []}
-    ceilings = run.ceilings(track)
+    ceilings = noise_ceilings(run, track)
     recorded = run.responses("train"), run.responses("test")
     clips = {name: rows for name, rows in index.clips.items() if name != "test" or name in ceilings}
     for name, responses in measured(*recorded, track, index.columns, clips):
@@ -48,6 +49,7 @@ def main(run: Run) -> None:
     io.write_arrays(target / "voxels.npz", **arrays)
     io.write_arrays(target / "replicates.npz", **replicates)
     prediction_store.write_index(target, index)
+    run.made(target, source, run.paths.ceiling(track))
 
 
 if __name__ == "__main__":

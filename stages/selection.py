@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from _cli import Run, stage
+from _ceilings import noise_ceilings
+from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.response_store import measured
@@ -13,11 +14,8 @@ from cinevox.scoring.origin import Origin
 
 def main(run: Run) -> None:
     source, target = run.paths.scores(run.instance), run.paths.selection(run.instance)
-    index, folder, train = (
-        prediction_store.read_index(source),
-        run.paths.predictions(run.instance),
-        run.responses("train"),
-    )
+    index, folder = prediction_store.read_index(source), run.paths.predictions(run.instance)
+    train = run.responses("train")
     candidates = selection.Candidates(
         index,
         Origin.of(index, train),
@@ -25,7 +23,7 @@ def main(run: Run) -> None:
         io.read_arrays(source / "voxels.npz"),
         io.read_arrays(source / "replicates.npz"),
     )
-    ceilings = run.ceilings(index.row.track)
+    ceilings = noise_ceilings(run, index.row.track)
     clips = {name: index.clips[name] for name in (*ceilings, *candidates.outer)}
     found = selection.select(
         candidates,
@@ -39,6 +37,7 @@ def main(run: Run) -> None:
     outcomes.write(target, found.outcome)
     io.write_arrays(target / "voxels.npz", **found.arrays())
     row_metrics.write(run.paths.metrics(run.instance), found.outcome)
+    run.made(target, source)
 
 
 if __name__ == "__main__":

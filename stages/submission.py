@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import feature_spaces, prediction_store, refit
 from cinevox.fitting.fits import Method
 from cinevox.outlets.submission import archive, faults, filling, sidecar
+from cinevox.project import package_versions
 from cinevox.project.params import Track
 from cinevox.scoring import outcomes
 
@@ -30,8 +31,10 @@ def main(run: Run) -> None:
     filled = filling.fill_constant(predicted, index.columns) if settings.constant == "roi_mean" else {}
     content = archive.content(predicted, index.columns)
     faults.refuse(f"{row}, refitted", faults.content_faults(content, wanted), wanted)
-    about = sidecar.describe(index, outcomes.read(run.paths.selection(row), index.row), n_train)
+    selected = run.paths.selection(row)
+    about = sidecar.describe(index, outcomes.read(selected, index.row), n_train)
     about |= {"constant_filled": filled, "sha256": archive.pack(path, track, content)}
+    about |= {"versions": package_versions.read(selected) | {run.log.name: package_versions.installed()}}
     io.write_json(path.with_suffix(".json"), about)
     for reason in about["not_for_the_challenge"]:
         run.log.warning("%s: not for the challenge: %s", run.log.name, reason)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from _cli import Run, stage
+from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store, transfer
 from cinevox.statistics import metrics
@@ -45,6 +45,8 @@ def main(run: Run) -> None:
     prediction_store.write_index(
         target, prediction_store.Index((row.features,), clips, columns, provenance, diagnostics)
     )
+    io.write_json(target / "base.json", sidecar)
+    run.made(target, folder, run.paths.conversion("train"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 import layout
-from _cli import Run
+from _inputs import Run
 from cinevox import parallel
 from cinevox.files import io
 from cinevox.outlets.gate import Verdict, judge, limits_of, read_current, write_baseline

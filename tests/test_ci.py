@@ -5,10 +5,15 @@ import os
 import re
 import shutil
 import subprocess
+import time
+import tomllib
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+import conftest
+import nearest
 from cinevox.files import io
 from conftest import ROOT
 
@@ -107,6 +112,53 @@ def test_only_the_job_that_runs_nothing_of_the_change_may_write():
     assert writers == {"comment"}
     assert "head.repo.full_name == github.repository" in jobs["comment"]["if"]
     assert jobs["comment"]["steps"][0]["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+
+
+def test_tests_run_on_every_python_that_the_package_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [name.rpartition(" ")[2] for name in project["classifiers"]]
+    assert project["requires-python"] == f">={named[0]}"
+    job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == named
+    assert {step.get("with", {}).get("python-version") for step in job["steps"]} == {None, "${{ matrix.python }}"}
+    job = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())["test"]
+    assert job["parallel"]["matrix"] == [{"PYTHON_VERSION": named}] and job["image"] == "python:$PYTHON_VERSION"
+    assert f"--python-version {named[0]} " in (ROOT / "Makefile").read_text()  # the lock is of all of them
+
+
+def test_distance_is_the_number_of_imports_between():
+    importers = {"a": {"c"}, "b": {"a", "d"}, "c": {"a", "b"}, "d": {"e"}, "f": {"e"}}
+    assert nearest.distances(importers, "c") == {"c": 0, "a": 1, "b": 1, "d": 2, "e": 3}
+
+
+@pytest.mark.parametrize(
+    ("edited", "first"),
+    [
+        ("tests/test_git.py", ["test_git"]),
+        ("src/cinevox/files/archives.py", ["test_archives"]),
+        ("src/cinevox/fitting/regressors/ridge.py", ["test_regressors", "test_solvers_ridge"]),  # loaded by its name
+        ("src/cinevox/outlets/report/page.css", ["test_nested_outlets", "test_plain_outlets", "test_report"]),
+        ("Makefile", ["test_ci"]),
+        ("x" * 30, []),
+    ],
+)
+def test_the_nearest_tests_come_first(edited, first):
+    assert nearest.nearest([edited])[: len(first) or None] == [f"tests/{name}.py" for name in first]
+
+
+def test_every_module_and_stage_is_reached_by_a_test():
+    files = [path.relative_to(ROOT) for folder in ("src", "stages") for path in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 200
+    assert [path for path in files if not nearest.nearest([path])] == []
+
+
+def test_tests_that_begin_too_late_are_left_out(monkeypatch):
+    item = SimpleNamespace(config=SimpleNamespace(getoption={"--within": 60.0}.get))
+    monkeypatch.setattr(conftest, "BEGAN", time.time() - 50)
+    conftest.pytest_runtest_setup(item)
+    monkeypatch.setattr(conftest, "BEGAN", time.time() - 61)
+    with pytest.raises(pytest.skip.Exception, match="left out, 60 seconds were over"):
+        conftest.pytest_runtest_setup(item)
 
 
 @pytest.fixture

@@ -235,7 +235,7 @@ def restricted(project):
         (lambda project: (project / "dvc.yaml").write_text(CONFLICT), "dvc.yaml: line 1: a merge left its conflict"),
         (lambda project: (project / "params.yaml").write_text(CONFLICT), "params.yaml: line 1: a merge left its"),
         (latin1, "params.yaml: line 1: byte 5 (0xe9) is not UTF-8; save the file in UTF-8, or, from Latin-1: iconv"),
-        (twice, "mini-squeezenet-layer-lasso stands there twice, first in line "),
+        (twice, "mini-squeezenet-layer-lasso is there twice in the mapping that begins in line "),
         (restricted, "storage.remote is '', and Algonauts 2021 may not be passed on"),
     ],
 )

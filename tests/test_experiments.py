@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import parse_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +56,7 @@ def lines_that_differ(before, after):
         ),
         (
             "transfer.learning_rate=1e-5",
-            ["  learning_rate: 1.0e-05       # of Adam"],
+            ["  learning_rate: 1e-05         # of Adam"],
             ["  learning_rate: 1.0e-3        # of Adam"],
         ),
         (
@@ -120,6 +121,44 @@ def test_a_file_that_cannot_be_read_is_left_alone(tmp_path, monkeypatch, capsys)
     assert cli.main(["tidy"]) == 2
     assert "nothing was changed" in capsys.readouterr().err
     assert (tmp_path / "params.yaml").read_text().startswith("<<<<<<<")
+
+
+COMMENTED = """\
+a:  # on a
+  # above b
+  b: 1  # on b
+
+  # above c
+  c: 2  # on c
+
+# above e
+e: 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"a": {"c": 2}, "e": 3}, COMMENTED.replace("  b: 1  # on b\n", "")),
+        ({"a": {"b": 1}, "e": 3}, COMMENTED.replace("  c: 2  # on c\n", "")),
+        ({"a": {"b": 1, "c": 2, "d": 0}, "e": 3}, COMMENTED.replace("# on c\n", "# on c\n  d: 0\n")),
+        ({"a": {"b": 1, "c": [4]}, "e": 3}, COMMENTED.replace("c: 2  #", "c: [4] #")),
+        ({"a": 5, "e": 3}, "a: 5 # on a\n  # above b\n\n# above e\ne: 3\n"),
+    ],
+)
+def test_a_comment_stays_where_it_stands_when_its_neighbours_come_and_go(values, expected):
+    assert text.rewritten(COMMENTED, values) == expected
+
+
+def test_words_and_digits_are_read_and_kept_as_dvc_has_them():
+    written = "a: 5.369855646611021e+16\nb: yes\nc: 010\nd: null\ne: ~\nf: 'x'\n"
+    values = text.read(written)
+    assert (
+        values
+        == {"a": 5.369855646611021e16, "b": "yes", "c": 10, "d": None, "e": None, "f": "x"}
+        == parse_yaml(written, "params.yaml")
+    )
+    assert text.rewritten(written, values | {"g": 1}) == written + "g: 1\n"
 
 
 def test_what_is_no_mapping_is_refused():

@@ -240,7 +240,7 @@ def test_what_a_served_model_imports_is_what_it_asks_for(project, study, tmp_pat
     files, loaded = (part.split() for part in done.stdout.split("|"))
     named = {name for file in files for name in imported_by(Path(file))} & set(loaded)
     owners = metadata.packages_distributions()
-    needed = {owner.lower().replace("_", "-") for name in named for owner in owners.get(name, ())}
+    needed = {re.sub("[._]", "-", owner.lower()) for name in named for owner in owners.get(name, ())}
     ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     declared = {re.match(r"[\w-]+", line)[0] for line in ours}
     assert needed & declared <= set(models.NEEDED) <= declared

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import layout
-from _cli import Run
+from _inputs import Run
 from cinevox.files import io
 from cinevox.project import params
 from cinevox.project.paths import Paths

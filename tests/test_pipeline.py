@@ -1,26 +1,25 @@
-"""dvc.yaml, params.yaml, paths.py and the stage scripts agree, and imports go the way the design says.
+"""dvc.yaml, params.yaml, paths.py and the stage scripts agree.
 
-DVC reruns what it sees change. So every parameter section a script reads and every module whose change can
-change a number must stand in dvc.yaml; a stage that lists less would keep stale results.
+DVC reruns what it sees change. So every parameter section that a script reads must stand in dvc.yaml; a stage that
+lists less would keep stale results. Of code see test_source_code.
 """
 
 import ast
 import importlib
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 import yaml
 
-from cinevox.project.params import Params, load
+from cinevox.project import params
+from cinevox.project.params import Params
 from cinevox.project.paths import Paths
+from cinevox.project.source_code import SourceCode
+from cinevox.project.stage_instances import instances
 from conftest import ROOT
 
-# Modules whose change cannot change a number: they carry things, name things, or check things.
-PLUMBING = {
-    "__init__", "errors", "io", "parallel", "params", "paths", "pickles", "plugins", "predictions", "responses",
-    "cluster", "converted", "datasets", "disk", "git", "kinds", "links", "networks", "regressors",
-}  # fmt: skip
 SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 STAGES = sorted(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])  # scores, scores-roiwise, ...
 
@@ -66,32 +65,6 @@ def declared_sections(stage):
     return found
 
 
-def imported(path):
-    """Modules of cinevox that a file imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cinevox":
-            parts = node.module.split(".")[1:]
-            found |= {".".join([*parts, alias.name]) for alias in node.names} | {".".join(parts)}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.removeprefix("cinevox.") for alias in node.names if alias.name.startswith("cinevox.")}
-    return {name for name in found if name and module_file(name)}
-
-
-def module_file(name):
-    stem = ROOT / "src" / "cinevox" / name.replace(".", "/")
-    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.exists()), None)
-
-
-def closure(path):
-    seen, queue = set(), [path]
-    while queue:
-        for name in imported(queue.pop()) - seen:
-            seen.add(name)
-            queue.append(module_file(name))
-    return seen
-
-
 def test_every_script_is_a_stage_and_every_stage_a_script():
     assert sorted({script(stage).stem for stage in STAGES}) == SCRIPTS
 
@@ -101,7 +74,7 @@ def test_transfer_networks_are_scored_as_fits_are(step):
     assert body(f"{step}-roiwise") == body(step)
     groups = [flow()[name]["foreach"] for name in (step, f"{step}-roiwise")]
     assert groups == ["${experiments.voxelwise}", "${experiments.roiwise}"]
-    rows = load(ROOT / "params.yaml").experiments.rows.values()
+    rows = params.load(ROOT / "params.yaml").experiments.rows.values()
     assert {row.instance(step).partition("@")[0] for row in rows} == {step, f"{step}-roiwise"}
 
 
@@ -115,6 +88,8 @@ def test_the_command_runs_the_script_of_that_name(stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_sections_a_script_reads_are_the_ones_dvc_watches(stage):
     entries = body(stage).get("params", [])
+    if stage == "source_code":  # it runs in any case
+        return
     if entries == [{"params.yaml": None}]:  # it shows them all
         return
     watched = {name.split(".")[0] for name in entries}
@@ -122,33 +97,40 @@ def test_the_sections_a_script_reads_are_the_ones_dvc_watches(stage):
     assert declared_sections(stage) - {"parallel"} == watched
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_modules_that_can_change_a_number_are_dependencies(stage):
-    needed = {name for name in closure(script(stage)) if name.split(".")[0] not in PLUMBING and "." not in name}
-    listed = {
-        path.removeprefix("src/cinevox/").removesuffix(".py")
-        for path in names(body(stage)["deps"])
-        if path.startswith("src/cinevox/") and path.count("/") == 2
-    }
-    assert needed <= listed
-    assert f"stages/{script(stage).name}" in body(stage)["deps"]
+def resolved(foreach, document):
+    """Keys of what a stage goes through: `${a.b}` of the parameters, or what stands in dvc.yaml."""
+    if isinstance(foreach, str):
+        for name in foreach.removeprefix("${").removesuffix("}").split("."):
+            document = document[name]
+        return [str(key) for key in document]
+    return [str(key) for key in foreach]
 
 
-@pytest.mark.parametrize(("stage", "package"), [("features", "networks"), ("fits", "regressors")])
-def test_what_plugins_share_is_a_dependency_too(stage, package):
-    """A plug-in's own file stands in dvc.yaml as `<package>/${...}.py`; its helpers begin with an underscore."""
-    folder = ROOT / "src/cinevox" / package
-    used = {name for path in folder.glob("[a-z]*.py") for name in closure(path)}
-    helpers = {".".join(name.split(".")[:2]) for name in used if name.startswith(f"{package}._")}
-    prefix = f"src/cinevox/{package}/"
-    listed = {path.removesuffix(".py").removeprefix(prefix) for path in names(body(stage)["deps"]) if prefix in path}
-    assert {name.split(".")[1] for name in helpers} <= listed
-    assert any("${" in name for name in listed)
+def test_dvc_watches_the_code_of_every_instance_and_lists_no_sources():
+    for stage in set(STAGES) - {"source_code"}:
+        instance = re.search(r"\$\{(key|item)\}", body(stage)["cmd"])
+        dependencies = names(body(stage)["deps"])
+        path = Paths().source_code(script(stage).stem, instance[0] if instance else "").as_posix()
+        assert [path] == [found for found in dependencies if found.startswith("data/source_code")], stage
+        assert not [found for found in dependencies if found.startswith(("src", "stages"))], stage
+    assert body("source_code")["always_changed"] and "deps" not in body("source_code")
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "params.paper.yaml"])
+def test_the_instances_of_every_stage_are_those_of_dvc(file):
+    document = yaml.safe_load((ROOT / file).read_text())
+    expected = set()
+    for stage in set(STAGES) - {"source_code"}:
+        keys = resolved(flow()[stage]["foreach"], document) if "foreach" in flow()[stage] else [""]
+        expected |= {(script(stage).stem, key) for key in keys}
+    found = [(i.stage, i.instance) for i in instances(params.load(ROOT / file), SourceCode.of(ROOT))]
+    assert set(found) == expected and len(found) == len(expected)
 
 
 def test_outputs_lie_where_paths_says():
     paths = Paths()
     expected = {
+        "source_code": [Path("data/source_code"), paths.versions],
         "simulation": [paths.simulation("KEY")],
         "validation": [
             *(paths.validation / name for name in ("clips.json", "summary.json", "scale.json", "data_docs")),
@@ -194,10 +176,13 @@ def test_copies_of_clips_are_bound_to_the_remote_of_the_parameters():
 @pytest.mark.parametrize("stage", STAGES)
 def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
     made = {re.sub(r"\$\{.*?\}", "KEY", out) for other in flow() for out in outputs(other)}
-    for path in names(body(stage)["deps"]):
+    for path in names(body(stage).get("deps", [])):
         plain = re.sub(r"(\$\{.*?\}-?)+", "KEY", path).replace("data/conversion/train", "data/conversion/KEY")
         plain = plain.replace("data/conversion/test", "data/conversion/KEY")
+        if plain.startswith("data/source_code/"):
+            continue
         shared = ("metrics", "data/scores", "data/selection", "data/ceiling", "data/frames", "data/features")
+        shared += ("data/predictions", "data/bases", "data/reduction")
         if plain.startswith("KEY") or plain in shared:
             continue  # the data set's own folder, or a folder that several instances share
         if plain.startswith("report/"):
@@ -210,10 +195,10 @@ def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
 
 def test_test_responses_are_read_where_scores_are_made_and_nowhere_else():
     """The ceiling is half of a normalized score. The data set itself is read by what looks at it first."""
-    readers = {stage for stage in STAGES if "data/conversion/test" in names(body(stage)["deps"])}
+    readers = {stage for stage in STAGES if "data/conversion/test" in names(body(stage).get("deps", []))}
     assert readers == {"ceiling", "scores", "scores-roiwise", "selection", "selection-roiwise"}
-    whole = {stage for stage in STAGES if "${dataset.folder}" in names(body(stage)["deps"])}
-    assert whole == {"validation"}
+    whole = {stage for stage in STAGES if "${dataset.folder}" in names(body(stage).get("deps", []))}
+    assert whole == {"validation", "report"}
     folder = "${dataset.folder}"
     assert flow()["conversion"]["foreach"] == {"train": f"{folder}/${{dataset.responses}}", "test": folder}
     scripts = {path.stem: path.read_text() for path in (ROOT / "stages").glob("[a-z]*.py")}

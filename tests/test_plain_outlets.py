@@ -12,7 +12,7 @@ from cinevox import cli
 from cinevox.cli import experiments
 from cinevox.files import io
 from cinevox.outlets import gate, report, tracking
-from cinevox.outlets.report import figures, maps, tables
+from cinevox.outlets.report import maps, scatters, tables
 from cinevox.outlets.tracking import views
 from cinevox.project.paths import Paths
 from cinevox.scoring import row_results
@@ -80,7 +80,7 @@ def test_where_only_test_clips_were_repeated_their_scores_are_normalized_and_val
     assert "Both axes are plain correlations" in text and "test, in plain r" in text
     result = sources.results[1]
     assert list(tables.profile(result).by_split) == ["test"]  # other units have no place in one panel
-    pairs, _ = figures.candidate_pairs([result])
+    pairs, _ = scatters.candidate_pairs([result])
     np.testing.assert_array_equal(pairs[:, 1], result.table("test")["correlation"])
     record = {record.name: record for record in tracking.gather(paths, params)}[RIDGE]
     measured = dict(record.metrics)

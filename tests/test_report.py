@@ -15,7 +15,7 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import response_store
 from cinevox.outlets import report
-from cinevox.outlets.report import figures, solvers, sources, svg, tables
+from cinevox.outlets.report import figures, scatters, solvers, sources, svg, tables
 from cinevox.outlets.report.sources import Ceiling, Sources, Truth
 from cinevox.project import identity
 from cinevox.project.params import load
@@ -163,8 +163,8 @@ def test_real_data_and_pretrained_weights_stand_beside_the_paper(monkeypatch, tm
     text = report.render(sources).page  # of the paper's rows there is one, untrained; the challenge had other networks
     assert "The paper's tables" not in text and "The challenge's leaderboard" in text
     doubtful, clean = (next(r for r in sources.results if r.name == name) for name in (MINI, RIDGE))
-    assert list(doubtful.outcome.doubts) == ["random weights"]
-    assert list(clean.outcome.doubts) == []
+    assert list(doubtful.doubts) == ["random weights"]
+    assert list(clean.doubts) == []
     trained = tuple(fabricate.of_origin(found, weights="pretrained", official=True) for found in sources.results)
     text = report.render(replace(sources, results=trained)).page
     assert 'id="truth"' not in text
@@ -303,7 +303,7 @@ def test_a_long_list_of_candidates_is_cut_and_keeps_the_chosen(made, monkeypatch
 
 
 def test_candidates_are_paired_over_splits(made):
-    pairs, chosen = figures.candidate_pairs(made.results[:1])
+    pairs, chosen = scatters.candidate_pairs(made.results[:1])
     result = made.results[0]
     assert len(pairs) == len(fabricate.LAYERS) * 9
     assert chosen.sum() == 9

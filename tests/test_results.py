@@ -101,12 +101,13 @@ def test_metrics_of_earlier_commits_are_read():
 
 def test_every_caution_is_said_of_the_results_that_it_holds_for(tmp_path):
     paths, settings = Paths(tmp_path), fabricate.make(tmp_path, test=False, transfer=True, once=("validation",))
-    untrained, trained = (outcome_of(paths, settings, row).cautions for row in fabricate.ROWS[:2])
+    rows = settings.experiments.rows
+    untrained, trained = (row_results.read(paths, {row: rows[row]})[0].cautions for row in fabricate.ROWS[:2])
     always = (claims.IN_SILICO, claims.PLAIN_SCORE, claims.OTHER_CLIPS["validation"], claims.CHOSEN_HERE)
     assert trained == always and untrained == (claims.UNTRAINED, *always)
     fabricate.make(tmp_path / "clean")
     clean = Paths(tmp_path / "clean")
     fabricate.recorded(clean, ROW, in_silico=False, dataset="study", title="My study")
-    assert outcome_of(clean, settings).cautions == ()
+    assert row_results.read(clean, {ROW: rows[ROW]})[0].cautions == ()
     assert claims.UNTRAINED.of(["a", "b"]) == "Random weights, so no result: a, b."
     assert claims.UNTRAINED.of(()) == "Random weights, so no result."

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -75,7 +77,8 @@ class Repository:
             "DVC_NO_ANALYTICS": "1",
             "GX_ANALYTICS_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
-            "PYTHONPATH": str(folder / "src"),
+            "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{ROOT / 'tests/tracer'}",
+            "CINEVOX_TRACE": str(folder / "tmp/traces"),
         }
         for name in ("stages", "src", "dvc.yaml", "params.paper.yaml", ".dvcignore"):
             source = ROOT / name
@@ -84,6 +87,7 @@ class Repository:
             else:
                 shutil.copy(source, folder / name)
         (folder / "data").mkdir()
+        (folder / "tmp/traces").mkdir(parents=True)
         self.write(small_params())
         self.run("dvc", "init", "--no-scm", "--quiet")
 
@@ -103,14 +107,15 @@ class Repository:
         return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")], said
 
     def would_run(self):
-        return {
-            line.split("'")[1] for line in self.run("dvc", "repro", "--dry").splitlines() if "Running stage" in line
-        }
+        """Stages that `dvc repro` would run first, by the parameters and the code of now."""
+        self.run("dvc", "repro", "--single-item", "source_code")
+        said = self.run("dvc", "repro", "--dry").splitlines()
+        return {line.split("'")[1] for line in said if "Running stage" in line} - {"source_code"}
 
     def lock(self, stage):
         """Dependencies of a stage, as DVC noted them."""
         entry = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"][stage]
-        return {dependency["path"] for dependency in entry["deps"]}
+        return {dependency["path"] for dependency in entry.get("deps", ())}
 
     def json(self, path):
         return json.loads((self.folder / path).read_text())
@@ -120,6 +125,8 @@ class Repository:
 def repository(tmp_path_factory):
     made = Repository(tmp_path_factory.mktemp("flow"))
     made.ran, _ = made.repro()
+    made.traces = [made.json(path) for path in (made.folder / "tmp/traces").iterdir()]
+    made.stages = yaml.safe_load((made.folder / "dvc.lock").read_text())["stages"]
     return made
 
 
@@ -128,6 +135,43 @@ def test_every_stage_runs_once_and_then_nothing_is_left_to_do(repository):
     assert set(steps) == set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     assert len(repository.ran) == len(set(repository.ran))
     assert repository.would_run() == set()
+
+
+def inside(path, folders):
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def test_what_a_stage_reads_is_what_it_depends_on(repository):
+    """By the files that its process opened under data/ and wherever else stages write."""
+    assert {trace["stage"] for trace in repository.traces} == set(repository.stages)
+    outputs = {out["path"] for entry in repository.stages.values() for out in entry.get("outs", ())}
+    undeclared = {}
+    for trace in repository.traces:
+        entry = repository.stages[trace["stage"]]
+        known = {item["path"] for item in (*entry.get("deps", ()), *entry.get("outs", ()))}
+        if found := [path for path in trace["read"] if inside(path, {*outputs, "data"}) and not inside(path, known)]:
+            undeclared[trace["stage"]] = found
+    assert not undeclared
+
+
+def test_what_a_stage_loads_is_what_its_code_is_said_to_be(repository):
+    """Where validation asks plug-ins whether they take their options, it writes nothing of them (`instances`)."""
+    asked = ("cinevox.fitting", "cinevox.stimuli.networks")
+    unknown = {}
+    for trace in repository.traces:
+        step, _, instance = trace["stage"].replace("-roiwise", "").partition("@")
+        if step == "source_code":
+            continue
+        known = repository.json(Paths().source_code(step, instance))
+        names = {"__main__": f"stages.{step}"}
+        modules = {
+            names.get(name, name if name.startswith("cinevox") else f"stages.{name}") for name in trace["modules"]
+        }
+        modules -= {name for name in modules if step == "validation" and name.startswith(asked)}
+        assert f"stages.{step}" in modules and len(modules) > 10
+        if found := modules - set(known):
+            unknown[trace["stage"]] = sorted(found)
+    assert not unknown
 
 
 def test_metrics_hold_the_rows_with_their_rois(repository):
@@ -333,7 +377,7 @@ def test_test_responses_reach_no_stage_before_the_scores(repository):
     readers = {name for name in stages if "data/conversion/test" in repository.lock(name)}
     assert {name.split("@")[0].partition("-")[0] for name in readers} == {"ceiling", "scores", "selection"}
     whole = {name for name in stages if "data/insilico" in repository.lock(name)}
-    assert whole == {"validation", "conversion@test"}
+    assert whole == {"validation", "conversion@test", "report"}
 
 
 def test_other_training_clips_reach_the_reduction(repository):
@@ -345,6 +389,57 @@ def test_other_training_clips_reach_the_reduction(repository):
             lengths.append(round(float(container.streams.video[0].frames / container.streams.video[0].average_rate), 3))
     expected = {"n_clips": 84, "n_train_clips": 60, "seconds": [min(lengths), max(lengths)]}
     assert repository.json("data/validation/clips.json") == expected
+
+
+@contextmanager
+def with_other(path, content):
+    """A file of the repository, changed for a while; what DVC links to its cache is replaced, not written into."""
+    before = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.unlink()
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("file", "anew"),
+    [
+        ("features/efficientnet_lite0/blocks.3.2.npy", {"submission@mini", "submission@full", f"encoding@{ROWS[0]}"}),
+        (f"transfer/{TRANSFER}/test/frozen.npy", {f"encoding@{TRANSFER}"}),
+    ],
+)
+def test_another_test_clip_reaches_what_is_handed_in_and_kept(repository, file, anew):
+    """By the last row alone of what was made of the clips: nothing else may need to change, such as a score."""
+    path = repository.folder / "data" / file
+    values = np.load(path)
+    values[-1] += 1
+    stream = BytesIO()
+    np.save(stream, values)
+    with with_other(path, stream.getvalue()):
+        assert anew <= repository.would_run()
+    assert repository.would_run() == set()
+
+
+def test_an_edit_of_code_reruns_what_can_load_it(repository):
+    """A comment nothing, a helper what has it, also if a single stage is asked for, a solver its rows."""
+    package = repository.folder / "src/cinevox"
+    reduction, solver = package / "stimuli/reduction.py", package / "fitting/regressors/_solvers/least_squares.py"
+    with with_other(reduction, b"# A comment.\n" + reduction.read_bytes().replace(b"    return ", b"    return  ")):
+        assert repository.repro()[0] == ["source_code"]
+    with with_other(reduction, reduction.read_bytes() + b"\nADDED = 1\n"):
+        assert repository.repro("ceiling@mini")[0] == ["source_code"]
+        ran, _ = repository.repro("reduction@efficientnet_lite0")
+        assert ran == ["source_code", "reduction@efficientnet_lite0"]
+    similarity = package / "fitting/regressors/res.py"
+    with with_other(similarity, similarity.read_bytes() + b"\nADDED = 1\n"):
+        assert repository.would_run() == {f"fits@{ROWS[1]}", "report", "reduction@efficientnet_lite0"}
+    with with_other(solver, solver.read_bytes() + b"\nADDED = 1\n"):  # no row has it
+        assert repository.would_run() == {"report", "reduction@efficientnet_lite0"}
+    repository.repro("reduction@efficientnet_lite0")
+    assert repository.would_run() == set()
 
 
 def test_a_new_network_is_extracted_alone(repository):

@@ -1,5 +1,6 @@
 """From an experiment to its runs and back, with real experiments of DVC's in a small repository."""
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -29,7 +30,7 @@ ROW = fabricate.ROWS[1]
 STEP = {
     "cmd": "echo ${scores.n_bootstraps} > NAME-${item}",
     "params": ["scores.n_bootstraps"],
-    "deps": ["src/code"],
+    "deps": ["data/source_code/scores/code.json"],
     "outs": ["NAME-${item}"],
 }
 
@@ -58,9 +59,8 @@ class Study:
         (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
         shutil.copy(ROOT / ".gitignore", root / ".gitignore")
         shutil.copy(ROOT / ".dvcignore", root / ".dvcignore")
-        for name in ("a.py", "b/c.py", "b-c.py", "__pycache__/a.pyc"):
-            (root / "src/code" / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / "src/code" / name).write_text(name)
+        (root / "data/source_code/scores").mkdir(parents=True)
+        (root / "data/source_code/scores/code.json").write_text("{}")
         self.run("git", "init", "--quiet")
         self.run("dvc", "init", "--quiet")
         self.commit("base")
@@ -143,11 +143,9 @@ def test_an_experiment_with_one_row_alone_holds_its_result_synced_or_not(study):
 
 
 def test_code_is_compared_as_dvc_has_it(study):
-    made = dvc_lock.made(identity.read_lock(study.paths), ROW)
-    assert set(made.code) == {"src/code"} and made.broken is None and not list(dvc_lock.changed(study.root, made.code))
-    (study.root / "src/code/b/c.py").write_text("other")
-    assert list(dvc_lock.changed(study.root, made.code)) == ["src/code"]
-    (study.root / "src/code/b/c.py").write_text("b/c.py")
+    made, path = dvc_lock.made(identity.read_lock(study.paths), ROW), "data/source_code/scores/code.json"
+    content = (study.root / path).read_bytes()
+    assert made.code == {path: hashlib.md5(content).hexdigest()} and made.broken is None
 
 
 def test_a_commit_that_holds_a_result_brings_it_back(study):

@@ -25,14 +25,12 @@ def run(tmp_path):
     """A made-up run with a dvc.lock, as its results were made with its params.yaml."""
     fabricate.make(tmp_path)
     document = yaml.safe_load((tmp_path / "params.yaml").read_text())
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src/code.py").write_text("")
     scores, selection = f"data/scores/{ROW}", f"data/selection/{ROW}"
     words = {f"experiments.voxelwise.{ROW}.regressor": "ridge"}
     stages = {
         "validation": entry({}, {"data/checked": "a"}, networks=document["networks"], scores={"seed": 77}),
         f"fits@{ROW}": entry(
-            {"data/checked": "a", "src/code.py": "d41d8cd98f00b204e9800998ecf8427e"}, {f"data/predictions/{ROW}": "b"},
+            {"data/checked": "a", f"data/source_code/fits/{ROW}.json": "c0de"}, {f"data/predictions/{ROW}": "b"},
             **words, reduction=document["reduction"],
         ),
         f"scores@{ROW}": entry({f"data/predictions/{ROW}/x": "b2", f"data/predictions/{ROW}": "b"}, {scores: "c"},
@@ -86,10 +84,11 @@ def test_the_nearest_stage_speaks_first_and_others_stages_do_not_speak(run):
     paths, stages = run
     made = dvc_lock.made(stages, ROW)
     assert made.params["scores.seed"] == stages[f"scores@{ROW}"]["params"]["params.yaml"]["scores"]["seed"] != 77
-    assert not any(name.startswith("report") for name in made.params) and set(made.code) == {"src/code.py"}
-    assert made.broken is None and not list(dvc_lock.changed(paths.root, made.code))
-    (paths.root / "src/code.py").write_text("1")
-    assert list(dvc_lock.changed(paths.root, made.code)) == ["src/code.py"]
+    assert not any(name.startswith("report") for name in made.params)
+    path = f"data/source_code/fits/{ROW}.json"
+    assert made.broken is None and made.code == {path: "c0de"}
+    assert not dvc_lock.changed(made.code, {path: "c0de", "data/source_code/report.json": "other"})
+    assert dvc_lock.changed(made.code, {path: "other"}) == dvc_lock.changed(made.code, {}) == [f"fits@{ROW}"]
 
 
 def test_rows_without_a_result_of_their_own_are_left_out_with_the_reason(run):

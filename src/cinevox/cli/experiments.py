@@ -12,10 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cinevox.cli._screen import Commands, new_table, number, show
-from cinevox.errors import InputError
+from cinevox.errors import FileError, InputError
 from cinevox.project import git
 from cinevox.project.params import text
 from cinevox.project.paths import Paths
@@ -199,9 +197,9 @@ def _tidy(chosen: argparse.Namespace) -> None:
     paths = Paths()
     form = _answer(git.run(Path(), "show", "--end-of-options", f"{chosen.like}:./{paths.params}"))
     try:
-        values = text.read(paths.params.read_text())
-    except (FileNotFoundError, yaml.YAMLError) as error:
-        raise InputError(f"{paths.params} can't be read, so nothing was changed: {error}") from None
+        values = text.read_file(paths.params)
+    except (FileNotFoundError, FileError) as error:
+        raise InputError(f"nothing was changed: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{paths.params} is no YAML mapping; take it from git: git checkout {paths.params}")
     paths.params.write_text(text.rewritten(form, values))

@@ -1,4 +1,8 @@
-"""Zip archives as downloaded, unpacked beside themselves: everything or nothing, and nothing outside the folder."""
+"""Zip archives as downloaded, unpacked beside themselves: everything or nothing, and nothing outside the folder.
+
+zipfile reads and writes the members. By itself it would put `../x` under another name, take a link for a file, write
+over what is there, and leave half of an archive behind.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,6 @@ from cinevox.files.downloads import AGAIN, NOTHING, groups, others, part_faults,
 
 PARTIAL = ".cinevox-unpack.part"
 MAX_MEMBERS = 100_000
-CHUNK = 1 << 20
 _REGULAR = (0, stat.S_IFREG, stat.S_IFDIR)
 _IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 _METHODS = {9: "Deflate64, as Windows does for large files", 93: "Zstandard", 98: "PPMd", 99: "encryption (AES)"}
@@ -150,42 +153,27 @@ def _size_faults(path: Path, members: list[zipfile.ZipInfo], max_bytes: int) -> 
 def _extract(path: Path, target: Path) -> Unpacked:
     """Unpack one archive into a folder that is not there yet, or holds other parts of it."""
     target.mkdir(parents=True, exist_ok=True)
-    n_files = n_bytes = 0
+    sizes = []
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if _ignored(member):
                 continue
-            where = target.joinpath(*_parts(member))
+            member.filename = "/".join(_parts(member)) + "/" * _is_folder(member)
             try:
-                (where if _is_folder(member) else where.parent).mkdir(parents=True, exist_ok=True)
-                if not _is_folder(member):
-                    n_files, n_bytes = n_files + 1, n_bytes + _write(path, archive, member, where)
+                written = Path(archive.extract(member, target))
             except OSError as error:
                 told = f"{path}: member {_name(member)} cannot be written ({error.strerror or error})"
                 raise FileError(f"{told}; nothing was unpacked") from None
-    return Unpacked(path, (), n_files, n_bytes)
-
-
-def _write(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: Path) -> int:
-    """Write one member and return its size, which is the one announced or the archive is refused."""
-    written = 0
-    try:
-        with archive.open(member) as source, where.open("xb") as sink:
-            while chunk := source.read(CHUNK):
-                written += len(chunk)
-                if written > member.file_size:
-                    break
-                sink.write(chunk)
-    except OSError:
-        raise
-    except Exception as error:  # zipfile and its decompressors raise many kinds
-        raise FileError(f"{path}: member {_name(member)} cannot be unpacked ({error}). {AGAIN}") from None
-    if written != member.file_size:
-        raise FileError(
-            f"{path}: member {_name(member)} unpacks to {'more' if written > member.file_size else 'less'} than the "
-            f"{member.file_size:,} bytes it announces. {AGAIN}"
-        )
-    return written
+            except Exception as error:  # zipfile and its decompressors raise many kinds
+                raise FileError(f"{path}: member {_name(member)} cannot be unpacked ({error}). {AGAIN}") from None
+            if not _is_folder(member):
+                sizes.append(written.stat().st_size)
+                if sizes[-1] != member.file_size:
+                    raise FileError(
+                        f"{path}: member {_name(member)} unpacks to {sizes[-1]:,} bytes, and announces "
+                        f"{member.file_size:,}. {AGAIN}"
+                    )
+    return Unpacked(path, (), len(sizes), sum(sizes))
 
 
 def _move(folder: Path, together: dict[str, list[Path]], partial: Path, found: list[Unpacked]) -> list[Unpacked]:
@@ -278,10 +266,15 @@ def _is_special(member: zipfile.ZipInfo) -> bool:
 
 
 def _twice(members: list[zipfile.ZipInfo]) -> str:
-    """A name that cannot be written: twice there (letters' case aside), or below a file. "" if there is none."""
-    files = Counter("/".join(_parts(member)).casefold() for member in members if not _is_folder(member))
-    folders = {"/".join(_parts(member)).casefold() for member in members if _is_folder(member)}
+    """A name that cannot be written: twice there (as `_folded`), or below a file. "" if there is none."""
+    files = Counter(_folded(_parts(member)) for member in members if not _is_folder(member))
+    folders = {_folded(_parts(member)) for member in members if _is_folder(member)}
     for member in members:
         parts = _parts(member)
-        folders |= {"/".join(parts[:depth]).casefold() for depth in range(1, len(parts))}
+        folders |= {_folded(parts[:depth]) for depth in range(1, len(parts))}
     return next((name for name, count in files.items() if count > 1 or name in folders), "")
+
+
+def _folded(parts: list[str]) -> str:
+    """A path as file systems compare it that know neither capitals nor two ways to write an accent."""
+    return unicodedata.normalize("NFC", "/".join(parts)).casefold()

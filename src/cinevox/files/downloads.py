@@ -1,4 +1,7 @@
-"""What downloading leaves in a folder: archives in parts, unfinished files, web pages in their place."""
+"""Archives in parts, unfinished files and web pages in the place of archives: all that downloading leaves in a folder.
+
+The standard library has nothing for these.
+"""
 
 from __future__ import annotations
 

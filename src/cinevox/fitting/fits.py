@@ -152,7 +152,7 @@ def _n_features(space: Space, layers: Mapping[str, Floats]) -> int:
 
 
 def feature_matrix(space: Space, layers: Sequence[Floats], partition: Partition) -> tuple[Floats, tuple[slice, ...]]:
-    """The regressors of one space: `feature_spaces.joined`, polynomial terms z-scored on the training clips; and its bands.
+    """The regressors of one space: `joined`, polynomial terms z-scored on the training clips; and its bands.
 
     Returns (n_clips, n_features) and, per layer, which columns are its own.
     """

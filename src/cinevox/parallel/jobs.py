@@ -1,7 +1,8 @@
 """A dask cluster of batch jobs: a scheduler here, workers in jobs of SLURM, PBS, SGE or LSF, kept until the end.
 
-dask_jobqueue writes and submits a job; which jobs there are is looked after here, because its own clusters leave
-a job of several worker processes unreplaced once it has ended.
+dask_jobqueue writes and submits a job; which jobs there are is looked after here, because its own clusters, adaptive
+ones too, leave a job of several worker processes unreplaced once it has ended: they know workers by the name of the
+job, and these have names of their own.
 """
 
 from __future__ import annotations

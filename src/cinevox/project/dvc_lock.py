@@ -7,13 +7,10 @@ the server was down, would else record a result under settings that never made i
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from operator import itemgetter
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cinevox.project import identity
@@ -22,7 +19,7 @@ from cinevox.project.params import text as texts
 from cinevox.project.paths import Paths
 
 ENDS = ("scores", "selection")  # stages whose entries make a row's key; both have the row's name after an @
-CODE = ("src", "stages")
+CODE = "data/source_code/"  # `Paths.source_code`: what a stage says of the code that it can load
 UNRELATED = {  # sections that no score follows from
     "validation", "storage", "parallel", "report", "submission", "encoding", "gate", "tracking",
 }  # fmt: skip
@@ -37,7 +34,7 @@ class Made:
 
     params: dotted name of every leaf of params.yaml that counted -> its value then
     tracked: names of the sections and leaves that counted
-    code: file or folder -> DVC's md5 of it then
+    code: file of `Paths.source_code` -> DVC's md5 of it then
     broken: a file or folder of the workspace that was made again after what was made from it; None as a rule
     """
 
@@ -81,7 +78,7 @@ def made(stages: Stages, row: str) -> Made | None:
             path, md5 = dep["path"], dep.get("md5")
             if path in outs and outs[path][1] != md5:
                 broken = path
-            if PurePosixPath(path).parts[0] in CODE:
+            if path.startswith(CODE):
                 code.setdefault(path, md5)
                 continue
             found += sorted({source for out, (source, _) in outs.items() if _overlap(out, path)} - set(found))
@@ -127,23 +124,10 @@ def flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def changed(root: Path, code: Mapping[str, str]) -> Iterator[str]:
-    """Files and folders that are others now."""
-    return (path for path, md5 in code.items() if _md5(root / path) != md5)
-
-
-def _md5(path: Path) -> str | None:
-    """As DVC has it: of a folder, the hash of its files' hashes."""
-    if path.is_dir():
-        listed = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in _files(path)]
-        listed.sort(key=itemgetter("relpath"))
-        return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.is_file() else None
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    """Without what .dvcignore names."""
-    return (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+def changed(code: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Stages of a row that can load other code now. code: of `Made`; now: `stage_instances.digests`"""
+    differ = (path for path, md5 in code.items() if now.get(path) != md5)
+    return [path.removeprefix(CODE).removesuffix(".json").replace("/", "@") for path in differ]
 
 
 def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> dict[str, tuple[str, ...]]:

@@ -28,6 +28,16 @@ class Paths:
     def data(self) -> Path:
         return self.root / "data"
 
+    def source_code(self, stage: str, instance: str = "") -> Path:
+        """Hashes of the modules that a stage's instance can load."""
+        folder = self.data / "source_code"
+        return folder / stage / f"{instance}.json" if instance else folder / f"{stage}.json"
+
+    @property
+    def versions(self) -> Path:
+        """Of Python and the packages that are installed now."""
+        return self.data / "versions.json"
+
     def simulation(self, dataset: str) -> Path:
         return self.data / dataset
 
@@ -101,6 +111,11 @@ class Paths:
     def unfinished(self) -> Path:
         """Work a killed stage left behind and takes up again; never a DVC output."""
         return self.root / "tmp" / "unfinished"
+
+    @property
+    def memo(self) -> Path:
+        """What saves the next run some work and can be deleted; never a DVC output."""
+        return self.root / "tmp" / "memo"
 
     @property
     def cluster(self) -> Path:

@@ -11,6 +11,7 @@ import yaml
 
 from cinevox.errors import InputError
 from cinevox.project import plugins
+from cinevox.project.params import text
 from cinevox.project.paths import Paths
 
 # What differs from the paper's parameters, besides the data set and the weights. Nothing here is a result.
@@ -55,7 +56,7 @@ def make(folder: Path, root: Path = Path()) -> None:
     """
     _require_replaceable(folder, root)
     paths = Paths(root)
-    paper, default = (yaml.safe_load(path.read_text()) for path in (paths.paper_params, paths.params))
+    paper, default = map(text.read_file, (paths.paper_params, paths.params))
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)

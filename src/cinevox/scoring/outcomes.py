@@ -17,9 +17,8 @@ from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.project import identity
 from cinevox.project.params import Row, Section
-from cinevox.scoring import claims
 from cinevox.scoring.origin import Origin
-from cinevox.statistics.metrics import PLAIN, Measure
+from cinevox.statistics.metrics import Measure
 from cinevox.statistics.splits import ScoredSplit, best_split
 
 FILE = "selection.json"
@@ -162,19 +161,6 @@ class Outcome(Section):
     def frequency(self, roi: str, space: str) -> float:
         """Share of the resamples of the clips that chose in which this candidate is the best of the ROI."""
         return self.frequencies.get(roi, {}).get(space, 0.0)
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """Why the score is not comparable with the paper's; empty where it is."""
-        return tuple(claims.doubts(self.origin, self.split, self.best.chosen_here, self.best.measure == PLAIN))
-
-    @property
-    def cautions(self) -> tuple[claims.Caution, ...]:
-        """Why the score is no result of the network that it names, or no finding; empty where it is both."""
-        best, origin = self.best, self.origin
-        return tuple(
-            claims.cautions(origin.untrained, origin.in_silico, self.split, best.chosen_here, best.measure == PLAIN)
-        )
 
 
 def write(folder: Path, outcome: Outcome) -> None:

@@ -16,7 +16,7 @@ from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.project.params import Row
 from cinevox.project.paths import Paths
-from cinevox.scoring import outcomes
+from cinevox.scoring import claims, outcomes
 from cinevox.scoring.outcomes import Outcome, SplitScores
 from cinevox.statistics.aggregation import roi_means
 from cinevox.statistics.metrics import PLAIN, Measure
@@ -67,6 +67,17 @@ class Result:
     def is_plain(self) -> bool:
         """Whether that is a plain correlation."""
         return self.measure == PLAIN
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the score is not comparable with the paper's; empty where it is."""
+        return tuple(claims.doubts(self.outcome.origin, self.split, self.scores.chosen_here, self.is_plain))
+
+    @property
+    def cautions(self) -> tuple[claims.Caution, ...]:
+        """Why the score is no result of the network that it names, or no finding; empty where it is both."""
+        in_silico = self.outcome.origin.in_silico
+        return tuple(claims.cautions(self.untrained, in_silico, self.split, self.scores.chosen_here, self.is_plain))
 
     @property
     def chosen(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 import jinja2
 import numpy as np
 
-from cinevox.outlets.report import brain, figures, known, optimism, paper, regions, tables
+from cinevox.outlets.report import brain, figures, known, optimism, paper, regions, ridges, scatters, tables
 from cinevox.outlets.report.brain import map_files
 from cinevox.outlets.report.dvcplots import plots
 from cinevox.outlets.report.pairs import in_pairs
@@ -96,7 +96,7 @@ def _content(sources: Sources) -> dict[str, Any]:
         "profiles": [(p, figures.profiles(p), {s: p.values(s) for s in p.by_split}) for p in found],
         "curves": figures.curves(trained) if trained else None,
         "heat_top": max((float(np.nanmax(p.values(p.result.split))) for p in found), default=0.0),
-        "voxels": {track: figures.voxels(sources, sources.of_track(track)[0]) for track in tracks},
+        "voxels": {track: ridges.voxels(sources, sources.of_track(track)[0]) for track in tracks},
         "counts": {track: tables.voxel_counts(sources, track, split[track]) for track in tracks},
         "brain": brain.section(sources),
         "generalization": _generalization(both) if both else None,
@@ -128,7 +128,7 @@ def _cautions(sources: Sources) -> list[tuple[claims.Caution, list[str]]]:
     """Every reason why a score of this page is no result or no finding, and the rows that it holds for."""
     found: dict[claims.Caution, list[str]] = {}
     for result in sources.results:
-        for caution in result.outcome.cautions:
+        for caution in result.cautions:
             found.setdefault(caution, []).append(result.name)
     return list(found.items())
 
@@ -186,11 +186,11 @@ def _validation_words(summary: Mapping[str, Any]) -> str:
 
 
 def _generalization(results: list) -> dict[str, object]:
-    pairs, chosen = figures.candidate_pairs(results)
+    pairs, chosen = scatters.candidate_pairs(results)
     change = pairs[:, 1] - pairs[:, 0]
     return {
-        "figure": figures.validation_against_test(results),
-        "mixed": (mixed := any(figures.compared(result) != "score" for result in results)),
+        "figure": scatters.validation_against_test(results),
+        "mixed": (mixed := any(scatters.compared(result) != "score" for result in results)),
         "plain": mixed or results[0].is_plain,
         "n": len(pairs),
         "n_chosen": int(chosen.sum()),
@@ -206,9 +206,9 @@ def _truth(sources: Sources, tracks: list[Track]) -> dict[str, object]:
         "track": track,
         "best": sources.of_track(track)[0],
         "recovered": known.recovered(sources) if track == "mini" else [],
-        "reliability": figures.reliability(sources, track),
+        "reliability": scatters.reliability(sources, track),
         "silent": silent,
-        "null_voxels": figures.null_voxels(silent),
+        "null_voxels": ridges.null_voxels(silent),
     }
 
 

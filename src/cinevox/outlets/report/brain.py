@@ -87,7 +87,7 @@ def _provenance(sources: Sources, result: Result) -> dict[str, str]:
         "weights": result.outcome.origin.weights,
         "params": sources.params_hash,
     }
-    cautions = " ".join(caution.sentence for caution in result.outcome.cautions)
+    cautions = " ".join(caution.sentence for caution in result.cautions)
     return found | ({"cautions": cautions} if cautions else {})
 
 

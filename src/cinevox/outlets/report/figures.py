@@ -7,13 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.outlets.report.known import Silent
-from cinevox.outlets.report.sources import Sources
 from cinevox.outlets.report.svg import Panel, figure, shown, text, ticks
 from cinevox.outlets.report.tables import Profile, ScoreLine, label
-from cinevox.project.params import Track
 from cinevox.scoring.row_results import Result
-from cinevox.statistics.splits import ceiling_split
 
 Floats = NDArray[np.floating]
 
@@ -21,7 +17,6 @@ WIDTH, NARROW = 960.0, 380.0  # of drawings across the page; of those for a phon
 CHARACTER = 6.3  # width of one in a row's name
 LIGHT, DARK = (247, 250, 250), (11, 94, 122)  # the ends of the heat scale: 0 and the highest score
 CURVES = ("train_correlation", "validation_correlation")
-MOST_DOTS = 4000  # in a scatter; more are thinned, evenly
 
 
 def forest(lines: Sequence[ScoreLine], width: float = WIDTH) -> str:
@@ -173,134 +168,3 @@ def curves(results: Sequence[Result]) -> str:
         marks.append(text(at[0] + wide / 2, at[1] + tall + 14, "epoch", "tick", "middle"))
     width = left + columns * (wide + gap) - gap + 8
     return figure(width, -(-len(results) // columns) * row_height, marks, "Correlation in every epoch of training")
-
-
-def voxels(sources: Sources, result: Result) -> str:
-    """Per ROI, over all subjects: how the voxels' scores lie (left), and their ceilings (right), if there are any."""
-    rois = list(dict.fromkeys(block.roi for block in result.index.columns.blocks))
-    values = result.voxel_scores(result.split)
-    ceiling = sources.ceilings[result.row.track].ceiling[ceiling_split(result.split)]
-    finite = values[np.isfinite(values)]
-    low, high = (float(np.quantile(finite, q)) for q in (0.001, 0.999)) if len(finite) else (-0.5, 1.0)
-    limits = (min(low, -0.1), max(high, 1.1))
-    step, top, left = 44.0, 40.0, 60.0
-    height = step * len(rois)
-    scores = Panel((left, top, 520, height), limits, (len(rois), 0))
-    drawn: list[tuple[Panel, str, Floats]] = [(scores, f"{result.measure} of each voxel", values)]
-    if ceiling is not None:
-        beside = Panel((left + 560, top, WIDTH - left - 580, height), (0, 1), (len(rois), 0))
-        drawn.append((beside, "its noise ceiling, as r", ceiling))
-    for panel, title, _ in drawn:
-        panel.marks.append(text(panel.box[0], 16, title, "panel-name"))
-        panel.grid(ticks(*panel.xs, 7))
-        panel.x_ticks(ticks(*panel.xs, 7))
-    if ceiling is not None:
-        scores.upright(1, "reference")
-    for number, roi in enumerate(rois):
-        inside = [where for b, where in zip(result.index.columns.blocks, result.index.columns.slices) if b.roi == roi]
-        scores.marks.append(text(left - 12, scores.y(number + 0.86), roi, "name", "end"))
-        for panel, _, own in drawn:
-            _ridge(panel, np.concatenate([own[where] for where in inside]), number + 0.95, roi)
-    marks = [mark for panel, _, _ in drawn for mark in panel.marks]
-    return figure(WIDTH, top + height + 24, marks, "; ".join(title for _, title, _ in drawn))
-
-
-def _ridge(panel: Panel, values: Floats, base: float, roi: str) -> None:
-    known = values[np.isfinite(values)].astype(np.float64)
-    if not len(known):
-        return
-    low, high = panel.xs
-    edges = np.linspace(low, high, 121)
-    counts, _ = np.histogram(np.clip(known, low, high), edges)
-    kernel = np.exp(-0.5 * (np.arange(-9, 10) / 3.0) ** 2)
-    density = np.convolve(counts, kernel / kernel.sum(), mode="same")
-    centres = ((edges[1:] + edges[:-1]) / 2).tolist()
-    heights = (base - 0.85 * density / density.max()).tolist()
-    panel.band(centres, [base] * len(centres), heights, "ridge")
-    panel.line(centres, heights, "ridge-edge")
-    middle = float(np.median(known))
-    panel.upright(middle, "median", base, base - 0.3)
-    panel.dot(float(known.mean()), base, 3, "dot", f"{roi}: mean {shown(float(known.mean()))}, median {shown(middle)}")
-
-
-def validation_against_test(results: Sequence[Result]) -> str:
-    """Every candidate of every row and ROI: its score on the validation clips and on the test clips."""
-    pairs, chosen = candidate_pairs(results)
-    every = pairs.ravel() if len(pairs) else np.zeros(2)
-    limits = (float(min(0, every.min())) - 0.02, float(every.max()) + 0.03)
-    size = 380.0
-    panel = Panel((50, 12, size, size), limits, limits)
-    for tick in ticks(*limits, 7):
-        panel.level(tick, "grid")
-        panel.upright(tick, "grid")
-    panel.x_ticks(ticks(*limits, 7))
-    panel.y_ticks(ticks(*limits, 7))
-    panel.line(limits, limits, "reference")
-    thinned = pairs[~chosen][:: max(1, (~chosen).sum() // MOST_DOTS + 1)]
-    panel.dots(thinned[:, 0], thinned[:, 1], 4, "cloud")
-    panel.dots(pairs[chosen][:, 0], pairs[chosen][:, 1], 6, "picked")
-    panel.marks.append(text(50 + size / 2, size + 48, "validation clips", "axis", "middle"))
-    panel.marks.append(
-        f'<g transform="translate(12 {12 + size / 2}) rotate(-90)">{text(0, 0, "test clips", "axis", "middle")}</g>'
-    )
-    return figure(size + 66, size + 56, panel.marks, "Scores of the candidates on validation and test clips")
-
-
-def candidate_pairs(results: Sequence[Result]) -> tuple[Floats, NDArray[np.bool_]]:
-    """(n, 2) scores on validation and test clips, plain r where only one has a ceiling, and which were chosen."""
-    pairs, chosen = [], []
-    for result in results:
-        tables = [result.table(split).set_index(["space", "roi"])[compared(result)] for split in ("validation", "test")]
-        for key, value in tables[0].items():
-            pairs.append((value, tables[1][key]))
-            chosen.append(result.chosen[key[1]] == key[0])
-    found = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    known = np.isfinite(found).all(axis=1)
-    return found[known], np.array(chosen, dtype=bool)[known]
-
-
-def compared(result: Result) -> str:
-    """The column in which a row's validation and test scores can stand side by side."""
-    measures = {found.measure for split, found in result.outcome.scores.items() if split != "nested"}
-    return "score" if len(measures) == 1 else "correlation"
-
-
-def reliability(sources: Sources, track: Track) -> str:
-    """Each voxel's reliability as estimated from its repetitions, against the true one, for both kinds of clips."""
-    ceiling, truth = sources.ceilings[track], sources.truth[track]
-    size = 300.0
-    marks: list[str] = []
-    for number, split in enumerate(ceiling.reliability):
-        estimated, true = ceiling.reliability[split], truth.reliability[split]
-        limits = (min(-0.2, float(np.quantile(estimated, 0.002))), 1.0)
-        panel = Panel((50 + number * (size + 70), 30, size, size), (0, 1), limits, marks)
-        repetitions = ceiling.n_repetitions[split]
-        kind = "training" if split == "validation" else "test"
-        marks.append(text(panel.box[0], 14, f"{repetitions} repetitions of the {kind} clips", "panel-name"))
-        for tick in ticks(*limits, 6):
-            panel.level(tick, "zero" if tick == 0 else "grid")
-        panel.grid(ticks(0, 1, 6))
-        panel.x_ticks(ticks(0, 1, 6))
-        panel.y_ticks(ticks(*limits, 6))
-        every = slice(None, None, len(true) // MOST_DOTS + 1)
-        panel.dots(true[every], np.clip(estimated[every], *limits), 2.6, "cloud")
-        panel.line((0, 1), (0, 1), "reference")
-        panel.level(sources.params.ceiling.min_reliability, "threshold")
-        marks.append(text(panel.box[0] + size / 2, size + 64, "true reliability", "axis", "middle"))
-        if number == 0:
-            turned = f'<g transform="translate(12 {30 + size / 2}) rotate(-90)">'
-            marks.append(turned + text(0, 0, "estimated reliability", "axis", "middle") + "</g>")
-    width = 50 + len(ceiling.reliability) * (size + 70) - 50
-    return figure(width, size + 72, marks, "Estimated against true reliability of every voxel")
-
-
-def null_voxels(kinds: Sequence[Silent]) -> str:
-    """Plain r of voxels without and with a signal."""
-    step, top, left = 64.0, 10.0, 130.0
-    panel = Panel((left, top, 520, step * len(kinds)), (-0.6, 1.0), (len(kinds), 0))
-    panel.grid(ticks(-0.6, 1.0, 9))
-    panel.x_ticks(ticks(-0.6, 1.0, 9))
-    for number, kind in enumerate(kinds):
-        panel.marks.append(text(left - 12, panel.y(number + 0.86), kind.kind, "name", "end"))
-        _ridge(panel, kind.values, number + 0.95, kind.kind)
-    return figure(left + 540, top + step * len(kinds) + 24, panel.marks, "r of voxels without and with a signal")

@@ -74,7 +74,7 @@ def paper_lines(sources: Sources, track: Track) -> list[PaperLine]:
 
 def _with_ours(line: PaperLine, result: Result, here: int | None) -> PaperLine:
     score, low, high = result.scores.score, result.scores.low, result.scores.high
-    verdict, reproduced = judge(line.reported, score, low, high, result.outcome.doubts)
+    verdict, reproduced = judge(line.reported, score, low, high, result.doubts)
     difference = None if score is None or here is None else score - line.reported
     return PaperLine(
         line.row, line.words, line.place, line.reported, here, score, low, high, difference, verdict, reproduced

@@ -16,7 +16,7 @@ from cinevox.measured import insilico_truth as truth
 from cinevox.measured import response_store
 from cinevox.measured.datasets import open_dataset
 from cinevox.measured.responses import Columns
-from cinevox.project import dvc_lock, identity, plugins
+from cinevox.project import dvc_lock, identity, package_versions, plugins
 from cinevox.project.params import Params, Row, Track, load
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims
@@ -71,6 +71,7 @@ class Sources:
     paper_rows: those that the paper reports, in this run or not
     left_out: row of the parameters -> why its result is not shown: it is of other data
     changed: row that is shown -> what has changed since it was made, if anything has
+    other_versions: versions of packages, in words -> the rows that they made, where others are installed now
     """
 
     params: Params
@@ -89,6 +90,7 @@ class Sources:
     data_hash: str
     left_out: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    other_versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of_track(self, track: Track) -> tuple[Result, ...]:
         """The rows of a track, the highest score first."""
@@ -141,6 +143,9 @@ def read(paths: Paths, params: Params) -> Sources:
         data_hash=identity.data_hash(identity.read_lock(paths), params.dataset.folder),
         left_out=left_out,
         changed={name: what for name, what in changed.items() if what},
+        other_versions=package_versions.made_by_others(
+            {result.name: result.selection_folder for result in found}, package_versions.installed()
+        ),
     )
 
 

@@ -67,7 +67,7 @@ def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
             result,
             _cell(result.scores, "", highest),
             tuple(_cell(result.scores.rois[roi], result.chosen[roi], best[roi]) for roi in rois),
-            result.outcome.doubts,
+            result.doubts,
             tuple(_marks(result, rows[0].split)),
         )
         for result in rows

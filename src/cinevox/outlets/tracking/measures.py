@@ -40,7 +40,7 @@ def of_row(result: Result) -> dict[str, float]:
         parts = {name: getattr(optimism, name) for name in ("difference", "low", "high")}
         parts |= {f"choice.{name}": value for name, value in optimism.choice or ()}
         found |= _other("optimism", parts, optimism.measure, result.measure)
-    comparable = {} if result.outcome.doubts else {"paper.score": result.row.reported}
+    comparable = {} if result.doubts else {"paper.score": result.row.reported}
     return dict(_known(found | comparable))
 
 

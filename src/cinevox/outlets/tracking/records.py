@@ -12,7 +12,7 @@ from typing import Any
 
 from cinevox.files import io
 from cinevox.outlets.tracking import data, history, measures, words
-from cinevox.project import dvc_lock, identity
+from cinevox.project import dvc_lock, identity, package_versions, stage_instances
 from cinevox.project.params import Dataset, Params, Row, text
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, outcomes, row_results
@@ -67,7 +67,8 @@ class _Common:
     """What all rows of a run share.
 
     stages: of dvc.lock; keys: row -> its key there; document: params.yaml as it stands
-    sections: of the parameters, as plain values; tags: of every row; drawn: as the report's `results.json` has it
+    code: what stages can load now; sections: of the parameters, as plain values; tags: of every row
+    drawn: as the report's `results.json` has it
     """
 
     paths: Paths
@@ -75,6 +76,7 @@ class _Common:
     keys: Mapping[str, str]
     params: Params
     document: Mapping[str, Any]
+    code: Mapping[str, str]
     sections: Mapping[str, Any]
     tags: Mapping[str, str]
     commit: identity.Commit | None
@@ -104,6 +106,7 @@ def gather(paths: Paths, params: Params, rows: Iterable[str] | None = None) -> t
         keys=dvc_lock.keys(stages),
         params=params,
         document=text.read(paths.params.read_text()) if stages else {},
+        code=stage_instances.digests(paths) if stages else {},
         sections={name: identity.plain(getattr(params, name)) for name in SECTIONS},
         tags=history.experiment_tag() | _validation_tags(paths),
         commit=identity.commit(paths.root),
@@ -164,6 +167,7 @@ def _row_record(common: _Common, result: Result) -> Record:
     row_tags = {
         "level": "row",
         "weights_sha256": str(weights.sha256),
+        "versions": package_versions.in_words(package_versions.read(result.selection_folder)) or "not recorded",
         COLOUR: colour(list(common.params.experiments.rows).index(row.name)),
     }
     own = {"row": row.name} | row.model_dump(exclude={"reported"}) | dict(_settings(sections, result))
@@ -216,7 +220,7 @@ def _as_made(common: _Common, row: str) -> tuple[Mapping[str, Any], dict[str, st
         sections = dvc_lock.overlaid(sections, differs)
     tags = {"params_hash": identity.digest(sections)}
     if commit is not None:
-        dirty = commit.dirty or (made is not None and any(dvc_lock.changed(common.paths.root, made.code)))
+        dirty = commit.dirty or (made is not None and bool(dvc_lock.changed(made.code, common.code)))
         tags |= {"mlflow.source.git.commit": commit.sha, "dirty": str(dirty).lower()}
     return sections, tags
 

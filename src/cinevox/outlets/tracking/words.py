@@ -15,7 +15,7 @@ SPLITS = {"test": "the test clips", "nested": "outer folds of the training clips
 
 def warnings(result: Result) -> Iterator[str]:
     """Why the row's score is no result of the network it names, or no finding."""
-    for caution in result.outcome.cautions:
+    for caution in result.cautions:
         name, _, meaning = caution.sentence.partition(":")
         yield f"**{name}**:{meaning}"
 
@@ -26,7 +26,7 @@ def note(result: Result, paths: Paths) -> str:
     between = "" if scores.low is None else f", interval {_shown(scores.low)} to {_shown(scores.high)}"
     what = "Plain correlation" if result.is_plain else "Score"
     lines = [f"{kind_of(result)}.", "", f"{what} {_shown(scores.score)}{between}, on {SPLITS[result.split]}."]
-    if result.row.reported is not None and not result.outcome.doubts:
+    if result.row.reported is not None and not result.doubts:
         lines[-1] += f" The paper reports {_shown(result.row.reported)}."
     lines += ["", *(f"- {warning}" for warning in warnings(result)), "", roi_table(result), "Files:"]
     folders = (result.folder, result.selection_folder, paths.predictions(result.name), paths.metrics(result.name))

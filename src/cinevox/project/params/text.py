@@ -1,56 +1,40 @@
-"""The text of a parameters file: read as DVC reads it, and with other values in it.
+"""The text of a parameters file: read as DVC reads it, and with other values in it, both by ruamel.yaml as DVC has it.
 
 `dvc exp run -S` writes a params.yaml of its own form: lists stretched, long lines wrapped, comments moved.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import CommentMark, YAMLError
+from ruamel.yaml.resolver import VersionedResolver
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, PlainScalarString
+from ruamel.yaml.tokens import CommentToken
 
 from cinevox.errors import FileError, InputError
 
 _CONFLICT = re.compile(r"^<{7} .*$|^>{7} .*$", re.M)
-Edit = tuple[int, int, str]  # from, to (characters of the text), what stands there instead
+_WIDTH = 1 << 20  # of a line: none is wrapped
 
 
-class TextError(InputError):
-    """A text is no YAML document that can be used; the message does not name its file."""
+class _AsWritten(VersionedResolver):
+    """Takes every scalar for a word, so that it stays as it is written: ruamel.yaml changes digits of long numbers."""
 
-
-class _Loader(yaml.SafeLoader):
-    """With places in the text."""
-
-
-class _Reader(yaml.CSafeLoader):
-    """Without; twenty times as fast. A key that stands twice in a mapping is refused, as DVC refuses it."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if isinstance(key, yaml.ScalarNode) and lines.setdefault(key.value, line) != line:
-                raise TextError(
-                    f"line {line}: {key.value} stands there twice, first in line {lines[key.value]}; "
-                    "give one of them another name, or remove it"
-                )
-        return super().construct_mapping(node, deep)
-
-
-for loader in (_Loader, _Reader):  # YAML 1.2's floats: 1e-06, as DVC writes it, is a number there and a word to PyYAML
-    loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
+    versioned_resolver: ClassVar[dict[str, Any]] = {}
 
 
 def read(text: str) -> Any:
-    """The values of a YAML text, numbers as DVC takes them. Errors: yaml.YAMLError; TextError where a key is double."""
-    return yaml.load(text, _Reader)
+    """The values of a YAML text, as DVC takes them. Errors: YAMLError, also where a key stands twice in a mapping."""
+    return YAML(typ="safe").load(text)
 
 
 def read_file(path: Path) -> Any:
@@ -80,9 +64,14 @@ def read_file(path: Path) -> Any:
         )
     try:
         return read(text)
-    except TextError as error:
-        raise FileError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
+    except DuplicateKeyError as error:
+        mark, outer = error.problem_mark, error.context_mark
+        key = text.splitlines()[mark.line][mark.column :].partition(":")[0]
+        raise FileError(
+            f"{path}: line {mark.line + 1}: {key} is there twice in the mapping that begins "
+            f"in line {outer.line + 1}; give one of them another name, or remove it"
+        ) from None
+    except YAMLError as error:
         raise FileError(f"{path}: not YAML: {error}") from None
 
 
@@ -96,40 +85,72 @@ def rewritten(text: str, values: Mapping[str, Any]) -> str:
     InputError
         The text is not one YAML mapping, or its form is such that the values can't be put into it.
     """
-    text = text.removesuffix("\n") + "\n"
-    root = yaml.compose(text, _Loader)
-    if not isinstance(root, yaml.MappingNode):
+    yaml = YAML()
+    yaml.Resolver = _AsWritten
+    yaml.width, yaml.preserve_quotes = _WIDTH, True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    document = yaml.load(text)
+    if not isinstance(document, CommentedMap):
         raise InputError("no YAML mapping; take the parameters from git: git checkout params.yaml")
-    for start, end, new in sorted(_edits(text, root, values), reverse=True):
-        text = text[:start] + new + text[end:]
+    _fit(document, read(text), values)
+    written = io.StringIO()
+    yaml.dump(document, written)
     try:
-        same = _same(read(text), values)
-    except yaml.YAMLError:
+        same = _same(read(written.getvalue()), values)
+    except YAMLError:
         same = False
     if not same:
         raise InputError("the values don't fit into the form of the text; edit the file by hand")
-    return text
+    return written.getvalue()
 
 
-def _edits(text: str, mapping: yaml.MappingNode, values: Mapping[str, Any]) -> Iterator[Edit]:
-    found = {key.value: (key, node) for key, node in mapping.value}
-    if mapping.flow_style or not found.keys() & values.keys():
-        yield _replacement(text, mapping, _flow(values, _sources(text, mapping)))
-        return
-    for name, (key, node) in found.items():
-        if name not in values:
-            start = text.rindex("\n", 0, key.start_mark.index) + 1 if key.start_mark.line else 0
-            yield start, text.index("\n", _end(node)) + 1, ""
-        elif _same(_value(text, node), values[name]):
+def _fit(mapping: CommentedMap, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Change what differs. What stands below an entry, of the next one, stays there."""
+    for name in [name for name in before if name not in after]:
+        below, place = _taken(mapping, name), list(mapping).index(name)
+        del mapping[name]
+        mapping.ca.items.pop(name, None)
+        if place:
+            _put(mapping, list(mapping)[place - 1], below)
+        elif mapping:
+            mapping.ca.items.setdefault(next(iter(mapping)), [None] * 4)[1] = [
+                CommentToken(below, CommentMark(0), None)
+            ]
+    for name, value in after.items():
+        if name in before and _same(before[name], value):
             continue
-        elif isinstance(node, yaml.MappingNode) and isinstance(values[name], dict):
-            yield from _edits(text, node, values[name])
-        else:
-            yield _replacement(text, node, _flow(values[name]))
-    last_key, last = mapping.value[-1]
-    place, indent = text.index("\n", _end(last)) + 1, " " * last_key.start_mark.column
-    added = (f"{indent}{_flow(name)}: {_flow(value)}\n" for name, value in values.items() if name not in found)
-    yield place, place, "".join(added)
+        if isinstance(value, dict) and value and isinstance(before.get(name), dict) and before[name]:
+            _fit(mapping[name], before[name], value)
+            continue
+        last = name if name in mapping else next(reversed(mapping), None)
+        below = "" if last is None else _taken(mapping, last)
+        mapping[name] = _written(value)
+        _put(mapping, name, below)
+
+
+def _slot(parent: Any, key: Any) -> tuple[list[Any], int]:
+    """Where the comment behind and below an entry is kept: with the last leaf in it."""
+    value = parent[key]
+    if isinstance(value, CommentedMap | CommentedSeq) and value and not value.fa.flow_style():
+        return _slot(value, next(reversed(value)) if isinstance(value, CommentedMap) else len(value) - 1)
+    return parent.ca.items.setdefault(key, [None] * 4), 0 if isinstance(parent, CommentedSeq) else 2
+
+
+def _taken(parent: CommentedMap, key: str) -> str:
+    """Take away what stands below an entry's own line."""
+    slot, at = _slot(parent, key)
+    if slot[at] is None:
+        return ""
+    own, _, below = slot[at].value.partition("\n")
+    slot[at].value = own + "\n"
+    return below
+
+
+def _put(parent: CommentedMap, key: str, below: str) -> None:
+    if below:
+        slot, at = _slot(parent, key)
+        slot[at] = slot[at] or CommentToken("\n", CommentMark(0), None)
+        slot[at].value += below
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -137,53 +158,16 @@ def _same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _replacement(text: str, node: yaml.Node, new: str) -> Edit:
-    """A comment behind the value stays in its column where it can."""
-    start, end = node.start_mark.index, _end(node)
-    if isinstance(node, yaml.CollectionNode) and not node.flow_style:
-        new = " " + new  # it may stand in its key's own column
-    elif text[start - 1 : start] == ":":
-        new = " " + new  # there was no value
-    space = len(text[end:]) - len(text[end:].lstrip(" "))
-    if not space or text[end + space : end + space + 1] != "#":
-        return start, end, new
-    return start, end + space, new.ljust(end + space - start - 1) + " "
-
-
-def _sources(text: str, mapping: yaml.MappingNode) -> dict[str, tuple[Any, str]]:
-    """Key -> value, and how it is written."""
-    return {
-        key.value: (_value(text, node), text[node.start_mark.index : _end(node)])
-        for key, node in mapping.value
-        if mapping.flow_style
-    }
-
-
-def _value(text: str, node: yaml.Node) -> Any:
-    indent = " " * node.start_mark.column  # of a block's first line, as of its others
-    return read(indent + text[node.start_mark.index : _end(node)])
-
-
-def _flow(value: Any, sources: Mapping[str, tuple[Any, str]] | None = None) -> str:
-    """On one line; what is as it was in `sources` is written as it was there."""
+def _written(value: Any) -> Any:
+    """A value as it is written on one line."""
     if isinstance(value, Mapping):
-        known = sources or {}
-        parts = (
-            f"{_flow(key)}: {known[key][1] if key in known and _same(known[key][0], item) else _flow(item)}"
-            for key, item in value.items()
-        )
-        return "{" + ", ".join(parts) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, str):
-        plain = re.fullmatch(r"[\w./]([\w./ -]*[\w./-])?", value) and read(value) == value
-        return value if plain else json.dumps(value)
-    return yaml.safe_dump(value).removesuffix("...\n").strip()
-
-
-def _end(node: yaml.Node) -> int:
-    """Where the last value inside a node ends; a block's own mark lies behind the comments after it."""
-    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
-        last = node.value[-1]
-        return _end(last[1] if isinstance(last, tuple) else last)
-    return int(node.end_mark.index)
+        found: Any = CommentedMap({_written(key): _written(item) for key, item in value.items()})
+    elif isinstance(value, list):
+        found = CommentedSeq(map(_written, value))
+    elif isinstance(value, str):
+        plain = re.fullmatch(r"[\w/]([\w./ -]*[\w./-])?", value) and read(value) == value
+        return PlainScalarString(value) if plain else DoubleQuotedScalarString(value)
+    else:
+        return PlainScalarString(json.dumps(value).replace("Infinity", ".inf").replace("NaN", ".nan"))
+    found.fa.set_flow_style()
+    return found

@@ -1,4 +1,8 @@
-"""Fetching one published file: whole and verified, or not at all."""
+"""Fetching one published file: whole and verified, or not at all.
+
+torch.hub.download_url_to_file takes a file that was cut off for a whole one where no checksum is published, and waits
+for a silent server without end. pooch wants whole checksums, and what is published is their first eight digits.
+"""
 
 from __future__ import annotations
 

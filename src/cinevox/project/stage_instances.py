@@ -1,0 +1,101 @@
+"""Every stage's instances, as dvc.yaml has them, and the plug-ins that each can load by name.
+
+Imports say all the rest (`source_code`). A test compares the instances with dvc.yaml, and another the modules that
+stages really load with what is said here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cinevox.project.params import Params, Row, load
+from cinevox.project.paths import Paths
+from cinevox.project.plugins import PACKAGES, Kind
+from cinevox.project.source_code import STAGES, SourceCode, remembered
+
+
+class Instance(NamedTuple):
+    """A stage, one of its instances ("" where it has no others), and the modules of plug-ins that it can load."""
+
+    stage: str
+    instance: str
+    plugins: tuple[str, ...]
+
+    def text(self, modules: SourceCode) -> str:
+        """What the stage depends on: every module that it can load, with the module's hash, one a line."""
+        reached = modules.reached((f"{STAGES}.{self.stage}", *self.plugins))
+        return json.dumps(reached, indent=1) + "\n"
+
+
+def digests(paths: Paths) -> dict[str, str]:
+    """File of `Paths.source_code` -> its MD5, as DVC has it, if the code and the parameters of now were run.
+
+    Raises
+    ------
+    ParamsError
+        The parameters are unusable.
+    """
+    params = load(paths.params)
+    modules = SourceCode.of(paths.root, remembered(paths.memo / "source_code.json"))
+    return {
+        paths.source_code(found.stage, found.instance).relative_to(paths.root).as_posix(): hashlib.md5(
+            found.text(modules).encode(), usedforsecurity=False
+        ).hexdigest()
+        for found in instances(params, modules)
+    }
+
+
+def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
+    """All that the parameters ask for, in the order of the flow.
+
+    `validation` asks regressors and networks whether they can be used, and writes nothing of the answer, which each
+    gives again where it is used: an edit of one makes no other validation. The report has every title, also of the
+    paper's rows that are not among this run's.
+    """
+    data = (_plugin("datasets", params.dataset.name),)
+    every = modules.plugins(PACKAGES["networks"]) + modules.plugins(PACKAGES["regressors"]) + data
+    rows = params.experiments.rows
+
+    yield from (
+        Instance("simulation", name, _network(params.simulation.network)) for name in params.simulation.datasets
+    )
+    yield Instance("validation", "", data)
+    yield from (Instance("conversion", part, data) for part in ("train", "test"))
+    yield from (Instance("frames", str(count), data) for count in params.frames.counts)
+    yield from (Instance("features", name, _network(name)) for name in params.networks)
+    yield from (Instance("reduction", name, ()) for name in params.networks)
+    yield from (Instance("ceiling", track, ()) for track in params.dataset.tracks)
+    yield from (Instance("fits", name, _regressors(params, row)) for name, row in params.experiments.voxelwise.items())
+    yield from (Instance("bases", name, _network(base.network)) for name, base in params.bases.items())
+    yield from (Instance("transfer", name, _network(row.network)) for name, row in params.experiments.roiwise.items())
+    yield from (Instance("scores", name, ()) for name in rows)
+    yield from (Instance("selection", name, _network(row.network)) for name, row in rows.items())
+    yield Instance("checks", "", data)
+    yield Instance("report", "", every)
+    for track, name in params.submission.rows.items():
+        yield Instance("submission", track, _regressors(params, rows[name]))
+    for name in params.encoding.rows:
+        yield Instance("encoding", name, data + _network(rows[name].network) + _regressors(params, rows[name]))
+    yield Instance("tracking", "", ())
+    yield Instance("gate", "", ())
+
+
+def _plugin(kind: Kind, name: str) -> str:
+    """The module of a plug-in."""
+    return f"{PACKAGES[kind]}.{name}"
+
+
+def _network(name: str) -> tuple[str, ...]:
+    return (_plugin("networks", name),)
+
+
+def _regressors(params: Params, row: Row) -> tuple[str, ...]:
+    """The row's, and its candidates where it chooses among several (`best`)."""
+    if row.is_transfer:
+        return ()
+    candidates = params.regressors[row.regressor].get("candidates", ())
+    names = (row.regressor, *candidates) if isinstance(candidates, dict) else (row.regressor,)
+    return tuple(_plugin("regressors", name) for name in names)

@@ -1,0 +1,48 @@
+"""Source code: of every stage and instance the modules that it can load, hashed; and the packages' versions.
+
+It runs in every `dvc repro`, so what the other stages depend on is the code as it is now.
+"""
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # of a copy of the repository its own, as in _cli
+
+from cinevox.errors import InputError
+from cinevox.project import package_versions, source_code
+from cinevox.project import params as params_module
+from cinevox.project.paths import Paths
+from cinevox.project.stage_instances import instances
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(paths: Paths, log: logging.Logger) -> None:
+    params, memo = params_module.load(paths.params), paths.memo / "source_code.json"
+    modules = source_code.SourceCode.of(ROOT, source_code.remembered(memo))
+    for found in instances(params, modules):
+        file = paths.source_code(found.stage, found.instance)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(found.text(modules))
+    for name in ("bases", "fits", "transfer"):  # on which stages depend as a whole, whether or not anything is in them
+        (paths.data / name).mkdir(parents=True, exist_ok=True)
+    source_code.remember(memo, modules.used)
+    now = package_versions.installed()
+    paths.versions.write_text(json.dumps(now, indent=1) + "\n")
+    if rows := package_versions.made_by_others({row: paths.selection(row) for row in params.experiments.rows}, now):
+        text = "%s: made by other versions of packages, and left as they are (`dvc repro --force` makes all anew): %s"
+        log.warning(text, log.name, "; ".join(f"{', '.join(names)} by {told}" for told, names in rows.items()))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    started, log = time.perf_counter(), logging.getLogger("source_code")
+    try:
+        main(Paths(), log)
+    except InputError as error:
+        log.error("%s: %s", log.name, error)
+        sys.exit(1)
+    log.info("%s: done in %.1f s", log.name, time.perf_counter() - started)
