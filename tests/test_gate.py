@@ -415,8 +415,8 @@ def test_a_subject_that_is_gone_is_named(run):
 def test_another_list_of_regions_makes_another_score_and_leaves_the_regions(run):
     paths, params = run
     accepted(paths, params)
-    voxels = gate.read_current(paths, params).rows[ROW].origin.to_json()["n_voxels"]
-    fabricate.recorded(paths, ROW, n_voxels=f"{voxels}, MT 9")
+    voxels = gate.read_current(paths, params).rows[ROW].origin.n_voxels
+    fabricate.recorded(paths, ROW, n_voxels={**voxels, "MT": 9})
     more = params.dataset.model_copy(update={"rois": [*params.dataset.rois, "MT"]})
     now = gate.read_current(paths, everything_asked_for(params.model_copy(update={"dataset": more}), {}))
     was, limits = gate.read_baseline(paths.baseline)

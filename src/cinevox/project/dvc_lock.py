@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinevox.project import identity
-from cinevox.project.params import RoiwiseRow, Row
+from cinevox.project.params import Row
 from cinevox.project.params import text as texts
 from cinevox.project.paths import Paths
 
@@ -142,7 +142,7 @@ def concerns(leaf: str, row: Row) -> bool:
         "networks": row.network,
         "regressors": row.regressor,
         "heads": row.regressor,
-        "bases": row.base if isinstance(row, RoiwiseRow) else None,
+        "bases": row.base,
     }
     if section in own:
         return rest.partition(".")[0] == own[section]
