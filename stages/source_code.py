@@ -25,8 +25,7 @@ def main(paths: Paths, log: logging.Logger) -> None:
     modules = source_code.SourceCode.of(ROOT, source_code.remembered(memo))
     for found in instances(params, modules):
         io.write_bytes(paths.source_code(found.stage, found.instance), found.text(modules).encode())
-    for name in ("bases", "fits", "transfer"):  # on which stages depend as a whole, whether or not anything is in them
-        (paths.data / name).mkdir(parents=True, exist_ok=True)
+    io.folder(paths.base("any").parent)  # `checks` depends on all bases, also where the parameters have none
     source_code.remember(memo, modules.used)
     now = package_versions.installed()
     io.write_json(paths.versions, now)

@@ -420,7 +420,7 @@ def with_other(path, content):
 def test_another_test_clip_reaches_what_is_handed_in_and_kept(repository):
     """By the last row alone of what was made of the clips: nothing else may need to change, such as a score."""
     with ExitStack() as others:
-        for file in ("features/efficientnet_lite0/blocks.3.2.npy", f"transfer/{TRANSFER}/test/frozen.npy"):
+        for file in ("features/efficientnet_lite0/blocks.3.2.npy", f"predictions/{TRANSFER}/test/frozen.npy"):
             values, stream = np.load(repository.folder / "data" / file), BytesIO()
             values[-1] += 1
             np.save(stream, values)
