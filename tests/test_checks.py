@@ -20,8 +20,6 @@ from cinevox.stimuli import reduction
 from cinevox.validation import inspection, judgement, results
 from conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
-
 NETWORK, ROW = "efficientnet_lite0", "mini-efficientnet_lite0-layer-ridge"
 COLUMNS = Columns(tuple(Block(subject, roi, 6) for subject in ("sub01", "sub02") for roi in ("V1", "FFA")))
 CLIPS = {"validation": np.arange(4), "test": np.arange(20, 26)}

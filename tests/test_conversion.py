@@ -18,7 +18,7 @@ from cinevox.files import io
 from cinevox.measured import conversion, response_store
 from cinevox.measured.datasets import open_dataset
 from cinevox.measured.responses import Block, Columns
-from conftest import ROOT
+from conftest import ROOT, tells
 
 EVERY = [("mini", subject, roi) for subject in layout.SUBJECTS for roi in layout.ROIS]
 EVERY += [("full", subject, "WB") for subject in layout.SUBJECTS]
@@ -231,14 +231,11 @@ def test_responses_that_are_no_float32_are_refused_all_at_once(folder):
     io.write_pickle(layout.train_file(folder, "sub02", "FFA"), {"train": np.full((12, 3, 2), 4e38)})
     with pytest.raises(InputError) as caught:
         run(folder)
-    assert str(caught.value).splitlines() == [
-        f"{folder}: 2 of 6 train response files cannot be float32",
-        f"  {layout.RESPONSES}/mini_track/sub01/V1.pkl: sub01 V1: of 252 responses 3 NaN or infinite and "
-        "1 too large in float64",
-        f"  {layout.RESPONSES}/mini_track/sub02/FFA.pkl: sub02 FFA: of 72 responses 72 too large in float64",
-        "  Expected finite numbers between -3.4e38 and 3.4e38: fetch or correct the files, or leave them out "
-        "(dataset.subjects, dataset.rois)",
-    ]
+    head, first, second, cure = str(caught.value).splitlines()
+    assert tells(head, f"{folder}", "2 of 6", "float32")
+    assert tells(first, "sub01/V1.pkl", "252", "3 NaN or infinite", "1 too large", "float64")
+    assert tells(second, "sub02/FFA.pkl", "of 72", "72 too large", "float64") and "NaN" not in second
+    assert tells(cure, "finite", "-3.4e38 and 3.4e38", "leave them out", "dataset.subjects, dataset.rois")
     assert not (folder.parent / "conversion").exists()
 
 

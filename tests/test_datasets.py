@@ -11,6 +11,7 @@ from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.measured import voxel_positions
 from cinevox.measured.datasets import open_dataset
+from conftest import tells
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +80,12 @@ def test_a_study_that_keeps_its_test_responses(folder):
 
 
 def test_nothing_there(tmp_path):
-    assert fails(lambda: open_dataset(layout.wanted(tmp_path / "study"))) == (
-        f"{tmp_path}/study: no such folder; unpack the challenge's archive there again, "
-        "or set dataset.folder in params.yaml"
-    )
+    said = fails(lambda: open_dataset(layout.wanted(tmp_path / "study")))
+    assert tells(said, f"{tmp_path}/study", "no such folder", "archive", "set dataset.folder")
     (tmp_path / "videos").mkdir()
-    assert fails(lambda: open_dataset(layout.wanted(tmp_path))) == (
-        f"{tmp_path}: no {layout.CLIPS}/*.mp4 (dataset.clips) and no {layout.RESPONSES}/mini_track or full_track "
-        "(dataset.responses) in it; found videos; unpack the challenge's archive there again"
-    )
+    said = fails(lambda: open_dataset(layout.wanted(tmp_path)))
+    missing = (f"{layout.CLIPS}/*.mp4", "dataset.clips", f"{layout.RESPONSES}/mini_track", "dataset.responses")
+    assert tells(said, f"{tmp_path}: no ", *missing, "found videos", "archive")
 
 
 def test_in_silico_data_that_are_not_there(tmp_path):
@@ -127,10 +125,9 @@ def test_responses_in_another_place_are_found_as_the_message_says(folder, place)
 
 def test_names_that_are_not_there(whole):
     dataset = open_dataset(layout.wanted(whole))
-    assert fails(lambda: dataset.responses("train", "mini", "sub01", "V9")) == (
-        f"{whole}/{layout.RESPONSES}/mini_track/sub01/V9.pkl: no such file; of sub01 there is FFA, V1; "
-        "unpack the challenge's archive there again, or set dataset.subjects and dataset.rois"
-    )
+    said = fails(lambda: dataset.responses("train", "mini", "sub01", "V9"))
+    file = f"{whole}/{layout.RESPONSES}/mini_track/sub01/V9.pkl"
+    assert tells(said, file, "no such file", "there is FFA, V1", "set dataset.subjects and dataset.rois")
     said = fails(lambda: dataset.responses("train", "mini", "sub11", "V1"))
     assert "in mini_track there is sub01, sub02" in said
 

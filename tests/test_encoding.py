@@ -96,9 +96,7 @@ def test_a_transfer_network_predicts_as_it_did_in_training(tmp_path, rng):
     with pytest.raises(transfer.TransferError, match=r"s-V2.pt predicts 2 voxels; expected 3"):
         swapped({"avgpool": activations})
     files[1].unlink()
-    with pytest.raises(
-        InputError, match=r"(?s)networks of s-V2 were not kept \(1 of 2.*keep_weights to all, then `dvc"
-    ):
+    with pytest.raises(InputError, match=r"(?s)s-V2 .*\(1 of 2.*keep_weights to all.* `dvc"):
         build.roiwise("row", tmp_path, columns, settings)
 
 
@@ -257,9 +255,7 @@ def test_bytes_that_are_no_clip_are_refused_without_a_path_of_this_machine(kept)
 def test_features_of_another_shape_or_none_are_refused_together(kept):
     encoding = store.read(kept)
     first, last = encoding.about.source.inputs
-    with pytest.raises(
-        InputError, match=rf"{first} has \(3,\) numbers a clip, expected \(4,\); no features of layer {last}"
-    ):
+    with pytest.raises(InputError, match=rf"{first} .*\(3,\).*expected \(4,\).*{last}"):
         encoding.predict({first: np.zeros((1, 3))})
     with pytest.raises(InputError, match=rf"{last} has NaN or infinite features"):
         encoding.predict({first: np.zeros((1, 4)), last: np.full((1, 4), np.nan)})

@@ -56,7 +56,7 @@ def test_a_wrong_layer_fails(changed, monkeypatch):
 
 
 def test_shuffled_clips_fail(changed, rng):
-    order = rng.permutation(len(changed.features["first"]))
+    order = rng.permutation(changed.n_clips)
     changed.features = {layer: values[order] for layer, values in changed.features.items()}
     verdict = changed.run().judged()
     assert verdict.exit_code == 1

@@ -25,8 +25,6 @@ from cinevox.project import params, plugins
 from conftest import ROOT
 from test_parallel import blas_threads, fitted, made_problem
 
-pytestmark = pytest.mark.xdist_group("dask")
-
 LOOPBACK = next(
     name for name, found in psutil.net_if_addrs().items() if "127.0.0.1" in [address.address for address in found]
 )

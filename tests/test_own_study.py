@@ -22,8 +22,6 @@ from cinevox.measured.responses import Responses
 from cinevox.outlets.submission import archive
 from cinevox.project import params
 
-pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
-
 SUBJECTS, N_CLIPS = ("ann", "bob"), 14
 ANYTHING = params.Validation(clip_size=None, clip_seconds=None, fps=None, n_repetitions=None, min_split_half=-0.2)
 
@@ -159,7 +157,7 @@ def test_weights_by_reliability_need_repetitions(default_params):
 
 @pytest.mark.parametrize("n_repetitions", [1, 3])
 def test_without_test_clips_there_is_a_model_and_no_submission(tmp_path, n_repetitions):
-    made = small_run.SmallRun(tmp_path, test=False, n_repetitions=n_repetitions)
+    made = small_run.SmallRun(tmp_path, n_test=0, n_repetitions=(n_repetitions, 0))
     made.document["encoding"]["rows"], made.document["submission"]["rows"] = [small_run.ROW], {"mini": small_run.ROW}
     made.run()
     for name in (f"encoding@{small_run.ROW}", "submission@mini"):
@@ -167,11 +165,12 @@ def test_without_test_clips_there_is_a_model_and_no_submission(tmp_path, n_repet
     found = store.read(made.paths.encoding(small_run.ROW))
     about = found.about
     assert about.measure == ("plain correlation" if n_repetitions == 1 else "normalized correlation")
-    assert (about.usual, about.n_usual, about.n_clips) == ("validation", 10, small_run.N_TRAIN)
-    assert about.usual_range == "10 validation clips, predicted by a fit without them"
+    assert (about.usual, about.n_usual, about.n_clips) == ("validation", 24, small_run.N_TRAIN)
+    assert about.usual_range == "24 validation clips, predicted by a fit without them"
     assert any("plain correlations" in caution for caution in about.cautions) == (n_repetitions == 1)
     selected = json.loads((made.paths.selection(small_run.ROW) / "selection.json").read_text())
     scores = selected["scores"]["validation"]
+    columns = small_run.columns_of("mini", small_run.SUBJECTS[:2], small_run.ROIS)
     for region in about.regions:
         assert region.score == pytest.approx(scores["subjects"][region.subject]["rois"][region.roi], rel=1e-5)
         assert (region.normalized_correlation is None) == (region.ceiling is None) == (n_repetitions == 1)
@@ -179,7 +178,7 @@ def test_without_test_clips_there_is_a_model_and_no_submission(tmp_path, n_repet
         (space,) = selected["chosen"][region.roi]
         predicted = np.load(made.paths.fits(small_run.ROW) / "validation" / f"{space}.npy")
         number = [(r.subject, r.roi) for r in about.regions].index((region.subject, region.roi))
-        means = predicted[:, number * small_run.N_VOXELS : (number + 1) * small_run.N_VOXELS].mean(axis=1)
+        means = predicted[:, columns.slices[number]].mean(axis=1)
         np.testing.assert_allclose([region.low, region.high], np.percentile(means, (5, 95)), rtol=1e-5)
     submission = made.paths.submission("mini")
     assert json.loads(submission.with_suffix(".json").read_text())["left_out"] == (

@@ -23,8 +23,6 @@ from cinevox.project import params, plugins
 from cinevox.project.params import Parallel, Splits
 from cinevox.statistics.splits import partitions, split
 
-pytestmark = pytest.mark.xdist_group("dask")
-
 SETTINGS = Splits(scheme="random", validation_fraction=0.1, n_folds=3, n_outer_folds=None, seed=0)
 [PART] = partitions(split(400, 20, SETTINGS), SETTINGS)
 COLUMNS = Columns(tuple(Block(subject, roi, 800) for subject in ("sub01", "sub02") for roi in ("V1", "V2", "V3")))

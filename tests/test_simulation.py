@@ -190,9 +190,7 @@ def test_generators_are_uncorrelated_components(default_params, clips):
 
 def test_unknown_generators_are_named(default_params):
     settings = small(default_params, generators=ONLY_CLIPS | {"V2": "blocks.9", "LOC": "conv1"})
-    with pytest.raises(
-        InputError, match=r"blocks\.9 is neither one of gabor_energy.* nor a layer of .*\(conv1, conv2\)"
-    ):
+    with pytest.raises(InputError, match=r"blocks\.9 .*gabor_energy.*\(conv1, conv2\)"):
         simulation.needed_layers(settings, ["conv1", "conv2"])
     assert simulation.needed_layers(small(default_params), ["conv1"]) == ()
     layered = small(default_params, generators=ONLY_CLIPS | {"V2": "conv1"})

@@ -1,11 +1,12 @@
 """What dvc.lock says of a row: with what it was made, whatever the workspace holds by now."""
 
+import numpy as np
 import pytest
 import yaml
 
 import fabricate
 from cinevox.outlets import tracking
-from cinevox.project import dvc_lock, params
+from cinevox.project import dvc_lock, package_versions, params
 from cinevox.project.paths import Paths
 
 ROW = fabricate.ROWS[1]
@@ -78,6 +79,13 @@ def test_a_result_is_recorded_with_the_parameters_that_made_it(run):
     other = fabricate.ROWS[2]  # DVC did not run this one: nothing else is known than what stands there
     assert after[other].params["reduction.n_components"] == "7"
     assert after[other].tags["params_hash"] != before[other].tags["params_hash"]
+
+
+def test_versions_that_made_a_row_are_a_tag_of_it(run):
+    paths, _ = run
+    package_versions.record(paths.selection(ROW), f"selection@{ROW}", [])
+    tags = {name: record.tags["versions"] for name, record in recorded(paths).items()}
+    assert f"numpy {np.__version__}" in tags.pop(ROW).split(", ") and set(tags.values()) == {"not recorded"}
 
 
 def test_the_nearest_stage_speaks_first_and_others_stages_do_not_speak(run):

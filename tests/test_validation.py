@@ -18,8 +18,6 @@ from cinevox.project import plugins
 from cinevox.project.params import Base
 from cinevox.validation import between, inspection
 
-pytestmark = pytest.mark.xdist_group("great_expectations")  # three seconds to import: once
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
