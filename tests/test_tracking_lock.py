@@ -83,6 +83,8 @@ def test_a_result_is_recorded_with_the_parameters_that_made_it(run):
 
 def test_versions_that_made_a_row_are_a_tag_of_it(run):
     paths, _ = run
+    for row in fabricate.ROWS:
+        (paths.selection(row) / package_versions.FILE).unlink(missing_ok=True)
     package_versions.record(paths.selection(ROW), f"selection@{ROW}", [])
     tags = {name: record.tags["versions"] for name, record in recorded(paths).items()}
     assert f"numpy {np.__version__}" in tags.pop(ROW).split(", ") and set(tags.values()) == {"not recorded"}
