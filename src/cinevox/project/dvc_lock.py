@@ -18,9 +18,7 @@ from cinevox.project.params import text as texts
 from cinevox.project.paths import Paths
 
 ENDS = ("scores", "selection")  # stages whose entries make a row's key; both have the row's name after an @
-CODE = (
-    f"{Paths().source_code('any').parent.as_posix()}/"  # in it the code that stages can load
-)
+CODE = f"{Paths().source_code('any').parent.as_posix()}/"  # in it the code that stages can load
 UNRELATED = {  # sections that no score follows from
     "validation", "storage", "parallel", "report", "submission", "encoding", "gate", "tracking",
 }  # fmt: skip
