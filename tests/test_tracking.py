@@ -402,7 +402,7 @@ SEARCHES = {  # as people type them -> names of the runs that answer, among two 
     "metrics.\"validation/score\" > -2 and tags.level = 'row'": {"alexnet", "efficientnet"},
     "metrics.\"sub01/V1.normalized_correlation\" > -2 and tags.level = 'row'": {"alexnet", "efficientnet"},
     "params.network LIKE 'efficient%' and params.features = 'layer' and tags.level = 'row'": {"efficientnet"},
-    "params.\"reduction.n_components\" = '100' and tags.level = 'row'": {"alexnet", "efficientnet"},
+    "params.\"reduction.n_components\" = '30' and tags.level = 'row'": {"alexnet", "efficientnet"},
     "params.space = 'layer_2' and params.network = 'alexnet'": {"layer_2"},
     "tags.weights_policy = 'random' and tags.level = 'row'": {"alexnet"},
     "tags.reported_split = 'test' and tags.in_silico = 'true' and tags.level = 'row'": {"alexnet", "efficientnet"},

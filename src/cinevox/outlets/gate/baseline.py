@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -23,11 +22,11 @@ from cinevox.files import io
 from cinevox.outlets.gate.state import CHECKS, Entry, GateError, Reading, State, counts, entry_of, finite
 from cinevox.outlets.gate.verdict import CURE, Limits
 from cinevox.project import git
-from cinevox.project.params import Gate, Params
+from cinevox.project.params import Gate, Params, text
 from cinevox.project.paths import Paths
 from cinevox.scoring.origin import KEY, origin_of
 
-MALFORMED = (InputError, ValidationError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, IndexError)
+MALFORMED = (InputError, ValidationError, AttributeError, KeyError, TypeError, ValueError, IndexError)
 
 
 def limits_of(params: Params) -> Limits:
@@ -129,7 +128,7 @@ def read_revision(paths: Paths, revision: str) -> tuple[State, Limits]:
 
 
 def _committed(there: Paths) -> tuple[State, Limits]:
-    document = yaml.safe_load(there.params.read_text())
+    document = text.read_file(there.params)
     limits = Limits(gate=Gate.model_validate(document["gate"]), confidence=document["scores"]["confidence"])
     known = read_baseline(there.baseline)[0].rows if there.baseline.is_file() else {}
     rows = {}

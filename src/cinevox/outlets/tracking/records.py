@@ -165,15 +165,6 @@ def _row_record(common: _Common, result: Result, key: str) -> Record:
         "in_silico": str(origin.in_silico).lower(),
         "data_hash": common.md5,
     }
-    row_tags = {
-        "level": "row",
-        "weights_sha256": str(weights.sha256),
-        "params_hash": identity.digest(settings),
-        "versions": package_versions.in_words(package_versions.read(result.selection_folder)) or "not recorded",
-    }
-    if common.commit is not None:  # its files, or the code that made the row, differ from it
-        dirty = common.commit.dirty or (made is not None and bool(dvc_lock.changed(made.code, common.code)))
-        row_tags |= {"mlflow.source.git.commit": common.commit.sha, "dirty": str(dirty).lower()}
     experiment = f"{common.params.tracking.experiment}-{row.track}"
     children = tuple(
         Record(
@@ -192,7 +183,7 @@ def _row_record(common: _Common, result: Result, key: str) -> Record:
         experiment=experiment,
         params=params | {f"chosen.{roi}": space for roi, space in result.chosen.items()},
         metrics=measures.of_row(result),
-        tags=tags | row_tags | dict(common.tags),
+        tags=tags | {"level": "row"} | _made_with(common, result, made, settings) | dict(common.tags),
         note=words.note(result, common.paths),
         data=data.describe(common.paths.root, common.params.dataset, common.md5, origin),
         children=children,
@@ -200,6 +191,21 @@ def _row_record(common: _Common, result: Result, key: str) -> Record:
         texts=words.tables(result) | {"scores.md": words.roi_table(result)},
         files={name: found for name, found in _files(common, result) if found},
     )
+
+
+def _made_with(
+    common: _Common, result: Result, made: dvc_lock.Made | None, settings: Mapping[str, str]
+) -> dict[str, str]:
+    """Tags of what made a row; its commit is `dirty` if its files, or the code that made the row, differ from it."""
+    tags = {
+        "weights_sha256": str(result.index.weights.sha256),
+        "params_hash": identity.digest(settings),
+        "versions": package_versions.in_words(package_versions.read(result.selection_folder)) or "not recorded",
+    }
+    if common.commit is not None:
+        dirty = common.commit.dirty or (made is not None and bool(dvc_lock.changed(made.code, common.code)))
+        tags |= {"mlflow.source.git.commit": common.commit.sha, "dirty": str(dirty).lower()}
+    return tags
 
 
 def _chosen_for(result: Result, space: str) -> str:
