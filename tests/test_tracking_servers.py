@@ -30,7 +30,8 @@ N_RUNS = 1 + len(fabricate.LAYERS)
 SYNC = """
 import sys
 from pathlib import Path
-from cinevox import params, tracking
+from cinevox.outlets import tracking
+from cinevox.project import params
 from cinevox.project.paths import Paths
 paths = Paths(Path(sys.argv[1]))
 settings = params.load(paths.params)
