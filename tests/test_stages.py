@@ -92,10 +92,16 @@ class Repository:
         self.write(small_params())
         self.run("dvc", "init", "--no-scm", "--quiet")
 
-    def back(self, lock):
-        """Parameters and results as they were when dvc.lock was this, from DVC's cache."""
+    def kept(self):
+        """Text of dvc.lock and of what DVC doesn't cache, to go `back` to."""
+        files = (self.folder / "dvc.lock", *(self.folder / "metrics").glob("*.json"))
+        return {path: path.read_bytes() for path in files}
+
+    def back(self, kept):
+        """Parameters and results as they were, the large ones from DVC's cache."""
         self.write(small_params())
-        (self.folder / "dvc.lock").write_text(lock)
+        for path, content in kept.items():
+            path.write_bytes(content)
         self.run("dvc", "checkout", "--quiet")
 
     def write(self, document):
@@ -308,7 +314,7 @@ def test_encoding_models_predict_from_video_files_what_the_flow_predicted(reposi
 
 def test_an_edited_row_reruns_that_row_alone(repository):
     """Its regressor's options are edited; the rows of other regressors stay as they are."""
-    document, lock = small_params(), (repository.folder / "dvc.lock").read_text()
+    document, kept = small_params(), repository.kept()
     document["regressors"]["ridge"] |= {"alphas": [3.0, 300.0]}
     repository.write(document)
     would = repository.would_run()
@@ -321,7 +327,7 @@ def test_an_edited_row_reruns_that_row_alone(repository):
     repository.write(document)
     ran, _ = repository.repro(f"selection@{ROWS[1]}", f"selection@{ROWS[0]}")
     [other] = [row for row in ROWS if row.endswith("res")]
-    repository.back(lock)
+    repository.back(kept)
     assert {stage for stage in ran if "@" in stage} == {f"{step}@{other}" for step in ("fits", "scores", "selection")}
     assert repository.would_run() == set()
 
@@ -457,11 +463,11 @@ def test_a_new_network_is_extracted_alone(repository):
 
 
 def test_a_fault_in_the_parameters_is_told_before_anything_runs(repository):
-    document, lock = small_params(), (repository.folder / "dvc.lock").read_text()
+    document, kept = small_params(), repository.kept()
     document["splits"]["n_folds"] = 0
     repository.write(document)
     ran, said = repository.repro(code=255)
-    repository.back(lock)  # with what DVC took away before it ran the stage
+    repository.back(kept)  # with what DVC took away before it ran the stage
     assert "splits.n_folds" in said and "Traceback" not in said
     assert not any(stage.startswith(("features", "fits")) for stage in ran)
 
@@ -520,7 +526,7 @@ def test_the_fits_of_a_row_on_a_cluster_of_processes_come_to_the_same_files(repo
 
 def test_a_broken_clip_stops_the_flow_at_validation_and_loses_nothing(repository):
     clip = sorted((repository.folder / "data/insilico/AlgonautsVideos268_All_30fpsmax").glob("*.mp4"))[3]
-    whole, lock = clip.read_bytes(), (repository.folder / "dvc.lock").read_text()
+    whole, kept = clip.read_bytes(), repository.kept()
     clip.chmod(0o644)
     clip.unlink()
     clip.write_bytes(whole[: len(whole) // 2])
@@ -529,5 +535,5 @@ def test_a_broken_clip_stops_the_flow_at_validation_and_loses_nothing(repository
     finally:
         clip.write_bytes(whole)
     assert clip.name in said and "Traceback" not in said
-    repository.back(lock)
+    repository.back(kept)
     assert repository.would_run() == set()
