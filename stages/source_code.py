@@ -3,7 +3,6 @@
 It runs in every `dvc repro`, so what the other stages depend on is the code as it is now.
 """
 
-import json
 import logging
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # of a copy of the repository its own, as in _cli
 
 from cinevox.errors import InputError
+from cinevox.files import io
 from cinevox.project import package_versions, source_code
 from cinevox.project import params as params_module
 from cinevox.project.paths import Paths
@@ -24,14 +24,12 @@ def main(paths: Paths, log: logging.Logger) -> None:
     params, memo = params_module.load(paths.params), paths.memo / "source_code.json"
     modules = source_code.SourceCode.of(ROOT, source_code.remembered(memo))
     for found in instances(params, modules):
-        file = paths.source_code(found.stage, found.instance)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(found.text(modules))
+        io.write_bytes(paths.source_code(found.stage, found.instance), found.text(modules).encode())
     for name in ("bases", "fits", "transfer"):  # on which stages depend as a whole, whether or not anything is in them
         (paths.data / name).mkdir(parents=True, exist_ok=True)
     source_code.remember(memo, modules.used)
     now = package_versions.installed()
-    paths.versions.write_text(json.dumps(now, indent=1) + "\n")
+    io.write_json(paths.versions, now)
     if rows := package_versions.made_by_others({row: paths.selection(row) for row in params.experiments.rows}, now):
         text = "%s: made by other versions of packages, and left as they are (`dvc repro --force` makes all anew): %s"
         log.warning(text, log.name, "; ".join(f"{', '.join(names)} by {told}" for told, names in rows.items()))

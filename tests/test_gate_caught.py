@@ -12,8 +12,6 @@ from cinevox.scoring import selection
 from cinevox.stimuli import reduction
 from small_run import ROW, TRANSFER, SmallRun
 
-pytestmark = pytest.mark.xdist_group("small_run")
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
@@ -97,7 +95,6 @@ def leaked(what):
 
 
 @pytest.mark.parametrize(("what", "column"), [("all", "mean"), ("scaler", "variance_off")])
-@pytest.mark.xdist_group("great_expectations")
 def test_leaked_scaling_fails_by_the_checks(changed, what, column):
     """Scores may fall or stay: the leak is seen in components that are no z-scores of the training clips."""
     changed.run(reduction={"principal_components": leaked(what)})
@@ -109,7 +106,6 @@ def test_leaked_scaling_fails_by_the_checks(changed, what, column):
     assert ("checks", "errors") in {(line.row, line.metric) for line in verdict.of("regressed")}
 
 
-@pytest.mark.xdist_group("great_expectations")
 def test_the_checks_pass_what_is_fitted_on_training_clips(changed):
     changed.run().stage("checks")
     assert changed.judged().exit_code == 0

@@ -36,7 +36,6 @@ from conftest import ROOT
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("models"),
     *mlflow_warnings.IGNORED,
 ]
 

@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import logging
+import re
 import shutil
 import tokenize
 from importlib import metadata
@@ -242,6 +243,13 @@ async def f(a, /, b: int = 1_000, *args, c=None, **kw) -> str:
     except* (ValueError,) as e: raise e from None
     del x[1:2, ...]
 """
+
+
+def test_modules_are_loaded_by_name_in_one_place_only(code):
+    """What follows imports can't see a name that is put together: `plugins.load` alone does that."""
+    words = {"import_module", "__import__", "spec_from_file_location", "run_module", "run_path", "find_spec"}
+    found = {name for name, path in code.files.items() if words & set(re.findall(r"\w+", path.read_text()))}
+    assert found == {"cinevox.project.plugins"}
 
 
 def test_a_hash_is_the_same_in_every_version_of_python():

@@ -27,7 +27,6 @@ from conftest import ROOT
 pytestmark = [
     pytest.mark.slow,
     *mlflow_warnings.IGNORED,
-    pytest.mark.xdist_group("history"),
 ]
 ROW = fabricate.ROWS[1]
 STEP = {

@@ -25,7 +25,6 @@ from conftest import ROOT
 
 pytestmark = [
     *mlflow_warnings.IGNORED,
-    pytest.mark.xdist_group("servers"),
 ]
 N_RUNS = 1 + len(fabricate.LAYERS)
 SYNC = """

@@ -33,7 +33,6 @@ from test_report import sources_of
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("ui"),
     *mlflow_warnings.IGNORED,
 ]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

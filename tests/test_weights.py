@@ -323,6 +323,18 @@ def test_a_state_dict_is_found_inside_and_that_is_said(tmp_path, state, caplog, 
     assert checked.to_json()["unwrapped"] == said
 
 
+@pytest.mark.parametrize("written", ["pathlib", "pathlib._local"])
+def test_paths_are_read_as_any_python_writes_them(tmp_path, state, written):
+    """Python 3.13 calls their module pathlib._local."""
+    path = tmp_path / "net.pth"
+    torch.save({"state_dict": state, "folder": pathlib.Path("/runs")}, path, _use_new_zipfile_serialization=False)
+    own = f"c{pathlib.PosixPath.__module__}\nPosixPath\n".encode()
+    assert own in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(own, f"c{written}\nPosixPath\n".encode()))
+    module, _ = loaded("squeezenet", SQUEEZENET, asked("file", path))
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+
+
 def test_safetensors_are_read(tmp_path, state):
     path = tmp_path / "net.safetensors"
     safetensors.torch.save_file({key: value.contiguous() for key, value in state.items()}, path)

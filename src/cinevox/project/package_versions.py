@@ -6,11 +6,12 @@ of those before it.
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
+
+from cinevox.files import io
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "numba", "av")
 FILE = "versions.json"
@@ -26,7 +27,7 @@ def installed() -> dict[str, str]:
 def read(folder: Path) -> dict[str, Versions]:
     """What a folder of results was made by; nothing where it has no record."""
     file = folder / FILE
-    found: dict[str, Versions] = json.loads(file.read_bytes()) if file.is_file() else {}
+    found: dict[str, Versions] = io.read_json(file) if file.is_file() else {}
     return found
 
 
@@ -36,8 +37,7 @@ def record(folder: Path, stage: str, sources: Iterable[Path]) -> None:
     stage: stage@instance that made it, now; sources: folders of results that it was made from
     """
     made = {name: versions for source in sources for name, versions in read(source).items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text(json.dumps(dict(sorted((made | {stage: installed()}).items())), indent=1) + "\n")
+    io.write_json(folder / FILE, dict(sorted((made | {stage: installed()}).items())))
 
 
 def in_words(made: Mapping[str, Versions]) -> str:

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cinevox.errors import InputError
+from cinevox.files import io
 
 PACKAGE, STAGES = "cinevox", "stages"
 N_DIGITS = 16  # of a hash: 64 bits, for a few hundred modules
@@ -199,15 +200,9 @@ def remembered(path: Path) -> dict[str, Module]:
 
 
 def remember(path: Path, memo: Mapping[str, Module]) -> None:
-    """Keep the memo; a file that can't be written costs the next run a second."""
-    content = {"by": _own_version(), "modules": {key: [m.digest, m.imports] for key, m in memo.items()}}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(content))
-        temporary.replace(path)
-    except OSError:
-        pass
+    """Keep the memo for the next run."""
+    modules = {key: [module.digest, module.imports] for key, module in memo.items()}
+    io.write_bytes(path, json.dumps({"by": _own_version(), "modules": modules}).encode())
 
 
 def _own_version() -> str:

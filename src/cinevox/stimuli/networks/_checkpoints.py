@@ -132,12 +132,19 @@ def _harmless() -> list[Any]:
 
     core = np._core.multiarray  # type: ignore[attr-defined]
     kinds = {type(np.dtype(code)) for code in "?bhilqBHILQefd"}
+    paths = [
+        (pure, f"{module}.{name}")
+        for module in ("pathlib", "pathlib._local")  # the latter in files that Python 3.13 wrote
+        for pure, names in (
+            (pathlib.PurePosixPath, ("PurePosixPath", "PosixPath")),
+            (pathlib.PureWindowsPath, ("PureWindowsPath", "WindowsPath")),
+        )
+        for name in names
+    ]
     return [
         (core.scalar, "numpy.core.multiarray.scalar"),
         (core.scalar, "numpy._core.multiarray.scalar"),
-        pathlib.PurePosixPath,
-        (pathlib.PurePosixPath, "pathlib.PosixPath"),
-        (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
+        *paths,
         np.dtype,
         argparse.Namespace,
         *kinds,
