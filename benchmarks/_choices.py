@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,16 @@ import pandas as pd
 from _data_sets import Row, mean, rate, repeated
 from cinevox.fitting import prediction_store
 from cinevox.measured.responses import Block, Columns
+from cinevox.project.params import Scores, Selection
 from cinevox.scoring import scores, selection
+from cinevox.scoring.origin import Origin
 from cinevox.statistics import metrics
+from cinevox.statistics.splits import generator
 
 LAYERS = 8
+SETTINGS = Scores.model_construct(n_bootstraps=100, n_permutations=1, confidence=0.95, seed=0)
+ROW = {"track": "mini", "network": "alexnet", "features": "layer", "regressor": "ridge"}
+ORIGIN = Origin("none", "Made here", True, "sub01 sub02", 0, 0, {"V1": 12, "PPA": 12}, "random", False)
 COLUMNS = Columns(tuple(Block(subject, roi, 6) for subject in ("sub01", "sub02") for roi in ("V1", "PPA")))
 
 
@@ -41,37 +46,35 @@ def _choosing(rng: np.random.Generator, policy: str, best: bool, n_clips: int) -
             measured[inner] = measured[j]
             predicted |= {(inner, space): predicted[j, space] for space in spaces}
     ceilings = dict.fromkeys(("validation", "test"), np.full(24, 0.8))
-    settings = SimpleNamespace(n_bootstraps=100, n_permutations=1, confidence=0.95, seed=0)
-
-    def of(names: list[str], block: Columns) -> dict[str, np.ndarray]:
-        where = slice(0, 12) if block.blocks[0].subject == "sub01" else slice(12, 24)
-        return {name: measured[name][:, where] for name in names}
-
-    candidates = _candidates(spaces, measured, predicted, rng)
     found = selection.select(
-        candidates, policy, "roi", {}, of, lambda split, space: predicted[split, space], ceilings, settings
-    )
-    said, entry = found.description, found.description["optimism"]["nested" if policy == "nested" else "test"]
-    truth = said["scores"]["test"]["score"]
-    honest = said["scores"]["nested"]["score"] - truth if policy == "nested" else 0.0
-    flat = honest + entry["difference"]
-    right = np.mean([list(said["chosen"][roi]) == ["c5"] for roi in ("V1", "PPA")])
-    steady = np.mean([said["frequencies"][roi].get("c5", 0.0) for roi in ("V1", "PPA")])
-    part = said["optimism"]["test"]["choice"]["difference"]
-    return flat, honest, entry["difference"], entry["low"] > 0, part, right, steady
+        _candidates(spaces, measured, predicted), Selection(policy=policy, per="roi"), {}, measured, predicted,
+        ceilings, SETTINGS,
+    )  # fmt: skip
+    said = found.outcome
+    entry = said.optimism["nested" if policy == "nested" else "test"]
+    truth = said.scores["test"].score
+    honest = said.scores["nested"].score - truth if policy == "nested" else 0.0
+    flat = honest + entry.difference
+    right = np.mean([list(said.chosen[roi]) == ["c5"] for roi in ("V1", "PPA")])
+    steady = np.mean([said.frequency(roi, "c5") for roi in ("V1", "PPA")])
+    part = said.optimism["test"].choice.difference
+    return flat, honest, entry.difference, entry.low > 0, part, right, steady
 
 
-def _candidates(spaces: tuple, measured: dict, predicted: dict, rng: np.random.Generator) -> selection.Candidates:
+def _candidates(spaces: tuple, measured: dict, predicted: dict) -> selection.Candidates:
     tables, voxels, replicates = [], {}, {}
     for name, responses in measured.items():
-        drawn = metrics.resampled_clips(len(responses), 0 if name.startswith("inner") else 100, rng)
+        n_drawn = 0 if name.startswith("inner") else SETTINGS.n_bootstraps
+        drawn = metrics.resampled_clips(len(responses), n_drawn, generator(SETTINGS.seed, name))
         found = [scores.score(responses, predicted[name, s], np.full(24, 0.8), COLUMNS, drawn) for s in spaces]
         tables += [one.blocks.assign(space=space, split=name) for space, one in zip(spaces, found)]
-        voxels[f"{name}.correlation"] = np.stack([one.correlation for one in found])
+        voxels |= {
+            f"{name}.{kind}": np.stack([getattr(one, kind) for one in found]) for kind in ("correlation", "normalized")
+        }
         replicates[name] = np.stack([one.replicates for one in found])
     clips = {name: np.arange(len(responses)) for name, responses in measured.items()}
-    index = prediction_store.Index(spaces, clips, COLUMNS, {}, {})
-    return selection.Candidates(index, pd.concat(tables, ignore_index=True), voxels, replicates)
+    index = prediction_store.Index(spaces, clips, COLUMNS, ROW, {})
+    return selection.Candidates(index, ORIGIN, pd.concat(tables, ignore_index=True), voxels, replicates)
 
 
 def choices(less: int) -> Iterator[Row]:

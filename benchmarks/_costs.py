@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from _pieces import CORES, N_BLOCKS, N_CLIPS, N_TRAIN, VOXELS
 from cinevox.fitting import feature_spaces
-from cinevox.project.params import Params, RoiwiseRow, Row
+from cinevox.project.params import Params, Row
 
 GPU_TIMES, WORKERS = 30.0, 16  # what is assumed of a GPU, against two cores, and the size of the cluster reckoned with
 GIB, HOUR = 2**30, 3600.0
@@ -52,7 +52,7 @@ def row_costs(settings: Params, row: Row, sizes: Mapping[str, list[int]], pieces
     n_voxels = VOXELS[row.track]
     n_layers = len(sizes[row.network])
     predictions = 202 * n_voxels * 4
-    if isinstance(row, RoiwiseRow):
+    if row.is_transfer:
         n_spaces = 1
         epochs = settings.transfer.n_epochs * 10 * N_TRAIN / 36
         found = [Cost("transfer", row.name, pieces[f"epoch, {row.name}"] * CORES * epochs, predictions, on_gpu=True)]

@@ -30,6 +30,7 @@ from cinevox.files import io
 from cinevox.measured import insilico_truth
 from cinevox.project import params
 from cinevox.project.paths import Paths
+from cinevox.scoring import outcomes
 from cinevox.simulation import voxels
 
 ROOT, RESULT = Path(__file__).parents[1], Path(__file__).parent / "results/full_geometry.md"
@@ -163,14 +164,13 @@ def outcome(folder: Path) -> str:
     """Whether the truth came out: the chosen space, the score, the ceilings."""
     paths = Paths(folder)
     settings = params.load(paths.params)
-    selected = io.read_json(paths.selection(ROW) / "selection.json")
-    scores = io.read_json(paths.metrics(ROW))
+    row = outcomes.read(paths.selection(ROW), settings.experiments.rows[ROW])
     found = io.read_arrays(paths.ceiling("full") / "reliability.npz")["test"]
     truths = [insilico_truth.read_truth(settings.dataset.folder, s, "WB") for s in settings.dataset.subjects]
     true = np.concatenate([each.reliability_test for each in truths])
     return (
-        f"The space that the responses come from is chosen (share {selected['chosen']['WB']['signal']:.2f}); test\n"
-        f"score {scores['test']['score']:.3f}. Reliability on the test clips, mean over {len(found):,} voxels: found\n"
+        f"The space that the responses come from is chosen (share {row.chosen['WB']['signal']:.2f}); test\n"
+        f"score {row.scores['test'].score:.3f}. Reliability on the test clips, mean over {len(found):,} voxels: found\n"
         f"{found.mean():.3f}, true {true.mean():.3f} (r = {np.corrcoef(found, true)[0, 1]:.3f} over voxels)."
     )
 

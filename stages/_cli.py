@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +39,11 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one stage. `params` has only the sections that the script declared."""
+    """One run of one stage. Of `params` only the sections that the script declared can be read."""
 
     name: str
     instance: str
-    params: Any
+    params: params_module.Params
     paths: Paths
     log: logging.Logger
 
@@ -115,7 +115,7 @@ def stage(
         if instance not in known:
             raise InputError(f"no instance {instance!r}; expected one of {', '.join(known) or 'none'}")
         with parallel.context(params.parallel):
-            main(run(name, instance, _Declared(params, sections, name), paths, log))
+            main(run(name, instance, cast(params_module.Params, _Declared(params, sections, name)), paths, log))
     except InputError as error:
         log.error("%s: %s", log.name, error)
         sys.exit(1)

@@ -9,22 +9,22 @@ from cinevox.encoding.model import EncodingModel, Model
 from cinevox.files import io
 from cinevox.fitting import feature_spaces, fits, prediction_store, refit
 from cinevox.measured.responses import Columns
-from cinevox.project.params import RoiwiseRow, Row, row_of
+from cinevox.project.params import Row
+from cinevox.scoring import outcomes
 from cinevox.scoring.selection.choice import Choice
-from cinevox.statistics.splits import best_split, ceiling_split
+from cinevox.statistics.splits import ceiling_split
 
 
 def main(run: Run) -> None:
     name, paths, params = run.instance, run.paths, run.params
     index, folder = prediction_store.read_index(paths.scores(name)), paths.selection(name)
-    selected, chosen = io.read_json(folder / "selection.json"), io.read_arrays(folder / "voxels.npz")
-    row, columns, split = row_of(index.provenance), index.columns, best_split(selected["scores"])
-    usual = "test" if "test" in index.clips else "validation"
-    predicted = Choice(index.spaces, chosen["space"]).predicted(  # by the row's own fit, which has not seen them
-        lambda space: prediction_store.read(paths.predictions(name), index, space, usual), slice(None)
-    )
-    if isinstance(row, RoiwiseRow):
-        model: Model = build.roiwise(name, paths.transfer(name) / "checkpoints", columns, params.transfer)
+    row, columns, usual = index.row, index.columns, "test" if "test" in index.clips else "validation"
+    outcome, chosen = outcomes.read(folder, row), io.read_arrays(folder / "voxels.npz")
+    split, choice = outcome.split, Choice(index.spaces, chosen["space"])
+    own = {space: prediction_store.read(paths.predictions(name), index, space, usual) for space in choice.used}
+    predicted = choice.predicted(own, slice(None))  # by the row's own fit, which has not seen them
+    if row.is_transfer:
+        model: Model = build.roiwise(name, paths.checkpoints(name), columns, params.transfer)
         sidecar, n_clips = io.read_json(paths.predictions(name) / "base.json")["features"], len(run.split().train)
     else:
         sidecar, n_clips = io.read_json(paths.features(row.network) / "features.json"), run.n_clips()[0]
@@ -37,7 +37,7 @@ def main(run: Run) -> None:
         params, row, run.responses("train").study, source=source, usual=usual, n_usual=len(predicted), grid=grid,
         regions=list(description.regions(columns, voxels, ceiling[ceiling_split(split)], predicted)), split=split,
         n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, SECTIONS),
-        **{key: selected["scores"][split][key] for key in ("measure", "chosen_here")}, chosen=selected["chosen"],
+        measure=outcome.best.measure, chosen_here=outcome.best.chosen_here, chosen=outcome.chosen,
     )  # fmt: skip
     store.write(paths.encoding(name), EncodingModel(about, model, voxels))
     run.made(paths.encoding(name), paths.selection(name))

@@ -13,7 +13,7 @@ def main(run: Run) -> None:
     candidates = feature_spaces.candidates(row.features, list(reduced["layers"]))
     measured, columns = run.responses("train").means(row.track, settings.blocks(row.track))
     parts = split(*run.n_clips(), run.params.splits)
-    target = run.paths.fits(row.name)
+    target = run.paths.predictions(row.name)
     clips: dict[str, Indices] = {}
     diagnostics: dict[str, dict] = {}
     for part in partitions(parts, run.params.splits):
@@ -41,6 +41,5 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(
-        main, "dataset", "splits", "regressors", "fits", "experiments", instances=lambda params: params.experiments.rows
-    )
+    stage(main, "dataset", "splits", "regressors", "fits", "experiments",
+          instances=lambda params: params.experiments.voxelwise)  # fmt: skip

@@ -18,7 +18,7 @@ from cinevox.statistics.splits import ceiling_split, generator
 def main(run: Run) -> None:
     source, target = run.paths.predictions(run.instance), run.paths.scores(run.instance)
     index, settings = prediction_store.read_index(source), run.params.scores
-    track, arrays, replicates = index.provenance["track"], {}, {}
+    track, arrays, replicates = index.row.track, {}, {}
     tables: dict[str, list[pd.DataFrame]] = {"subjects": [], "rois": []}
     ceilings = noise_ceilings(run, track)
     recorded = run.responses("train"), run.responses("test")

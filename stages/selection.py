@@ -8,35 +8,35 @@ from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.response_store import measured
 from cinevox.project import plugins
-from cinevox.scoring import selection
-from cinevox.scoring.origin import KEY, Origin
+from cinevox.scoring import outcomes, row_metrics, selection
+from cinevox.scoring.origin import Origin
 
 
 def main(run: Run) -> None:
     source, target = run.paths.scores(run.instance), run.paths.selection(run.instance)
     index, folder = prediction_store.read_index(source), run.paths.predictions(run.instance)
-    track, recorded = index.provenance["track"], (run.responses("train"), run.responses("test"))
+    train = run.responses("train")
     candidates = selection.Candidates(
         index,
+        Origin.of(index, train),
         pd.read_csv(source / "subjects.csv"),
         io.read_arrays(source / "voxels.npz"),
         io.read_arrays(source / "replicates.npz"),
     )
+    ceilings = noise_ceilings(run, index.row.track)
+    clips = {name: index.clips[name] for name in (*ceilings, *candidates.outer)}
     found = selection.select(
         candidates,
-        run.params.selection.policy,
-        run.params.selection.per,
-        plugins.load("networks", index.provenance["network"]).layer_per_roi,
-        lambda splits, columns: dict(measured(*recorded, track, columns, {name: index.clips[name] for name in splits})),
-        lambda split, space: prediction_store.read(folder, index, space, split),
-        noise_ceilings(run, track),
+        run.params.selection,
+        plugins.load("networks", index.row.network).layer_per_roi,
+        dict(measured(train, run.responses("test"), index.row.track, index.columns, clips)),
+        {(name, space): prediction_store.read(folder, index, space, name) for name in clips for space in index.spaces},
+        ceilings,
         run.params.scores,
     )
-    origin = Origin.of(index, recorded[0]).to_json()
-    described = {"row": run.instance, KEY: origin} | dict(found.description)
-    io.write_json(target / "selection.json", described)
+    outcomes.write(target, found.outcome)
     io.write_arrays(target / "voxels.npz", **found.arrays())
-    io.write_json(run.paths.metrics(run.instance), selection.metrics_of(described))
+    row_metrics.write(run.paths.metrics(run.instance), found.outcome)
     run.made(target, source)
 
 

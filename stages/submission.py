@@ -9,6 +9,7 @@ from cinevox.fitting.fits import Method
 from cinevox.outlets.submission import archive, faults, filling, sidecar
 from cinevox.project import package_versions
 from cinevox.project.params import Track
+from cinevox.scoring import outcomes
 
 
 def main(run: Run) -> None:
@@ -21,16 +22,17 @@ def main(run: Run) -> None:
         io.write_json(path.with_suffix(".json"), {"row": row, "track": track, "left_out": left_out})
         run.log.warning("%s: left out: %s (submission.rows: {} in params.yaml asks for none)", run.log.name, left_out)
         return
-    index, selected = prediction_store.read_index(run.paths.scores(row)), run.paths.selection(row)
+    index = prediction_store.read_index(run.paths.scores(row))
     wanted = faults.ExpectedPredictions(track, n_test, index.columns)
-    if sidecar.is_refitted(index):
-        predicted = _refitted(run, row, index)
-    else:
+    if index.row.is_transfer:
         predicted = np.array(prediction_store.read(run.paths.predictions(row), index, index.spaces[0], "test"))
+    else:
+        predicted = _refitted(run, index)
     filled = filling.fill_constant(predicted, index.columns) if settings.constant == "roi_mean" else {}
     content = archive.content(predicted, index.columns)
     faults.refuse(f"{row}, refitted", faults.content_faults(content, wanted), wanted)
-    about = sidecar.describe(row, index, io.read_json(selected / "selection.json"), n_train)
+    selected = run.paths.selection(row)
+    about = sidecar.describe(index, outcomes.read(selected, index.row), n_train)
     about |= {"constant_filled": filled, "sha256": archive.pack(path, track, content)}
     about |= {"versions": package_versions.read(selected) | {run.log.name: package_versions.installed()}}
     io.write_json(path.with_suffix(".json"), about)
@@ -38,16 +40,16 @@ def main(run: Run) -> None:
         run.log.warning("%s: not for the challenge: %s", run.log.name, reason)
 
 
-def _refitted(run: Run, row: str, index: prediction_store.Index) -> np.ndarray:
-    made, folder = index.provenance, run.paths.features(index.provenance["network"])
+def _refitted(run: Run, index: prediction_store.Index) -> np.ndarray:
+    row, folder = index.row, run.paths.features(index.row.network)
     layers = [layer["name"] for layer in io.read_json(folder / "features.json")["layers"]]
     blocks = [(block.subject, block.roi) for block in index.columns.blocks]
     return refit.refit(
-        feature_spaces.candidates(made["features"], layers),
-        io.read_arrays(run.paths.selection(row) / "voxels.npz")["space"],
+        feature_spaces.candidates(row.features, layers),
+        io.read_arrays(run.paths.selection(row.name) / "voxels.npz")["space"],
         {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
-        *run.responses("train").means(made["track"], blocks),
-        run.params.reduction, Method.of(made["regressor"], run.params), run.progress,
+        *run.responses("train").means(row.track, blocks),
+        run.params.reduction, Method.of(row.regressor, run.params), run.progress,
     ).predicted  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from cinevox.statistics.splits import split
 def main(run: Run) -> None:
     row, settings = run.params.experiments.roiwise[run.instance], run.params.transfer
     base, responses = run.params.bases[row.base], run.responses("train")
-    folder, target = run.paths.base(row.base), run.paths.transfer(row.name)
+    folder, target = run.paths.base(row.base), run.paths.predictions(row.name)
     sidecar = io.read_json(folder / "base.json")
     activations = io.read_array(folder / f"{sidecar['layer']}.npy", (sum(run.n_clips()), base.n_frames, None))
     blocks = run.params.dataset.blocks(row.track)
@@ -31,7 +31,7 @@ def main(run: Run) -> None:
     trained, best = [], -np.inf
     with run.ticks(transfer.n_ticks(columns, settings), row.name) as tick:
         for found in transfer.train(problem, measured, reliability, columns, run.paths.unfinished / "transfer", tick):
-            best = transfer.keep_weights(target / "checkpoints", base, problem, found, best)
+            best = transfer.keep_weights(run.paths.checkpoints(row.name), base, problem, found, best)
             trained.append(replace(found, state={}))
     clips = {name: parts[name] for name in ("validation", "test") if len(parts[name])}
     for name in clips:

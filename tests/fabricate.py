@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,7 @@ import conftest
 from cinevox.files import io
 from cinevox.project import params
 from cinevox.project.paths import Paths
-from cinevox.scoring import claims, selection
-from cinevox.scoring import origin as provenance
-from cinevox.statistics.splits import best_split
+from cinevox.scoring import claims, outcomes, row_metrics, row_results
 from small_run import DRIVEN_BY, LAYERS, N_TEST, N_TRAIN, SUBJECTS, SmallRun, columns_of
 
 __all__ = ["BEST", "CHALLENGE", "LAYERS", "ROWS", "SUBJECTS", "TRANSFER", "columns_of", "make", "recorded", "scored"]
@@ -84,25 +83,35 @@ def _run(root: Path, test: bool, transfer: bool, nested: bool, once: tuple[str, 
 
 def curves(paths: Paths, name: str) -> dict[str, list[float]]:
     """ROI -> a value for every epoch, of the row of transfer networks: the mean over subjects."""
-    known = io.read_json(paths.transfer(TRANSFER) / "index.json")["diagnostics"]["frozen"]["curves"]
+    known = io.read_json(paths.predictions(TRANSFER) / "index.json")["diagnostics"]["frozen"]["curves"]
     return {roi: values[name] for roi, values in known.items()}
+
+
+def of_origin(found: row_results.Result, **changes: Any) -> row_results.Result:
+    """A result with other values in its origin."""
+    origin = replace(found.outcome.origin, **changes)
+    return replace(found, outcome=found.outcome.model_copy(update={"origin": origin}))
 
 
 def recorded(paths: Paths, row: str, **changes: Any) -> None:
     """Put other values into the origin of a row's result, in its selection and its metrics."""
-    file = paths.selection(row) / "selection.json"
-    content = io.read_json(file)
-    content[provenance.KEY] |= changes
-    io.write_json(file, content)
-    io.write_json(paths.metrics(row), selection.metrics_of(content))
+    found = _outcome(paths, row)
+    _rewrite(paths, found.model_copy(update={"origin": replace(found.origin, **changes)}))
 
 
 def scored(paths: Paths, row: str, roi: str, change: float) -> None:
     """Add to the score of an ROI on the split that counts, in the row's selection and its metrics."""
-    file = paths.selection(row) / "selection.json"
-    content = io.read_json(file)
-    values = content["scores"][best_split(content["scores"])]["rois"][roi]
-    for name in ("score", "normalized_correlation"):
-        values[name] += change
-    io.write_json(file, content)
-    io.write_json(paths.metrics(row), selection.metrics_of(content))
+    found = _outcome(paths, row)
+    values = found.best.rois[roi]
+    more = {name: getattr(values, name) + change for name in ("score", "normalized_correlation")}
+    found.best.rois[roi] = values.model_copy(update=more)
+    _rewrite(paths, found)
+
+
+def _outcome(paths: Paths, row: str) -> outcomes.Outcome:
+    return outcomes.read(paths.selection(row), params.load(paths.params).experiments.rows[row])
+
+
+def _rewrite(paths: Paths, outcome: outcomes.Outcome) -> None:
+    outcomes.write(paths.selection(outcome.row), outcome)
+    row_metrics.write(paths.metrics(outcome.row), outcome)

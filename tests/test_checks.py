@@ -23,6 +23,7 @@ from conftest import ROOT
 NETWORK, ROW = "efficientnet_lite0", "mini-efficientnet_lite0-layer-ridge"
 COLUMNS = Columns(tuple(Block(subject, roi, 6) for subject in ("sub01", "sub02") for roi in ("V1", "FFA")))
 CLIPS = {"validation": np.arange(4), "test": np.arange(20, 26)}
+MADE = {"track": "mini", "network": NETWORK, "features": "layer", "regressor": "ridge"}
 
 
 def parameters():
@@ -61,9 +62,9 @@ def paths(tmp_path, rng):
     for split, clips in CLIPS.items():
         for space in layers:
             predicted = 0.3 * rng.standard_normal((len(clips), COLUMNS.n_voxels))
-            prediction_store.write(paths.fits(ROW), space, split, predicted)
+            prediction_store.write(paths.predictions(ROW), space, split, predicted)
     prediction_store.write_index(
-        paths.fits(ROW), prediction_store.Index(tuple(layers), CLIPS, COLUMNS, {"track": "mini"}, {})
+        paths.predictions(ROW), prediction_store.Index(tuple(layers), CLIPS, COLUMNS, MADE, {})
     )
     return paths
 
@@ -104,7 +105,7 @@ def held_out_times(times):
 
 
 def predicted(paths):
-    return paths.fits(ROW) / "test" / "second.npy"
+    return paths.predictions(ROW) / "test" / "second.npy"
 
 
 def with_value(value):
@@ -246,10 +247,10 @@ def test_damage_is_found_and_named(paths, tmp_path):
 
 
 def test_a_transfer_network_has_no_scale(paths):
-    index = prediction_store.read_index(paths.fits(ROW))
-    provenance = dict(index.provenance) | {"chosen_on": "validation"}
+    index = prediction_store.read_index(paths.predictions(ROW))
+    provenance = dict(index.provenance) | {"features": "frozen"}
     prediction_store.write_index(
-        paths.fits(ROW), prediction_store.Index(index.spaces, index.clips, index.columns, provenance, {})
+        paths.predictions(ROW), prediction_store.Index(index.spaces, index.clips, index.columns, provenance, {})
     )
     DAMAGE["predictions ran away"][0](paths)
     assert validation.check_results(paths, parameters()).errors == ()

@@ -107,7 +107,7 @@ def test_scores_warn_by_what_made_them_and_not_by_todays_parameters(project, cap
     assert cli.main(["scores"]) == 0
     said = capsys.readouterr().out
     assert "Random weights, so no result: alexnet, resnet18_ssl, squeezenet.\n" in said
-    assert "In-silico responses, so not comparable with reported scores.\n" in said
+    assert "In-silico data, so not comparable with reported scores.\n" in said
     assert "* made from In-silico data (insilico), and dataset.name is algonauts2021 now: mini-" in said
     assert "Made by an earlier version, which did not record the data" in said and "reported\n" not in said
     assert "Committed metrics: " in said and "index.html" not in said
@@ -155,7 +155,7 @@ def test_scores_stand_beside_the_papers_only_with_its_data_and_published_weights
     assert lines["row"][-3:] == ["weights", "data", "reported"]
     assert [lines[row][-1] for row in (same, untrained, other, f"{simulated}*")] == ["0.567", "–", "–", "–"]
     assert "Random weights, so no result: squeezenet.\n" in said
-    assert f"In-silico responses, so not comparable with reported scores: {simulated}.\n" in said
+    assert f"In-silico data, so not comparable with reported scores: {simulated}.\n" in said
     assert f"* made from In-silico data (insilico), and dataset.name is algonauts2021 now: {simulated}.\n" in said
     scored(project, {same: ORIGIN}, split="validation")
     assert cli.main(["scores"]) == 0
@@ -176,7 +176,7 @@ def test_results_of_another_data_set_stay_marked_whatever_was_run_since(project,
     lines = lines_of(said)
     assert lines[rows[0]][-3:] == ["package", "BOLD", "Moments"] and lines["row"][-1] == "data"
     assert lines[f"{rows[1]}*"][-2:] == ["pretrained", "In-silico"]
-    assert f"In-silico responses, so not comparable with reported scores: {rows[1]}, {rows[2]}.\n" in said
+    assert f"In-silico data, so not comparable with reported scores: {rows[1]}, {rows[2]}.\n" in said
     assert f"and dataset.name is bold_moments now: {rows[1]}, {rows[2]}.\n" in said
 
 

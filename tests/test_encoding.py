@@ -198,9 +198,11 @@ def test_a_slow_clip_is_whole(kept, tmp_path, fps):
 
 def test_trust_that_was_measured_on_the_choosing_clips_is_told(kept):
     about = store.read(kept).about
-    assert not [said for said in about.cautions if "flattered" in said]
+    assert not [said for said in about.cautions if "flatters" in said]
     flattered = about.model_copy(update={"split": "validation", "chosen_here": True})
-    assert "the validation clips that say so also chose the model" in flattered.cautions[-1]
+    assert [said.partition(":")[0] for said in flattered.cautions[-2:]] == [
+        "Validation clips", "Chosen on the same clips",
+    ]  # fmt: skip
     assert about.model_copy(update={"split": "nested"}).measured_on == "clips of the outer folds"
 
 
@@ -301,7 +303,7 @@ def test_regions_say_how_far_to_trust_them(rng):
 
 def test_cautions_are_for_simulated_data_and_untrained_networks(study):
     told = small_encoding.encoding(study).about
-    assert [caution.partition(" ")[0] for caution in told.cautions] == ["Fitted", "SqueezeNet"]
+    assert [caution.partition(":")[0] for caution in told.cautions] == ["Random weights", "In-silico data"]
     trained = told.model_copy(update={"in_silico": False, "source": told.source.model_copy(update={"weights": {}})})
     assert trained.cautions == []
 

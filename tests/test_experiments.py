@@ -273,7 +273,10 @@ def test_scores_of_other_data_have_no_change_and_marks_stay(repository, capsys, 
     said = capsys.readouterr().out
     assert f"{ROW} 0.500 0.600 (+0.100) 0.900 †" in " ".join(said.split())
     assert "†: of other data than base's score, so no change is given.\n" in said
-    assert f"Random weights, so no result: {ROW}.\n" in said and "In-silico responses: base, same.\n" in said
+    assert (
+        f"Random weights, so no result: {ROW}.\n" in said
+        and "In-silico data, so not comparable with reported scores: base, same.\n" in said
+    )
     assert experiments._other_data(found[2], replace(found[2], origins={ROW: more}), ROW)
 
 

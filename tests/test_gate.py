@@ -415,8 +415,8 @@ def test_a_subject_that_is_gone_is_named(run):
 def test_another_list_of_regions_makes_another_score_and_leaves_the_regions(run):
     paths, params = run
     accepted(paths, params)
-    voxels = gate.read_current(paths, params).rows[ROW].origin.to_json()["n_voxels"]
-    fabricate.recorded(paths, ROW, n_voxels=f"{voxels}, MT 9")
+    voxels = gate.read_current(paths, params).rows[ROW].origin.n_voxels
+    fabricate.recorded(paths, ROW, n_voxels={**voxels, "MT": 9})
     more = params.dataset.model_copy(update={"rois": [*params.dataset.rois, "MT"]})
     now = gate.read_current(paths, everything_asked_for(params.model_copy(update={"dataset": more}), {}))
     was, limits = gate.read_baseline(paths.baseline)
@@ -490,7 +490,7 @@ def test_limits_are_those_of_the_baseline(run):
 def test_without_test_responses_the_validation_scores_are_gated(tmp_path):
     params = fabricate.make(tmp_path, test=False)
     found = gate.read_current(Paths(tmp_path), params).rows[ROW]
-    assert "validation.V1" in found.metrics and found.drawn["n_clips"] == fabricate.N_CLIPS["validation"]
+    assert "validation.V1" in found.metrics and found.drawn["n_clips"] == 24
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_pca_of_five_fails(changed):
 
 def test_predictions_made_from_test_responses_fail_as_implausible(changed):
     changed.run()
-    target = changed.paths.fits(ROW) / "test"
+    target = changed.paths.predictions(ROW) / "test"
     responses, _ = response_store.read(changed.paths.conversion("test")).means(
         "mini", changed.params.dataset.blocks("mini")
     )

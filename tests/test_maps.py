@@ -97,7 +97,7 @@ def test_headers_say_where_what_and_of_which_run(images, made):
         assert bytes(header["descrip"]).decode().strip("\0")
         comment = header.extensions[0].get_content()
         comment = comment.decode() if isinstance(comment, bytes) else str(comment)
-        assert f"row: {ROW}" in comment and "in-silico: no finding" in comment
+        assert f"row: {ROW}" in comment and "In-silico data: " in comment and "no finding about the brain" in comment
     assert images["sub01.nii.gz"].affine @ [39, 53, 28, 1] == pytest.approx([1.0, 0.0, -1.5, 1.0])  # near the origin
 
 

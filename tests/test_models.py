@@ -89,7 +89,7 @@ def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, 
     for kind, found in registered.items():
         version = client.get_model_version(found.name, found.version)
         assert client.get_run(found.run).data.tags["row"] == ROW
-        assert version.tags["weights_policy"] == "random" and "in-silico" in version.tags["cautions"]
+        assert version.tags["weights_policy"] == "random" and "In-silico data" in version.tags["cautions"]
         folder = folder_of(settings, found)
         model = mlflow.models.Model.load(folder)
         words = ["cautions"] if kind == "clip" else []

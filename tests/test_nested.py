@@ -25,12 +25,12 @@ def paths(tmp_path_factory):
 
 
 def test_every_fit_has_components_and_predictions_of_its_own(paths):
-    index = json.loads((paths.fits(ROW) / "index.json").read_text())
+    index = json.loads((paths.predictions(ROW) / "index.json").read_text())
     outer = {f"outer-{k}" for k in range(1, N_OUTER + 1)}
     inner = {f"inner-{k}-{j}" for k in range(1, N_OUTER + 1) for j in range(1, N_OUTER + 1) if k != j}
     assert set(index["clips"]) == {"validation", "test"} | outer | inner
     for split, clips in index["clips"].items():
-        assert np.load(paths.fits(ROW) / split / f"{OWN['V1']}.npy").shape == (len(clips), COLUMNS.n_voxels)
+        assert np.load(paths.predictions(ROW) / split / f"{OWN['V1']}.npy").shape == (len(clips), COLUMNS.n_voxels)
     whole, part = (np.load(paths.reduction(NETWORK) / name / f"{OWN['V1']}.npy") for name in ("", "without-1-2"))
     fitted = np.setdiff1d(np.arange(N_TRAIN), index["clips"]["inner-1-2"] + index["clips"]["inner-2-1"])
     np.testing.assert_allclose(part[fitted].mean(axis=0), 0, atol=1e-4)  # centred on the clips that it is fitted on
@@ -52,14 +52,14 @@ def test_the_layer_that_made_the_responses_is_chosen_in_every_fold(paths):
 
 def test_nested_scores_are_means_of_the_outer_folds(paths):
     said = json.loads((paths.selection(ROW) / "selection.json").read_text())["scores"]["nested"]
-    index = json.loads((paths.fits(ROW) / "index.json").read_text())
+    index = json.loads((paths.predictions(ROW) / "index.json").read_text())
     means = []
     for block, where in zip(COLUMNS.blocks, COLUMNS.slices):
         file = layout.train_file(paths.simulation("insilico"), block.subject, block.roi)
         measured = pickle.loads(file.read_bytes(), encoding="latin1")["train"].mean(axis=1)
         r = []
         for k in range(1, N_OUTER + 1):
-            predicted = np.load(paths.fits(ROW) / f"outer-{k}" / f"{OWN[block.roi]}.npy")[:, where]
+            predicted = np.load(paths.predictions(ROW) / f"outer-{k}" / f"{OWN[block.roi]}.npy")[:, where]
             own = measured[index["clips"][f"outer-{k}"]]
             varies = np.flatnonzero(np.ptp(own, axis=0))  # the others have r = 0
             r.append(sum(np.corrcoef(own[:, v], predicted[:, v])[0, 1] for v in varies) / block.n_voxels)

@@ -50,7 +50,8 @@ def test_the_page_shows_them_and_says_what_they_are(made):
     sources = sources_of(paths.root, params)
     text, drawings = report.render(sources)
     assert f"{svg.shown(nested(paths, RIDGE)['score'])}<span" in text
-    assert "the scores are of the outer folds of the training clips" in text and "so they flatter" not in text
+    assert "Outer folds</b>" in text and "of the training clips, each with a choice made without it" in text
+    assert "Chosen on the same clips</b> (mini-alexnet-frozen-two_lstm)" in text
     words = re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
     assert not re.search(r"\bnan\b|NaN|\bNone\b|\binf\b|Undefined", words)
     doubts = {line.result.name: line.doubts for line in tables.score_lines(sources, "mini")}

@@ -167,7 +167,7 @@ def test_without_test_clips_there_is_a_model_and_no_submission(tmp_path, n_repet
     assert about.measure == ("plain correlation" if n_repetitions == 1 else "normalized correlation")
     assert (about.usual, about.n_usual, about.n_clips) == ("validation", 24, small_run.N_TRAIN)
     assert about.usual_range == "24 validation clips, predicted by a fit without them"
-    assert any("plain correlations" in caution for caution in about.cautions) == (n_repetitions == 1)
+    assert any("Plain correlations" in caution for caution in about.cautions) == (n_repetitions == 1)
     selected = json.loads((made.paths.selection(small_run.ROW) / "selection.json").read_text())
     scores = selected["scores"]["validation"]
     columns = small_run.columns_of("mini", small_run.SUBJECTS[:2], small_run.ROIS)
@@ -176,7 +176,7 @@ def test_without_test_clips_there_is_a_model_and_no_submission(tmp_path, n_repet
         assert (region.normalized_correlation is None) == (region.ceiling is None) == (n_repetitions == 1)
         assert n_repetitions > 1 or region.n_scored == region.n_voxels
         (space,) = selected["chosen"][region.roi]
-        predicted = np.load(made.paths.fits(small_run.ROW) / "validation" / f"{space}.npy")
+        predicted = np.load(made.paths.predictions(small_run.ROW) / "validation" / f"{space}.npy")
         number = [(r.subject, r.roi) for r in about.regions].index((region.subject, region.roi))
         means = predicted[:, columns.slices[number]].mean(axis=1)
         np.testing.assert_allclose([region.low, region.high], np.percentile(means, (5, 95)), rtol=1e-5)

@@ -135,6 +135,19 @@ def test_a_floor_goes_with_standardised_features(document, standardize, min_spre
     assert params.parse(document, "p").reduction.standardize == standardize
 
 
+def test_a_row_is_of_one_kind(document, default_params):
+    for row in default_params.experiments.rows.values():
+        transfer = row.name in default_params.experiments.roiwise
+        assert row.is_transfer == transfer and (row.base == f"{row.network}-{row.features}") == transfer
+        assert row.instance("scores") == f"scores-roiwise@{row.name}" if transfer else f"scores@{row.name}"
+    name, row = next(iter(document["experiments"]["roiwise"].items()))
+    document["experiments"]["voxelwise"][name] = row | {"features": "layer"}
+    with pytest.raises(params.ParamsError, match=f"{name} stands in both groups; remove it from one of them"):
+        params.parse(document, "p")
+    document["experiments"]["voxelwise"].pop(name)
+    params.parse(document, "p")
+
+
 def test_parameters_are_frozen(default_params):
     with pytest.raises(ValueError, match="frozen"):
         default_params.splits.n_folds = 5

@@ -71,10 +71,11 @@ def test_every_script_is_a_stage_and_every_stage_a_script():
 
 @pytest.mark.parametrize("step", ["scores", "selection"])
 def test_transfer_networks_are_scored_as_fits_are(step):
-    text = yaml.dump(body(f"{step}-roiwise")).replace("data/transfer", "data/fits")
-    plain, other = yaml.safe_load(text), body(step)
-    assert {**plain, "desc": ""} == {**other, "desc": ""}
-    assert flow()[f"{step}-roiwise"]["foreach"] == "${experiments.roiwise}"
+    assert body(f"{step}-roiwise") == body(step)
+    groups = [flow()[name]["foreach"] for name in (step, f"{step}-roiwise")]
+    assert groups == ["${experiments.voxelwise}", "${experiments.roiwise}"]
+    rows = params.load(ROOT / "params.yaml").experiments.rows.values()
+    assert {row.instance(step).partition("@")[0] for row in rows} == {step, f"{step}-roiwise"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -140,9 +141,9 @@ def test_outputs_lie_where_paths_says():
         "features": [paths.features("KEY")],
         "reduction": [paths.reduction("KEY")],
         "ceiling": [paths.ceiling("KEY")],
-        "fits": [paths.fits("KEY")],
+        "fits": [paths.predictions("KEY")],
         "bases": [paths.base("KEY")],
-        "transfer": [paths.transfer("KEY")],
+        "transfer": [paths.predictions("KEY")],
         "scores": [paths.scores("KEY")],
         "selection": [paths.selection("KEY"), paths.metrics("KEY")],
         "checks": [paths.checks / "summary.json", paths.checks / "data_docs", paths.metrics("checks")],
@@ -181,7 +182,7 @@ def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
         if plain.startswith("data/source_code/"):
             continue
         shared = ("metrics", "data/scores", "data/selection", "data/ceiling", "data/frames", "data/features")
-        shared += ("data/fits", "data/transfer", "data/bases", "data/reduction")
+        shared += ("data/predictions", "data/bases", "data/reduction")
         if plain.startswith("KEY") or plain in shared:
             continue  # the data set's own folder, or a folder that several instances share
         if plain.startswith("report/"):

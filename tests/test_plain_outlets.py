@@ -59,7 +59,7 @@ def test_the_page_speaks_of_plain_correlations_and_of_no_ceiling(made):
     found = report.render(sources)
     text = words(found.page)
     assert "reaches a plain correlation of" in text and "of the noise ceiling on" not in text
-    assert "No noise ceiling: clips were shown once" in text and "score (plain r)" in text
+    assert "Plain correlations: the clips were shown once" in text and "score (plain r)" in text
     assert "none: clips were shown once" in text and "are left out of normalized scores" not in text
     assert not re.search(r"\bnan\b|NaN|\bNone\b|\binf\b|Undefined", text)
     for drawing in found.drawings.values():
@@ -74,7 +74,7 @@ def test_where_only_test_clips_were_repeated_their_scores_are_normalized_and_val
     sources = sources_of(paths.root, params, in_silico=False)
     found = report.render(sources)
     text = words(found.page)
-    assert "of the noise ceiling on the test clips" in text and "No noise ceiling" not in text
+    assert "of the noise ceiling on the test clips" in text and "Plain correlations:" not in text
     assert "Rows and regions, test clips, normalized correlation" in text
     assert "Rows and regions, validation clips, sub02, plain correlation" in text
     assert "Both axes are plain correlations" in text and "test, in plain r" in text

@@ -77,7 +77,7 @@ def test_a_clip_becomes_tables_voxels_volumes_pictures_and_a_page(project, study
     page = (folder / "index.html").read_text()
     assert 'src="0000/rois.svg"' in page and 'src="0000/brain.png"' in page
     for text in (page, said):
-        assert "nothing here is about a brain" in text and "SqueezeNet 1.0 has random weights" in text
+        assert "no finding about the brain" in text and "Random weights: an untrained baseline" in text
     assert "0.600" in said and "index.html" in said
 
 

@@ -11,7 +11,7 @@ from cinevox.files import io
 from cinevox.fitting.prediction_store import Index
 from cinevox.measured import conversion, insilico_truth, response_store
 from cinevox.measured.responses import Block, Columns
-from cinevox.scoring import origin
+from cinevox.scoring import origin, row_metrics
 
 STUDY = response_store.Study("mystudy", "My study", in_silico=False)
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "hV4 left", 4), Block("sub02", "V1", 2)))
@@ -74,7 +74,5 @@ def test_metrics_carry_the_origin_of_their_selection(tmp_path):
     fabricate.make(tmp_path)
     paths = fabricate.Paths(tmp_path)
     for row in fabricate.ROWS:
-        selected, metrics = (
-            io.read_json(file) for file in (paths.selection(row) / "selection.json", paths.metrics(row))
-        )
-        assert origin.origin_of(metrics) == origin.origin_of(selected) is not None
+        selected = io.read_json(paths.selection(row) / "selection.json")
+        assert row_metrics.read(paths.metrics(row)).origin == origin.Origin.from_json(selected["origin"])

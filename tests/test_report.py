@@ -49,8 +49,8 @@ def sources_of(root, params, in_silico=True, anatomy=None):
     summary = {"n_files": {"clips": 84}, "n_errors": 0, "n_warnings": 0, "checks": [good] * 12}
     found = row_results.read(paths, params.experiments.rows)
     if not in_silico:
-        for result in found:
-            result.selection["origin"] |= {"dataset": "algonauts2021", "title": "Algonauts 2021", "in_silico": False}
+        real = {"dataset": "algonauts2021", "title": "Algonauts 2021", "in_silico": False}
+        found = tuple(fabricate.of_origin(result, **real) for result in found)
     return Sources(
         params=params,
         dataset="In-silico" if in_silico else "Algonauts 2021",
@@ -126,9 +126,9 @@ def test_the_same_results_give_the_same_bytes(made, page):
 
 
 def test_scores_stand_in_the_table_as_in_the_files(made, page):
-    selected = made.results[1].selection["scores"]["test"]
-    assert f"{svg.shown(selected['score'])}<span" in page
-    assert svg.shown(selected["rois"]["LOC"]["normalized_correlation"]) in page
+    selected = made.results[1].outcome.scores["test"]
+    assert f"{svg.shown(selected.score)}<span" in page
+    assert svg.shown(selected.rois["LOC"].normalized_correlation) in page
     assert [line.result.name for line in tables.score_lines(made, "mini")] == [RIDGE, MINI]
 
 
@@ -144,7 +144,7 @@ def test_what_validation_found_stands_there_with_its_pages(page):
 
 def test_what_is_no_result_says_so(page):
     warning = re.search(r"<aside.*?</aside>", page, re.S).group()
-    assert "in-silico" in warning and "Random weights</b>: alexnet" in warning
+    assert "In-silico data</b>: " in warning and f"Random weights</b> ({MINI}): " in warning
     assert "efficientnet_lite0" not in warning
 
 
@@ -166,10 +166,10 @@ def test_real_data_and_pretrained_weights_stand_beside_the_paper(monkeypatch, tm
     doubtful, clean = (next(r for r in sources.results if r.name == name) for name in (MINI, RIDGE))
     assert list(doubtful.doubts) == ["random weights"]
     assert list(clean.doubts) == []
-    doubtful.selection["origin"] |= {"weights": "pretrained", "official": True}
-    text = report.render(sources).page
+    trained = tuple(fabricate.of_origin(found, weights="pretrained", official=True) for found in sources.results)
+    text = report.render(replace(sources, results=trained)).page
     assert 'id="truth"' not in text
-    assert "The data are <b>in-silico</b>" not in text
+    assert "In-silico" not in text
     assert "The paper's tables" in text and 'scope="col" class="n">paper<' in text
 
 
@@ -178,7 +178,7 @@ CHANGES = [  # of the origin of every row, and what is said
     ({"subjects": "sub01"}, "1 of the challenge's 3 subjects"),
     ({"subjects": "sub01 sub02 monkey"}, "other subjects"),
     ({"n_train_clips": 100}, "100 + 60 clips, not 240 + 60"),
-    ({"n_voxels": "V1 9, V2 9"}, "2 of the challenge's 9 regions"),
+    ({"n_voxels": {"V1": 9, "V2": 9}}, "2 of the challenge's 9 regions"),
     ({"official": False}, "weights other than the published ones"),
     ({"weights": "random"}, "random weights"),
 ]
@@ -188,9 +188,8 @@ CHANGES = [  # of the origin of every row, and what is said
 def test_the_paper_needs_the_challenges_data_and_published_weights(monkeypatch, tmp_path, change, said):
     monkeypatch.setattr(claims, "CHALLENGE", fabricate.CHALLENGE)
     sources = sources_of(tmp_path, fabricate.make(tmp_path), in_silico=False)
-    for result in sources.results:
-        result.selection["origin"] |= change
-    text = unescape(report.render(sources).page)
+    changed = tuple(fabricate.of_origin(result, **change) for result in sources.results)
+    text = unescape(report.render(replace(sources, results=changed)).page)
     assert said in text and "not shown, as no row can stand beside them" in text
     for words in ("The paper's", "eproduced", "leaderboard", "reported by the paper", "the paper reports"):
         assert words not in text
@@ -271,7 +270,7 @@ def test_rows_of_other_parameters_are_marked(made):
 def test_without_test_responses_the_page_says_that_scores_flatter(tmp_path):
     params = fabricate.make(tmp_path, test=False)
     text = report.render(sources_of(tmp_path, params)).page
-    assert "so they flatter" in text and "never saw" not in text
+    assert "Chosen on the same clips</b>: " in text and "never saw" not in text
     assert "<b>The clips also chose the layers or the epoch</b> of all rows, so these scores are too high." in text
     assert "This run has no clips that chose nothing" in text and "selection.policy: nested" in text
 
@@ -355,8 +354,9 @@ def test_ticks_are_round_and_inside(low, high, expected):
 
 def fits_of(name, diagnostics, regressor="lasso", features="layer", used=("c1",), n_voxels=10):
     index = SimpleNamespace(diagnostics=diagnostics, columns=SimpleNamespace(n_voxels=n_voxels))
-    row = SimpleNamespace(regressor=regressor, features=features)
-    return SimpleNamespace(name=name, index=index, row=row, shares={"V1": dict.fromkeys(used, 1.0)})
+    row = SimpleNamespace(regressor=regressor, features=features, is_transfer=features == "frozen")
+    outcome = SimpleNamespace(chosen={"V1": dict.fromkeys(used, 1.0)})
+    return SimpleNamespace(name=name, index=index, row=row, outcome=outcome)
 
 
 def solver_lines(*rows, normalize=False):
@@ -372,7 +372,7 @@ def test_what_solvers_say_of_themselves_is_counted_over_voxels_and_spaces():
         "c1": {"empty": 3, "not_converged": 0, "alpha": alpha},
         "c2": {"empty": 1, "not_converged": 2, "alpha": alpha | {"max": 9.0}},
     }
-    network = fits_of("c", {"frozen": {"best_epoch": 1, "curves": {}}})
+    network = fits_of("c", {"frozen": {"best_epoch": 1, "curves": {}}}, features="frozen")
     assert solver_lines(fits_of("a", diagnostics), fits_of("b", {"c1": {"constant": 1}}), network) == [
         solvers.SolverLine("a", 20, 0.2, 0.1, (0.1, 1.0, 9.0)),
         solvers.SolverLine("b", 10, None, None, None),

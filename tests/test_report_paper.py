@@ -1,6 +1,7 @@
 """The report beside the paper: tables, verdicts, figures, rows in pairs, and how far a choice can be trusted."""
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_rows_of_this_run_stand_beside_it_and_the_others_say_so(made):
     lines = {line.row.name: line for line in paper.paper_lines(made, "mini")}
     ours = next(result for result in made.results if result.name == MINI)
     line = lines[MINI]
-    assert line.score == ours.scores["score"]
+    assert line.score == ours.scores.score
     assert line.verdict == "not comparable: random weights" and line.reproduced is None
     assert line.difference is None and {lines[MINI].here, lines[fabricate.TRANSFER].here} == {None}
     absent = lines["mini-vgg16_bn-layer-lasso"]
@@ -82,7 +83,7 @@ def test_the_leaderboards_track_score_is_the_mean_of_its_regions():
 def test_rows_are_compared_in_pairs_over_the_same_clips(made):
     found = pairs.in_pairs(made, "mini")
     assert len(found.rows) == 3 and len(found.cells) == 3
-    scores = [result.scores["score"] for result in found.rows]
+    scores = [result.scores.score for result in found.rows]
     assert scores == sorted(scores, reverse=True)
     for (a, b), cell in found.cells.items():
         assert cell.difference == pytest.approx(scores[a] - scores[b])
@@ -99,9 +100,9 @@ def test_a_rows_own_figure_has_each_regions_score_and_ceiling(made):
     for result in made.results:
         drawing = drawings[f"scores-{result.name}"]
         known = tables.ceilings(made, result.row.track, result.split)
-        for roi, values in result.scores["rois"].items():
-            assert f"<title>{roi} {shown(values['normalized_correlation'])}</title>" in drawing
-            assert f">{shown(values['correlation'])} of {shown(known[roi])}, {result.chosen[roi]}<" in drawing
+        for roi, values in result.scores.rois.items():
+            assert f"<title>{roi} {shown(values.normalized_correlation)}</title>" in drawing
+            assert f">{shown(values.correlation)} of {shown(known[roi])}, {result.chosen[roi]}<" in drawing
 
 
 def test_figures_hold_the_scores_they_draw(made):
@@ -109,11 +110,11 @@ def test_figures_hold_the_scores_they_draw(made):
     assert list(figures) == ["figure-1", "figure-2", "figure-3"]
     by_row = {result.name: result for result in made.results}
     for line in figures["figure-1"].table.to_dict("records"):
-        values = by_row[line["row"]].scores["rois"][line["roi"]]
-        assert (line["score"], line["low"]) == (values["normalized_correlation"], values["low"])
+        values = by_row[line["row"]].scores.rois[line["roi"]]
+        assert (line["score"], line["low"]) == (values.normalized_correlation, values.low)
     subject = made.params.report.subject
     for line in figures["figure-2"].table.to_dict("records"):
-        own = by_row[line["row"]].selection["scores"]["validation"]["subjects"][subject]["rois"]
+        own = by_row[line["row"]].outcome.scores["validation"].subjects[subject].rois
         assert line["score"] == own[line["roi"]]
     assert set(figures["figure-3"].table["row"]) == {MINI, fabricate.TRANSFER}  # the rows on AlexNet
     assert f"validation clips, {subject}" in figures["figure-2"].title
@@ -138,11 +139,11 @@ def test_optimism_is_told_row_by_row(made):
     lines = optimism.optimism_lines(made)
     assert [line.result.name for line in lines if line.n_candidates == 1] == [fabricate.TRANSFER]
     for line in lines:
-        validation, test = (line.result.selection["scores"][split]["score"] for split in ("validation", "test"))
+        validation, test = (line.result.outcome.scores[split].score for split in ("validation", "test"))
         assert line.difference == pytest.approx(validation - test)
         assert (line.choice is None) == (line.n_candidates == 1)
     steady = next(line for line in lines if line.result.name == RIDGE)
-    shares = steady.result.selection["frequencies"]
+    shares = steady.result.outcome.frequencies
     assert steady.steady[1] >= steady.unsteady[1]
     assert steady.steady[1] == max(shares[roi].get(steady.result.chosen[roi], 0) for roi in shares)
 
@@ -150,9 +151,9 @@ def test_optimism_is_told_row_by_row(made):
 def test_the_page_shows_all_of_it(tmp_path):
     """The challenge's data and published weights, and no responses to the test clips, as most have it."""
     found = sources_of(tmp_path, fabricate.make(tmp_path, test=False), in_silico=False)
-    for result in found.results:
-        result.selection["origin"] |= {"weights": "pretrained", "official": True, "n_test_clips": 60}
-    page = report.render(found).page
+    changes = {"weights": "pretrained", "official": True, "n_test_clips": 60}
+    trained = tuple(fabricate.of_origin(result, **changes) for result in found.results)
+    page = report.render(replace(found, results=trained)).page
     for words in ("Table 1: mini track", "Is one row better than another?", "leaderboard", "not comparable<"):
         assert words in page
     assert "Table 2" not in page  # its row is none of the paper's
@@ -162,8 +163,8 @@ def test_the_page_shows_all_of_it(tmp_path):
 
 def test_comparable_rows_are_judged_on_the_page(tmp_path):
     clean = sources_of(tmp_path, fabricate.make(tmp_path), in_silico=False)
-    for result in clean.results:
-        result.selection["origin"] |= {"weights": "pretrained", "official": True}
+    trained = (fabricate.of_origin(result, weights="pretrained", official=True) for result in clean.results)
+    clean = replace(clean, results=tuple(trained))
     (line,) = [line for line in paper.paper_lines(clean, "mini") if line.score is not None]
     assert (line.row.name, line.here) == (MINI, 1) and line.difference == pytest.approx(line.score - line.reported)
     text = report.render(clean).page

@@ -1,6 +1,6 @@
 """Choices on tables made by hand; their honesty on data where it is known which candidate is best, or that none is."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,12 +10,14 @@ from scipy import stats
 from cinevox.errors import InputError
 from cinevox.fitting import prediction_store
 from cinevox.measured.responses import Block, Columns
-from cinevox.scoring import row_results, scores, selection
-from cinevox.scoring.selection import Choice, Seen, choose, frequencies
+from cinevox.project.params import Scores, Selection
+from cinevox.scoring import row_metrics, scores, selection
+from cinevox.scoring.origin import Origin
+from cinevox.scoring.selection import Choice, Seen, choose, evidence, frequencies
 from cinevox.scoring.selection.evidence import Stratum, gather, mean_scores, summary
 from cinevox.scoring.selection.optimism import mean_rank_correlation, rank_correlation
 from cinevox.statistics import metrics
-from cinevox.statistics.splits import ceiling_split
+from cinevox.statistics.splits import ceiling_split, generator
 from crossed import cross_predicted
 
 COLUMNS = Columns(
@@ -124,7 +126,7 @@ def test_shares_and_predictions_of_a_choice(rng):
     assert list(choice.shares(COLUMNS)["V1"]) == ["c3", "c1"]
     for where in (slice(0, 8), slice(2, 5), slice(3, 5)):
         expected = np.stack([every[LAYERS[choice.index[v]]][:, v] for v in range(where.start, where.stop)], axis=1)
-        np.testing.assert_array_equal(choice.predicted(every.__getitem__, where), expected)
+        np.testing.assert_array_equal(choice.predicted(every, where), expected)
 
 
 def test_candidates_are_ranked_as_scipy_does(rng):
@@ -139,11 +141,13 @@ def test_candidates_are_ranked_as_scipy_does(rng):
     assert found["V1"] == pytest.approx(stats.spearmanr(*means).statistic)
     assert np.isnan(found["PPA"])
     said = mean_rank_correlation({"V1": 0.5, "V2": 0.1, "PPA": np.nan})
-    assert said["mean"] == pytest.approx(0.3) and said["error"] == pytest.approx(0.2)
-    assert np.isnan(mean_rank_correlation({"V1": np.nan})["mean"])
+    assert said.mean == pytest.approx(0.3) and said.error == pytest.approx(0.2)
+    assert mean_rank_correlation({"V1": np.nan}).mean is None
 
 
-SETTINGS = SimpleNamespace(n_bootstraps=40, n_permutations=9, confidence=0.95, seed=0)
+SETTINGS = Scores.model_construct(n_bootstraps=40, n_permutations=9, confidence=0.95, seed=0)
+ROW = {"track": "mini", "network": "alexnet", "features": "layer", "regressor": "ridge"}
+ORIGIN = Origin("insilico", "In-silico", True, "sub01 sub02", 9, 9, {"V1": 4}, "random", False)
 
 
 class World:
@@ -189,7 +193,7 @@ class World:
         tables, voxels, replicates = [], {}, {}
         for name, responses in self.measured.items():
             drawn = 0 if name.startswith("inner") else n_bootstraps
-            resamples = metrics.resampled_clips(len(responses), drawn, np.random.default_rng(1))
+            resamples = metrics.resampled_clips(len(responses), drawn, generator(SETTINGS.seed, name))
             found = [
                 scores.score(responses, self.predicted[name, space], self.ceiling_of(name), self.columns, resamples)
                 for space in self.spaces
@@ -200,22 +204,30 @@ class World:
                 voxels[f"{name}.normalized"] = np.stack([one.normalized for one in found])
             replicates[name] = np.stack([one.replicates for one in found])
         clips = {name: np.arange(len(responses)) for name, responses in self.measured.items()}
-        index = prediction_store.Index(self.spaces, clips, self.columns, {}, {})
-        return selection.Candidates(index, pd.concat(tables, ignore_index=True), voxels, replicates)
+        index = prediction_store.Index(self.spaces, clips, self.columns, ROW, {})
+        return selection.Candidates(index, ORIGIN, pd.concat(tables, ignore_index=True), voxels, replicates)
 
-    def of(self, names, own):
-        first = self.columns.blocks.index(own.blocks[0])
-        where = slice(self.columns.slices[first].start, self.columns.slices[first].start + own.n_voxels)
-        return {name: self.measured[name][:, where] for name in names}
-
-    def read(self, split, space):
-        return self.predicted[split, space]
-
-    def select(self, policy="validation", per="roi", candidates=None, read=None):
+    def select(self, policy="validation", per="roi", candidates=None, predicted=None):
         ceilings = {name: self.ceiling_of(name) for name in ("validation", "test") if name in self.measured}
         return selection.select(
-            candidates or self.candidates(), policy, per, {}, self.of, read or self.read, ceilings, SETTINGS
+            candidates or self.candidates(), Selection(policy=policy, per=per), {}, self.measured,
+            predicted or self.predicted, ceilings, SETTINGS,
         )  # fmt: skip
+
+    def gather(self, choice, split, settings=SETTINGS):
+        """The evidence of one choice on one split."""
+        return gather(
+            self.candidates(settings.n_bootstraps), [Stratum(split, choice)], self.measured, self.predicted,
+            self.ceiling_of(split), settings,
+        )  # fmt: skip
+
+
+def written(outcome, *splits):
+    """The row's metrics file, with these splits alone where some are named."""
+    kept = {name: part for name, part in outcome.scores.items() if not splits or name in splits}
+    found = row_metrics.content(outcome.model_copy(update={"scores": kept}))
+    assert found.pop("origin") == ORIGIN.to_json()
+    return found
 
 
 TWO = Columns(tuple(Block(subject, roi, 6) for subject in ("sub01", "sub02") for roi in ("V1", "PPA")))
@@ -226,10 +238,10 @@ def test_where_no_layer_is_better_optimism_is_found():
     rng, found = np.random.default_rng(31), []
     for _ in range(12):
         world = World(rng, np.full((8, 2), 0.6), {"validation": 40, "test": 400}, TWO)
-        said = world.select().description
-        found.append([said["optimism"]["test"]["difference"], said["optimism"]["test"]["choice"]["difference"]])
-        assert said["chosen_on"] == "validation" and said["scores"]["validation"]["chosen_here"]
-        assert not said["scores"]["test"]["chosen_here"]
+        said = world.select().outcome
+        found.append([said.optimism["test"].difference, said.optimism["test"].choice.difference])
+        assert said.chosen_on == "validation" and said.scores["validation"].chosen_here
+        assert not said.scores["test"].chosen_here
     difference, choice = np.array(found).T
     assert difference.mean() > 0.04 and choice.mean() > 0.04
     assert stats.ttest_1samp(choice, 0, alternative="greater").pvalue < 1e-4
@@ -240,11 +252,11 @@ def test_where_no_layer_is_better_nested_folds_are_right_and_flat_ones_flatter()
     rng, flat, nested = np.random.default_rng(32), [], []
     for _ in range(10):
         world = World(rng, np.full((8, 2), 0.6), {"validation": 10, "test": 1000}, TWO, n_outer=3)
-        said = world.select("nested").description
-        truth, honest = said["scores"]["test"]["score"], said["scores"]["nested"]["score"]
+        said = world.select("nested").outcome
+        truth, honest = said.scores["test"].score, said.scores["nested"].score
         nested.append(honest - truth)
-        flat.append(honest + said["optimism"]["nested"]["difference"] - truth)
-        assert said["chosen_on"] == "nested"
+        flat.append(honest + said.optimism["nested"].difference - truth)
+        assert said.chosen_on == "nested"
     assert stats.ttest_1samp(nested, 0).pvalue > 0.01 and abs(np.mean(nested)) < 0.03
     assert np.mean(flat) > 0.04
     assert stats.ttest_1samp(flat, 0, alternative="greater").pvalue < 1e-4
@@ -258,15 +270,15 @@ def test_where_one_layer_is_best_it_is_chosen_and_nothing_flatters(policy):
     world = World(
         np.random.default_rng(33), BEST, {"validation": 60, "test": 200}, TWO, n_outer=3 if policy == "nested" else 0
     )
-    said = world.select(policy).description
-    assert said["chosen"] == {"V1": {"c2": 1.0}, "PPA": {"c4": 1.0}}
-    assert all(said["frequencies"][roi][layer] > 0.99 for roi, layer in (("V1", "c2"), ("PPA", "c4")))
-    for split, entry in said["optimism"].items():
-        assert entry["low"] <= 0 <= entry["high"], split
-    assert said["optimism"]["test"]["rank_correlation"]["mean"] > 0
+    said = world.select(policy).outcome
+    assert said.chosen == {"V1": {"c2": 1.0}, "PPA": {"c4": 1.0}}
+    assert all(said.frequency(roi, layer) > 0.99 for roi, layer in (("V1", "c2"), ("PPA", "c4")))
+    for split, entry in said.optimism.items():
+        assert entry.low <= 0 <= entry.high, split
+    assert said.optimism["test"].rank_correlation.mean > 0
     if policy == "nested":
-        assert abs(said["optimism"]["nested"]["difference"]) < 1e-6  # every fold chose the same
-    assert said["scores"]["test"]["p"] == 0.1
+        assert abs(said.optimism["nested"].difference) < 1e-6  # every fold chose the same
+    assert said.scores["test"].p == 0.1
 
 
 def test_a_subjects_own_layers_and_a_voxels_own_are_found():
@@ -288,16 +300,23 @@ def test_a_subjects_own_layers_and_a_voxels_own_are_found():
     assert r.min() > 0.8 > by_roi.mean()
 
 
+class Reads(dict):
+    """Predictions that remember which of them were asked for, in order."""
+
+    def __init__(self, predicted):
+        super().__init__(predicted)
+        self.keys_read = []
+
+    def __getitem__(self, key):
+        self.keys_read.append(key)
+        return super().__getitem__(key)
+
+
 def fold_choices(world, candidates):
     """The layer that each outer fold is scored with: the first that is read for it, the flat choice comes later."""
-    reads = []
-
-    def read(split, space):
-        reads.append((split, space))
-        return world.predicted[split, space]
-
-    found = world.select("nested", candidates=candidates, read=read)
-    outer = [(split, space) for split, space in reads if split.startswith("outer")]
+    predicted = Reads(world.predicted)
+    found = world.select("nested", candidates=candidates, predicted=predicted)
+    outer = [(split, space) for split, space in predicted.keys_read if split.startswith("outer")]
     return dict(reversed(outer)), found
 
 
@@ -311,7 +330,7 @@ def test_an_outer_folds_layer_is_chosen_without_its_clips():
     def poisoned(where):
         table = candidates.subjects.copy()
         table.loc[table["split"].map(where) & (table["space"] == "c3"), "score"] = 50.0
-        changed = selection.Candidates(candidates.index, table, candidates.voxels, candidates.replicates)
+        changed = replace(candidates, subjects=table)
         choices, found = fold_choices(world, changed)
         return choices, set(found.choice.shares(one)["V1"])
 
@@ -329,31 +348,31 @@ def test_a_row_scores_the_mean_of_its_rois_and_keeps_their_covariance(rng):
     world = World(rng, BEST, {"validation": 40, "test": 50}, COLUMNS)
     world.ceiling = np.array([0.5, 0.8, np.nan, 1.0, 0.9, 0.4, np.nan, np.nan])
     found = world.select()
-    part, result = found.evidence["test"], found.description["scores"]["test"]
+    part, result = found.evidence["test"], found.outcome.scores["test"]
     blocks, drawn = part.scores.blocks["normalized_correlation"], part.scores.replicates
     v1, ppa = (blocks[0] + blocks[2]) / 2, blocks[1]  # sub02 has no voxel left in PPA
     assert np.isnan(blocks[3])
-    assert result["score"] == pytest.approx((v1 + ppa) / 2)
-    assert result["pooled_score"] == pytest.approx(((2 * blocks[0] + blocks[2]) / 3 + ppa) / 2)
+    assert result.score == pytest.approx((v1 + ppa) / 2)
+    assert result.pooled_score == pytest.approx(((2 * blocks[0] + blocks[2]) / 3 + ppa) / 2)
     track = (drawn[:, [0, 2]].mean(axis=1) + drawn[:, 1]) / 2
-    assert result["standard_error"] == pytest.approx(track.std(ddof=1), rel=1e-4)
+    assert result.standard_error == pytest.approx(track.std(ddof=1), rel=1e-4)
     null = (part.null[:, [0, 2]].mean(axis=1) + part.null[:, 1]) / 2
-    assert result["p"] == (1 + (null >= result["score"]).sum()) / 10
-    assert result["subjects"]["sub01"]["rois"]["V1"] == pytest.approx(blocks[0])
-    assert result["rois"]["V1"]["subject_error"] == pytest.approx(stats.sem(blocks[[0, 2]]))
-    assert np.isnan(result["rois"]["PPA"]["p_subjects"])
-    metrics_file = selection.headline({"validation": result, "test": result})
+    assert result.p == (1 + (null >= result.score).sum()) / 10
+    assert result.subjects["sub01"].rois["V1"] == pytest.approx(blocks[0])
+    assert result.rois["V1"].subject_error == pytest.approx(stats.sem(blocks[[0, 2]]))
+    assert result.rois["PPA"].p_subjects is None
     whole = {"score", "low", "high", "pooled_score", "correlation", "V1", "PPA"}
+    metrics_file = written(found.outcome, "validation", "test")
     assert metrics_file["test"].keys() == whole
-    assert metrics_file["validation"] == {"score": round(result["score"], 5)}
-    assert metrics_file["test"]["V1"] == round(result["rois"]["V1"]["normalized_correlation"], 5)
-    assert selection.headline({"validation": result, "nested": result})["nested"].keys() == whole
-    assert selection.headline({"validation": result})["validation"].keys() == whole
+    assert metrics_file["validation"] == {"score": round(found.outcome.scores["validation"].score, 5)}
+    assert metrics_file["test"]["V1"] == round(result.rois["V1"].normalized_correlation, 5)
+    assert written(found.outcome, "validation")["validation"].keys() == whole
     arrays = found.arrays()
     np.testing.assert_array_equal(arrays["space"], found.choice.index)
-    expected = metrics.correlation_score(world.measured["test"], found.choice.predicted(
-        lambda space: world.predicted["test", space], slice(0, COLUMNS.n_voxels)
-    ))  # fmt: skip
+    every = {space: world.predicted["test", space] for space in world.spaces}
+    expected = metrics.correlation_score(
+        world.measured["test"], found.choice.predicted(every, slice(0, COLUMNS.n_voxels))
+    )
     np.testing.assert_allclose(arrays["test.correlation"], expected, atol=1e-6)
 
 
@@ -362,25 +381,27 @@ def test_without_repetitions_the_plain_correlations_choose_and_are_labelled(rng)
     normalized = world.select()
     world.shown_once = ("validation", "test")
     found = world.select()
-    said = found.description
-    assert said["chosen"] == {"V1": {"c2": 1.0}, "PPA": {"c4": 1.0}}
-    assert {part["measure"] for part in said["scores"].values()} == {"plain correlation"}
-    test = said["scores"]["test"]
-    assert (
-        test["score"] == test["correlation"] == pytest.approx(0.8 * normalized.description["scores"]["test"]["score"])
-    )
-    assert np.isnan(test["rois"]["V1"]["normalized_correlation"]) and test["rois"]["V1"]["n_excluded"] == 0
-    assert test["rois"]["V1"]["score"] == test["rois"]["V1"]["correlation"] and test["p"] == 0.1
-    assert said["optimism"]["test"]["difference"] == pytest.approx(
-        0.8 * normalized.description["optimism"]["test"]["difference"], abs=1e-6
+    said = found.outcome
+    assert said.chosen == {"V1": {"c2": 1.0}, "PPA": {"c4": 1.0}}
+    assert {part.measure for part in said.scores.values()} == {"plain correlation"}
+    test = said.scores["test"]
+    assert test.score == test.correlation == pytest.approx(0.8 * normalized.outcome.scores["test"].score)
+    assert test.rois["V1"].normalized_correlation is None and test.rois["V1"].n_excluded == 0
+    assert test.rois["V1"].score == test.rois["V1"].correlation and test.p == 0.1
+    assert said.optimism["test"].difference == pytest.approx(
+        0.8 * normalized.outcome.optimism["test"].difference, abs=1e-6
     )
     assert "test.normalized" not in found.arrays() and "test.normalized" in normalized.arrays()
-    written = selection.headline(said["scores"])
-    assert written["test"].keys() == written["validation"].keys() == {"plain_r"}
-    assert written["test"]["plain_r"]["V1"] == round(test["rois"]["V1"]["score"], 5)
-    assert row_results.headline_of(written) == ("test", "plain correlation", written["test"]["plain_r"])
-    before = selection.headline(normalized.description["scores"])
-    assert row_results.headline_of(before) == ("test", "normalized correlation", before["test"])
+    content = written(said)
+    assert content["test"].keys() == content["validation"].keys() == {"plain_r"}
+    assert content["test"]["plain_r"]["V1"] == round(test.rois["V1"].score, 5)
+    read = row_metrics.parse(content)
+    assert (read.split, read.is_plain, read.prefix, read.values) == (
+        "test", True, "test.plain_r", content["test"]["plain_r"],
+    )  # fmt: skip
+    before = written(normalized.outcome)
+    read = row_metrics.parse(before)
+    assert (read.split, read.is_plain, read.prefix, read.values) == ("test", False, "test", before["test"])
 
 
 @pytest.mark.parametrize("once", ["validation", "test"])
@@ -390,49 +411,74 @@ def test_where_one_split_has_a_ceiling_and_the_other_none_both_are_compared_in_p
         np.random.default_rng(38), BEST, {"validation": 60, "test": 80}, TWO, n_outer=3 if policy == "nested" else 0
     )
     world.shown_once = (once,)
-    mixed = world.select(policy).description
+    mixed = world.select(policy).outcome
     world.shown_once = ("validation", "test")
-    plain = world.select(policy).description
-    kinds = {name: part["measure"] for name, part in mixed["scores"].items()}
+    plain = world.select(policy).outcome
+    kinds = {name: part.measure for name, part in mixed.scores.items()}
     assert kinds["test"] != kinds["validation"] and kinds.get("nested", kinds["validation"]) == kinds["validation"]
-    assert selection.headline(mixed["scores"])[once] == selection.headline(plain["scores"])[once]
-    found, expected = mixed["optimism"]["test"], plain["optimism"]["test"]
-    assert found["measure"] == "plain correlation" and "choice" not in found
+    assert written(mixed)[once] == written(plain)[once]
+    found, expected = mixed.optimism["test"], plain.optimism["test"]
+    assert found.measure == "plain correlation" and found.choice is None
     for key in ("difference", "low", "high"):
-        assert found[key] == pytest.approx(expected[key], abs=1e-6)
-    assert found["rank_correlation"] == expected["rank_correlation"]
-    assert selection.headline(mixed["scores"])[once].keys() == {"plain_r"}
+        assert getattr(found, key) == pytest.approx(getattr(expected, key), abs=1e-6)
+    assert found.rank_correlation == expected.rank_correlation
+    assert written(mixed)[once].keys() == {"plain_r"}
 
 
 def test_an_roi_without_a_scored_voxel_has_no_score_and_no_p(rng):
     world = World(rng, [[0.8, 0.8]], {"validation": 30}, COLUMNS)  # one candidate: nothing is chosen
     world.ceiling[[3, 4, 6, 7]] = np.nan
-    said = world.select().description["scores"]["validation"]
+    said = world.select().outcome.scores["validation"]
     for key in ("normalized_correlation", "low", "high", "p", "p_subjects"):
-        assert np.isnan(said["rois"]["PPA"][key])
-        assert np.isfinite(said["rois"]["V1"][key])
-    assert np.isnan([said["score"], said["low"], said["p"]]).all()
-    assert said["subjects"]["sub01"]["score"] == said["subjects"]["sub01"]["rois"]["V1"]
+        assert getattr(said.rois["PPA"], key) is None
+        assert np.isfinite(getattr(said.rois["V1"], key))
+    assert said.score is said.low is said.p is None
+    assert said.subjects["sub01"].score == said.subjects["sub01"].rois["V1"]
 
 
 def test_the_same_seed_draws_the_same_clips_for_every_row(rng):
     world = World(rng, BEST, {"validation": 40}, TWO)
-    first, second = (
-        gather(
-            [Stratum("validation", 40, Choice(world.spaces, np.full(24, number, dtype=np.int16)))],
-            world.of, world.read, world.ceiling, TWO, 30, 20, 7,
-        )
-        for number in (1, 1)
-    )  # fmt: skip
+    choice = Choice(world.spaces, np.full(24, 1, dtype=np.int16))
+    first, second = (world.gather(choice, "validation") for _ in range(2))
     np.testing.assert_array_equal(first.scores.replicates, second.scores.replicates)
     np.testing.assert_array_equal(first.null, second.null)
-    alone = Columns(TWO.blocks[:2])  # whoever else is there
-    part = gather(
-        [Stratum("validation", 40, Choice(world.spaces, np.full(12, 1, dtype=np.int16)))],
-        world.of, lambda split, space: world.predicted[split, space][:, :12], world.ceiling[:12], alone, 30, 20, 7,
-    )  # fmt: skip
+    alone = World(rng, BEST, {"validation": 40}, Columns(TWO.blocks[:2]))  # whoever else is there
+    alone.measured = {"validation": world.measured["validation"][:, :12]}
+    alone.predicted = {key: values[:, :12] for key, values in world.predicted.items()}
+    alone.ceiling = world.ceiling[:12]
+    part = alone.gather(Choice(world.spaces, np.full(12, 1, dtype=np.int16)), "validation")
     np.testing.assert_array_equal(part.p_familywise, first.p_familywise[:12])
     np.testing.assert_array_equal(part.scores.replicates, first.scores.replicates[:, :2])
+
+
+@pytest.mark.parametrize("per", ["roi", "subject", "voxel"])
+def test_the_scores_of_a_choice_are_those_of_its_predictions(rng, per):
+    """Taken from the candidates' scores, or made anew: as if the chosen predictions were a candidate of their own."""
+    world = World(rng, np.full((4, 2), 0.5), {"validation": 30, "test": 40}, COLUMNS)
+    world.ceiling[1] = np.nan
+    by_block = {"roi": [0, 3, 0, 3], "subject": [0, 3, 2, 1]}.get(per)
+    index = (
+        rng.integers(0, 4, 8) if by_block is None else np.repeat(by_block, [block.n_voxels for block in COLUMNS.blocks])
+    )
+    found = world.gather(Choice(world.spaces, index.astype(np.int16)), "test")
+    own = np.stack([world.predicted["test", f"c{k + 1}"][:, voxel] for voxel, k in enumerate(index)], axis=1)
+    drawn = metrics.resampled_clips(40, SETTINGS.n_bootstraps, generator(SETTINGS.seed, "test"))
+    expected = scores.score(world.measured["test"], own, world.ceiling, COLUMNS, drawn)
+    pd.testing.assert_frame_equal(found.scores.blocks, expected.blocks)
+    np.testing.assert_allclose(found.scores.correlation, expected.correlation, atol=1e-6)
+    np.testing.assert_allclose(found.scores.normalized, expected.normalized, atol=1e-6)
+    np.testing.assert_allclose(found.scores.replicates, expected.replicates, atol=1e-6)
+
+
+@pytest.mark.parametrize(("per", "anew"), [("roi", 0), ("subject", 0), ("voxel", 4)])
+def test_nothing_is_scored_again_unless_voxels_choose_for_themselves(rng, monkeypatch, per, anew):
+    """Two subjects on two splits are four calls."""
+    world, calls = World(rng, np.full((4, 2), 0.5), {"validation": 30, "test": 40}, TWO), []
+    candidates = world.candidates()
+    score = evidence.score
+    monkeypatch.setattr(evidence, "score", lambda *given: calls.append(1) or score(*given))
+    world.select(per=per, candidates=candidates)
+    assert len(calls) == anew
 
 
 def test_the_interval_of_folds_that_predict_each_other_holds_the_true_score():
@@ -462,7 +508,7 @@ def test_on_null_data_five_of_a_hundred_rows_pass():
     choice, narrow = Choice(("c1",), np.zeros(4, dtype=np.int16)), Columns((Block("s", "V1", 2), Block("s", "PPA", 2)))
     for seed in range(100):
         world = World(rng, [[0.0, 0.0]], {"test": 15}, narrow)
-        strata, read = [Stratum("test", 15, choice)], world.read
-        found = gather(strata, world.of, read, world.ceiling, narrow, 2, 19, seed)
-        passed += summary(found, 0.95, rng)["p"] <= 0.05
+        settings = SETTINGS.model_copy(update={"n_bootstraps": 2, "n_permutations": 19, "seed": seed})
+        found = world.gather(choice, "test", settings)
+        passed += summary(found, 0.95, rng).p <= 0.05
     assert stats.binomtest(passed, 100, 0.05).pvalue > 1e-3

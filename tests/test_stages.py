@@ -201,9 +201,9 @@ def test_the_scores_can_be_had_again_from_the_predictions(repository):
     import pickle
 
     row, dataset = ROWS[0], repository.folder / "data/insilico"
-    index = repository.json(f"data/fits/{row}/index.json")
+    index = repository.json(f"data/predictions/{row}/index.json")
     space = index["spaces"][5]
-    predicted = np.load(repository.folder / f"data/fits/{row}/test/{space}.npy")
+    predicted = np.load(repository.folder / f"data/predictions/{row}/test/{space}.npy")
     start, block = 0, index["columns"][0]
     responses = dataset / f"test_responses/mini_track/{block['subject']}/{block['roi']}.pkl"
     measured = pickle.loads(responses.read_bytes(), encoding="latin1")["test"].mean(axis=1)
@@ -218,7 +218,7 @@ def test_the_scores_can_be_had_again_from_the_predictions(repository):
 def test_the_known_truth_is_found_again(repository):
     """On clips that nothing was fitted to: driven voxels are predicted, silent ones are not, ceilings are right."""
     folder, row = repository.folder / "data/insilico", "mini-efficientnet_lite0-layer-ridge"
-    index = repository.json(f"data/fits/{row}/index.json")
+    index = repository.json(f"data/predictions/{row}/index.json")
     with np.load(repository.folder / f"data/scores/{row}/voxels.npz") as voxels:
         r = voxels["test.correlation"]
     with np.load(repository.folder / "data/ceiling/mini/reliability.npz") as found:
@@ -293,7 +293,7 @@ def test_encoding_models_predict_from_video_files_what_the_flow_predicted(reposi
     clips = sorted((repository.folder / "data/insilico/AlgonautsVideos268_All_30fpsmax").iterdir())[60:66]
     with zipfile.ZipFile(repository.folder / "submission/mini_track.zip") as archive:
         submitted = pickle.load(io.BytesIO(archive.read("mini_track.pkl")))
-    trained = np.load(repository.folder / f"data/transfer/{TRANSFER}/test/frozen.npy")
+    trained = np.load(repository.folder / f"data/predictions/{TRANSFER}/test/frozen.npy")
     for row in (ROWS[0], TRANSFER):
         repository.run("cinevox", "predict", *map(str, clips), "--row", row, "--output", f"tmp/{row}", "--no-pictures")
         voxels = [np.load(repository.folder / f"tmp/{row}/{clip.stem}/voxels.npz") for clip in clips]
@@ -513,11 +513,11 @@ def test_the_fits_of_a_row_on_a_cluster_of_processes_come_to_the_same_files(repo
         command = [sys.executable, "-c", ON_A_CLUSTER, *ROWS]
         subprocess.run(command, cwd=root, env=repository.environment, capture_output=True, check=True)
     monkeypatch.chdir(before)
-    n_spaces = len(repository.json(f"data/fits/{ROWS[0]}/index.json")["spaces"])
+    n_spaces = len(repository.json(f"data/predictions/{ROWS[0]}/index.json")["spaces"])
     assert counting.done >= 2 * len(ROWS) * n_spaces
     for row in ROWS:
         assert (root / f"metrics/{row}.json").read_bytes() == (repository.folder / f"metrics/{row}.json").read_bytes()
-        for folder in (f"data/fits/{row}", f"data/scores/{row}", f"data/selection/{row}"):
+        for folder in (f"data/predictions/{row}", f"data/scores/{row}", f"data/selection/{row}"):
             assert contents(root / folder) == contents(repository.folder / folder)
 
 

@@ -4,6 +4,7 @@ import pickle
 import pickletools
 import struct
 import zipfile
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from cinevox.project import params, plugins
 from cinevox.project.params import Ceiling, Reduction, Scores
 from cinevox.scoring import claims
 from cinevox.scoring.origin import Origin
+from cinevox.scoring.outcomes import Outcome
 from conftest import ROOT, tells
 
 N_TRAIN, N_TEST = 40, 7
@@ -477,22 +479,22 @@ def test_a_zip_is_checked_and_scored_from_the_command_line(project, content, cap
 
 def test_the_sidecar_says_what_was_fitted_on_which_clips_and_why_it_may_be_no_result(monkeypatch):
     clips = {"validation": np.arange(36, 40), "test": np.arange(40, 47)}
-    chosen = {"policy": "validation", "per": "roi", "chosen": {"V1": {"a": 1.0}}}
-    made = {"track": "mini", "features": "layer_raw", "weights": {"policy": "pretrained"}}
-    index = Index(("a", "b"), clips, COLUMNS, made, {})
+    made = {"track": "mini", "network": "alexnet", "features": "layer_raw", "regressor": "ridge"}
+    index = Index(("a", "b"), clips, COLUMNS, made | {"weights": {"policy": "pretrained"}}, {})
     study = Study("algonauts2021", "Algonauts 2021", in_silico=False)
     monkeypatch.setattr(claims, "CHALLENGE", claims.Challenge("algonauts2021", ("sub01", "sub02"), ("V1", "V2"), 0, 7))
-    chosen["origin"] = Origin.of(index, Converted(Path(), {}, study)).to_json()
-    about = sidecar.describe("row", index, chosen, 40)
-    assert sidecar.is_refitted(index) and about["not_for_the_challenge"] == []
+    origin = Origin.of(index, Converted(Path(), {}, study))
+    outcome = Outcome.model_construct(row="row", origin=origin, policy="validation", per="roi", chosen={})
+    about = sidecar.describe(index, outcome, 40)
+    assert about["not_for_the_challenge"] == ()
     assert about["fitted_on"]["splits"] == ["train", "validation"] and about["fitted_on"]["n_clips"] == 40
-    made = made | {"features": "frozen", "weights": {"policy": "random"}}
+    made |= {"features": "frozen", "regressor": "two_lstm", "weights": {"policy": "random"}}
     index = Index(("frozen",), clips, COLUMNS, made, {})
-    chosen["origin"]["in_silico"] = True
-    about = sidecar.describe("row", index, chosen, 40)
-    assert not sidecar.is_refitted(index)
+    outcome = outcome.model_copy(update={"origin": replace(origin, in_silico=True, weights="random")})
+    about = sidecar.describe(index, outcome, 40)
     assert about["fitted_on"]["splits"] == ["train"] and about["fitted_on"]["n_clips"] == 36
-    assert about["not_for_the_challenge"] == ["in-silico data", "random weights: an untrained network"]
+    assert about["not_for_the_challenge"][0] == "in-silico data"
+    assert about["not_for_the_challenge"][1].startswith("random weights: an untrained")
     assert about["n_voxels"] == {"sub01": 7, "sub02": 2} and about["n_test_clips"] == 7
 
 

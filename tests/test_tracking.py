@@ -100,8 +100,8 @@ def test_metrics_are_those_of_the_files_under_names_a_query_can_use(run, searche
 def test_transfer_networks_bring_their_curves_and_best_weights(tmp_path, uri):
     row = fabricate.TRANSFER
     made = Paths(tmp_path), fabricate.make(tmp_path, transfer=True)
-    best = io.read_json(made[0].transfer(row) / "index.json")["diagnostics"]["frozen"]["best_network"]
-    weights = made[0].transfer(row) / "checkpoints" / f"{best}.pt"
+    best = io.read_json(made[0].predictions(row) / "index.json")["diagnostics"]["frozen"]["best_network"]
+    weights = made[0].checkpoints(row) / f"{best}.pt"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"tensors")
     ours = records(made, "curves", [row])
@@ -159,7 +159,7 @@ def test_the_papers_score_stands_with_rows_that_it_can_be_compared_with(tmp_path
     assert "The paper reports" not in before.note and "The paper reports 0.420." in after.note
     assert (before.tags["in_silico"], after.tags["in_silico"]) == ("true", "false")
     assert (before.params["data"], after.params["data"]) == ("In-silico", "Algonauts 2021")
-    assert "In-silico: no finding" in views.note([after, before], "V1") and "In-silico" not in views.note([after], "V1")
+    assert "In-silico data: " in views.note([after, before], "V1") and "In-silico" not in views.note([after], "V1")
 
 
 def test_a_row_is_tagged_with_what_validation_found(tmp_path):

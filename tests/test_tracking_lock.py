@@ -32,10 +32,10 @@ def run(tmp_path):
     stages = {
         "validation": entry({}, {"data/checked": "a"}, networks=document["networks"], scores={"seed": 77}),
         f"fits@{ROW}": entry(
-            {"data/checked": "a", f"data/source_code/fits/{ROW}.json": "c0de"}, {f"data/fits/{ROW}": "b"},
+            {"data/checked": "a", f"data/source_code/fits/{ROW}.json": "c0de"}, {f"data/predictions/{ROW}": "b"},
             **words, reduction=document["reduction"],
         ),
-        f"scores@{ROW}": entry({f"data/fits/{ROW}/x": "b2", f"data/fits/{ROW}": "b"}, {scores: "c"},
+        f"scores@{ROW}": entry({f"data/predictions/{ROW}/x": "b2", f"data/predictions/{ROW}": "b"}, {scores: "c"},
                                scores=document["scores"]),
         f"selection@{ROW}": entry({scores: "c"}, {selection: "d"}, scores=document["scores"]),
         "report": entry({"data/selection": "e"}, {"report": "f"}, report={"subject": "none of this"}),
@@ -107,8 +107,8 @@ def test_rows_without_a_result_of_their_own_are_left_out_with_the_reason(run):
     paths, stages = run
     assert reasons(paths) == {}
     write(paths.root, stages | {f"fits@{ROW}": stages[f"fits@{ROW}"] | {"outs": [
-        {"path": f"data/fits/{ROW}", "md5": "newer"}]}})  # fmt: skip
-    assert reasons(paths) == {ROW: f"data/fits/{ROW} was made again, and what follows from it was not"}
+        {"path": f"data/predictions/{ROW}", "md5": "newer"}]}})  # fmt: skip
+    assert reasons(paths) == {ROW: f"data/predictions/{ROW} was made again, and what follows from it was not"}
     write(paths.root, stages)
     edited(paths, dataset__name="algonauts2021")
     why = "made from In-silico data (insilico), and dataset.name is algonauts2021 now"
@@ -138,7 +138,7 @@ def test_what_else_changed_since_a_row_was_made(run):
     assert dvc_lock.other_parameters(paths, {}, {ROW: rows[ROW]}) == {ROW: ()}
     stages[f"fits@{ROW}"]["outs"][0]["md5"] = "newer"
     assert dvc_lock.other_parameters(paths, stages, {ROW: rows[ROW]}) == {
-        ROW: ("reduction.n_components", f"data/fits/{ROW}")
+        ROW: ("reduction.n_components", f"data/predictions/{ROW}")
     }
 
 

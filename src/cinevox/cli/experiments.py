@@ -17,7 +17,8 @@ from cinevox.errors import FileError, InputError
 from cinevox.project import git
 from cinevox.project.params import text
 from cinevox.project.paths import Paths
-from cinevox.scoring.origin import Origin, differences, origin_of
+from cinevox.scoring import claims, row_metrics
+from cinevox.scoring.origin import Origin, differences
 
 OTHER_DATA, PLAIN_R = " †", " plain r"
 
@@ -103,9 +104,6 @@ def _bases(everything: bool) -> list[str]:
 
 
 def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment:
-    from cinevox.scoring.row_results import headline_of  # pandas: a second
-    from cinevox.statistics.metrics import PLAIN
-
     rev, data = entry["rev"], entry["data"]
     name = entry["name"] or (rev if rev == "workspace" else rev[:7])
     if data is None:
@@ -115,9 +113,9 @@ def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment
     for row in (row for group in values["experiments"].values() for row in group):
         block = data["metrics"].get(Paths().metrics(row).as_posix(), {}).get("data")
         if block and not state:
-            _, measure, numbers = headline_of(block)
-            scores[row], origins[row] = numbers.get(metric), origin_of(block)
-            plain |= {row} if measure == PLAIN else set()
+            found = row_metrics.parse(block)
+            scores[row], origins[row] = found.values.get(metric), found.origin
+            plain |= {row} if found.is_plain else set()
     return _Experiment(name, rev, state.lower(), dict(_flat(values)), scores, origins, frozenset(plain))
 
 
@@ -182,9 +180,9 @@ def _marks(columns: Sequence[_Experiment]) -> Iterator[str]:
         if origin is not None and column.scores.get(row) is not None
     ]
     if random := dict.fromkeys(row for _, row, origin in known if origin.untrained):
-        yield f"Random weights, so no result: {', '.join(random)}."
+        yield claims.UNTRAINED.of(random)
     if simulated := dict.fromkeys(column.name for column, _, origin in known if origin.in_silico):
-        yield f"In-silico responses: {', '.join(simulated)}."
+        yield claims.IN_SILICO.of(simulated)
 
 
 def _change(was: float | None, now: float | None) -> str:

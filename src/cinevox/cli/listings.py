@@ -9,12 +9,11 @@ from typing import Any
 
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import InputError
-from cinevox.files import io
 from cinevox.project import dvc_lock, identity, params, plugins
 from cinevox.project.paths import Paths
-from cinevox.scoring import claims
-from cinevox.scoring.origin import Origin, origin_of
-from cinevox.statistics.metrics import NORMALIZED, PLAIN, Measure
+from cinevox.scoring import claims, row_metrics
+from cinevox.scoring.origin import Origin
+from cinevox.scoring.row_metrics import RowMetrics
 
 MOST_NAMES = 4  # of parameters, in one line
 
@@ -86,15 +85,15 @@ def _scores(_: argparse.Namespace) -> None:
     paths = Paths()
     settings = params.load(paths.params)
     rows = settings.experiments.rows
-    metrics = {name: io.read_json(paths.metrics(name)) for name in rows if paths.metrics(name).is_file()}
+    metrics = {name: row_metrics.read(paths.metrics(name)) for name in rows if paths.metrics(name).is_file()}
     stages = identity.read_lock(paths)
     lines = []
     for name, parameters in dvc_lock.other_parameters(paths, stages, {name: rows[name] for name in metrics}).items():
-        origin, recorded = _origin(stages, settings, rows[name], metrics[name])
+        origin, recorded = _origin(stages, settings, rows[name], metrics[name].origin)
         elsewhere = claims.other_data(origin, settings.dataset, rows[name])
         lines.append(_Line(rows[name], metrics[name], origin, recorded, elsewhere or _listed(parameters)))
     _table_of_scores(settings, lines)
-    plain = [line.row.name for line in lines if line.plain]
+    plain = [line.row.name for line in lines if line.metrics.is_plain]
     if len(plain) < len(lines) or not lines:
         print("Normalized correlation (r / noise ceiling), mean over subjects; interval over clips.")
     if plain:
@@ -115,7 +114,7 @@ class _Line:
     """A row that has metrics. changed: why they are not of params.yaml as it is now; empty where they are"""
 
     row: params.Row
-    metrics: Mapping[str, Any]
+    metrics: RowMetrics
     origin: Origin
     recorded: bool
     changed: str
@@ -123,37 +122,19 @@ class _Line:
     @property
     def reported(self) -> float | None:
         """The paper's score, where this one can stand beside it."""
-        doubts = claims.doubts(self.origin, self.split, plain=self.plain)
+        doubts = claims.doubts(self.origin, self.metrics.split, plain=self.metrics.is_plain)
         return None if self.changed or not self.recorded or any(doubts) else self.row.reported
-
-    @property
-    def headline(self) -> tuple[str, Measure, Mapping[str, Any]]:
-        """The split that counts, the measure of its scores, and its numbers."""
-        from cinevox.scoring.row_results import (
-            headline_of,  # pandas: half a second, which other commands should not wait
-        )
-
-        return headline_of(self.metrics)
-
-    @property
-    def split(self) -> str:
-        return self.headline[0]
-
-    @property
-    def plain(self) -> bool:
-        """Whether its scores are plain correlations."""
-        return self.headline[1] == PLAIN
 
 
 def _origin(
-    stages: Mapping[str, Any], settings: params.Params, row: params.Row, metrics: Mapping[str, Any]
+    stages: Mapping[str, Any], settings: params.Params, row: params.Row, recorded: Origin | None
 ) -> tuple[Origin, bool]:
     """The origin of a row's metrics, and whether it was recorded with them.
 
     Where an earlier version made them it is put together from what made the row, by dvc.lock, else by the parameters
     of now: enough for its marks, and too little to stand beside the paper's scores.
     """
-    if (recorded := origin_of(metrics)) is not None:
+    if recorded is not None:
         return recorded, True
     made = dvc_lock.made(stages, row.name)
     then: Mapping[str, Any] = {} if made is None else made.params
@@ -190,11 +171,11 @@ def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
     last = ["reported"] if any(line.reported is not None for line in lines) else []
     table = new_table("row", "split", "score", "interval", *rois, "weights", "data", *last)
     for line in lines:
-        split, measure, part = line.headline
-        split = split if measure == NORMALIZED else f"{split}, plain r"
-        interval = f"{number(part['low'])} to {number(part['high'])}"
+        found = line.metrics
+        split, values = f"{found.split}, plain r" if found.is_plain else found.split, found.values
+        interval = f"{number(values.get('low'))} to {number(values.get('high'))}"
         name = line.row.name + "*" * bool(line.changed)
-        cells = [name, split, number(part["score"]), interval, *(number(part.get(roi)) for roi in rois)]
+        cells = [name, split, number(values.get("score")), interval, *(number(values.get(roi)) for roi in rois)]
         cells += [line.origin.weights, line.origin.title]
         table.add_row(*cells, *([number(line.reported)] if last else []))
     show(table)
@@ -203,10 +184,9 @@ def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
 def _warnings(lines: Sequence[_Line]) -> Iterator[str]:
     """Why rows are no results, by the record that was made with each; and which are not of params.yaml as it is."""
     if random := [line.row.network for line in lines if line.origin.untrained]:
-        yield f"Random weights, so no result: {', '.join(dict.fromkeys(random))}."
+        yield claims.UNTRAINED.of(dict.fromkeys(random))
     if simulated := [line.row.name for line in lines if line.origin.in_silico]:
-        which = "" if len(simulated) == len(lines) else f": {', '.join(simulated)}"
-        yield f"In-silico responses, so not comparable with reported scores{which}."
+        yield claims.IN_SILICO.of(simulated if len(simulated) < len(lines) else ())
     if unknown := [line.row.name for line in lines if not line.recorded]:
         yield f"Made by an earlier version, which did not record the data; `dvc repro` does: {', '.join(unknown)}."
     for why in dict.fromkeys(line.changed for line in lines if line.changed):

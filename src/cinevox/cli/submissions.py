@@ -8,6 +8,7 @@ from pathlib import Path
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.project import params
 from cinevox.project.paths import Paths
+from cinevox.scoring import claims
 
 
 def _check_submission(chosen: argparse.Namespace) -> None:
@@ -44,7 +45,7 @@ def _score(chosen: argparse.Namespace) -> None:
     show(table)
     print(found.legend)
     if settings.dataset.name in settings.simulation.datasets:
-        print("In-silico responses, so not comparable with reported scores.")
+        print(claims.IN_SILICO.of(()))
 
 
 FILE: dict[str, dict] = {

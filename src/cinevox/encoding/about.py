@@ -11,6 +11,7 @@ from cinevox.files import io
 from cinevox.measured.responses import Block, Columns
 from cinevox.project.params import Base, Features, Network, Section, Track
 from cinevox.project.params.names import Name
+from cinevox.scoring import claims
 from cinevox.statistics.metrics import PLAIN, Measure
 from cinevox.stimuli.frames import Clip
 from cinevox.stimuli.videos.frame_times import LENGTH_TOLERANCE
@@ -124,19 +125,9 @@ class About(Section):
     @property
     def cautions(self) -> list[str]:
         """Why its predictions may be no statement about a brain, or a weaker one, a sentence each."""
-        said = []
-        if self.in_silico:
-            said.append("Fitted to in-silico responses: nothing here is about a brain.")
-        if self.source.weights.get("policy") == "random":
-            said.append(f"{self.source.title} has random weights: an untrained baseline.")
-        if self.measure == PLAIN:
-            said.append(
-                f"How far to trust it is told in plain correlations: each of the {self.measured_on} was shown once, so "
-                "there is no noise ceiling to divide by."
-            )
-        if self.chosen_here:
-            said.append(f"How far to trust it is flattered: the {self.measured_on} that say so also chose the model.")
-        return said
+        untrained = self.source.weights.get("policy") == "random"
+        found = claims.cautions(untrained, self.in_silico, self.split, self.chosen_here, self.measure == PLAIN)
+        return [caution.sentence for caution in found]
 
     def cautions_for(self, clip: Clip) -> list[str]:
         """Why its prediction for one clip may be a weaker statement than for the training clips, a sentence each."""

@@ -16,7 +16,7 @@ from cinevox.measured.response_store import Study
 from cinevox.measured.responses import Columns
 from cinevox.measured.voxel_positions import fingerprints, locate
 from cinevox.project import identity, plugins
-from cinevox.project.params import WHOLE_BRAIN, RoiwiseRow, Row
+from cinevox.project.params import WHOLE_BRAIN, Params, Row
 from cinevox.project.paths import Paths
 from cinevox.statistics.significance import false_discovery_rate
 
@@ -26,7 +26,7 @@ UNITS = {  # whether it is a row of transfer networks
 }
 
 
-def source(params: Any, row: Row, sidecar: Mapping[str, Any], inputs: Mapping[str, list[int]]) -> Source:
+def source(params: Params, row: Row, sidecar: Mapping[str, Any], inputs: Mapping[str, list[int]]) -> Source:
     """What a clip goes through. params: has the sections networks, frames, features and bases
 
     sidecar: features.json of the network, or of the base
@@ -38,7 +38,7 @@ def source(params: Any, row: Row, sidecar: Mapping[str, Any], inputs: Mapping[st
         weights=sidecar["weights"],
         frames=FrameSettings(count=sidecar["n_frames"], size=sidecar["frame_size"][0], resize=params.frames.resize),
         features=params.features.model_copy(update={"device": "auto"}),  # it may be used on another machine
-        base=params.bases[row.base] if isinstance(row, RoiwiseRow) else None,
+        base=None if row.base is None else params.bases[row.base],
         inputs=dict(inputs),
     )
 
@@ -75,7 +75,7 @@ def regions(
 
 
 def places(
-    paths: Paths, params: Any, row: Row, columns: Columns
+    paths: Paths, params: Params, row: Row, columns: Columns
 ) -> tuple[StoredGrid | None, dict[str, NDArray[np.int32]]]:
     """The volume, and each voxel's position in it (flat, in C order), -1 where it is not known.
 
@@ -100,7 +100,7 @@ def places(
     return grid, {"place": np.concatenate(found)}
 
 
-def made(paths: Paths, params: Any, sections: Sequence[str]) -> MadeFrom:
+def made(paths: Paths, params: Params, sections: Sequence[str]) -> MadeFrom:
     """Code, parameters (of these sections) and data of this run."""
     commit = identity.commit(paths.root)
     return MadeFrom(
@@ -111,9 +111,9 @@ def made(paths: Paths, params: Any, sections: Sequence[str]) -> MadeFrom:
     )
 
 
-def describe(params: Any, row: Row, study: Study, **found: Any) -> About:
+def describe(params: Params, row: Row, study: Study, **found: Any) -> About:
     """All of it. params: has the section dataset; study: of the responses; found: the other fields of About, by name"""
-    transfer, dataset = isinstance(row, RoiwiseRow), plugins.load("datasets", params.dataset.name)
+    transfer, dataset = row.is_transfer, plugins.load("datasets", params.dataset.name)
     return About(
         row=row.name,
         track=row.track,

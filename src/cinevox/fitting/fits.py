@@ -16,6 +16,7 @@ from cinevox.fitting.feature_spaces import Scaling, Space, bands, joined
 from cinevox.fitting.regressors import FEWER_FEATURES, Map, Regressor, RegressorSpec
 from cinevox.measured.responses import Columns
 from cinevox.project import plugins
+from cinevox.project.params import Params
 from cinevox.statistics.splits import Partition, folds
 
 Floats = NDArray[np.floating]
@@ -36,7 +37,7 @@ class Method:
     batch_voxels: int
 
     @classmethod
-    def of(cls, regressor: str, params: Any) -> Self:
+    def of(cls, regressor: str, params: Params) -> Self:
         """As the parameters have it. params: has the sections splits, regressors and fits."""
         spec, options = plugins.load("regressors", regressor), params.regressors[regressor]
         return cls(spec, options, params.splits.n_folds, params.fits.batch_voxels)

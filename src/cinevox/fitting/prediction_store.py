@@ -6,15 +6,38 @@ A folder per row: `index.json`, and one float32 array (n_clips, n_voxels) per fe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.files import io
 from cinevox.measured.responses import Columns
+from cinevox.project.params import Row, row_of
+
+
+@dataclass(frozen=True)
+class UsedWeights:
+    """The weights that a row's network had, as the sidecar of its features has them.
+
+    official: whether the file is the one its authors published; non_commercial: None where the licence is not known
+    seed: of random weights; unwrapped: what was taken off around the weights in their file, in words
+    """
+
+    policy: str = "unknown"
+    source: str | None = None
+    sha256: str | None = None
+    licence: str | None = None
+    official: bool = False
+    non_commercial: bool | None = None
+    seed: int | None = None
+    unwrapped: str = ""
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Any]) -> Self:
+        return cls(**{field.name: recorded[field.name] for field in fields(cls) if field.name in recorded})
 
 
 @dataclass(frozen=True)
@@ -33,6 +56,20 @@ class Index:
     columns: Columns
     provenance: Mapping[str, Any]
     diagnostics: Mapping[str, Any]
+
+    @property
+    def row(self) -> Row:
+        """The row that they are of, without what the paper reports of it."""
+        return row_of(self.provenance)
+
+    @property
+    def weights(self) -> UsedWeights:
+        return UsedWeights.of(self.provenance.get("weights", {}))
+
+    @property
+    def chosen_on(self) -> str | None:
+        """The split that chose something before any feature space was: of transfer networks, the epoch."""
+        return self.provenance.get("chosen_on")
 
 
 def write_index(folder: Path, index: Index) -> None:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinevox.project import identity
-from cinevox.project.params import RoiwiseRow, Row
+from cinevox.project.params import Row
 from cinevox.project.params import text as texts
 from cinevox.project.paths import Paths
 
 ENDS = ("scores", "selection")  # stages whose entries make a row's key; both have the row's name after an @
-CODE = "data/source_code/"  # `Paths.source_code`: what a stage says of the code that it can load
+CODE = f"{Paths().source_code('any').parent.as_posix()}/"  # in it the code that stages can load
 UNRELATED = {  # sections that no score follows from
     "validation", "storage", "parallel", "report", "submission", "encoding", "gate", "tracking",
 }  # fmt: skip
@@ -140,7 +140,7 @@ def concerns(leaf: str, row: Row) -> bool:
         "networks": row.network,
         "regressors": row.regressor,
         "heads": row.regressor,
-        "bases": row.base if isinstance(row, RoiwiseRow) else None,
+        "bases": row.base,
     }
     if section in own:
         return rest.partition(".")[0] == own[section]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cinevox.project import git
-from cinevox.project.params import Section, text
+from cinevox.project.params import Params, Section, text
 from cinevox.project.paths import Paths
 
 MADE_BY_RUNS = (":!metrics", ":!dvc.lock", ":!gate", ":!report")  # tracked, and no code
@@ -67,7 +67,7 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def params_hash(params: Any, sections: Sequence[str]) -> str:
+def params_hash(params: Params, sections: Sequence[str]) -> str:
     """Of these sections of the parameters."""
     return digest({name: plain(getattr(params, name)) for name in sections})
 

@@ -64,19 +64,16 @@ class Paths:
     def ceiling(self, track: str) -> Path:
         return self.data / "ceiling" / track
 
-    def fits(self, row: str) -> Path:
-        return self.data / "fits" / row
-
     def base(self, name: str) -> Path:
         return self.data / "bases" / name
 
-    def transfer(self, row: str) -> Path:
-        return self.data / "transfer" / row
-
     def predictions(self, row: str) -> Path:
-        """What the scores of a row are of: its third word says whether it was fitted or is a transfer network."""
-        word = row.split("-")[2]
-        return self.transfer(row) if word.startswith(("frozen", "tuned")) else self.fits(row)
+        """What `fits` or `transfer` wrote: predictions in one format, and beside them what else the row's fit left."""
+        return self.data / "predictions" / row
+
+    def checkpoints(self, row: str) -> Path:
+        """The weights of a row's transfer networks, those that `transfer.keep_weights` keeps."""
+        return self.predictions(row) / "checkpoints"
 
     def scores(self, row: str) -> Path:
         return self.data / "scores" / row

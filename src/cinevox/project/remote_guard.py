@@ -19,6 +19,7 @@ import yaml
 from cinevox.errors import FileError, InputError
 from cinevox.files import io
 from cinevox.project import git, plugins
+from cinevox.project.params import Params
 from cinevox.project.paths import Paths
 
 PRIVATE = "private"
@@ -28,7 +29,7 @@ cinevox guard && exec dvc git-hook pre-push "$@"
 """
 
 
-def faults(paths: Paths, params: Any) -> list[str]:
+def faults(paths: Paths, params: Params) -> list[str]:
     """Everything that would let restricted data go elsewhere, a sentence each.
 
     params: has the sections dataset and storage
@@ -57,7 +58,7 @@ def remote_faults(remotes: Mapping[str, str]) -> list[str]:
     ]
 
 
-def require(paths: Paths, params: Any) -> None:
+def require(paths: Paths, params: Params) -> None:
     """Stop if restricted data could be pushed elsewhere.
 
     Raises
@@ -69,7 +70,7 @@ def require(paths: Paths, params: Any) -> None:
         raise InputError("\n  ".join(["restricted data could leave this machine", *found]))
 
 
-def bind(paths: Paths, params: Any) -> list[str]:
+def bind(paths: Paths, params: Params) -> list[str]:
     """Bind every .dvc file that is not free to the private remote; which ones were changed."""
     changed = []
     for path, content, outs in _loose(paths, params):
@@ -107,7 +108,7 @@ def install_hook(root: Path) -> Path:
     return path
 
 
-def _loose(paths: Paths, params: Any) -> Iterator[tuple[Path, Any, list[dict[str, Any]]]]:
+def _loose(paths: Paths, params: Params) -> Iterator[tuple[Path, Any, list[dict[str, Any]]]]:
     """Each .dvc file that is neither bound nor free, its content, and the outputs that any remote would be given."""
     folder = paths.root / params.dataset.folder
     free = None if plugins.load("datasets", params.dataset.name).restricted else folder

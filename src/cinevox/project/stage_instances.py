@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cinevox.project.params import Params, RoiwiseRow, Row, load
+from cinevox.project.params import Params, Row, load
 from cinevox.project.paths import Paths
 from cinevox.project.plugins import PACKAGES, Kind
 from cinevox.project.source_code import STAGES, SourceCode, remembered
@@ -94,7 +94,7 @@ def _network(name: str) -> tuple[str, ...]:
 
 def _regressors(params: Params, row: Row) -> tuple[str, ...]:
     """The row's, and its candidates where it chooses among several (`best`)."""
-    if isinstance(row, RoiwiseRow):
+    if row.is_transfer:
         return ()
     candidates = params.regressors[row.regressor].get("candidates", ())
     names = (row.regressor, *candidates) if isinstance(candidates, dict) else (row.regressor,)

@@ -1,8 +1,9 @@
 """The one place that decides what may be said of a result; every outlet asks here.
 
-The questions: are its data the challenge's (`foreign`) and its weights those of the paper's rows (`barred`), can its
-score stand beside the paper's (`doubts`), and is it of the data that params.yaml asks for now (`other_data`)? What
-else has changed since it was made is in dvc.lock (`dvc_lock.other_parameters`).
+`cautions` says why a score is no result of the network that it names, or no finding. The other questions: are its data
+the challenge's (`foreign`) and its weights those of the paper's rows (`barred`), can its score stand beside the paper's
+(`doubts`), may it be handed in (`not_for_the_challenge`), and is it of the data that params.yaml asks for now
+(`other_data`)? What else has changed since it was made is in dvc.lock (`dvc_lock.other_parameters`).
 """
 
 from __future__ import annotations
@@ -28,12 +29,80 @@ class Challenge:
 CHALLENGE = Challenge()
 
 
+@dataclass(frozen=True)
+class Caution:
+    """One reason why a score is no result of the network that it names, or no finding.
+
+    name: in few words, for a mark beside the score; meaning: a clause that explains it
+    so: what the score is not, therefore
+    """
+
+    name: str
+    meaning: str
+    so: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.name.capitalize()}: {self.meaning}."
+
+    def of(self, names: Iterable[str]) -> str:
+        """A sentence about several results, or about all where none is named."""
+        listed = ", ".join(names)
+        return f"{self.name.capitalize()}, so {self.so}{f': {listed}' if listed else ''}."
+
+
+UNTRAINED = Caution("random weights", "an untrained baseline, not a result of the named network", "no result")
+IN_SILICO = Caution(
+    "in-silico data",
+    "simulated responses, no finding about the brain, nor about a network's fit to it",
+    "not comparable with reported scores",
+)
+PLAIN_SCORE = Caution(
+    "plain correlations",
+    "the clips were shown once, so there is no noise ceiling to divide by; they are lower than normalized ones",
+    "not to be compared with normalized correlations",
+)
+CHOSEN_HERE = Caution("chosen on the same clips", "the clips of the score chose, too, which flatters it", "too high")
+OTHER_CLIPS = {
+    "nested": Caution(
+        "outer folds",
+        "the score is of outer folds of the training clips, each with a choice made without it",
+        "not of test clips",
+    ),
+    "validation": Caution("validation clips", "the score is of the validation clips", "not of test clips"),
+}
+
+
+def cautions(
+    untrained: bool = False,
+    in_silico: bool = False,
+    split: str = "test",
+    chosen_here: bool = False,
+    plain: bool = False,
+) -> Iterator[Caution]:
+    """Every reason, the gravest first.
+
+    split: of the scores that count; chosen_here: whether its clips chose something, too
+    plain: whether they are plain correlations
+    """
+    if untrained:
+        yield UNTRAINED
+    if in_silico:
+        yield IN_SILICO
+    if plain:
+        yield PLAIN_SCORE
+    if split in OTHER_CLIPS:
+        yield OTHER_CLIPS[split]
+    if chosen_here:
+        yield CHOSEN_HERE
+
+
 def foreign(origin: Origin | None) -> tuple[str, ...]:
     """Why the data of a result are not the challenge's; empty where they are."""
     if origin is None:
         return ("data that were not recorded",)
     if origin.in_silico or origin.dataset != CHALLENGE.dataset:
-        return ("in-silico data" if origin.in_silico else f"{origin.title} data",)
+        return (IN_SILICO.name if origin.in_silico else f"{origin.title} data",)
     rois = (WHOLE_BRAIN,) if WHOLE_BRAIN in origin.n_voxels else CHALLENGE.rois
     clips, expected = ((n.n_train_clips, n.n_test_clips) for n in (origin, CHALLENGE))
     found = [
@@ -55,24 +124,25 @@ def barred(origin: Origin | None) -> Iterator[str]:
     """Why a row is none of the paper's, whatever its score: other data, or other weights than the published ones."""
     yield from foreign(origin)
     if origin is not None and origin.untrained:
-        yield "random weights"
+        yield UNTRAINED.name
     elif origin is not None and not origin.official:
         yield "weights other than the published ones"
 
 
 def doubts(origin: Origin | None, split: str, chosen_here: bool = False, plain: bool = False) -> Iterator[str]:
-    """Why a row's score is not comparable with the paper's; nothing where it is.
-
-    split: of the scores that count; chosen_here: whether its clips chose something, too
-    plain: whether they are plain correlations
-    """
+    """Why a row's score is not comparable with the paper's; nothing where it is. Arguments as of `cautions`."""
     yield from barred(origin)
     if split != "test":
-        yield {"nested": "outer folds", "validation": "validation clips"}[split] + ", not the test clips"
+        yield f"{OTHER_CLIPS[split].name}, not the test clips"
     if chosen_here:
-        yield "chosen on the same clips"
+        yield CHOSEN_HERE.name
     if plain:
-        yield "plain correlations"
+        yield PLAIN_SCORE.name
+
+
+def not_for_the_challenge(origin: Origin) -> tuple[str, ...]:
+    """Why a submission of a row is none to hand in; empty where it is one."""
+    return (*foreign(origin), *((f"{UNTRAINED.name}: {UNTRAINED.meaning}",) if origin.untrained else ()))
 
 
 def other_data(origin: Origin | None, dataset: Dataset, row: Row) -> str:

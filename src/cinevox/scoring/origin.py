@@ -9,7 +9,7 @@ from typing import Any, Self
 from cinevox.fitting.prediction_store import Index
 from cinevox.measured.response_store import Converted
 
-KEY = "origin"  # of the record in selection.json and in metrics/<row>.json
+KEY = "origin"  # of the record in metrics/<row>.json and in the baseline
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Origin:
     @classmethod
     def of(cls, index: Index, recorded: Converted) -> Self:
         """The origin of predictions. recorded: the training responses that they are scored against or fitted to"""
-        weights = index.provenance.get("weights", {})
         blocks = index.columns.blocks
         return cls(
             dataset=recorded.study.name,
@@ -47,9 +46,18 @@ class Origin:
             n_train_clips=recorded.n_stimuli,
             n_test_clips=len(index.clips.get("test", ())),
             n_voxels={roi: sum(b.n_voxels for b in blocks if b.roi == roi) for roi in index.columns.rois},
-            weights=str(weights.get("policy", "unknown")),
-            official=bool(weights.get("official", False)),
+            weights=index.weights.policy,
+            official=index.weights.official,
         )
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """What `to_json` wrote. Errors: ValueError, where it is something else."""
+        try:
+            voxels = dict(entry.rsplit(" ", 1) for entry in found["n_voxels"].split(", "))
+            return cls(**{**found, "n_voxels": {roi: int(n) for roi, n in voxels.items()}})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"no record of data and weights ({error})") from None
 
     @property
     def untrained(self) -> bool:
@@ -80,10 +88,8 @@ def _said(value: Any) -> str:
 
 
 def origin_of(content: Any) -> Origin | None:
-    """The record in a parsed selection.json or metrics file; None in one from before there were records."""
+    """The record in a parsed metrics file; None in one from before there were records."""
     try:
-        found = content[KEY]
-        voxels = dict(entry.rsplit(" ", 1) for entry in found["n_voxels"].split(", "))
-        return Origin(**found | {"n_voxels": {roi: int(n) for roi, n in voxels.items()}})
-    except (AttributeError, KeyError, TypeError, ValueError):
+        return Origin.from_json(content[KEY])
+    except (KeyError, TypeError, ValueError):
         return None

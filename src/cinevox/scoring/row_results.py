@@ -16,11 +16,11 @@ from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.project.params import Row
 from cinevox.project.paths import Paths
-from cinevox.scoring import claims
-from cinevox.scoring.origin import Origin, origin_of
+from cinevox.scoring import claims, outcomes
+from cinevox.scoring.outcomes import Outcome, SplitScores
 from cinevox.statistics.aggregation import roi_means
-from cinevox.statistics.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
-from cinevox.statistics.splits import best_split, outer_names
+from cinevox.statistics.metrics import PLAIN, Measure
+from cinevox.statistics.splits import ScoredSplit, outer_names
 
 FILES = ("index.json", "rois.csv", "subjects.csv")
 
@@ -31,7 +31,7 @@ class Result:
 
     index: feature spaces, columns, provenance, diagnostics
     rois, subjects: the score tables, one line per space, split, ROI (and aggregation, or subject)
-    selection: what stands for each ROI, how surely, and the scores with that choice, per split
+    outcome: what stands for each ROI, how surely, and the scores with that choice, per split
     """
 
     name: str
@@ -39,51 +39,50 @@ class Result:
     index: prediction_store.Index
     rois: pd.DataFrame
     subjects: pd.DataFrame
-    selection: Mapping[str, Any]
+    outcome: Outcome
     folder: Path
     selection_folder: Path
 
     @property
-    def origin(self) -> Origin | None:
-        """The data and the weights that the scores were made from; None in files from before this was recorded."""
-        return origin_of(self.selection)
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """Why the score is not comparable with the paper's; empty where it is."""
-        return tuple(
-            claims.doubts(self.origin, self.split, bool(self.scores.get("chosen_here")), self.measure == PLAIN)
-        )
-
-    @property
     def untrained(self) -> bool:
         """Whether the network has random weights: then the row is a baseline, and no result of that network."""
-        return self.index.provenance.get("weights", {}).get("policy") == "random"
+        return self.outcome.origin.untrained
 
     @property
-    def split(self) -> str:
+    def split(self) -> ScoredSplit:
         """The split that counts: test where there are test responses, else nested, else validation."""
-        return best_split(self.selection["scores"])
+        return self.outcome.split
 
     @property
-    def scores(self) -> Mapping[str, Any]:
-        return self.selection["scores"][self.split]
+    def scores(self) -> SplitScores:
+        """Those on the split that counts."""
+        return self.outcome.best
 
     @property
     def measure(self) -> Measure:
         """The quantity that the scores are on the split that counts."""
-        measure: Measure = self.scores["measure"]
-        return measure
+        return self.scores.measure
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether that is a plain correlation."""
+        return self.measure == PLAIN
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the score is not comparable with the paper's; empty where it is."""
+        return tuple(claims.doubts(self.outcome.origin, self.split, self.scores.chosen_here, self.is_plain))
+
+    @property
+    def cautions(self) -> tuple[claims.Caution, ...]:
+        """Why the score is no result of the network that it names, or no finding; empty where it is both."""
+        in_silico = self.outcome.origin.in_silico
+        return tuple(claims.cautions(self.untrained, in_silico, self.split, self.scores.chosen_here, self.is_plain))
 
     @property
     def chosen(self) -> dict[str, str]:
         """ROI -> its feature space; where subjects or voxels have their own, the commonest."""
-        return {roi: next(iter(shares)) for roi, shares in self.shares.items()}
-
-    @property
-    def shares(self) -> Mapping[str, Mapping[str, float]]:
-        """ROI -> feature space -> share of the ROI's voxels it stands for, the largest first."""
-        return self.selection["chosen"]
+        return self.outcome.spaces
 
     @property
     def curves(self) -> Mapping[str, Mapping[str, list[float]]]:
@@ -134,26 +133,13 @@ def _of_split(rows: pd.DataFrame, split: str, names: list[str]) -> pd.DataFrame:
     return folds.groupby(names, sort=False).mean(numeric_only=True).reset_index().assign(split="nested")
 
 
-def headline_of(row: Mapping[str, Any]) -> tuple[str, Measure, Mapping[str, Any]]:
-    """The split that counts in metrics/<row>.json, the measure of its scores, and its numbers.
-
-    Raises
-    ------
-    StopIteration, TypeError
-        It is no such file's content.
-    """
-    split = best_split(row)
-    block = row[split]
-    return (split, PLAIN, block[PLAIN_KEY]) if PLAIN_KEY in block else (split, NORMALIZED, block)
-
-
 def read(paths: Paths, rows: Mapping[str, Row]) -> tuple[Result, ...]:
     """Every row's result, in the order of the parameters (what is left on disk of other rows is not looked at).
 
     Raises
     ------
     FileError
-        A file is missing or broken.
+        A file is missing, broken or of another version.
     """
     return tuple(_read(paths, name, row) for name, row in rows.items())
 
@@ -165,5 +151,5 @@ def _read(paths: Paths, name: str, row: Row) -> Result:
         rois, subjects = (pd.read_csv(folder / file) for file in FILES[1:])
     except (OSError, ValueError) as error:
         raise io.FileError(f"{folder}: {error}; `dvc repro scores@{name}` makes its tables") from None
-    selection = io.read_json(paths.selection(name) / "selection.json")
-    return Result(name, row, index, rois, subjects, selection, folder, paths.selection(name))
+    outcome = outcomes.read(paths.selection(name), row)
+    return Result(name, row, index, rois, subjects, outcome, folder, paths.selection(name))

@@ -15,13 +15,18 @@ from cinevox.statistics.aggregation import AGGREGATIONS, block_weights, interval
 
 Floats = NDArray[np.floating]
 
+BLOCK_COLUMNS = (  # of a table of scores, one line per subject and ROI
+    "subject", "roi", "score", "correlation", "normalized_correlation", "n_voxels", "n_excluded", "n_constant",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class SpaceScore:
     """Scores of one feature space on one split.
 
     correlation, normalized: (n_voxels,); NaN in `normalized` where the voxel is excluded; None without a ceiling
-    blocks: one line per subject and ROI; `score` is the normalized correlation, the correlation without a ceiling
+    blocks: one line per subject and ROI (BLOCK_COLUMNS); `score` is the normalized correlation, or
+        without a ceiling the correlation
     replicates: (n_resamples, n_blocks), score of each block in each bootstrap resample
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from cinevox.errors import InputError
 from cinevox.project.params import Splits
 
 Indices = NDArray[np.intp]
+ScoredSplit = Literal["test", "nested", "validation"]  # nested: the outer folds, each with a choice made without it
+BEST_FIRST: tuple[ScoredSplit, ...] = ("test", "nested", "validation")
 
 
 @dataclass(frozen=True)
@@ -133,10 +136,10 @@ def inner_of(outer: str, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name.startswith(f"inner-{number}-"))
 
 
-def best_split(names: Iterable[str]) -> str:
+def best_split(names: Iterable[str]) -> ScoredSplit:
     """The split whose scores count: test where there are test responses, else nested, else validation."""
     there = set(names)
-    return next(name for name in ("test", "nested", "validation") if name in there)
+    return next(name for name in BEST_FIRST if name in there)
 
 
 def ceiling_split(split: str) -> str:

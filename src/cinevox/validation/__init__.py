@@ -18,6 +18,7 @@ from cinevox.errors import InputError
 from cinevox.measured.datasets import open_dataset
 from cinevox.project import params as settings
 from cinevox.project import plugins
+from cinevox.project.params import Params
 from cinevox.project.paths import Paths
 from cinevox.validation import between, inspection, results
 from cinevox.validation.judgement import Check, Example, Summary, judge
@@ -116,7 +117,7 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
     )
 
 
-def check_results(paths: Paths, params: Any, docs: Path | None = None) -> Summary:
+def check_results(paths: Paths, params: Params, docs: Path | None = None) -> Summary:
     """Check what the steps made: ceilings, features, components, predictions.
 
     Of features and predictions at most `results.READ_VALUES` of an array are read.

@@ -17,7 +17,7 @@ from cinevox.files import disk
 from cinevox.fitting import feature_spaces
 from cinevox.measured.datasets import StudyData, open_dataset
 from cinevox.project import plugins
-from cinevox.project.params import Params, Track, VoxelwiseRow
+from cinevox.project.params import Params, Track
 from cinevox.project.paths import Paths
 from cinevox.simulation.voxels import voxel_counts
 
@@ -130,7 +130,7 @@ def _fits(paths: Paths, params: Params, study: StudySize) -> Iterator[int]:
     """Bytes of a row's predictions of validation and test clips from every feature space."""
     n_predicted = round(study.n_train * params.splits.validation_fraction) + study.n_test
     for name, row in params.experiments.rows.items():
-        if isinstance(row, VoxelwiseRow) and not paths.fits(name).is_dir():
+        if not row.is_transfer and not paths.predictions(name).is_dir():
             layers = plugins.load("networks", row.network).layers
             yield (
                 len(feature_spaces.candidates(row.features, layers)) * n_predicted * study.n_voxels[row.track] * FLOAT32

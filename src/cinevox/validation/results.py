@@ -20,6 +20,7 @@ from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.responses import Columns
+from cinevox.project.params import Ceiling, Params, Reduction
 from cinevox.project.paths import Paths
 from cinevox.statistics import metrics, splits
 
@@ -27,7 +28,7 @@ Row = dict[str, Any]
 READ_VALUES = 16_000_000  # of one array: 64 MB as float32
 
 
-def tables(paths: Paths, params: Any) -> dict[str, list[Row]]:
+def tables(paths: Paths, params: Params) -> dict[str, list[Row]]:
     """Suite -> rows, for the tracks, networks, bases and rows of the parameters.
 
     params: has the sections dataset, splits, reduction, ceiling, networks, bases, experiments
@@ -74,7 +75,7 @@ def tables(paths: Paths, params: Any) -> dict[str, list[Row]]:
     }
 
 
-def _ceilings(paths: Paths, track: str, settings: Any) -> Iterator[Row]:
+def _ceilings(paths: Paths, track: str, settings: Ceiling) -> Iterator[Row]:
     folder = paths.ceiling(track)
     columns = Columns.from_json(io.read_json(folder / "index.json")["columns"])
     for split, reliability in io.read_arrays(folder / "reliability.npz").items():
@@ -91,7 +92,7 @@ def _ceilings(paths: Paths, track: str, settings: Any) -> Iterator[Row]:
             }
 
 
-def _layers(paths: Paths, params: Any) -> Iterator[tuple[Path, tuple[int, ...], str]]:
+def _layers(paths: Paths, params: Params) -> Iterator[tuple[Path, tuple[int, ...], str]]:
     """Arrays of features, their components and the bases: file, shape of a clip, type."""
     for network in params.networks:
         sidecar = io.read_json(paths.features(network) / "features.json")
@@ -119,7 +120,7 @@ def _layer(path: Path, shape: tuple[int, ...], dtype: str) -> Row:
 
 
 def _components(
-    path: Path, train: splits.Indices, settings: Any, described: Mapping[str, Any], clips: Sequence[str]
+    path: Path, train: splits.Indices, settings: Reduction, described: Mapping[str, Any], clips: Sequence[str]
 ) -> Row:
     """What holds on the clips that scaler and PCA were fitted on and on no others: mean 0, no correlation, variance 1.
 
@@ -180,9 +181,9 @@ def _predicted(folder: Path, index: prediction_store.Index, space: str, split: s
         return row | {"fault": str(error).removeprefix(f"{path}: ")}
     part = _spread(whole)
     row |= {"dtype": whole.dtype.name, "n_clips_read": len(part)} | _described(part)
-    if "chosen_on" in index.provenance:  # a transfer network: correlation, its loss, has no scale
+    if index.row.is_transfer:  # correlation, its loss, has no scale
         return row
-    track, ratios, finite = index.provenance["track"], [], np.where(np.isfinite(part), part, 0)
+    track, ratios, finite = index.row.track, [], np.where(np.isfinite(part), part, 0)
     for block, where in zip(index.columns.blocks, index.columns.slices):
         measured = scale.get(f"{track}/{block.subject}/{block.roi}")
         if measured:

@@ -6,13 +6,12 @@ does to a difference, `verdict` the rule, `tables` how it is told. docs/gate.md 
 
 from __future__ import annotations
 
-from typing import Any
-
 from cinevox.outlets.gate.baseline import limits_of, read_baseline, read_revision, write_baseline
 from cinevox.outlets.gate.current import read_current
 from cinevox.outlets.gate.state import Entry, GateError, Reading, State
 from cinevox.outlets.gate.tables import HEADERS, MEANT, MOVED, cells, rule, sentence, to_markdown
 from cinevox.outlets.gate.verdict import FAILURES, Limits, Line, Verdict, compare
+from cinevox.project.params import Params
 from cinevox.project.paths import Paths
 
 __all__ = [
@@ -22,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def judge(paths: Paths, params: Any, revision: str = "") -> Verdict:
+def judge(paths: Paths, params: Params, revision: str = "") -> Verdict:
     """Compare this run with a git revision, or with the committed baseline; by the limits that the base has.
 
     params: has the sections dataset, experiments, scores, transfer, regressors, gate

@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -23,14 +22,14 @@ from cinevox.files import io
 from cinevox.outlets.gate.state import CHECKS, Entry, GateError, Reading, State, counts, entry_of, finite
 from cinevox.outlets.gate.verdict import CURE, Limits
 from cinevox.project import git
-from cinevox.project.params import Gate
+from cinevox.project.params import Gate, Params, text
 from cinevox.project.paths import Paths
 from cinevox.scoring.origin import KEY, origin_of
 
-MALFORMED = (InputError, ValidationError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, IndexError)
+MALFORMED = (InputError, ValidationError, AttributeError, KeyError, TypeError, ValueError, IndexError)
 
 
-def limits_of(params: Any) -> Limits:
+def limits_of(params: Params) -> Limits:
     """The limits that these parameters ask for. params: has the sections gate and scores"""
     return Limits(gate=params.gate, confidence=params.scores.confidence)
 
@@ -129,13 +128,13 @@ def read_revision(paths: Paths, revision: str) -> tuple[State, Limits]:
 
 
 def _committed(there: Paths) -> tuple[State, Limits]:
-    document = yaml.safe_load(there.params.read_text())
+    document = text.read_file(there.params)
     limits = Limits(gate=Gate.model_validate(document["gate"]), confidence=document["scores"]["confidence"])
     known = read_baseline(there.baseline)[0].rows if there.baseline.is_file() else {}
     rows = {}
-    for row in (row for group in document["experiments"].values() for row in group):
+    for row in dict.fromkeys(row for group in document["experiments"].values() for row in group):
         if (file := there.metrics(row)).is_file():
-            found, kept = entry_of(file, io.read_json(file)), known.get(row, Entry())
+            found, kept = entry_of(file), known.get(row, Entry())
             rows[row] = kept if _values(kept) == _values(found) and kept.origin == found.origin else found
     if not rows:
         raise GateError("no metrics of its rows are committed in it")

@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
-from cinevox.scoring.origin import Origin, differences, origin_of
-from cinevox.scoring.row_results import headline_of
-from cinevox.statistics.metrics import PLAIN, PLAIN_KEY
+from cinevox.scoring import row_metrics
+from cinevox.scoring.origin import Origin, differences
+from cinevox.scoring.outcomes import RoiScore
 
 CHECKS = ("validation", "checks")
 COUNTS = ("errors", "warnings")
-BESIDE = ("low", "high", "pooled_score", "correlation")  # stand beside the score; they move with it
 SAME_RESPONSES = 1e-3  # reliabilities that differ by less: machines round, another measurement differs by far more
 
 
@@ -99,38 +98,36 @@ def counts(metrics: Mapping[str, int]) -> dict[str, int]:
     return {name: int(metrics[name]) for name in COUNTS}
 
 
-def entry_of(file: Path, metrics: Any, known: Mapping[str, Any] | None = None) -> Entry:
+def entry_of(file: Path, known: Mapping[str, RoiScore] | None = None) -> Entry:
     """The scores of the split that a row reports (`splits.best_split`), and the record of its data.
 
-    file: of the metrics, for messages
-    known: what selection.json says of the ROIs of that split: it has their intervals. Without it the half-width of
+    file: the row's metrics
+    known: the scores of the ROIs of that split: they have their intervals. Without it the half-width of
         the row's score stands in: an ROI's own is rarely smaller, so the gate is then the stricter one.
 
     Raises
     ------
     GateError
-        They are no metrics of a row, hold NaN, or say nothing of their data.
+        They hold NaN, or say nothing of their data.
+    FileError
+        They are no metrics of a row.
     """
+    metrics, rois = row_metrics.read(file), known or {}
     try:
-        split, measure, block = headline_of(metrics)
-        found, rois, prefix = dict(block), known or {}, f"{split}.{PLAIN_KEY}" if measure == PLAIN else split
-    except (StopIteration, TypeError, ValueError):
-        told = f"{str(metrics)[:80]}: expected the metrics of a row, by split; run `dvc repro`"
-        raise GateError(f"{file}: {told}") from None
-    try:
-        whole = _half_width(found)
+        whole = _half_width(metrics.values.get("low"), metrics.values.get("high"))
         readings = {
-            f"{prefix}.{name}": Reading(finite(value), _half_width(rois[name]) if name in rois else whole)
-            for name, value in found.items()
-            if name not in BESIDE
+            f"{metrics.prefix}.{name}": Reading(
+                finite(value), _half_width(rois[name].low, rois[name].high) if name in rois else whole
+            )
+            for name, value in metrics.readings.items()
         }
     except GateError as error:
         raise GateError(f"{file}: {error}") from None
-    if (origin := origin_of(metrics)) is None:
+    if metrics.origin is None:
         raise GateError(
             f"{file} does not say what data it is of: an earlier version made it; `dvc repro` makes it anew"
         )
-    return Entry(readings, origin=origin)
+    return Entry(readings, origin=metrics.origin)
 
 
 def listed(rows: list[str]) -> str:
@@ -138,8 +135,8 @@ def listed(rows: list[str]) -> str:
     return f"{len(rows)} rows" if len(rows) > 3 else ", ".join(rows)
 
 
-def _half_width(values: Mapping[str, Any]) -> float | None:
-    low, high = finite(values.get("low")), finite(values.get("high"))
+def _half_width(lowest: float | None, highest: float | None) -> float | None:
+    low, high = finite(lowest), finite(highest)
     return None if low is None or high is None else (high - low) / 2
 
 

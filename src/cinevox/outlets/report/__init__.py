@@ -21,9 +21,8 @@ from cinevox.outlets.report.rowscores import row_scores
 from cinevox.outlets.report.solvers import solver_lines
 from cinevox.outlets.report.sources import SECTIONS, Sources, read
 from cinevox.outlets.report.svg import shown, signed, standalone
-from cinevox.project import identity
 from cinevox.project.params import MINI_ROIS, Track
-from cinevox.statistics.metrics import PLAIN
+from cinevox.scoring import claims
 
 __all__ = ["SECTIONS", "Rendered", "Sources", "drawn", "map_files", "plots", "read", "render"]
 
@@ -57,7 +56,7 @@ def render(sources: Sources) -> Rendered:
 
 def drawn(sources: Sources) -> dict[str, str]:
     """Row -> digest of the selection that the figures are of: who finds a figure later can tell if it is still true."""
-    return {result.name: identity.digest(result.selection) for result in sources.results}
+    return {result.name: result.outcome.digest for result in sources.results}
 
 
 def _content(sources: Sources) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def _content(sources: Sources) -> dict[str, Any]:
     of_challenge = {track: {result.name for result in paper.trained(sources, track)} for track in tracks}
     written = {track: paper.paper_lines(sources, track) for track in papers}
     trained = [r for r in sources.results if r.curves]
-    both = [r for r in sources.results if {"validation", "test"} <= set(r.selection["scores"])]
+    both = [r for r in sources.results if {"validation", "test"} <= set(r.outcome.scores)]
     return {
         "s": sources,
         "params": sources.params,
@@ -80,11 +79,12 @@ def _content(sources: Sources) -> dict[str, Any]:
         },
         "places": {"mini": f"Over the {n_regions(sources.params.dataset.rois)}", "full": "Over the whole brain"},
         "weeks": tables.CLIPS,
-        "random": tables.RANDOM,
-        "chose": [result.name for result in sources.results if result.scores.get("chosen_here")],
+        "random": claims.UNTRAINED.name,
+        "cautions": _cautions(sources),
+        "chose": [result.name for result in sources.results if result.scores.chosen_here],
         "split": split,
         "measure": {track: sources.of_track(track)[0].measure for track in tracks},
-        "plain_tracks": [track for track in tracks if sources.of_track(track)[0].measure == PLAIN],
+        "plain_tracks": [track for track in tracks if sources.of_track(track)[0].is_plain],
         "no_test_clips": not any("test" in result.index.clips for result in sources.results),
         "lines": lines,
         "ceilings": {track: tables.ceilings(sources, track, split[track]) for track in tracks},
@@ -122,6 +122,15 @@ def _content(sources: Sources) -> dict[str, Any]:
             if summary is not None
         ],
     }
+
+
+def _cautions(sources: Sources) -> list[tuple[claims.Caution, list[str]]]:
+    """Every reason why a score of this page is no result or no finding, and the rows that it holds for."""
+    found: dict[claims.Caution, list[str]] = {}
+    for result in sources.results:
+        for caution in result.cautions:
+            found.setdefault(caution, []).append(result.name)
+    return list(found.items())
 
 
 def n_regions(rois: Collection[str]) -> str:
@@ -182,7 +191,7 @@ def _generalization(results: list) -> dict[str, object]:
     return {
         "figure": scatters.validation_against_test(results),
         "mixed": (mixed := any(scatters.compared(result) != "score" for result in results)),
-        "plain": mixed or results[0].measure == PLAIN,
+        "plain": mixed or results[0].is_plain,
         "n": len(pairs),
         "n_chosen": int(chosen.sum()),
         "change": float(change.mean()),

@@ -81,10 +81,14 @@ def _by_subject(result: Result) -> dict[str, float]:
 
 def _provenance(sources: Sources, result: Result) -> dict[str, str]:
     """A map that lies about alone still says what it is of, and whether it is a result."""
-    weights = result.index.provenance.get("weights", {}).get("policy")
-    data = f"{sources.dataset}, in-silico: no finding about the brain" if sources.in_silico else sources.dataset
-    untrained = f"{weights}: an untrained baseline" if result.untrained else str(weights)
-    return {"row": result.name, "data": data, "weights": untrained, "params": sources.params_hash}
+    found = {
+        "row": result.name,
+        "data": sources.dataset,
+        "weights": result.outcome.origin.weights,
+        "params": sources.params_hash,
+    }
+    cautions = " ".join(caution.sentence for caution in result.cautions)
+    return found | ({"cautions": cautions} if cautions else {})
 
 
 def _inline(picture: bytes) -> str:

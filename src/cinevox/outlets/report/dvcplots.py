@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cinevox.outlets.report.regions import score_table
-from cinevox.outlets.report.tables import RANDOM
+from cinevox.scoring import claims
 from cinevox.scoring.row_results import Result
 
 PROFILE = ["row", "roi", "layer_index", "layer", "score"]
@@ -37,7 +37,7 @@ def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
         "profile": pd.concat(profiles, ignore_index=True) if profiles else pd.DataFrame(columns=PROFILE),
         "curves": pd.DataFrame(_curve_lines(results), columns=["row", "epoch", "clips", "correlation"]),
     }
-    marked = {r.name: f"{r.name} ({RANDOM})" for r in results if r.untrained}
+    marked = {r.name: f"{r.name} ({claims.UNTRAINED.name})" for r in results if r.untrained}
     return {name: table.assign(row=table["row"].replace(marked)) for name, table in found.items()}
 
 

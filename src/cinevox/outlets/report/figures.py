@@ -47,7 +47,7 @@ def forest(lines: Sequence[ScoreLine], width: float = WIDTH) -> str:
             panel.marks.append(text(0, panel.y(middle) - 13, name, "name"))
         else:
             panel.marks.append(text(left - 14, panel.y(middle) + 4, name, "name", "end"))
-        for roi, cell in zip(line.result.scores["rois"], line.cells):
+        for roi, cell in zip(line.result.scores.rois, line.cells):
             if cell.value is not None:
                 panel.dot(cell.value, middle, 2.6, "faint-dot", f"{roi} {shown(cell.value)} ({cell.space})")
         if line.score.low is not None and line.score.high is not None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from cinevox.outlets.report.sources import Sources
 from cinevox.outlets.report.tables import TableCell
@@ -51,30 +50,29 @@ def optimism_lines(sources: Sources) -> list[OptimismLine]:
 
 
 def _lines(result: Result) -> Iterator[OptimismLine]:
-    selection = result.selection
+    outcome = result.outcome
     steady = sorted(_steadiness(result), key=lambda pair: -pair[1])
-    for split, found in selection["optimism"].items():
-        if found["difference"] is None:
+    for split, found in outcome.optimism.items():
+        if found.difference is None or outcome.chosen_on is None:
             continue
-        ranks: Mapping[str, Any] = found.get("rank_correlation", {})
-        part = found.get("choice")
+        ranks, part = found.rank_correlation, found.choice
         yield OptimismLine(
             result,
-            NAMES[selection["chosen_on"]] + (" (epoch)" if len(result.index.spaces) == 1 else ""),
+            NAMES[outcome.chosen_on] + (" (epoch)" if result.row.is_transfer else ""),
             JUDGED[split],
             len(result.index.spaces),
-            found["difference"],
-            found["low"],
-            found["high"],
-            None if part is None else TableCell(part["difference"], part["low"], part["high"]),
-            ranks.get("mean"),
-            ranks.get("error"),
-            found["measure"] == PLAIN,
+            found.difference,
+            found.low,
+            found.high,
+            None if part is None else TableCell(part.difference, part.low, part.high),
+            None if ranks is None else ranks.mean,
+            None if ranks is None else ranks.error,
+            found.measure == PLAIN,
             steady[0] if steady else None,
             steady[-1] if steady else None,
         )
 
 
 def _steadiness(result: Result) -> Iterator[tuple[str, float]]:
-    for roi, shares in result.selection["frequencies"].items():
-        yield roi, float(shares.get(result.chosen[roi], 0.0))
+    for roi in result.outcome.frequencies:
+        yield roi, result.outcome.frequency(roi, result.chosen[roi])

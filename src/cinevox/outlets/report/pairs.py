@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -35,19 +35,19 @@ class Pairs:
 
 def in_pairs(sources: Sources, track: Track) -> Pairs | None:
     """Compare all rows of a track that have the split that counts; None with fewer than two of them."""
-    rows = _comparable(sources.of_track(track))
+    found = tuple(_comparable(sources.of_track(track)))
+    rows, scores = tuple(result for result, _ in found), [score for _, score in found]
     if len(rows) < 2:
         return None
     confidence, rng = sources.params.scores.confidence, np.random.default_rng(sources.params.scores.seed)
     drawn = [result.replicates(result.split).mean(axis=1) for result in rows]
-    subjects = [{name: one["score"] for name, one in result.scores["subjects"].items()} for result in rows]
+    subjects = [
+        {name: one.score for name, one in result.scores.subjects.items() if one.score is not None} for result in rows
+    ]
     cells = {
-        (a, b): compare(
-            rows[a].scores["score"], rows[b].scores["score"], drawn[a], drawn[b], subjects[a], subjects[b],
-            confidence, rng,
-        )
+        (a, b): compare(scores[a], scores[b], drawn[a], drawn[b], subjects[a], subjects[b], confidence, rng)
         for a, b in combinations(range(len(rows)), 2)
-    }  # fmt: skip
+    }
     q = np.full((len(rows), len(rows)), np.nan)
     adjusted = false_discovery_rate(np.array([cell.p for cell in cells.values()]))
     for (a, b), value in zip(cells, adjusted):
@@ -55,7 +55,8 @@ def in_pairs(sources: Sources, track: Track) -> Pairs | None:
     return Pairs(rows, cells, q)
 
 
-def _comparable(rows: Sequence[Result]) -> tuple[Result, ...]:
-    """Rows scored on the same split as the best one, with a score."""
-    known = [result for result in rows if result.scores["score"] is not None]
-    return tuple(result for result in known if result.split == known[0].split)
+def _comparable(results: Sequence[Result]) -> Iterator[tuple[Result, float]]:
+    """Rows scored on the same split as the best one, with a score, and that."""
+    known = [(result, result.scores.score) for result in results]
+    best = next((result.split for result, score in known if score is not None), None)
+    return ((result, score) for result, score in known if score is not None and result.split == best)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cinevox.outlets.report.sources import Sources
 from cinevox.project import plugins
-from cinevox.project.params import FEATURES_GRAMMAR, RoiwiseRow, Row, Track
+from cinevox.project.params import FEATURES_GRAMMAR, Row, Track
 from cinevox.scoring import claims
 from cinevox.scoring.row_results import Result
 
@@ -43,7 +43,7 @@ class PaperLine:
 
 def trained(sources: Sources, track: Track) -> list[Result]:
     """Rows of a track with the challenge's data and published weights, the highest score first."""
-    return [result for result in sources.of_track(track) if not any(claims.barred(result.origin))]
+    return [result for result in sources.of_track(track) if not any(claims.barred(result.outcome.origin))]
 
 
 def has_table(sources: Sources, track: Track) -> bool:
@@ -53,7 +53,7 @@ def has_table(sources: Sources, track: Track) -> bool:
 
 def why_not(sources: Sources) -> list[str]:
     """Why nothing that was published is shown: no row has the challenge's data and published weights."""
-    return list(dict.fromkeys(reason for result in sources.results for reason in claims.barred(result.origin)))
+    return list(dict.fromkeys(reason for result in sources.results for reason in claims.barred(result.outcome.origin)))
 
 
 def paper_lines(sources: Sources, track: Track) -> list[PaperLine]:
@@ -62,7 +62,7 @@ def paper_lines(sources: Sources, track: Track) -> list[PaperLine]:
     rows.sort(key=lambda row: -(row.reported or 0.0))
     ours = {result.name: result for result in sources.of_track(track)}
     known = {row.name for row in rows}
-    order = [name for name, result in ours.items() if name in known and not any(claims.barred(result.origin))]
+    order = [name for name, result in ours.items() if name in known and not any(claims.barred(result.outcome.origin))]
     lines = []
     for place, row in enumerate(rows, 1):
         line = PaperLine(row, in_words(row), place, row.reported or 0.0)
@@ -73,7 +73,7 @@ def paper_lines(sources: Sources, track: Track) -> list[PaperLine]:
 
 
 def _with_ours(line: PaperLine, result: Result, here: int | None) -> PaperLine:
-    score, low, high = (result.scores[name] for name in ("score", "low", "high"))
+    score, low, high = result.scores.score, result.scores.low, result.scores.high
     verdict, reproduced = judge(line.reported, score, low, high, result.doubts)
     difference = None if score is None or here is None else score - line.reported
     return PaperLine(
@@ -97,7 +97,7 @@ def judge(
 def in_words(row: Row) -> str:
     """What a row is, in plain words: network, feature spaces, regressor."""
     network = plugins.load("networks", row.network).title
-    if isinstance(row, RoiwiseRow):
+    if row.is_transfer:
         return f"{network}, {row.features} base, transfer network with {row.regressor.replace('_', ' ')}"
     regressor = plugins.load("regressors", row.regressor).title
     match = FEATURES_GRAMMAR.fullmatch(row.features)

@@ -15,6 +15,7 @@ from cinevox.outlets.report.svg import Panel, figure, shown, text, ticks
 from cinevox.outlets.report.tables import label
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.aggregation import interval
+from cinevox.statistics.splits import ScoredSplit
 
 COLUMNS = ["row", "roi", "score", "low", "high"]
 COMPARED_NETWORK = "alexnet"  # whose approaches figure 3 compares
@@ -38,7 +39,7 @@ def figures(sources: Sources) -> list[Figure]:
     subject = sources.params.report.subject
     confidence = sources.params.scores.confidence
     alexnet = [result for result in rows if result.row.network == COMPARED_NETWORK]
-    split, validated = rows[0].split, rows[0].selection["scores"]["validation"]["measure"]
+    split, validated = rows[0].split, rows[0].outcome.scores["validation"].measure
     wanted = [
         ("figure-1", f"Rows and regions, {split} clips, {rows[0].measure}", rows, score_table(rows)),
         (
@@ -60,17 +61,17 @@ def figures(sources: Sources) -> list[Figure]:
 def score_table(rows: Sequence[Result]) -> pd.DataFrame:
     """A line for each row and ROI, on the clips that count (COLUMNS)."""
     lines = [
-        {"row": r.name, "roi": roi, "score": values["score"]} | {k: values[k] for k in ("low", "high")}
+        {"row": r.name, "roi": roi, "score": found.score, "low": found.low, "high": found.high}
         for r in rows
-        for roi, values in r.scores["rois"].items()
+        for roi, found in r.scores.rois.items()
     ]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _of_subject(rows: Sequence[Result], split: str, subject: str, confidence: float) -> pd.DataFrame:
+def _of_subject(rows: Sequence[Result], split: ScoredSplit, subject: str, confidence: float) -> pd.DataFrame:
     lines = []
     for result in rows:
-        values = result.selection["scores"][split]["subjects"][subject]["rois"]
+        values = result.outcome.scores[split].subjects[subject].rois
         drawn = result.voxels[f"{split}.replicates"]
         for number, block in enumerate(result.index.columns.blocks):
             if block.subject == subject:

@@ -6,7 +6,6 @@ from cinevox.outlets.report import tables
 from cinevox.outlets.report.sources import Sources
 from cinevox.outlets.report.svg import Panel, figure, shown, text, ticks
 from cinevox.scoring.row_results import Result
-from cinevox.statistics.metrics import PLAIN
 
 WIDTH, STEP, LEFT, RIGHT, TOP = 720.0, 28.0, 70.0, 250.0, 26.0
 LONGEST = 26  # characters of a feature space's name that fit
@@ -14,11 +13,10 @@ LONGEST = 26  # characters of a feature space's name that fit
 
 def row_scores(sources: Sources, result: Result) -> str:
     """Score of each ROI with its interval; beside it the plain r, its ceiling (if there is one), the feature space."""
-    found = result.scores["rois"]
+    found = result.scores.rois
     ceilings = tables.ceilings(sources, result.row.track, result.split)
-    numbers = [
-        values[name] for values in found.values() for name in ("score", "low", "high") if values[name] is not None
-    ]
+    every = (number for values in found.values() for number in (values.score, values.low, values.high))
+    numbers = [number for number in every if number is not None]
     limits = (min(0.0, *numbers, 0.0) - 0.02, max(0.1, *numbers, 0.1) + 0.04)
     tall = STEP * len(found)
     panel = Panel((LEFT, TOP, WIDTH - LEFT - RIGHT, tall), limits, (len(found), 0))
@@ -26,18 +24,18 @@ def row_scores(sources: Sources, result: Result) -> str:
     panel.grid(marks)
     panel.x_ticks(marks)
     beside = WIDTH - RIGHT + 16
-    plain = result.measure == PLAIN
+    plain = result.is_plain
     panel.marks.append(text(LEFT, TOP - 10, "plain r, no ceiling" if plain else "score (r / ceiling)", "tick"))
     panel.marks.append(text(beside, TOP - 10, "feature space" if plain else "r of ceiling, feature space", "tick"))
     for number, (roi, values) in enumerate(found.items()):
-        middle, score = number + 0.5, values["score"]
+        middle, score = number + 0.5, values.score
         base = panel.y(middle) + 4
         panel.marks.append(text(LEFT - 12, base, roi, "name", "end"))
-        if values["low"] is not None and values["high"] is not None:
-            panel.line((values["low"], values["high"]), (middle, middle), "interval")
+        if values.low is not None and values.high is not None:
+            panel.line((values.low, values.high), (middle, middle), "interval")
         if score is not None:
             panel.dot(score, middle, 5, "dot", f"{roi} {shown(score)}")
-        reached = "" if plain else f"{shown(values['correlation'])} of {shown(ceilings.get(roi))}, "
+        reached = "" if plain else f"{shown(values.correlation)} of {shown(ceilings.get(roi))}, "
         words = reached + _short(result.chosen[roi])
         panel.marks.append(text(beside, base, words, "tick"))
     return figure(WIDTH, TOP + tall + 26, panel.marks, f"Score in every ROI, {result.name}")

@@ -55,7 +55,7 @@ def candidate_pairs(results: Sequence[Result]) -> tuple[Floats, NDArray[np.bool_
 
 def compared(result: Result) -> str:
     """The column in which a row's validation and test scores can stand side by side."""
-    measures = {result.selection["scores"][split]["measure"] for split in ("validation", "test")}
+    measures = {found.measure for split, found in result.outcome.scores.items() if split != "nested"}
     return "score" if len(measures) == 1 else "correlation"
 
 

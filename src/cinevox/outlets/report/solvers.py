@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinevox.fitting.regressors import cautions
+from cinevox.project.params import Params
 from cinevox.scoring.row_results import Result
 
 AT_AN_END = 0.05  # of the voxels: chance takes some to an end of any grid
@@ -30,7 +31,7 @@ class SolverLine:
     warnings: tuple[str, ...] = ()
 
 
-def solver_lines(results: Iterable[Result], params: Any) -> list[SolverLine]:
+def solver_lines(results: Iterable[Result], params: Params) -> list[SolverLine]:
     """A line for each row of fits; transfer networks have their curves instead.
 
     params: has the sections regressors and reduction
@@ -38,9 +39,9 @@ def solver_lines(results: Iterable[Result], params: Any) -> list[SolverLine]:
     return [line for result in results if (line := _line(result, params)) is not None]
 
 
-def _line(result: Result, params: Any) -> SolverLine | None:
+def _line(result: Result, params: Params) -> SolverLine | None:
     spaces = list(result.index.diagnostics.values())
-    if not spaces or any("curves" in space for space in spaces):
+    if not spaces or result.row.is_transfer:
         return None
     n_voxels = result.index.columns.n_voxels
     n_fits = len(spaces) * n_voxels
@@ -54,7 +55,7 @@ def _line(result: Result, params: Any) -> SolverLine | None:
     if ranges:
         medians = sorted(found["median"] for found in ranges)
         alpha = (min(r["min"] for r in ranges), medians[len(medians) // 2], max(r["max"] for r in ranges))
-    used = {space for shares in result.shares.values() for space in shares}
+    used = {space for shares in result.outcome.chosen.values() for space in shares}
     chosen = [found for name, found in result.index.diagnostics.items() if name in used]
     row, options = result.row, params.regressors[result.row.regressor]
     warnings = tuple(cautions(row.regressor, options, row.features, normalize=params.reduction.normalize))

@@ -17,7 +17,7 @@ from cinevox.measured import response_store
 from cinevox.measured.datasets import open_dataset
 from cinevox.measured.responses import Columns
 from cinevox.project import dvc_lock, identity, package_versions, plugins
-from cinevox.project.params import Row, Track, load
+from cinevox.project.params import Params, Row, Track, load
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims
 from cinevox.scoring import row_results as results
@@ -74,7 +74,7 @@ class Sources:
     other_versions: versions of packages, in words -> the rows that they made, where others are installed now
     """
 
-    params: Any
+    params: Params
     dataset: str
     licence: str
     in_silico: bool
@@ -95,14 +95,14 @@ class Sources:
     def of_track(self, track: Track) -> tuple[Result, ...]:
         """The rows of a track, the highest score first."""
         rows = [result for result in self.results if result.row.track == track]
-        return tuple(sorted(rows, key=lambda result: -_sortable(result.scores["score"])))
+        return tuple(sorted(rows, key=lambda result: -_sortable(result.scores.score)))
 
 
 def _sortable(score: float | None) -> float:
     return -np.inf if score is None else score
 
 
-def read(paths: Paths, params: Any) -> Sources:
+def read(paths: Paths, params: Params) -> Sources:
     """Read the files of every row of the parameters (never a glob: old rows' files may still lie there).
 
     params: has the sections SECTIONS
@@ -113,7 +113,7 @@ def read(paths: Paths, params: Any) -> Sources:
         Something is missing or broken, or no result is of the present data.
     """
     every = results.read(paths, params.experiments.rows)
-    elsewhere = {result.name: claims.other_data(result.origin, params.dataset, result.row) for result in every}
+    elsewhere = {result.name: claims.other_data(result.outcome.origin, params.dataset, result.row) for result in every}
     left_out = {name: why for name, why in elsewhere.items() if why}
     found = tuple(result for result in every if result.name not in left_out)
     if not found:
@@ -153,20 +153,20 @@ def _found(summary: Path) -> Mapping[str, Any] | None:
     return io.read_json(summary) if summary.is_file() else None
 
 
-def _paper_rows(paths: Paths, params: Any) -> tuple[Row, ...]:
+def _paper_rows(paths: Paths, params: Params) -> tuple[Row, ...]:
     """The rows that params.paper.yaml reports scores of; without that file those of this run."""
     experiments = load(paths.paper_params).experiments if paths.paper_params.is_file() else params.experiments
     return tuple(experiments.rows.values())
 
 
-def _ceiling(paths: Paths, params: Any, track: Track) -> Ceiling:
+def _ceiling(paths: Paths, params: Params, track: Track) -> Ceiling:
     index = io.read_json(paths.ceiling(track) / "index.json")
     reliability = io.read_arrays(paths.ceiling(track) / "reliability.npz")
     reachable = noise_ceilings(reliability, index["n_repetitions"], **params.ceiling.model_dump())
     return Ceiling(Columns.from_json(index["columns"]), reliability, reachable, index["n_repetitions"])
 
 
-def _truth(params: Any, ceiling: Ceiling) -> Truth:
+def _truth(params: Params, ceiling: Ceiling) -> Truth:
     parts = [truth.read_truth(params.dataset.folder, b.subject, b.roi) for b in ceiling.columns.blocks]
     known = {
         "validation": np.concatenate([part.reliability_train for part in parts]),
@@ -175,7 +175,7 @@ def _truth(params: Any, ceiling: Ceiling) -> Truth:
     return Truth(np.concatenate([part.generators for part in parts]), {s: known[s] for s in ceiling.reliability})
 
 
-def _anatomy(paths: Paths, params: Any) -> Anatomy | None:
+def _anatomy(paths: Paths, params: Params) -> Anatomy | None:
     grid = open_dataset(params.dataset).grid
     if grid is None:
         return None

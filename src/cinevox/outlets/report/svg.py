@@ -1,7 +1,7 @@
 """Drawing: a few SVG marks on linear scales. Colours and type are the page's, through class names.
 
 matplotlib writes the same drawings two to ten times as large (measured: forest, profiles, validation against test),
-in tens of times the time, with its own type in place of the page's, and without the numbers under the pointer.
+in 2 to 60 times the time, with its own type in place of the page's, and without the numbers under the pointer.
 """
 
 from __future__ import annotations

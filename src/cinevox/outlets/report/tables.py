@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,10 @@ from numpy.typing import NDArray
 from cinevox.outlets.report.sources import Sources
 from cinevox.project.params import Track
 from cinevox.scoring import claims
+from cinevox.scoring.outcomes import RoiScore, SplitScores
 from cinevox.scoring.row_results import Result
-from cinevox.statistics.splits import ceiling_split
+from cinevox.statistics.splits import ScoredSplit, ceiling_split
 
-RANDOM = "random weights"
 CLIPS = {"validation": "validation clips", "test": "test clips", "nested": "outer folds of the training clips"}
 SHOWN_CANDIDATES = 16  # of a row's feature spaces; rows of pairs have hundreds
 
@@ -49,31 +48,25 @@ class ScoreLine:
     @property
     def subject_error(self) -> float | None:
         """Standard error of the score over subjects."""
-        error: float | None = self.result.scores["subject_error"]
-        return error
+        return self.result.scores.subject_error
 
     @property
     def reported(self) -> float | None:
         """The paper's score, where the row is one of the paper's."""
-        return None if any(claims.barred(self.result.origin)) else self.result.row.reported
-
-
-def _score(result: Result, roi: str) -> float | None:
-    value: float | None = result.scores["rois"][roi]["score"]
-    return value
+        return None if any(claims.barred(self.result.outcome.origin)) else self.result.row.reported
 
 
 def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
     """The rows of a track, the best first."""
     rows = sources.of_track(track)
     rois = sources.params.dataset.track_rois(track)
-    best = {roi: max((v for r in rows if (v := _score(r, roi)) is not None), default=None) for roi in rois}
-    highest = max((v for r in rows if (v := r.scores["score"]) is not None), default=None)
+    best = {roi: max((v for r in rows if (v := r.scores.rois[roi].score) is not None), default=None) for roi in rois}
+    highest = max((v for r in rows if (v := r.scores.score) is not None), default=None)
     return [
         ScoreLine(
             result,
-            _cell({**result.scores, "value": result.scores["score"]}, "", highest),
-            tuple(_cell(_named(result, roi), result.chosen[roi], best[roi]) for roi in rois),
+            _cell(result.scores, "", highest),
+            tuple(_cell(result.scores.rois[roi], result.chosen[roi], best[roi]) for roi in rois),
             result.doubts,
             tuple(_marks(result, rows[0].split)),
         )
@@ -81,30 +74,25 @@ def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
     ]
 
 
-def _named(result: Result, roi: str) -> dict[str, Any]:
-    values = result.scores["rois"][roi]
-    return values | {"value": values["score"]}
-
-
-def _cell(values: Mapping[str, Any], space: str, best: float | None) -> TableCell:
-    value = values["value"]
+def _cell(found: SplitScores | RoiScore, space: str, best: float | None) -> TableCell:
+    value = found.score
     highest = value is not None and best is not None and round(value, 3) == round(best, 3)
-    return TableCell(value, values["low"], values["high"], space, highest)
+    return TableCell(value, found.low, found.high, space, highest)
 
 
 def _marks(result: Result, split: str) -> Iterator[str]:
     """split: of the track's best row, which the table is headed with"""
     if result.untrained:
-        yield RANDOM
+        yield claims.UNTRAINED.name
     if result.split != split:
         yield f"on the {CLIPS[result.split]}"
-    if result.scores.get("chosen_here"):
-        yield "the same clips chose"
+    if result.scores.chosen_here:
+        yield claims.CHOSEN_HERE.name
 
 
 def label(result: Result) -> str:
     """A row's name without its track, marked if its network is untrained: for where the name stands alone."""
-    return result.name.partition("-")[2] + (f" ({RANDOM})" if result.untrained else "")
+    return result.name.partition("-")[2] + (f" ({claims.UNTRAINED.name})" if result.untrained else "")
 
 
 def ceilings(sources: Sources, track: Track, split: str) -> dict[str, float]:
@@ -131,14 +119,14 @@ class Profile:
     result: Result
     spaces: tuple[str, ...]
     rois: tuple[str, ...]
-    by_split: Mapping[str, pd.DataFrame]
+    by_split: Mapping[ScoredSplit, pd.DataFrame]
     left_out: int
 
     def frequency(self, roi: str, space: str) -> float:
         """Share of the resamples of clips in which this candidate is the best of its ROI."""
-        return float(self.result.selection["frequencies"].get(roi, {}).get(space, 0.0))
+        return self.result.outcome.frequency(roi, space)
 
-    def values(self, split: str, column: str = "score") -> NDArray[np.float64]:
+    def values(self, split: ScoredSplit, column: str = "score") -> NDArray[np.float64]:
         wide = self.by_split[split].pivot(index="space", columns="roi", values=column)
         return np.asarray(wide.loc[list(self.spaces), list(self.rois)], dtype=np.float64)
 
@@ -148,8 +136,8 @@ def profile(result: Result) -> Profile | None:
     spaces = result.index.spaces
     if len(spaces) < 2:
         return None
-    scores = result.selection["scores"]
-    by_split = {split: result.table(split) for split in scores if scores[split]["measure"] == result.measure}
+    same = (split for split, found in result.outcome.scores.items() if found.measure == result.measure)
+    by_split = {split: result.table(split) for split in same}
     rois = tuple(dict.fromkeys(by_split[result.split]["roi"]))
     kept = spaces
     if len(spaces) > 2 * SHOWN_CANDIDATES:
@@ -186,10 +174,13 @@ def voxel_counts(sources: Sources, track: Track, split: str) -> list[VoxelCount]
         inside = [where for block, where in zip(known.columns.blocks, known.columns.slices) if block.roi == roi]
         every = known.reliability.get(ceiling_split(split))
         reliability = None if every is None else float(np.concatenate([every[where] for where in inside]).mean())
-        line = best.scores["rois"][roi]
-        n, excluded, constant = (int(line[name]) for name in ("n_voxels", "n_excluded", "n_constant"))
-        tested = (best.scores["rois"][roi][name] for name in ("significant_fdr", "significant_fwe", "p"))
-        found.append(VoxelCount(roi, n, excluded, constant, reliability, *tested))
+        line = best.scores.rois[roi]
+        found.append(
+            VoxelCount(
+                roi, line.n_voxels, line.n_excluded, line.n_constant, reliability,
+                line.significant_fdr, line.significant_fwe, line.p,
+            )
+        )  # fmt: skip
     return found
 
 
@@ -211,20 +202,16 @@ def network_lines(sources: Sources) -> list[NetworkLine]:
     """Every network that a row used, in the order of the rows."""
     found: dict[str, NetworkLine] = {}
     for result in sources.results:
-        weights = result.index.provenance.get("weights", {})
-        name = result.row.network
-        policy, source, sha256, licence = (
-            str(weights.get(key) or "–") for key in ("policy", "source", "sha256", "licence")
-        )
+        weights, name = result.index.weights, result.row.network
         found.setdefault(
             name,
             NetworkLine(
                 name,
-                policy,
-                source,
-                sha256,
-                licence,
-                non_commercial=bool(weights.get("non_commercial")),
+                weights.policy,
+                weights.source or "–",
+                weights.sha256 or "–",
+                weights.licence or "–",
+                non_commercial=bool(weights.non_commercial),
                 n_frames=sources.params.networks[name].n_frames,
                 n_spaces=len(result.index.spaces),
             ),

@@ -14,6 +14,7 @@ from typing import Any
 
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
+from cinevox.statistics.splits import ScoredSplit
 
 ROW_METRICS = ("score", "low", "high", "standard_error", "pooled_score", "p", "subject_error", "p_subjects")
 ROI_METRICS = ("normalized_correlation", "low", "high", "correlation", "standard_error", "p", "p_subjects")
@@ -26,19 +27,19 @@ def of_row(result: Result) -> dict[str, float]:
     """The row's scores with the spaces that were chosen, how much choosing flattered, the paper's if comparable."""
     found: dict[str, float | None] = {}
     for split in _most_telling_first(result):
-        scores, counts = result.selection["scores"][split], split == result.split
-        column = COLUMNS[scores["measure"]]
-        named = {name: scores[name] for name in (ROW_METRICS if counts else OTHER_ROW_METRICS)}
-        for roi, values in scores["rois"].items():
-            named |= {f"{roi}.{name}": values[name] for name in (ROI_METRICS if counts else (column,))}
-        found |= named if counts else _other(split, named, scores["measure"], result.measure)
-    for subject, values in result.scores["subjects"].items():
-        found[f"{subject}/score"] = values["score"]
-        found |= {f"{subject}/{roi}.{COLUMNS[result.measure]}": value for roi, value in values["rois"].items()}
-    if optimism := result.selection["optimism"].get(result.split):
-        parts = {name: optimism[name] for name in ("difference", "low", "high")}
-        parts |= {f"choice.{name}": value for name, value in optimism.get("choice", {}).items()}
-        found |= _other("optimism", parts, optimism["measure"], result.measure)
+        scores, counts = result.outcome.scores[split], split == result.split
+        column = COLUMNS[scores.measure]
+        named = {name: getattr(scores, name) for name in (ROW_METRICS if counts else OTHER_ROW_METRICS)}
+        for roi, values in scores.rois.items():
+            named |= {f"{roi}.{name}": getattr(values, name) for name in (ROI_METRICS if counts else (column,))}
+        found |= named if counts else _other(split, named, scores.measure, result.measure)
+    for subject, own in result.scores.subjects.items():
+        found[f"{subject}/score"] = own.score
+        found |= {f"{subject}/{roi}.{COLUMNS[result.measure]}": value for roi, value in own.rois.items()}
+    if optimism := result.outcome.optimism.get(result.split):
+        parts = {name: getattr(optimism, name) for name in ("difference", "low", "high")}
+        parts |= {f"choice.{name}": value for name, value in optimism.choice or ()}
+        found |= _other("optimism", parts, optimism.measure, result.measure)
     comparable = {} if result.doubts else {"paper.score": result.row.reported}
     return dict(_known(found | comparable))
 
@@ -47,13 +48,14 @@ def of_space(result: Result, space: str) -> dict[str, float]:
     """The scores of one feature space: per ROI on every split, per subject on the one that counts."""
     found: dict[str, float | None] = {}
     for split in _most_telling_first(result):
-        counts, column = split == result.split, COLUMNS[result.selection["scores"][split]["measure"]]
+        counts, measure = split == result.split, result.outcome.scores[split].measure
         rois = result.table(split)
         rois = rois[rois["space"] == space]
         named = {"score": rois["score"].mean(skipna=False)}
+        own = SPACE_METRICS if counts else ()
         for line in rois.to_dict("records"):
-            named |= {f"{line['roi']}.{name}": line[name] for name in (column, *(SPACE_METRICS if counts else ()))}
-        found |= named if counts else _other(split, named, result.selection["scores"][split]["measure"], result.measure)
+            named |= {f"{line['roi']}.{name}": line[name] for name in (COLUMNS[measure], *own)}
+        found |= named if counts else _other(split, named, measure, result.measure)
     lines = result.by_subject(result.split)
     lines = lines[lines["space"] == space]
     found |= dict(zip(lines["subject"] + "/" + lines["roi"] + f".{COLUMNS[result.measure]}", lines["score"]))
@@ -74,9 +76,9 @@ def _other(group: str, named: Mapping[str, Any], measure: Measure, row_measure: 
     return {f"{group}/{prefix}{name}": value for name, value in named.items()}
 
 
-def _most_telling_first(result: Result) -> list[str]:
+def _most_telling_first(result: Result) -> list[ScoredSplit]:
     """The splits, in the order in which MLflow's page of a run lists their scores."""
-    return sorted(result.selection["scores"], key=lambda split: split != result.split)
+    return sorted(result.outcome.scores, key=lambda split: split != result.split)
 
 
 def _known(named: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -12,10 +12,9 @@ from typing import Any
 from cinevox.files import io
 from cinevox.outlets.tracking import data, history, measures, words
 from cinevox.project import dvc_lock, identity, package_versions, stage_instances
-from cinevox.project.params import RoiwiseRow, Row, text
+from cinevox.project.params import Dataset, Params, Row, text
 from cinevox.project.paths import Paths
-from cinevox.scoring import claims, row_results
-from cinevox.scoring.origin import origin_of
+from cinevox.scoring import claims, outcomes, row_results
 from cinevox.scoring.row_results import FILES, Result
 
 SECTIONS = (
@@ -68,7 +67,7 @@ class _Common:
     """
 
     paths: Paths
-    params: Any
+    params: Params
     stages: dvc_lock.Stages
     leaves: Mapping[str, Any]
     code: Mapping[str, str]
@@ -78,7 +77,7 @@ class _Common:
     md5: str
 
 
-def gather(paths: Paths, params: Any, rows: Iterable[str] | None = None) -> tuple[Record, ...]:
+def gather(paths: Paths, params: Params, rows: Iterable[str] | None = None) -> tuple[Record, ...]:
     """One record per row of the parameters, or of those named `rows`.
 
     Each track has its own experiment in the store, `<tracking.experiment>-<track>`. A run has a row's own words as
@@ -112,17 +111,20 @@ def gather(paths: Paths, params: Any, rows: Iterable[str] | None = None) -> tupl
     )
 
 
-def left_out(paths: Paths, params: Any) -> dict[str, str]:
+def left_out(paths: Paths, params: Params) -> dict[str, str]:
     """Row -> why it has no result that could be recorded: it was not run, or not as the parameters have it now."""
     stages, document = identity.read_lock(paths), text.read_file(paths.params)
     found = ((row, _missing(paths, stages, document, params.dataset, row)) for row in params.experiments.rows.values())
     return {row.name: why for row, why in found if why}
 
 
-def _missing(paths: Paths, stages: dvc_lock.Stages, document: Mapping[str, Any], dataset: Any, row: Row) -> str | None:
-    if not (file := paths.selection(row.name) / "selection.json").is_file():
+def _missing(
+    paths: Paths, stages: dvc_lock.Stages, document: Mapping[str, Any], dataset: Dataset, row: Row
+) -> str | None:
+    folder = paths.selection(row.name)
+    if not (folder / outcomes.FILE).is_file():
         return "not run yet"
-    if why := claims.other_data(origin_of(io.read_json(file)), dataset, row):
+    if why := claims.other_data(outcomes.read(folder, row).origin, dataset, row):
         return why
     if (made := dvc_lock.made(stages, row.name)) is None:
         return None
@@ -143,7 +145,7 @@ def _validation_tags(paths: Paths) -> dict[str, str]:
 
 
 def _row_record(common: _Common, result: Result, key: str) -> Record:
-    row, origin, weights = result.row, result.origin, result.index.provenance.get("weights", {})
+    row, origin, weights = result.row, result.outcome.origin, result.index.weights
     made = dvc_lock.made(common.stages, row.name)
     settings = _settings(common.leaves if made is None else made.params, row)
     params = {
@@ -152,15 +154,15 @@ def _row_record(common: _Common, result: Result, key: str) -> Record:
         "network": row.network,
         "features": row.features,
         "regressor": row.regressor,
-        "weights": str(weights.get("policy")),
-        "data": "not recorded" if origin is None else origin.title,
+        "weights": weights.policy,
+        "data": origin.title,
     } | settings
     tags = {
         "row": row.name,
         "reported_split": result.split,
         MEASURE: result.measure,
-        "weights_policy": str(weights.get("policy")),
-        "in_silico": "not recorded" if origin is None else str(origin.in_silico).lower(),
+        "weights_policy": weights.policy,
+        "in_silico": str(origin.in_silico).lower(),
         "data_hash": common.md5,
     }
     experiment = f"{common.params.tracking.experiment}-{row.track}"
@@ -196,7 +198,7 @@ def _made_with(
 ) -> dict[str, str]:
     """Tags of what made a row; its commit is `dirty` if its files, or the code that made the row, differ from it."""
     tags = {
-        "weights_sha256": str(result.index.provenance.get("weights", {}).get("sha256")),
+        "weights_sha256": str(result.index.weights.sha256),
         "params_hash": identity.digest(settings),
         "versions": package_versions.in_words(package_versions.read(result.selection_folder)) or "not recorded",
     }
@@ -212,15 +214,15 @@ def _chosen_for(result: Result, space: str) -> str:
 
 def _files(common: _Common, result: Result) -> Iterator[tuple[str, list[Path]]]:
     """The row's figures, if the report drew them of this result; weights of its best network, where they were kept."""
-    if common.drawn.get(result.name) == identity.digest(result.selection):
+    if common.drawn.get(result.name) == result.outcome.digest:
         yield FIGURES, sorted((common.paths.report / "figures").glob(f"*-{result.name}.svg"))
-    best = common.paths.transfer(result.name) / "checkpoints" / f"{result.best_network}.pt"
+    best = common.paths.checkpoints(result.name) / f"{result.best_network}.pt"
     yield "best_network", [best] if best.is_file() else []
 
 
 def _own_key(result: Result) -> str:
     """Of a result that DVC did not make: a hash of its files."""
-    files = [*(result.folder / name for name in FILES), result.selection_folder / "selection.json"]
+    files = [*(result.folder / name for name in FILES), result.selection_folder / outcomes.FILE]
     return identity.digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
 
 
@@ -229,7 +231,7 @@ def _settings(leaves: Mapping[str, Any], row: Row) -> dict[str, str]:
 
     A section of which rows of its kind take nothing is left out, and of networks, regressors and the like all others.
     """
-    sections = set(SECTIONS) - {"reduction" if isinstance(row, RoiwiseRow) else "transfer"}
+    sections = set(SECTIONS) - {"reduction" if row.is_transfer else "transfer"}
     return {
         name: value if isinstance(value, str) else json.dumps(value, default=str)
         for name, value in leaves.items()

@@ -23,6 +23,7 @@ from cinevox.outlets.tracking.measures import COLUMNS
 from cinevox.outlets.tracking.records import MEASURE, Record
 from cinevox.outlets.tracking.writing import insist
 from cinevox.project.params import Track, Tracking
+from cinevox.scoring import claims
 from cinevox.statistics.metrics import NORMALIZED, PLAIN, Measure
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def note(group: Sequence[Record], roi: str) -> str:
     plain = first.tags[MEASURE] == PLAIN
     name = f"{roi}.{COLUMNS[PLAIN if plain else NORMALIZED]}"
     told = [
-        "**In-silico: no finding about the brain.**" * any(record.tags["in_silico"] == "true" for record in group),
+        f"**{claims.IN_SILICO.sentence}**" * any(record.tags["in_silico"] == "true" for record in group),
         "One run is one row of the results table; its nested runs are its feature spaces.",
         "" if first.data is None else f"Data: {first.data.name} (`{first.data.source['path']}`).",
         f"`score` is the mean {first.tags[MEASURE]} on the split in `tags.reported_split`.",

@@ -142,12 +142,8 @@ class Params(Section):
             if row.track not in self.dataset.tracks:
                 yield f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})"
             wanted = {"networks": row.network}
-            wanted |= (
-                {"heads": row.regressor, "bases": row.base}
-                if isinstance(row, RoiwiseRow)
-                else {"regressors": row.regressor}
-            )
-            if isinstance(row, RoiwiseRow) and row.features != "frozen":
+            wanted |= {"regressors": row.regressor} if row.base is None else {"heads": row.regressor, "bases": row.base}
+            if row.is_transfer and row.features != "frozen":
                 head = self.heads.get(row.regressor)
                 if head is not None and head.standardize:
                     yield f"row {name}: heads.{row.regressor}.standardize is for a frozen base; set it to false"

@@ -101,6 +101,20 @@ class Row(Section):
     def name(self) -> str:
         return f"{self.track}-{self.network}-{self.features}-{self.regressor}"
 
+    @property
+    def base(self) -> str | None:
+        """The base that its transfer networks stand on; None where a regressor is fitted to feature spaces."""
+        return None
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether transfer networks predict, one for each ROI of each subject, and not a regressor."""
+        return self.base is not None
+
+    def instance(self, step: str) -> str:
+        """The name, in dvc.yaml, of the row's instance of a step that both kinds of rows have (scores, selection)."""
+        return f"{step}{'-roiwise' * self.is_transfer}@{self.name}"
+
 
 class VoxelwiseRow(Row):
     """A regressor on each candidate feature space of a network."""
@@ -132,6 +146,8 @@ class Experiments(Section):
     @model_validator(mode="after")
     def _names_say_what_rows_are(self) -> Experiments:
         wrong = [f"{key} is {row.name}" for key, row in self.rows.items() if key != row.name]
+        if both := self.voxelwise.keys() & self.roiwise.keys():
+            raise ValueError(f"{', '.join(sorted(both))} stands in both groups; remove it from one of them")
         if wrong:
             raise ValueError("a row's key is <track>-<network>-<features>-<regressor>; " + "; ".join(wrong))
         return self
@@ -142,6 +158,6 @@ class Experiments(Section):
 
 
 def row_of(provenance: Mapping[str, Any]) -> Row:
-    """The row that a file's provenance is of, without what the paper reports of it."""
+    """The row that a file's provenance is of, without what the paper reports of it; a KeyError where it is of none."""
     kind = VoxelwiseRow if FEATURES_GRAMMAR.fullmatch(provenance["features"]) else RoiwiseRow
     return kind(**{name: provenance[name] for name in kind.model_fields if name != "reported"}, reported=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
+from cinevox.fitting.prediction_store import Index
 from cinevox.measured.responses import Columns
+from cinevox.scoring.origin import Origin
+from cinevox.scoring.scores import BLOCK_COLUMNS, SpaceScore
 from cinevox.statistics.aggregation import roi_means
+from cinevox.statistics.metrics import NORMALIZED, PLAIN, Measure
+from cinevox.statistics.splits import outer_names
 
 Floats = NDArray[np.floating]
 
@@ -35,30 +40,64 @@ class Seen:
     replicates: Floats
 
 
-def seen(
-    spaces: tuple[str, ...],
-    columns: Columns,
-    splits: Sequence[str],
-    subjects: pd.DataFrame,
-    voxels: Mapping[str, Floats],
-    replicates: Mapping[str, Floats],
-    measure: str = "score",
-) -> Seen:
-    """The scores of these splits; `measure` is the table's column that is taken for them.
+@dataclass(frozen=True)
+class Candidates:
+    """What the stage scores wrote about a row's candidates.
 
-    subjects: with columns space, split, subject, roi, score, correlation, n_voxels, n_excluded
-    voxels: `<split>.correlation` -> (n_spaces, n_voxels); replicates: split -> (n_spaces, n_resamples, n_blocks)
+    origin: the data and the weights behind them
+    subjects: one line per space, split, subject and ROI, in the order of `index.spaces` and of the columns' blocks;
+        `SpaceScore.blocks` of each
+    voxels: `<split>.correlation`, and `.normalized` where there is a ceiling -> (n_spaces, n_voxels)
+    replicates: split -> (n_spaces, n_resamples, n_blocks)
     """
-    tables = [subjects[subjects["split"] == split] for split in splits]
-    shape = (len(spaces), len(columns.blocks))
-    return Seen(
-        spaces,
-        columns,
-        tables[0].iloc[: len(columns.blocks)].reset_index(drop=True),
-        np.mean([table[measure].to_numpy().reshape(shape) for table in tables], axis=0),
-        np.mean([voxels[f"{split}.correlation"] for split in splits], axis=0),
-        np.mean([replicates[split] for split in splits], axis=0),
-    )
+
+    index: Index
+    origin: Origin
+    subjects: pd.DataFrame
+    voxels: Mapping[str, Floats]
+    replicates: Mapping[str, Floats]
+
+    def table(self, split: str) -> pd.DataFrame:
+        return self.subjects[self.subjects["split"] == split].reset_index(drop=True)
+
+    def seen(self, splits: Sequence[str], measure: str = "score") -> Seen:
+        """The scores of these splits; `measure` is the table's column that is taken for them."""
+        spaces, columns = self.index.spaces, self.index.columns
+        tables = [self.table(split) for split in splits]
+        shape = (len(spaces), len(columns.blocks))
+        return Seen(
+            spaces,
+            columns,
+            tables[0].iloc[: len(columns.blocks)],
+            np.mean([table[measure].to_numpy().reshape(shape) for table in tables], axis=0),
+            np.mean([self.voxels[f"{split}.correlation"] for split in splits], axis=0),
+            np.mean([self.replicates[split] for split in splits], axis=0),
+        )
+
+    def measure(self, split: str) -> Measure:
+        return NORMALIZED if f"{split}.normalized" in self.voxels else PLAIN
+
+    @property
+    def outer(self) -> tuple[str, ...]:
+        return outer_names(self.index.clips)
+
+    def of(self, split: str, choice: Choice) -> SpaceScore | None:
+        """The scores of a choice, put together from those of its candidates.
+
+        None where the voxels of a block have several: then the block's mean in each resample is of no candidate.
+        """
+        columns = self.index.columns
+        if (by_block := choice.by_block(columns)) is None:
+            return None
+        blocks, voxels = np.arange(len(columns.blocks)), np.arange(columns.n_voxels)
+        every = {name: self.voxels.get(f"{split}.{name}") for name in ("correlation", "normalized")}
+        own = {name: None if values is None else values[choice.index, voxels] for name, values in every.items()}
+        return SpaceScore(
+            np.asarray(own["correlation"]),
+            own["normalized"],
+            self.table(split).iloc[by_block * len(blocks) + blocks].reset_index(drop=True)[list(BLOCK_COLUMNS)],
+            np.ascontiguousarray(self.replicates[split][by_block, :, blocks].T),
+        )
 
 
 @dataclass(frozen=True)
@@ -78,13 +117,23 @@ class Choice:
             found[roi] = {self.spaces[k]: float(counts[k] / counts.sum()) for k in order}
         return found
 
-    def predicted(self, read: Callable[[str], Floats], where: slice) -> NDArray[np.float32]:
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The candidates that stand for some voxel."""
+        return tuple(self.spaces[number] for number in np.unique(self.index))
+
+    def by_block(self, columns: Columns) -> NDArray[np.intp] | None:
+        """The candidate of every block, (n_blocks,); None where voxels of one block have different ones."""
+        found = [np.unique(self.index[where]) for where in columns.slices]
+        return None if any(len(numbers) != 1 for numbers in found) else np.concatenate(found).astype(np.intp)
+
+    def predicted(self, by_space: Mapping[str, Floats], where: slice) -> NDArray[np.float32]:
         """Each voxel's predictions by its own candidate, (n_clips, n_voxels of `where`).
 
-        read: space -> (n_clips, n_voxels of all), a memory map at best
+        by_space: each of `used` -> (n_clips, n_voxels of all), a memory map at best
         """
         index = self.index[where]
-        every = {number: read(self.spaces[number])[:, where] for number in np.unique(index)}
+        every = {number: by_space[self.spaces[number]][:, where] for number in np.unique(index)}
         if len(every) == 1:
             return np.array(next(iter(every.values())), dtype=np.float32)
         found = np.empty((len(next(iter(every.values()))), len(index)), dtype=np.float32)

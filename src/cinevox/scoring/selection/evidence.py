@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import joblib
@@ -14,12 +13,15 @@ from numpy.typing import NDArray
 
 from cinevox.measured.responses import Columns
 from cinevox.parallel import run
+from cinevox.project.params import Scores
+from cinevox.scoring.outcomes import RoiScore, SplitScores, SubjectScore
 from cinevox.scoring.scores import SpaceScore, block_means, roi_table, score
-from cinevox.scoring.selection.choice import Choice
+from cinevox.scoring.selection.choice import Candidates, Choice
 from cinevox.statistics import metrics
-from cinevox.statistics.aggregation import AGGREGATIONS, interval, roi_means
+from cinevox.statistics.aggregation import interval, roi_means
 from cinevox.statistics.significance import (
     CROSSED,
+    PermutationTest,
     chance_of_mean,
     false_discovery_rate,
     permutation_test,
@@ -29,8 +31,7 @@ from cinevox.statistics.significance import (
 from cinevox.statistics.splits import generator
 
 Floats = NDArray[np.floating]
-Measured = Callable[[Sequence[str], Columns], Mapping[str, Floats]]
-Predicted = Callable[[str, str], Floats]
+Predicted = Mapping[tuple[str, str], Floats]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class Stratum:
     """Clips that are scored together: a split, and the choice that was made without them."""
 
     split: str
-    n_clips: int
     choice: Choice
 
 
@@ -63,63 +63,83 @@ class Evidence:
 
 
 def gather(
+    candidates: Candidates,
     strata: Sequence[Stratum],
-    measured: Measured,
+    measured: Mapping[str, Floats],
     predicted: Predicted,
     ceiling: NDArray[np.float64] | None,
-    columns: Columns,
-    n_bootstraps: int,
-    n_permutations: int,
-    seed: int,
+    settings: Scores,
 ) -> Evidence:
-    """Score the chosen candidates, worker by worker a subject, so one subject's responses are in memory at a time.
+    """The scores of the chosen candidates, and whether they could be chance: tested worker by worker a subject.
 
-    The same seed draws the same clips for every row, so rows can be compared in pairs.
+    The scores are the candidates' own, taken from them; predictions are scored anew only where blocks' means are of no
+    candidate (voxels choose for themselves) or in another measure. The same seed draws the same clips for every row,
+    so rows can be compared in pairs.
 
-    measured: (splits, columns of one subject) -> split -> its responses to the split's clips, (n_clips, n_voxels)
-    predicted: (split, space) -> (n_clips, n_voxels of all subjects), a memory map at best
+    measured: split -> (n_clips, n_voxels); predicted: (split, space) -> (n_clips, n_voxels), a memory map at best
+    ceiling: (n_voxels,), or None for plain correlations
     """
-    rng = generator(seed, *(stratum.split for stratum in strata))
-    resamples = [metrics.resampled_clips(stratum.n_clips, n_bootstraps, rng) for stratum in strata]
-    orders = permuted_clips([stratum.n_clips for stratum in strata], n_permutations, rng)
-    tasks = (
-        joblib.delayed(_of_subject)(strata, measured, predicted, _part(ceiling, where), own, where, resamples, orders)
-        for own, where in columns.by_subject
+    columns = candidates.index.columns
+    draws = [_draws(stratum.split, len(measured[stratum.split]), settings) for stratum in strata]
+    scored = [_taken(candidates, stratum, metrics.measure_of(ceiling)) for stratum in strata]
+    known = [one for one in scored if one is not None]
+    anew = len(known) < len(strata)
+    starts = np.cumsum([0, *(own.shape[1] for _, own in draws[:-1])])
+    orders = np.concatenate([start + own for start, (_, own) in zip(starts, draws)], axis=1).astype(np.int32)
+
+    def tasks() -> Iterator[Any]:  # one subject's arrays at a time
+        for own, where in columns.by_subject:
+            y = [measured[stratum.split][:, where] for stratum in strata]
+            x = [stratum.choice.predicted(_of_split(predicted, stratum), where) for stratum in strata]
+            part = None if ceiling is None else ceiling[where]
+            yield joblib.delayed(_of_subject)(y, x, part, own, [drawn for drawn, _ in draws] if anew else [], orders)
+
+    n_drawn = 10 * settings.n_bootstraps * anew + settings.n_permutations  # multiply-adds for each clip and voxel
+    parts = list(run(tasks(), n_drawn * orders.shape[1] * columns.n_voxels))
+    whole = _joined([own for own, _ in parts]) if anew else mean_scores(known)
+    tests = [tested for _, tested in parts]
+    p, p_familywise, null = (
+        np.concatenate([getattr(tested, name) for tested in tests], axis=-1).astype(np.float32)
+        for name in ("p", "p_familywise", "null_means")
     )
-    n_drawn = 10 * n_bootstraps + n_permutations  # multiply-adds for each clip and voxel
-    parts: list[Evidence] = list(run(tasks, n_drawn * sum(s.n_clips for s in strata) * columns.n_voxels))
-    blocks = pd.concat([part.scores.blocks for part in parts], ignore_index=True)
-    names = ("correlation", "replicates") if ceiling is None else ("correlation", "replicates", "normalized")
-    joined = {name: np.concatenate([getattr(part.scores, name) for part in parts], axis=-1) for name in names}
-    return Evidence(
-        columns,
-        SpaceScore(joined["correlation"], joined.get("normalized"), blocks, joined["replicates"]),
-        *(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("p", "p_familywise", "null")),
-    )
+    return Evidence(columns, whole, p, p_familywise, null)
 
 
-def _part(ceiling: NDArray[np.float64] | None, where: slice) -> NDArray[np.float64] | None:
-    return None if ceiling is None else ceiling[where]
+def _draws(split: str, n_clips: int, settings: Scores) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """A split's bootstrap resamples, those that its candidates were scored in, then its random orders of clips."""
+    rng = generator(settings.seed, split)
+    resamples = metrics.resampled_clips(n_clips, settings.n_bootstraps, rng)
+    return resamples, permuted_clips([n_clips], settings.n_permutations, rng)
+
+
+def _taken(candidates: Candidates, stratum: Stratum, measure: metrics.Measure) -> SpaceScore | None:
+    return candidates.of(stratum.split, stratum.choice) if candidates.measure(stratum.split) == measure else None
+
+
+def _of_split(predicted: Predicted, stratum: Stratum) -> dict[str, Floats]:
+    return {space: predicted[stratum.split, space] for space in stratum.choice.used}
 
 
 def _of_subject(
-    strata: Sequence[Stratum],
-    measured: Measured,
-    predicted: Predicted,
+    measured: Sequence[Floats],
+    predicted: Sequence[Floats],
     ceiling: NDArray[np.float64] | None,
     columns: Columns,
-    where: slice,
     resamples: Sequence[Floats],
     orders: NDArray[np.int32],
-) -> Evidence:
-    responses = measured([stratum.split for stratum in strata], columns)
-    y = [responses[stratum.split] for stratum in strata]
-    x = [stratum.choice.predicted(partial(predicted, stratum.split), where) for stratum in strata]
-    scored = mean_scores([score(a, b, ceiling, columns, drawn) for a, b, drawn in zip(y, x, resamples)])
-    tested = permutation_test(y, x, block_means(ceiling, columns), orders)
-    return Evidence(
-        columns, scored, *(part.astype(np.float32) for part in (tested.p, tested.p_familywise, tested.null_means))
-    )
+) -> tuple[SpaceScore | None, PermutationTest]:
+    """resamples: of each stratum; none where nothing is scored anew."""
+    scored = [score(y, x, ceiling, columns, drawn) for y, x, drawn in zip(measured, predicted, resamples)]
+    tested = permutation_test(measured, predicted, block_means(ceiling, columns), orders)
+    return mean_scores(scored) if scored else None, tested
+
+
+def _joined(parts: Sequence[SpaceScore]) -> SpaceScore:
+    """Those of all subjects, side by side."""
+    names = ["correlation", "replicates"] + ["normalized"] * (parts[0].normalized is not None)
+    joined = {name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names}
+    blocks = pd.concat([part.blocks for part in parts], ignore_index=True)
+    return SpaceScore(joined["correlation"], joined.get("normalized"), blocks, joined["replicates"])
 
 
 def mean_scores(parts: Sequence[SpaceScore]) -> SpaceScore:
@@ -143,14 +163,16 @@ def mean_scores(parts: Sequence[SpaceScore]) -> SpaceScore:
     return SpaceScore(correlation, normalized, blocks, replicates)
 
 
-def summary(found: Evidence, confidence: float, rng: np.random.Generator) -> dict[str, Any]:
-    """What a row scores on these clips, in the numbers that are kept.
+def summary(found: Evidence, confidence: float, rng: np.random.Generator, chosen_here: bool = False) -> SplitScores:
+    """A row's scores on these clips, in the numbers that are kept.
 
     The track's score is the unweighted mean over ROIs of the ROI's mean over subjects of the mean over
     voxels, of normalized correlations, or of plain ones without a ceiling (`measure`); `pooled_score` pools the voxels
     of all subjects within an ROI instead. Intervals resample the
     same clips for every ROI, so the track's interval holds their covariance. `p` permutes clips; `p_subjects` flips
     the signs of subjects, whose spread is `subject_error`, the standard error of their mean.
+
+    chosen_here: whether these clips chose, too
     """
     blocks, rois = found.scores.blocks, found.columns.rois
     table = roi_table(found.scores, rois, confidence).set_index(["roi", "aggregation"])
@@ -160,32 +182,39 @@ def summary(found: Evidence, confidence: float, rng: np.random.Generator) -> dic
     detail = {}
     for number, roi in enumerate(rois):
         line = table.loc[(roi, "subjects")]
-        keys = ["score", "normalized_correlation", "correlation", "standard_error", "low", "high"]
+        keys = ("score", "normalized_correlation", "correlation", "standard_error", "low", "high")
         own = blocks.loc[blocks["roi"] == roi, "score"].dropna().to_numpy()
-        detail[roi] = (
-            {key: float(line[key]) for key in keys}
-            | {"pooled": float(table.loc[(roi, "voxels"), "score"])}
-            | {"p": chance_of_mean(float(line["score"]), null[:, number])}
-            | over_subjects(own, rng)
-            | voxels[roi]
-            | {key: int(line[key]) for key in ("n_voxels", "n_excluded", "n_constant")}
+        detail[roi] = RoiScore(
+            **{key: float(line[key]) for key in keys},
+            pooled=float(table.loc[(roi, "voxels"), "score"]),
+            p=chance_of_mean(float(line["score"]), null[:, number]),
+            **over_subjects(own, rng),
+            **voxels[roi],
+            **{key: int(line[key]) for key in ("n_voxels", "n_excluded", "n_constant")},
         )
-    means = {
-        name: float(np.mean([entry[key] for entry in detail.values()]))
-        for name, key in zip(AGGREGATIONS, ("score", "pooled"))
-    }
-    each = _by_subject(blocks)
-    return {
-        "measure": found.measure,
-        "score": means["subjects"],
+    score, pooled, correlation = (
+        float(np.mean([table.loc[(roi, aggregation), column] for roi in rois]))
+        for aggregation, column in (("subjects", "score"), ("voxels", "score"), ("subjects", "correlation"))
+    )
+    each = dict(iter(blocks.groupby("subject", sort=False)))
+    means = {str(subject): float(part["score"].mean()) for subject, part in each.items()}
+    return SplitScores(
+        measure=found.measure,
+        score=score,
         **interval(drawn.mean(axis=1), confidence),
-        "p": chance_of_mean(means["subjects"], null.mean(axis=1)),
-        **over_subjects(np.array([entry["score"] for entry in each.values()]), rng),
-        "pooled_score": means["voxels"],
-        "correlation": float(np.mean([entry["correlation"] for entry in detail.values()])),
-        "rois": detail,
-        "subjects": each,
-    }
+        p=chance_of_mean(score, null.mean(axis=1)),
+        **over_subjects(np.array(list(means.values())), rng),
+        pooled_score=pooled,
+        correlation=correlation,
+        rois=detail,
+        subjects={
+            str(subject): SubjectScore(
+                score=means[str(subject)], rois=dict(zip(part["roi"], part["score"].astype(float)))
+            )
+            for subject, part in each.items()
+        },
+        chosen_here=chosen_here,
+    )
 
 
 def over_subjects(values: Floats, rng: np.random.Generator) -> dict[str, float]:
@@ -209,13 +238,3 @@ def _significant_voxels(found: Evidence, alpha: float) -> dict[str, dict[str, fl
         share = np.concatenate(inside, axis=1).mean(axis=1)
         shares[roi] = {"significant_fdr": float(share[0]), "significant_fwe": float(share[1])}
     return shares
-
-
-def _by_subject(blocks: pd.DataFrame) -> dict[str, Any]:
-    return {
-        str(subject): {
-            "score": float(part["score"].mean()),
-            "rois": dict(zip(part["roi"], part["score"].astype(float))),
-        }
-        for subject, part in blocks.groupby("subject", sort=False)
-    }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.scoring.outcomes import Difference, RankCorrelation
 from cinevox.scoring.selection.choice import Seen
 from cinevox.scoring.selection.evidence import Evidence
 from cinevox.statistics.aggregation import interval, roi_means
@@ -15,7 +15,7 @@ from cinevox.statistics.aggregation import interval, roi_means
 Floats = NDArray[np.floating]
 
 
-def optimism(chosen_on: Evidence, honest: Evidence, confidence: float) -> dict[str, float]:
+def optimism(chosen_on: Evidence, honest: Evidence, confidence: float) -> Difference:
     """Score on the clips that chose minus score on clips that did not, of the same choice; with its interval.
 
     Different clips (validation, test) are resampled independently; the outer folds with the choice made on all of
@@ -23,12 +23,12 @@ def optimism(chosen_on: Evidence, honest: Evidence, confidence: float) -> dict[s
     """
     sides = [_track(found) for found in (chosen_on, honest)]
     drawn = sides[0][1] - sides[1][1]
-    return {"difference": float(sides[0][0] - sides[1][0])} | _bounds(drawn, confidence)
+    return _difference(float(sides[0][0] - sides[1][0]), drawn, confidence)
 
 
 def choice_effect(
     chosen_on: Evidence, honest: Evidence, candidates: tuple[Seen, Seen], confidence: float
-) -> dict[str, float]:
+) -> Difference:
     """The part of the optimism that comes from choosing: how much more the chosen one drops than the mean candidate.
 
     What is easier about one set of clips, or stricter about one ceiling, is the same for all candidates and cancels.
@@ -37,7 +37,7 @@ def choice_effect(
     rois = chosen_on.columns.rois
     chosen, every = (_track(found) for found in (chosen_on, honest)), (_mean_candidate(c, rois) for c in candidates)
     (on, on_drawn), (off, off_drawn) = ((a[0] - b[0], a[1] - b[1]) for a, b in zip(chosen, every))
-    return {"difference": float(on - off)} | _bounds(on_drawn - off_drawn, confidence)
+    return _difference(float(on - off), on_drawn - off_drawn, confidence)
 
 
 def rank_correlation(candidates: tuple[Seen, Seen]) -> dict[str, float]:
@@ -71,13 +71,13 @@ def _mean_candidate(seen: Seen, rois: tuple[str, ...]) -> tuple[float, NDArray[n
     return float(values.mean()), roi_means(seen.replicates, seen.blocks, rois).mean(axis=(0, -1))
 
 
-def _bounds(drawn: Floats, confidence: float) -> dict[str, float]:
-    found = interval(drawn, confidence)
-    return {name: found[name] for name in ("low", "high")}
+def _difference(value: float, drawn: Floats, confidence: float) -> Difference:
+    around = interval(drawn, confidence)
+    return Difference(difference=value, low=around["low"], high=around["high"])
 
 
-def mean_rank_correlation(by_roi: Mapping[str, float]) -> dict[str, Any]:
+def mean_rank_correlation(by_roi: Mapping[str, float]) -> RankCorrelation:
     """Mean over ROIs and its standard error over them; NaN where there are none."""
     known = np.array([rho for rho in by_roi.values() if np.isfinite(rho)])
     error = float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else np.nan
-    return {"mean": float(known.mean()) if len(known) else np.nan, "error": error, "rois": dict(by_roi)}
+    return RankCorrelation(mean=float(known.mean()) if len(known) else np.nan, error=error, rois=dict(by_roi))
