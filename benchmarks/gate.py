@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from _simulations import rate, repeated, smooth
-from cinevox.outlets.gate import Entry, Limits, Reading, State, compare
-from cinevox.outlets.gate.current import N_REPLICATES
+from cinevox.outlets.gate import GateLimits, Reading, RowState, State, compare
+from cinevox.outlets.gate.this_run import N_REPLICATES
 from cinevox.project.params import Gate
 from cinevox.statistics import metrics
 
 ROIS = tuple(f"roi_{number}" for number in range(9))
 N_VOXELS, CEILING, SCORE = 30, 0.6, 0.4  # voxels of an ROI; what r is divided by; the expected score of every ROI
 LIMITS = {
-    "no tolerance": Limits(gate=Gate(absolute=0, relative=0, use_interval=True), confidence=0.95),
-    "as in params.yaml": Limits(gate=Gate(absolute=0.02, relative=0.05, use_interval=True), confidence=0.95),
-    "tolerance alone": Limits(gate=Gate(absolute=0.02, relative=0.05, use_interval=False), confidence=0.95),
+    "no tolerance": GateLimits(gate=Gate(absolute=0, relative=0, use_interval=True), confidence=0.95),
+    "as in params.yaml": GateLimits(gate=Gate(absolute=0.02, relative=0.05, use_interval=True), confidence=0.95),
+    "tolerance alone": GateLimits(gate=Gate(absolute=0.02, relative=0.05, use_interval=False), confidence=0.95),
 }
 DROPS = {  # what has become worse, by how much, how many of a row's ROIs
     "an ROI by 0.1": (0.1, 1), "an ROI by 0.2": (0.2, 1), "a row by 0.05": (0.05, 9), "a row by 0.1": (0.1, 9),
@@ -34,7 +34,7 @@ def study(rng: np.random.Generator, n_clips: int) -> tuple[np.ndarray, np.ndarra
 
 def entry(
     signal: np.ndarray, measured: np.ndarray, error: np.ndarray, resamples: np.ndarray, drops: np.ndarray
-) -> Entry:
+) -> RowState:
     """A row whose predictions are the signal and an error; drops: (n_rois,), by how much its scores are lower."""
     quality = np.repeat(SCORE - drops, N_VOXELS)
     predicted = quality * signal + np.sqrt(1 - quality**2) * error
@@ -48,7 +48,7 @@ def entry(
         name: Reading(float(v), float(h - b) / 2, replicates=k)
         for name, v, b, h, k in zip((*ROIS, "score"), values, low, high, kept.T)
     }
-    return Entry(found, {"n_clips": len(signal)}, np.zeros(1, np.float32))
+    return RowState(found, {"n_clips": len(signal)}, np.zeros(1, np.float32))
 
 
 def build(
@@ -71,16 +71,16 @@ def build(
         was[f"{number}"] = entry(*first, errors[0], resamples, np.zeros(len(ROIS)))
         now[f"{number}"] = entry(*second, errors[1], resamples, worse)
     if again:
-        now = {row: Entry(found.metrics, found.drawn, found.responses + 1) for row, found in now.items()}
+        now = {row: RowState(found.metrics, found.drawn, found.responses + 1) for row, found in now.items()}
     before, after = State(was), State(now)
-    plain = State({row: Entry(_without_replicates(found)) for row, found in was.items()})
+    plain = State({row: RowState(_without_replicates(found)) for row, found in was.items()})
     return [
         *(compare(before, after, limits, "").failed for limits in LIMITS.values()),
         compare(plain, after, LIMITS["as in params.yaml"], "").failed,
     ]
 
 
-def _without_replicates(found: Entry) -> dict[str, Reading]:
+def _without_replicates(found: RowState) -> dict[str, Reading]:
     return {name: Reading(reading.value, reading.half_width) for name, reading in found.metrics.items()}
 
 

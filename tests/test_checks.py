@@ -17,7 +17,7 @@ from cinevox.project.params import parse
 from cinevox.project.paths import Paths
 from cinevox.statistics import splits
 from cinevox.stimuli import reduction
-from cinevox.validation import inspection, judgement, results
+from cinevox.validation import inspection, judgement, step_results
 from conftest import ROOT
 
 NETWORK, ROW = "efficientnet_lite0", "mini-efficientnet_lite0-layer-ridge"
@@ -257,10 +257,10 @@ def test_a_transfer_network_has_no_scale(paths):
 
 
 def test_of_a_large_array_clips_are_read_evenly(monkeypatch):
-    monkeypatch.setattr(results, "READ_VALUES", 40)
+    monkeypatch.setattr(step_results, "READ_VALUES", 40)
     array = np.arange(26 * 2 * 5, dtype=np.float16).reshape(26, 2, 5)
-    np.testing.assert_array_equal(results._spread(array), array.reshape(26, 10)[[0, 8, 16, 25]])
-    assert results._spread(np.empty((0, 3))).shape == (0, 3)
+    np.testing.assert_array_equal(step_results._spread(array), array.reshape(26, 10)[[0, 8, 16, 25]])
+    assert step_results._spread(np.empty((0, 3))).shape == (0, 3)
 
 
 def test_agreement_against_drawn_orders(rng):

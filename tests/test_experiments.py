@@ -15,7 +15,7 @@ from dvc.utils.serialize import parse_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fabricate
+import finished_run
 from cinevox import cli
 from cinevox.cli import experiments
 from cinevox.errors import InputError
@@ -336,7 +336,7 @@ def fields(part):
 def test_plots_have_a_template_whose_fields_are_columns_and_lie_in_a_cached_output(tmp_path):
     """Else `dvc plots diff` shows an empty drawing, or nothing of the other revision."""
     flow = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    made = fabricate.make(tmp_path, transfer=True)
+    made = finished_run.make(tmp_path, transfer=True)
     tables = report.plots(row_results.read(Paths(tmp_path), made.experiments.rows))
     plots = {name: plot for entry in flow["plots"] if isinstance(entry, dict) for name, plot in entry.items()}
     assert len(plots) == len(tables)

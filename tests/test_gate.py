@@ -11,22 +11,22 @@ import pytest
 import yaml
 from scipy import stats
 
-import fabricate
+import finished_run
 from cinevox.files import io
 from cinevox.outlets import gate
-from cinevox.outlets.gate import Entry, Limits, Reading, State
+from cinevox.outlets.gate import GateLimits, Reading, RowState, State
 from cinevox.outlets.gate.intervals import half_widths
 from cinevox.project.params import Gate
 from cinevox.project.paths import Paths
 
-LIMITS = Limits(gate=Gate(absolute=0.02, relative=0.05, use_interval=True), confidence=0.95)
-TIGHT = Limits(gate=Gate(absolute=0.02, relative=0.05, use_interval=False), confidence=0.95)
-ROW = fabricate.ROWS[0]
-FABRICATED = (*fabricate.ROWS, fabricate.TRANSFER)
+LIMITS = GateLimits(gate=Gate(absolute=0.02, relative=0.05, use_interval=True), confidence=0.95)
+TIGHT = GateLimits(gate=Gate(absolute=0.02, relative=0.05, use_interval=False), confidence=0.95)
+ROW = finished_run.ROWS[0]
+FABRICATED = (*finished_run.ROWS, finished_run.TRANSFER)
 
 
 def state(checks=None, **rows):
-    return State({row: Entry(metrics) for row, metrics in rows.items()}, checks or {})
+    return State({row: RowState(metrics) for row, metrics in rows.items()}, checks or {})
 
 
 def verdicts(was, now, limits=TIGHT):
@@ -136,7 +136,7 @@ def test_a_build_of_nothing_but_noise_passes_and_a_drop_fails(rng):
                 reading = Reading(0.4 + errors[-1], 2 * sd, 0, errors[:-1].astype(np.float16))
                 rows.setdefault(f"row-{number // 10}", {})[f"test.{number % 10}"] = reading
         states = [
-            State({row: Entry(metrics, {"n_clips": 50}, np.zeros(3, np.float32)) for row, metrics in rows.items()})
+            State({row: RowState(metrics, {"n_clips": 50}, np.zeros(3, np.float32)) for row, metrics in rows.items()})
             for rows in (was, now)
         ]
         assert not gate.compare(*states, LIMITS, "base").failed
@@ -215,7 +215,7 @@ def test_a_long_table_fits_a_comment():
 
 @pytest.fixture
 def run(tmp_path):
-    return Paths(tmp_path), fabricate.make(tmp_path, transfer=True)
+    return Paths(tmp_path), finished_run.make(tmp_path, transfer=True)
 
 
 def accepted(paths, params):
@@ -238,7 +238,7 @@ def test_a_baseline_keeps_values_intervals_replicates_and_limits(run):
     for row, entry in found.rows.items():
         for name, reading in entry.metrics.items():
             np.testing.assert_array_equal(kept.rows[row].metrics[name].replicates, reading.replicates)
-    assert found.rows[fabricate.TRANSFER].drawn["transfer.seed"] == params.transfer.seed
+    assert found.rows[finished_run.TRANSFER].drawn["transfer.seed"] == params.transfer.seed
     assert "transfer.seed" not in found.rows[ROW].drawn
 
 
@@ -247,7 +247,7 @@ def test_replicates_are_of_the_rois_mean_over_subjects(run):
     paths, params = run
     with np.load(paths.selection(ROW) / "voxels.npz") as voxels:
         replicates = voxels["test.replicates"].astype(np.float64)
-    columns = fabricate.columns_of("mini")
+    columns = finished_run.columns_of("mini")
     found = gate.read_current(paths, params).rows[ROW].metrics
     means = {
         roi: replicates[:, [b.roi == roi for b in columns.blocks]].mean(axis=1) - found[f"test.{roi}"].value
@@ -321,7 +321,7 @@ def test_rows_are_paired_only_if_chance_drew_the_same(run, change, reasons):
 
 @pytest.mark.parametrize(
     ("section", "key", "rows"),
-    [("scores", "seed", [ROW, fabricate.TRANSFER]), ("transfer", "seed", [fabricate.TRANSFER])],
+    [("scores", "seed", [ROW, finished_run.TRANSFER]), ("transfer", "seed", [finished_run.TRANSFER])],
 )
 def test_a_seed_unpairs_the_rows_that_it_draws_for(run, section, key, rows):
     paths, params = run
@@ -375,8 +375,8 @@ OTHER_DATA = [  # changes of a row's origin, and what is said of them
 def test_scores_of_other_data_are_no_improvement_and_no_fall(run, change, said, by):
     paths, params = run
     accepted(paths, params)
-    fabricate.scored(paths, ROW, "V1", by)
-    fabricate.recorded(paths, ROW, **change)
+    finished_run.scored(paths, ROW, "V1", by)
+    finished_run.recorded(paths, ROW, **change)
     now = gate.read_current(paths, everything_asked_for(params, change))
     was, limits = gate.read_baseline(paths.baseline)
     verdict = gate.compare(was, now, limits, "base")
@@ -402,7 +402,7 @@ def test_a_subject_that_is_gone_is_named(run):
     paths, params = run
     accepted(paths, params)
     for row in params.experiments.rows:
-        fabricate.recorded(paths, row, subjects="sub02")
+        finished_run.recorded(paths, row, subjects="sub02")
     one = params.model_copy(update={"dataset": params.dataset.model_copy(update={"subjects": ["sub02"]})})
     verdict = gate.judge(paths, one)
     assert verdict.exit_code == 1
@@ -416,7 +416,7 @@ def test_another_list_of_regions_makes_another_score_and_leaves_the_regions(run)
     paths, params = run
     accepted(paths, params)
     voxels = gate.read_current(paths, params).rows[ROW].origin.n_voxels
-    fabricate.recorded(paths, ROW, n_voxels={**voxels, "MT": 9})
+    finished_run.recorded(paths, ROW, n_voxels={**voxels, "MT": 9})
     more = params.dataset.model_copy(update={"rois": [*params.dataset.rois, "MT"]})
     now = gate.read_current(paths, everything_asked_for(params.model_copy(update={"dataset": more}), {}))
     was, limits = gate.read_baseline(paths.baseline)
@@ -443,7 +443,7 @@ def test_a_rise_on_responses_measured_again_is_higher_and_no_improvement(run):
     paths, params = run
     accepted(paths, params)
     other_responses(paths)
-    fabricate.scored(paths, ROW, "V1", 0.4)
+    finished_run.scored(paths, ROW, "V1", 0.4)
     verdict = gate.judge(paths, params)
     assert [line.metric for line in verdict.of("higher")] == ["test.V1"] and not verdict.of("improved")
     assert "| higher |" in gate.to_markdown(verdict) and "is no improvement" in gate.to_markdown(verdict)
@@ -488,7 +488,7 @@ def test_limits_are_those_of_the_baseline(run):
 
 
 def test_without_test_responses_the_validation_scores_are_gated(tmp_path):
-    params = fabricate.make(tmp_path, test=False)
+    params = finished_run.make(tmp_path, test=False)
     found = gate.read_current(Paths(tmp_path), params).rows[ROW]
     assert "validation.V1" in found.metrics and found.drawn["n_clips"] == 24
 
@@ -567,7 +567,7 @@ def test_a_row_that_was_removed_fails_against_the_revision(committed):
 def test_scores_that_a_baseline_does_not_have_are_compared_by_the_rows_interval(committed):
     """The revision's metrics moved on since its baseline was written."""
     paths, params = committed
-    fabricate.scored(paths, ROW, "V1", -0.001)
+    finished_run.scored(paths, ROW, "V1", -0.001)
     git(paths.root, "commit", "-q", "-a", "-m", "moved")
     was, _ = gate.read_revision(paths, "HEAD")
     assert was.rows[ROW].metrics["test.V1"].half_width == was.rows[ROW].metrics["test.score"].half_width > 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import fabricate
+import finished_run
 from _cli import Run
 from cinevox import cli
 from cinevox.files import io
@@ -19,20 +19,20 @@ from conftest import ROOT
 from small_run import load
 
 BIN = Path(sys.executable).parent
-ROW = fabricate.ROWS[1]
+ROW = finished_run.ROWS[1]
 
 
 @pytest.fixture
 def project(tmp_path):
     """A run with its baseline, and what MLflow needs of the project."""
-    params, paths = fabricate.make(tmp_path), Paths(tmp_path)
+    params, paths = finished_run.make(tmp_path), Paths(tmp_path)
     gate.write_baseline(paths.baseline, gate.read_current(paths, params), gate.limits_of(params))
     shutil.copy(ROOT / "MLproject", tmp_path)
     return paths, params
 
 
 def fall(paths, by):
-    fabricate.scored(paths, ROW, "V2", -by)
+    finished_run.scored(paths, ROW, "V2", -by)
 
 
 def command(folder, *words):
@@ -85,5 +85,5 @@ def test_mlflows_entry_point_runs_nothing_for_a_row_that_is_not_there(project):
     shutil.copy(ROOT / "params.paper.yaml", paths.root)
     run = command(paths.root, "mlflow", "run", ".", "-e", "row", "-P", "row=nope", "--env-manager", "local")
     said = run.stdout + run.stderr
-    assert run.returncode and f"no row 'nope' in experiments; expected one of {fabricate.ROWS[0]}" in said
+    assert run.returncode and f"no row 'nope' in experiments; expected one of {finished_run.ROWS[0]}" in said
     assert "dvc.yaml" not in said and "DVC repository" not in said

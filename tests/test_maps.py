@@ -13,17 +13,17 @@ from nilearn.masking import apply_mask
 from PIL import Image
 from scipy import stats
 
-import fabricate
+import finished_run
 from cinevox.measured.datasets.algonauts2021 import AFFINE, VOLUME
 from cinevox.measured.responses import Block, Columns
 from cinevox.outlets import report
 from cinevox.outlets.report import brain, glass, maps, surface
-from cinevox.outlets.report.sources import Anatomy
+from cinevox.outlets.report.sources import BrainMasks
 from test_report import sources_of
 
 GRID = np.array(AFFINE)
 SCALE = glass.scores_up_to(0.5, "normalized correlation")
-ROW = fabricate.ROWS[-1]
+ROW = finished_run.ROWS[-1]
 
 
 def anatomy():
@@ -31,17 +31,17 @@ def anatomy():
     rng = np.random.default_rng(0)
     near = np.array(np.unravel_index(np.arange(400), (8, 10, 5))) + np.array([[30], [20], [30]])
     found = {}
-    for subject in fabricate.SUBJECTS:
+    for subject in finished_run.SUBJECTS:
         mask = np.zeros(VOLUME, dtype=bool)
         mask[tuple(near[:, rng.choice(400, 300, replace=False)])] = True
         found[subject] = mask
-    return Anatomy(found, GRID)
+    return BrainMasks(found, GRID)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("maps")
-    return sources_of(root, fabricate.make(root), anatomy=anatomy())
+    return sources_of(root, finished_run.make(root), anatomy=anatomy())
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def full(made):
 
 def test_a_column_lands_where_its_mask_says_in_c_order(made, images, full):
     values = full.voxels["test.normalized"]
-    for number, subject in enumerate(fabricate.SUBJECTS):
+    for number, subject in enumerate(finished_run.SUBJECTS):
         data, mask = images[f"{subject}.nii.gz"].get_fdata(), made.anatomy.masks[subject]
         column = 300 * number
         for i in range(VOLUME[0]):
@@ -75,7 +75,7 @@ def test_a_column_lands_where_its_mask_says_in_c_order(made, images, full):
 
 
 def test_nilearn_reads_the_columns_back(made, images, full):
-    for number, subject in enumerate(fabricate.SUBJECTS):
+    for number, subject in enumerate(finished_run.SUBJECTS):
         mask = nibabel.Nifti1Image(made.anatomy.masks[subject].astype(np.uint8), GRID)
         q = images[f"{subject}-q.nii.gz"]
         expected = stats.false_discovery_control(full.voxels["test.p"][300 * number : 300 * (number + 1)])
@@ -103,7 +103,7 @@ def test_headers_say_where_what_and_of_which_run(images, made):
 
 def test_the_group_is_tested_as_scipy_does_where_enough_subjects_have_a_voxel(made, images, full):
     values = full.voxels["test.correlation"].reshape(3, 300)
-    masks = np.stack([made.anatomy.masks[subject] for subject in fabricate.SUBJECTS])
+    masks = np.stack([made.anatomy.masks[subject] for subject in finished_run.SUBJECTS])
     volumes = np.full(masks.shape, np.nan)
     for volume, mask, own in zip(volumes, masks, values):
         volume[mask] = own
@@ -122,7 +122,7 @@ def test_the_mean_is_over_subjects_with_a_scored_voxel_there():
     mask.ravel()[[1, 4, 7]] = True
     columns = Columns((Block("a", "WB", 3), Block("b", "WB", 3)))
     scores = np.array([0.2, np.nan, 0.4, 0.6, np.nan, np.nan])
-    found = maps.mean(maps.stacked(Anatomy({"a": mask, "b": mask}, np.eye(4)), columns, scores))
+    found = maps.mean(maps.stacked(BrainMasks({"a": mask, "b": mask}, np.eye(4)), columns, scores))
     np.testing.assert_allclose(found.ravel()[[1, 4, 7]], [0.4, np.nan, 0.4], rtol=1e-6)
     assert np.isnan(found[~mask]).all()
 
@@ -137,7 +137,7 @@ def test_one_subject_is_no_group(made):
 def test_maps_are_the_same_bytes_again_and_are_those_the_page_names(made, images):
     first, again = (dict(report.map_files(made)) for _ in range(2))
     assert first == again
-    named = {file for _, files in maps.names(fabricate.SUBJECTS, "normalized correlation") for file in files}
+    named = {file for _, files in maps.names(finished_run.SUBJECTS, "normalized correlation") for file in files}
     assert named == set(images)
 
 

@@ -51,11 +51,11 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, study, new_record):
     """A folder with parameters, a row's results, its run in the store, and an encoding model under the row's name."""
-    import fabricate
+    import finished_run
     from cinevox.outlets import tracking
 
     root = tmp_path_factory.mktemp("project")
-    settings = fabricate.make(root)
+    settings = finished_run.make(root)
     found = small_encoding.encoding(study)
     store.write(Paths(root).encoding(ROW), found)
     uri = new_record(root)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import fabricate
+import finished_run
 from cinevox import cli
 from cinevox.outlets import gate, report, tracking
 from cinevox.outlets.report import svg, tables
@@ -16,14 +16,14 @@ from cinevox.project.paths import Paths
 from cinevox.scoring import row_results
 from test_report import sources_of
 
-MINI, RIDGE, FULL = fabricate.ROWS
+MINI, RIDGE, FULL = finished_run.ROWS
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Rows with outer folds, and one of transfer networks, which has none."""
     root = tmp_path_factory.mktemp("nested")
-    return Paths(root), fabricate.make(root, test=False, transfer=True, nested=True)
+    return Paths(root), finished_run.make(root, test=False, transfer=True, nested=True)
 
 
 def nested(paths, row):
@@ -34,7 +34,7 @@ def test_the_outer_folds_are_the_split_that_counts(made):
     paths, params = made
     found = {result.name: result for result in row_results.read(paths, params.experiments.rows)}
     assert {name: result.split for name, result in found.items()} == {
-        MINI: "nested", RIDGE: "nested", FULL: "nested", fabricate.TRANSFER: "validation",
+        MINI: "nested", RIDGE: "nested", FULL: "nested", finished_run.TRANSFER: "validation",
     }  # fmt: skip
     table = pd.read_csv(paths.scores(RIDGE) / "rois.csv").query("aggregation == 'subjects' and roi == 'V1'")
     folds = table[table.split.str.startswith("outer-")]
@@ -56,7 +56,7 @@ def test_the_page_shows_them_and_says_what_they_are(made):
     assert not re.search(r"\bnan\b|NaN|\bNone\b|\binf\b|Undefined", words)
     doubts = {line.result.name: line.doubts for line in tables.score_lines(sources, "mini")}
     assert any("outer folds" in doubt for doubt in doubts[RIDGE])
-    assert any("validation clips" in doubt for doubt in doubts[fabricate.TRANSFER])
+    assert any("validation clips" in doubt for doubt in doubts[finished_run.TRANSFER])
     assert {"figure-1", f"layers-{RIDGE}"} <= drawings.keys()
     scores = report.plots(sources.results)["scores"].set_index(["row", "roi"])["score"]
     assert scores[RIDGE, "V1"] == nested(paths, RIDGE)["rois"]["V1"]["normalized_correlation"]
@@ -69,7 +69,7 @@ def test_the_score_table_shows_them(made, monkeypatch, capsys):
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
     score = nested(paths, RIDGE)
     assert lines[RIDGE][1:6] == ["nested", f"{score['score']:.3f}", f"{score['low']:.3f}", "to", f"{score['high']:.3f}"]
-    assert lines[fabricate.TRANSFER][1] == "validation"
+    assert lines[finished_run.TRANSFER][1] == "validation"
 
 
 def test_the_gate_compares_them(made):
@@ -93,7 +93,7 @@ def test_the_record_holds_them(made):
     assert metrics["score"] == score["score"]
     assert metrics["V1.normalized_correlation"] == score["rois"]["V1"]["normalized_correlation"]
     assert metrics["validation/score"] != metrics["score"]
-    assert len(records[RIDGE].children) == len(fabricate.LAYERS)
+    assert len(records[RIDGE].children) == len(finished_run.LAYERS)
     own = row_results.read(paths, {RIDGE: params.experiments.rows[RIDGE]})[0].table("nested")
     for child in records[RIDGE].children:
         mean = own[own["space"] == child.name.rsplit("/", 1)[-1]]["normalized_correlation"].mean()

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import fabricate
+import finished_run
 from cinevox import cli
 from cinevox.cli import experiments
 from cinevox.files import io
@@ -18,21 +18,21 @@ from cinevox.project.paths import Paths
 from cinevox.scoring import row_results
 from test_report import sources_of
 
-MINI, RIDGE, FULL = fabricate.ROWS
+MINI, RIDGE, FULL = finished_run.ROWS
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """No clip was shown twice, and there are responses to test clips."""
     root = tmp_path_factory.mktemp("plain")
-    return Paths(root), fabricate.make(root, once=("validation", "test"))
+    return Paths(root), finished_run.make(root, once=("validation", "test"))
 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
     """The training clips were shown once, the test clips ten times."""
     root = tmp_path_factory.mktemp("mixed")
-    return Paths(root), fabricate.make(root, once=("validation",))
+    return Paths(root), finished_run.make(root, once=("validation",))
 
 
 def scores(paths, row=RIDGE):
@@ -51,7 +51,7 @@ def test_the_scores_are_the_correlations_and_no_voxel_is_left_out(made):
     pd.testing.assert_series_equal(table["score"], table["correlation"], check_names=False)
     assert table["normalized_correlation"].isna().all() and (table["n_excluded"] == 0).all()
     np.testing.assert_array_equal(result.voxel_scores("test"), result.voxels["test.correlation"])
-    assert result.chosen["V1"] == fabricate.LAYERS[fabricate.BEST["V1"]]
+    assert result.chosen["V1"] == finished_run.LAYERS[finished_run.BEST["V1"]]
 
 
 def test_the_page_speaks_of_plain_correlations_and_of_no_ceiling(made):
@@ -127,7 +127,7 @@ def test_the_gate_compares_them_with_each_other_and_with_nothing_else(made, tmp_
     gate.write_baseline(tmp_path / "baseline.json", now, limits)
     kept, _ = gate.read_baseline(tmp_path / "baseline.json")
     assert not gate.compare(kept, now, limits, "itself").failed
-    other = fabricate.make(tmp_path / "normalized")
+    other = finished_run.make(tmp_path / "normalized")
     was = gate.read_current(Paths(tmp_path / "normalized"), other)
     found = {
         line.metric: line.verdict for line in gate.compare(was, now, limits, "the base").lines if line.row == RIDGE

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import fabricate
+import finished_run
 import layout
 from cinevox.files import io
 from cinevox.fitting.prediction_store import Index
@@ -71,8 +71,8 @@ def test_data_are_simulated_if_their_plugin_or_their_folder_says_so(tmp_path, na
 
 
 def test_metrics_carry_the_origin_of_their_selection(tmp_path):
-    fabricate.make(tmp_path)
-    paths = fabricate.Paths(tmp_path)
-    for row in fabricate.ROWS:
+    finished_run.make(tmp_path)
+    paths = finished_run.Paths(tmp_path)
+    for row in finished_run.ROWS:
         selected = io.read_json(paths.selection(row) / "selection.json")
         assert row_metrics.read(paths.metrics(row)).origin == origin.Origin.from_json(selected["origin"])

@@ -11,20 +11,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import fabricate
+import finished_run
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import response_store
 from cinevox.outlets import report
 from cinevox.outlets.report import figures, scatters, solvers, sources, svg, tables
-from cinevox.outlets.report.sources import Ceiling, Sources, Truth
+from cinevox.outlets.report.sources import Sources, TrackCeiling, TrackTruth
 from cinevox.project import identity, package_versions
 from cinevox.project.params import load
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, row_results
 from cinevox.statistics.metrics import noise_ceilings
 
-MINI, RIDGE, FULL = fabricate.ROWS
+MINI, RIDGE, FULL = finished_run.ROWS
 
 PAPER_ROWS = tuple(load(Path(__file__).parents[1] / "params.paper.yaml").experiments.rows.values())
 
@@ -34,14 +34,14 @@ def sources_of(root, params, in_silico=True, anatomy=None):
     paths = Paths(root)
     ceilings, truth = {}, {}
     for track in ("mini", "full"):
-        columns = fabricate.columns_of(track)
+        columns = finished_run.columns_of(track)
         reliability = io.read_arrays(paths.ceiling(track) / "reliability.npz")
         shown = io.read_json(paths.ceiling(track) / "index.json")["n_repetitions"]
         reachable = noise_ceilings(reliability, shown, "exclude", 0.1)
-        ceilings[track] = Ceiling(columns, reliability, reachable, shown)
+        ceilings[track] = TrackCeiling(columns, reliability, reachable, shown)
         silent = np.arange(columns.n_voxels) % 7 == 0
         names = np.where(silent, "none", "layer_1")
-        truth[track] = Truth(names, {split: np.clip(values, 0, 1) for split, values in reliability.items()})
+        truth[track] = TrackTruth(names, {split: np.clip(values, 0, 1) for split, values in reliability.items()})
     good = {"suite": "clips", "expected": "a clip can be opened", "success": True, "n_files": 84, "n_unexpected": 0}
     far = {"file": "data/reduction/alexnet/classifier.5.npy", "found": {"times_training": 2.5, "clip": "0007.mp4"}}
     odd = good | {"suite": "features", "expected": "features differ", "success": False, "n_files": 3, "n_unexpected": 2}
@@ -50,7 +50,7 @@ def sources_of(root, params, in_silico=True, anatomy=None):
     found = row_results.read(paths, params.experiments.rows)
     if not in_silico:
         real = {"dataset": "algonauts2021", "title": "Algonauts 2021", "in_silico": False}
-        found = tuple(fabricate.of_origin(result, **real) for result in found)
+        found = tuple(finished_run.of_origin(result, **real) for result in found)
     return Sources(
         params=params,
         dataset="In-silico" if in_silico else "Algonauts 2021",
@@ -72,7 +72,7 @@ def sources_of(root, params, in_silico=True, anatomy=None):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
-    return sources_of(root, fabricate.make(root))
+    return sources_of(root, finished_run.make(root))
 
 
 @pytest.fixture(scope="module")
@@ -159,14 +159,14 @@ def test_nothing_of_the_paper_stands_beside_other_data(page):
 
 
 def test_real_data_and_pretrained_weights_stand_beside_the_paper(monkeypatch, tmp_path):
-    monkeypatch.setattr(claims, "CHALLENGE", fabricate.CHALLENGE)
-    sources = sources_of(tmp_path, fabricate.make(tmp_path), in_silico=False)
+    monkeypatch.setattr(claims, "CHALLENGE", finished_run.CHALLENGE)
+    sources = sources_of(tmp_path, finished_run.make(tmp_path), in_silico=False)
     text = report.render(sources).page  # of the paper's rows there is one, untrained; the challenge had other networks
     assert "The paper's tables" not in text and "The challenge's leaderboard" in text
     doubtful, clean = (next(r for r in sources.results if r.name == name) for name in (MINI, RIDGE))
     assert list(doubtful.doubts) == ["random weights"]
     assert list(clean.doubts) == []
-    trained = tuple(fabricate.of_origin(found, weights="pretrained", official=True) for found in sources.results)
+    trained = tuple(finished_run.of_origin(found, weights="pretrained", official=True) for found in sources.results)
     text = report.render(replace(sources, results=trained)).page
     assert 'id="truth"' not in text
     assert "In-silico" not in text
@@ -186,9 +186,9 @@ CHANGES = [  # of the origin of every row, and what is said
 
 @pytest.mark.parametrize(("change", "said"), CHANGES)
 def test_the_paper_needs_the_challenges_data_and_published_weights(monkeypatch, tmp_path, change, said):
-    monkeypatch.setattr(claims, "CHALLENGE", fabricate.CHALLENGE)
-    sources = sources_of(tmp_path, fabricate.make(tmp_path), in_silico=False)
-    changed = tuple(fabricate.of_origin(result, **change) for result in sources.results)
+    monkeypatch.setattr(claims, "CHALLENGE", finished_run.CHALLENGE)
+    sources = sources_of(tmp_path, finished_run.make(tmp_path), in_silico=False)
+    changed = tuple(finished_run.of_origin(result, **change) for result in sources.results)
     text = unescape(report.render(replace(sources, results=changed)).page)
     assert said in text and "not shown, as no row can stand beside them" in text
     for words in ("The paper's", "eproduced", "leaderboard", "reported by the paper", "the paper reports"):
@@ -202,7 +202,7 @@ def test_a_result_from_before_origins_were_recorded_stands_beside_nothing(made):
 
 def test_an_untrained_network_is_marked_wherever_it_is_the_best(tmp_path):
     """Here it is the only row, so the best of everything: first sentence, cells, figures, voxels, plots."""
-    params = fabricate.make(tmp_path)
+    params = finished_run.make(tmp_path)
     rows = params.experiments.model_copy(update={"voxelwise": {MINI: params.experiments.voxelwise[MINI]}})
     sources = sources_of(tmp_path, params.model_copy(update={"experiments": rows}))
     found = report.render(sources)
@@ -227,9 +227,9 @@ def test_long_names_with_their_marks_fit_beside_the_marks(made):
 
 def test_rows_of_other_data_are_left_out_and_named(tmp_path, monkeypatch):
     """Two rows were run with other data since; a page of the third alone, which says so."""
-    params, paths = fabricate.make(tmp_path), Paths(tmp_path)
+    params, paths = finished_run.make(tmp_path), Paths(tmp_path)
     for row in (MINI, FULL):
-        fabricate.recorded(paths, row, dataset="mystudy", title="My study", in_silico=False)
+        finished_run.recorded(paths, row, dataset="mystudy", title="My study", in_silico=False)
     read_as_made(monkeypatch)
     found = sources.read(paths, params)
     assert [result.name for result in found.results] == [RIDGE] and found.in_silico
@@ -238,7 +238,7 @@ def test_rows_of_other_data_are_left_out_and_named(tmp_path, monkeypatch):
     text = report.render(replace(found, commit=None)).page
     assert f"<b>Left out</b>: {MINI}, {why}." in text
     for row in (RIDGE,):
-        fabricate.recorded(paths, row, subjects="sub01")
+        finished_run.recorded(paths, row, subjects="sub01")
     with pytest.raises(InputError, match="no result is of the data in .*params.yaml"):
         sources.read(paths, params)
 
@@ -251,7 +251,7 @@ def read_as_made(monkeypatch):
 
 
 def test_rows_that_other_versions_of_packages_made_are_named(tmp_path, monkeypatch):
-    parameters, paths, installed = fabricate.make(tmp_path), Paths(tmp_path), metadata.version
+    parameters, paths, installed = finished_run.make(tmp_path), Paths(tmp_path), metadata.version
     package_versions.record(paths.selection(MINI), f"selection@{MINI}", [])
     monkeypatch.setattr(metadata, "version", lambda name: "1.0" if name == "numpy" else installed(name))
     package_versions.record(paths.selection(RIDGE), f"selection@{RIDGE}", [])
@@ -268,7 +268,7 @@ def test_rows_of_other_parameters_are_marked(made):
 
 
 def test_without_test_responses_the_page_says_that_scores_flatter(tmp_path):
-    params = fabricate.make(tmp_path, test=False)
+    params = finished_run.make(tmp_path, test=False)
     text = report.render(sources_of(tmp_path, params)).page
     assert "Chosen on the same clips</b>: " in text and "never saw" not in text
     assert "<b>The clips also chose the layers or the epoch</b> of all rows, so these scores are too high." in text
@@ -290,21 +290,21 @@ def test_voxels_are_those_of_each_rois_chosen_space(made):
     found = result.voxels["test.correlation"]
     candidates = io.read_arrays(result.folder / "voxels.npz")
     for block, where in zip(result.index.columns.blocks, result.index.columns.slices):
-        number = fabricate.LAYERS.index(result.chosen[block.roi])
+        number = finished_run.LAYERS.index(result.chosen[block.roi])
         np.testing.assert_array_equal(found[where], candidates["test.correlation"][number, where])
 
 
 def test_transfer_networks_have_curves_and_only_they(tmp_path, page):
-    html = report.render(sources_of(tmp_path, fabricate.make(tmp_path, transfer=True))).page
+    html = report.render(sources_of(tmp_path, finished_run.make(tmp_path, transfer=True))).page
     assert "Training of transfer networks" in html and 'href="#training"' in html
     assert "Training of transfer networks" not in page and 'href="#training"' not in page
-    read = row_results.read(Paths(tmp_path), fabricate.params.load(Paths(tmp_path).params).experiments.rows)
+    read = row_results.read(Paths(tmp_path), finished_run.params.load(Paths(tmp_path).params).experiments.rows)
     tables = report.plots(read)
-    assert set(tables["curves"]["row"]) == {f"{fabricate.TRANSFER} (random weights)"}
-    assert not any(fabricate.TRANSFER in row for row in tables["profile"]["row"])
-    assert f"Bases with random weights: {fabricate.TRANSFER}." in html
+    assert set(tables["curves"]["row"]) == {f"{finished_run.TRANSFER} (random weights)"}
+    assert not any(finished_run.TRANSFER in row for row in tables["profile"]["row"])
+    assert f"Bases with random weights: {finished_run.TRANSFER}." in html
     trained = tables["curves"][tables["curves"]["clips"] == "validation"]
-    curves = fabricate.curves(Paths(tmp_path), "validation_correlation")
+    curves = finished_run.curves(Paths(tmp_path), "validation_correlation")
     assert len(curves) == 9 and trained["correlation"].tolist() == pytest.approx(np.mean(list(curves.values()), axis=0))
 
 
@@ -312,14 +312,14 @@ def test_a_long_list_of_candidates_is_cut_and_keeps_the_chosen(made, monkeypatch
     monkeypatch.setattr(tables, "SHOWN_CANDIDATES", 2)
     result = made.results[1]
     found = tables.profile(result)
-    assert found.left_out == len(fabricate.LAYERS) - len(found.spaces)
+    assert found.left_out == len(finished_run.LAYERS) - len(found.spaces)
     assert set(result.chosen.values()) <= set(found.spaces)
 
 
 def test_candidates_are_paired_over_splits(made):
     pairs, chosen = scatters.candidate_pairs(made.results[:1])
     result = made.results[0]
-    assert len(pairs) == len(fabricate.LAYERS) * 9
+    assert len(pairs) == len(finished_run.LAYERS) * 9
     assert chosen.sum() == 9
     np.testing.assert_array_equal(pairs[:, 1], result.table("test")["normalized_correlation"])
 
@@ -329,7 +329,7 @@ def test_plots_have_a_line_per_row_and_roi_and_per_candidate(made):
     assert list(plots["scores"].columns) == ["row", "roi", "score", "low", "high"]
     assert len(plots["scores"]) == 9 + 9 + 1
     assert list(plots["profile"].columns) == ["row", "roi", "layer_index", "layer", "score"]
-    assert len(plots["profile"]) == (9 + 9 + 1) * len(fabricate.LAYERS)
+    assert len(plots["profile"]) == (9 + 9 + 1) * len(finished_run.LAYERS)
 
 
 @pytest.mark.parametrize(

@@ -7,29 +7,29 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import fabricate
+import finished_run
 from cinevox.outlets import report
-from cinevox.outlets.report import optimism, pairs, paper, regions, tables
+from cinevox.outlets.report import optimism, paper, regions, row_pairs, tables
 from cinevox.outlets.report.svg import shown
 from cinevox.project.params import MINI_ROIS
 from cinevox.scoring import claims
 from test_report import sources_of
 
-MINI, RIDGE, FULL = fabricate.ROWS
+MINI, RIDGE, FULL = finished_run.ROWS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def challenge():
     """The challenge is as small as the made-up run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claims, "CHALLENGE", fabricate.CHALLENGE)
+        patch.setattr(claims, "CHALLENGE", finished_run.CHALLENGE)
         yield
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("paper")
-    return sources_of(root, fabricate.make(root, transfer=True), in_silico=False)
+    return sources_of(root, finished_run.make(root, transfer=True), in_silico=False)
 
 
 def test_every_row_of_the_papers_tables_is_there_in_the_papers_order(made):
@@ -50,7 +50,7 @@ def test_rows_of_this_run_stand_beside_it_and_the_others_say_so(made):
     line = lines[MINI]
     assert line.score == ours.scores.score
     assert line.verdict == "not comparable: random weights" and line.reproduced is None
-    assert line.difference is None and {lines[MINI].here, lines[fabricate.TRANSFER].here} == {None}
+    assert line.difference is None and {lines[MINI].here, lines[finished_run.TRANSFER].here} == {None}
     absent = lines["mini-vgg16_bn-layer-lasso"]
     assert (absent.verdict, absent.score, absent.here) == ("not in this run", None, None)
 
@@ -81,18 +81,18 @@ def test_the_leaderboards_track_score_is_the_mean_of_its_regions():
 
 
 def test_rows_are_compared_in_pairs_over_the_same_clips(made):
-    found = pairs.in_pairs(made, "mini")
+    found = row_pairs.in_pairs(made, "mini")
     assert len(found.rows) == 3 and len(found.cells) == 3
     scores = [result.scores.score for result in found.rows]
     assert scores == sorted(scores, reverse=True)
     for (a, b), cell in found.cells.items():
         assert cell.difference == pytest.approx(scores[a] - scores[b])
         assert cell.low <= cell.difference + 0.05 and cell.high >= cell.difference - 0.05
-        assert cell.n_subjects == len(fabricate.SUBJECTS)
+        assert cell.n_subjects == len(finished_run.SUBJECTS)
     expected = stats.false_discovery_control([cell.p for cell in found.cells.values()])
     np.testing.assert_allclose([found.q[pair] for pair in found.cells], expected)
     assert found.n_apart == int((expected <= 0.05).sum())
-    assert pairs.in_pairs(made, "full") is None  # one row alone
+    assert row_pairs.in_pairs(made, "full") is None  # one row alone
 
 
 def test_a_rows_own_figure_has_each_regions_score_and_ceiling(made):
@@ -116,7 +116,7 @@ def test_figures_hold_the_scores_they_draw(made):
     for line in figures["figure-2"].table.to_dict("records"):
         own = by_row[line["row"]].outcome.scores["validation"].subjects[subject].rois
         assert line["score"] == own[line["roi"]]
-    assert set(figures["figure-3"].table["row"]) == {MINI, fabricate.TRANSFER}  # the rows on AlexNet
+    assert set(figures["figure-3"].table["row"]) == {MINI, finished_run.TRANSFER}  # the rows on AlexNet
     assert f"validation clips, {subject}" in figures["figure-2"].title
 
 
@@ -137,7 +137,7 @@ def test_the_heat_map_frames_the_chosen_layers(made):
 
 def test_optimism_is_told_row_by_row(made):
     lines = optimism.optimism_lines(made)
-    assert [line.result.name for line in lines if line.n_candidates == 1] == [fabricate.TRANSFER]
+    assert [line.result.name for line in lines if line.n_candidates == 1] == [finished_run.TRANSFER]
     for line in lines:
         validation, test = (line.result.outcome.scores[split].score for split in ("validation", "test"))
         assert line.difference == pytest.approx(validation - test)
@@ -150,9 +150,9 @@ def test_optimism_is_told_row_by_row(made):
 
 def test_the_page_shows_all_of_it(tmp_path):
     """The challenge's data and published weights, and no responses to the test clips, as most have it."""
-    found = sources_of(tmp_path, fabricate.make(tmp_path, test=False), in_silico=False)
+    found = sources_of(tmp_path, finished_run.make(tmp_path, test=False), in_silico=False)
     changes = {"weights": "pretrained", "official": True, "n_test_clips": 60}
-    trained = tuple(fabricate.of_origin(result, **changes) for result in found.results)
+    trained = tuple(finished_run.of_origin(result, **changes) for result in found.results)
     page = report.render(replace(found, results=trained)).page
     for words in ("Table 1: mini track", "Is one row better than another?", "leaderboard", "not comparable<"):
         assert words in page
@@ -162,8 +162,8 @@ def test_the_page_shows_all_of_it(tmp_path):
 
 
 def test_comparable_rows_are_judged_on_the_page(tmp_path):
-    clean = sources_of(tmp_path, fabricate.make(tmp_path), in_silico=False)
-    trained = (fabricate.of_origin(result, weights="pretrained", official=True) for result in clean.results)
+    clean = sources_of(tmp_path, finished_run.make(tmp_path), in_silico=False)
+    trained = (finished_run.of_origin(result, weights="pretrained", official=True) for result in clean.results)
     clean = replace(clean, results=tuple(trained))
     (line,) = [line for line in paper.paper_lines(clean, "mini") if line.score is not None]
     assert (line.row.name, line.here) == (MINI, 1) and line.difference == pytest.approx(line.score - line.reported)

@@ -6,18 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import fabricate
+import finished_run
 from cinevox.errors import FileError
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, outcomes, row_metrics, row_results
 
-ROW = fabricate.ROWS[1]
+ROW = finished_run.ROWS[1]
 
 
 @pytest.mark.parametrize("excluded_on", ["validation", "test"])
 def test_replicates_are_of_the_voxels_that_their_split_scores(tmp_path, excluded_on):
     """A subject's ROI without a reliable voxel on one split is left out of that split's means, and of no other's."""
-    paths, settings = Paths(tmp_path), fabricate.make(tmp_path)
+    paths, settings = Paths(tmp_path), finished_run.make(tmp_path)
     file = paths.scores(ROW) / "subjects.csv"
     table = pd.read_csv(file)
     block = (table["split"] == excluded_on) & (table["subject"] == "sub01") & (table["roi"] == "V1")
@@ -26,7 +26,7 @@ def test_replicates_are_of_the_voxels_that_their_split_scores(tmp_path, excluded
     (found,) = row_results.read(paths, {ROW: settings.experiments.rows[ROW]})
     for split in ("validation", "test"):
         subjects = found.voxels[f"{split}.replicates"].reshape(
-            -1, len(fabricate.SUBJECTS), len(found.index.columns.rois)
+            -1, len(finished_run.SUBJECTS), len(found.index.columns.rois)
         )
         of_v1 = subjects[:, 1:, 0] if split == excluded_on else subjects[..., 0]
         np.testing.assert_allclose(found.replicates(split)[:, 0], of_v1.mean(axis=1), rtol=1e-6)
@@ -38,7 +38,7 @@ def outcome_of(paths, settings, row=ROW):
 
 @pytest.mark.parametrize("kind", [{}, {"transfer": True}, {"test": False}, {"nested": True}, {"once": ("test",)}])
 def test_what_is_read_is_what_was_written(tmp_path, kind):
-    paths, settings = Paths(tmp_path), fabricate.make(tmp_path, **kind)
+    paths, settings = Paths(tmp_path), finished_run.make(tmp_path, **kind)
     for row in settings.experiments.rows:
         found = outcome_of(paths, settings, row)
         outcomes.write(tmp_path / "again", found)
@@ -51,9 +51,9 @@ def test_what_is_read_is_what_was_written(tmp_path, kind):
 
 
 def test_a_digest_tells_one_result_from_another(tmp_path):
-    paths, settings = Paths(tmp_path), fabricate.make(tmp_path)
+    paths, settings = Paths(tmp_path), finished_run.make(tmp_path)
     before = outcome_of(paths, settings).digest
-    fabricate.scored(paths, ROW, "V1", 1e-6)
+    finished_run.scored(paths, ROW, "V1", 1e-6)
     assert outcome_of(paths, settings).digest != before
 
 
@@ -67,12 +67,12 @@ BROKEN = [  # what is done to the file, and what the message names
 ]
 
 
-@pytest.mark.parametrize(("row", "stage"), [(ROW, "selection"), (fabricate.TRANSFER, "selection-roiwise")])
+@pytest.mark.parametrize(("row", "stage"), [(ROW, "selection"), (finished_run.TRANSFER, "selection-roiwise")])
 @pytest.mark.parametrize(("change", "said"), BROKEN)
 def test_a_broken_result_or_one_of_another_version_is_named_with_what_makes_it_again(
     tmp_path, row, stage, change, said
 ):
-    paths, settings = Paths(tmp_path), fabricate.make(tmp_path, transfer=True)
+    paths, settings = Paths(tmp_path), finished_run.make(tmp_path, transfer=True)
     file = paths.selection(row) / "selection.json"
     content = json.loads(file.read_text())
     change(content)
@@ -100,14 +100,14 @@ def test_metrics_of_earlier_commits_are_read():
 
 
 def test_every_caution_is_said_of_the_results_that_it_holds_for(tmp_path):
-    paths, settings = Paths(tmp_path), fabricate.make(tmp_path, test=False, transfer=True, once=("validation",))
+    paths, settings = Paths(tmp_path), finished_run.make(tmp_path, test=False, transfer=True, once=("validation",))
     rows = settings.experiments.rows
-    untrained, trained = (row_results.read(paths, {row: rows[row]})[0].cautions for row in fabricate.ROWS[:2])
+    untrained, trained = (row_results.read(paths, {row: rows[row]})[0].cautions for row in finished_run.ROWS[:2])
     always = (claims.IN_SILICO, claims.PLAIN_SCORE, claims.OTHER_CLIPS["validation"], claims.CHOSEN_HERE)
     assert trained == always and untrained == (claims.UNTRAINED, *always)
-    fabricate.make(tmp_path / "clean")
+    finished_run.make(tmp_path / "clean")
     clean = Paths(tmp_path / "clean")
-    fabricate.recorded(clean, ROW, in_silico=False, dataset="study", title="My study")
+    finished_run.recorded(clean, ROW, in_silico=False, dataset="study", title="My study")
     assert row_results.read(clean, {ROW: rows[ROW]})[0].cautions == ()
     assert claims.UNTRAINED.of(["a", "b"]) == "Random weights, so no result: a, b."
     assert claims.UNTRAINED.of(()) == "Random weights, so no result."

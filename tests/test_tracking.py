@@ -19,7 +19,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-import fabricate
+import finished_run
 import mlflow_warnings
 import small_run
 from _cli import Run
@@ -34,13 +34,13 @@ from cinevox.scoring import claims, row_results
 
 pytestmark = mlflow_warnings.IGNORED
 
-ROW = fabricate.ROWS[1]
+ROW = finished_run.ROWS[1]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
-    return Paths(root), fabricate.make(root)
+    return Paths(root), finished_run.make(root)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +69,13 @@ def all_runs(uri, experiment):
 @pytest.fixture(scope="module")
 def searched(run, uri):
     """Two rows of the mini track that are in the store, to be looked at."""
-    tracking.sync(records(run, "searched", fabricate.ROWS[:2]), uri)
+    tracking.sync(records(run, "searched", finished_run.ROWS[:2]), uri)
     client = MlflowClient(tracking_uri=uri)
     return client, client.get_experiment_by_name("searched-mini").experiment_id
 
 
 def test_a_sync_creates_a_run_per_row_and_space_and_a_second_one_none(run, uri):
-    n_spaces = len(fabricate.LAYERS)
+    n_spaces = len(finished_run.LAYERS)
     first = tracking.sync(records(run, "twice"), uri)
     assert first == tracking.Counts(created=3, present=0, superseded=0, runs=3 * (1 + n_spaces))
     assert str(first) == f"3 rows ({first.runs} runs) created, 0 there already, 0 superseded"
@@ -98,8 +98,8 @@ def test_metrics_are_those_of_the_files_under_names_a_query_can_use(run, searche
 
 
 def test_transfer_networks_bring_their_curves_and_best_weights(tmp_path, uri):
-    row = fabricate.TRANSFER
-    made = Paths(tmp_path), fabricate.make(tmp_path, transfer=True)
+    row = finished_run.TRANSFER
+    made = Paths(tmp_path), finished_run.make(tmp_path, transfer=True)
     best = io.read_json(made[0].predictions(row) / "index.json")["diagnostics"]["frozen"]["best_network"]
     weights = made[0].checkpoints(row) / f"{best}.pt"
     weights.parent.mkdir(parents=True)
@@ -109,8 +109,8 @@ def test_transfer_networks_bring_their_curves_and_best_weights(tmp_path, uri):
     tracking.sync(ours, uri)
     client = MlflowClient(tracking_uri=uri)
     (parent,) = [item for item in all_runs(uri, "curves-mini") if item.data.tags["level"] == "row"]
-    mean = np.mean(list(fabricate.curves(made[0], "validation_correlation").values()), axis=0)
-    of_ffa = fabricate.curves(made[0], "loss")["FFA"]
+    mean = np.mean(list(finished_run.curves(made[0], "validation_correlation").values()), axis=0)
+    of_ffa = finished_run.curves(made[0], "loss")["FFA"]
     for name, expected in (("epoch/validation_correlation", mean), ("epoch/FFA.loss", of_ffa)):
         history = client.get_metric_history(parent.info.run_id, name)
         assert [point.step for point in history] == [1, 2, 3]
@@ -149,12 +149,12 @@ def test_a_run_says_what_made_it(searched):
 
 
 def test_the_papers_score_stands_with_rows_that_it_can_be_compared_with(tmp_path, monkeypatch):
-    made = Paths(tmp_path), fabricate.make(tmp_path)
-    monkeypatch.setattr(claims, "CHALLENGE", fabricate.CHALLENGE)
-    [before] = records(made, "paper", fabricate.ROWS[:1])
+    made = Paths(tmp_path), finished_run.make(tmp_path)
+    monkeypatch.setattr(claims, "CHALLENGE", finished_run.CHALLENGE)
+    [before] = records(made, "paper", finished_run.ROWS[:1])
     change = {"dataset": "algonauts2021", "title": "Algonauts 2021", "in_silico": False}
-    fabricate.recorded(made[0], fabricate.ROWS[0], **change, weights="pretrained", official=True)
-    [after] = records(made, "paper", fabricate.ROWS[:1])
+    finished_run.recorded(made[0], finished_run.ROWS[0], **change, weights="pretrained", official=True)
+    [after] = records(made, "paper", finished_run.ROWS[:1])
     assert "paper.score" not in before.metrics and after.metrics["paper.score"] == 0.42
     assert "The paper reports" not in before.note and "The paper reports 0.420." in after.note
     assert (before.tags["in_silico"], after.tags["in_silico"]) == ("true", "false")
@@ -163,7 +163,7 @@ def test_the_papers_score_stands_with_rows_that_it_can_be_compared_with(tmp_path
 
 
 def test_a_row_is_tagged_with_what_validation_found(tmp_path):
-    made = Paths(tmp_path), fabricate.make(tmp_path)
+    made = Paths(tmp_path), finished_run.make(tmp_path)
     made[0].metrics("validation").write_text('{"files": 273, "errors": 0, "warnings": 1}')
     made[0].metrics("checks").write_text('{"files": 9, "errors": 0, "warnings": 2}')
     (record,) = records(made, "tags", [ROW])
@@ -187,7 +187,7 @@ def test_the_key_follows_dvc_lock_and_a_new_result_supersedes_the_old(run, uri, 
             counts.append(tracking.sync(records(run, "newer", [ROW]), uri))
     finally:
         run[0].lock.unlink()
-    n_runs = 1 + len(fabricate.LAYERS)
+    n_runs = 1 + len(finished_run.LAYERS)
     assert counts == [
         tracking.Counts(1, 0, 0, n_runs),
         tracking.Counts(1, 0, 1, n_runs),
@@ -304,7 +304,7 @@ def test_a_file_that_fails_is_named_and_anything_else_is_the_stores_doing(uri, t
 def test_a_moved_or_copied_repository_writes_into_its_own_folder(run, tmp_path, new_record):
     """Renamed, copied, moved back, and with somebody else's file where it was before."""
     first, renamed, copied = tmp_path / "first", tmp_path / "re named", tmp_path / "copied"
-    n_runs = 1 + len(fabricate.LAYERS)
+    n_runs = 1 + len(finished_run.LAYERS)
 
     def synced(folder):
         uri = f"sqlite:///{folder}/mlflow.db"
@@ -361,7 +361,7 @@ def test_the_runs_table_opens_with_metric_columns(searched):
     assert all(f"{word}:" in chunks for word in ("searchFilter", "orderByKey", "orderByAsc"))
     assert all(f"{word}:" in chunks for word in ("columnOrder", "columnWidths"))
     shown = client.search_runs([number], state["searchFilter"])
-    assert {item.info.run_name for item in shown} == set(fabricate.ROWS[:2])
+    assert {item.info.run_name for item in shown} == set(finished_run.ROWS[:2])
 
 
 def test_the_interface_is_not_started_on_a_taken_port(run, uri):
@@ -449,7 +449,7 @@ def drawn(made, of=None):
 
 
 def test_figures_of_another_result_are_not_attached_and_later_ones_are_added(tmp_path, uri):
-    made = Paths(tmp_path), fabricate.make(tmp_path)
+    made = Paths(tmp_path), finished_run.make(tmp_path)
 
     def kept():
         tracking.sync(records(made, "later", [ROW]), uri)
@@ -464,7 +464,7 @@ def test_figures_of_another_result_are_not_attached_and_later_ones_are_added(tmp
 
 
 def test_a_run_keeps_its_tables_and_the_reports_figures(tmp_path, uri):
-    made = Paths(tmp_path), fabricate.make(tmp_path)
+    made = Paths(tmp_path), finished_run.make(tmp_path)
     drawn(made)
     tracking.sync(records(made, "kept", [ROW]), uri)
     [row] = [item for item in all_runs(uri, "kept-mini") if item.data.tags["level"] == "row"]
@@ -498,7 +498,7 @@ def test_the_data_sets_source_has_no_login(tmp_path, address, kept):
 
 
 def test_a_data_set_is_what_dvc_and_validation_know_of_it(tmp_path, uri):
-    made = Paths(tmp_path), fabricate.make(tmp_path)
+    made = Paths(tmp_path), finished_run.make(tmp_path)
     md5 = "3a3ebcfc1bd6c949f29d59e3f92d3791"
     made[0].lock.write_text(
         yaml.safe_dump({"stages": {"simulation@x": {"outs": [{"path": "data/insilico", "md5": f"{md5}.dir"}]}}})
@@ -511,12 +511,12 @@ def test_a_data_set_is_what_dvc_and_validation_know_of_it(tmp_path, uri):
     client = MlflowClient(tracking_uri=uri)
     [found] = client.search_runs([client.get_experiment_by_name("data-mini").experiment_id], query)
     [dataset] = [item.dataset for item in found.inputs.dataset_inputs]
-    columns = fabricate.columns_of("mini")
+    columns = finished_run.columns_of("mini")
     assert json.loads(dataset.source) == {
         "path": "data/insilico", "md5": md5, "remote": "https://example.org/lab/study.git",
     }  # fmt: skip
     profile = json.loads(dataset.profile)
-    assert profile["n_clips"] == {"train": 240, "test": 60} and profile["subjects"] == list(fabricate.SUBJECTS)
+    assert profile["n_clips"] == {"train": 240, "test": 60} and profile["subjects"] == list(finished_run.SUBJECTS)
     assert sum(profile["n_voxels"].values()) == columns.n_voxels and list(profile["n_voxels"]) == list(columns.rois)
 
 
@@ -531,14 +531,14 @@ def test_calls_stay_within_a_servers_limits():
 
 
 def test_a_removed_row_is_gone_with_its_spaces_until_a_sync_brings_it_back(run, uri):
-    ours = records(run, "removed", fabricate.ROWS[:2])
+    ours = records(run, "removed", finished_run.ROWS[:2])
     tracking.sync(ours, uri)
     settings = run[1].tracking.model_copy(update={"experiment": "removed", "uri": uri})
     [seen] = tracking.remove(settings, ROW, apply=False)
     assert len(all_runs(uri, "removed-mini")) == 12
     assert tracking.remove(settings, ROW, apply=True) == [seen]
-    assert {item.data.tags["row"] for item in all_runs(uri, "removed-mini")} == {fabricate.ROWS[0]}
-    with pytest.raises(InputError, match=f"no run of the row '{ROW}'; there are runs of {fabricate.ROWS[0]}"):
+    assert {item.data.tags["row"] for item in all_runs(uri, "removed-mini")} == {finished_run.ROWS[0]}
+    with pytest.raises(InputError, match=f"no run of the row '{ROW}'; there are runs of {finished_run.ROWS[0]}"):
         tracking.remove(settings, ROW, apply=True)
     assert tracking.sync(ours, uri) == tracking.Counts(created=1, present=1, superseded=0, runs=6)
     MlflowClient(tracking_uri=uri).restore_run(seen.run)  # from the trash, in MLflow's interface
@@ -547,7 +547,7 @@ def test_a_removed_row_is_gone_with_its_spaces_until_a_sync_brings_it_back(run, 
     assert sorted(keys) == sorted(record.key for record in ours)
 
 
-@pytest.mark.parametrize("step", [0, 3, len(fabricate.LAYERS)])  # after the row, in the middle, after the last space
+@pytest.mark.parametrize("step", [0, 3, len(finished_run.LAYERS)])  # after the row, in the middle, after the last space
 def test_of_two_syncs_that_cannot_take_turns_one_run_stays(run, uri, monkeypatch, step):
     """In a sync another one of the same row begins and ends, as on a server: then it is there once."""
     [record] = records(run, f"rivals{step}", [ROW])

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-import fabricate
+import finished_run
 import mlflow_warnings
 from cinevox import cli
 from cinevox.errors import InputError
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.slow,
     *mlflow_warnings.IGNORED,
 ]
-ROW = fabricate.ROWS[1]
+ROW = finished_run.ROWS[1]
 STEP = {
     "cmd": "echo ${scores.n_bootstraps} > NAME-${item}",
     "params": ["scores.n_bootstraps"],
@@ -48,7 +48,7 @@ class Study:
             "DVC_NO_ANALYTICS": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
-        self.settings = fabricate.make(root)
+        self.settings = finished_run.make(root)
         shutil.copytree(ROOT / "stages", root / "stages", ignore=shutil.ignore_patterns("__pycache__"))
         stages = {
             name: {"foreach": [ROW], "do": yaml.safe_load(yaml.dump(STEP).replace("NAME", name))}
@@ -175,12 +175,12 @@ def test_a_commit_that_holds_a_result_brings_it_back(study):
 
 
 def test_the_command_removes_a_row_when_told_twice(study):
-    assert "add --yes" in study.cinevox("runs", "remove", fabricate.ROWS[0])
-    said = study.cinevox("runs", "remove", fabricate.ROWS[0], "--yes")
+    assert "add --yes" in study.cinevox("runs", "remove", finished_run.ROWS[0])
+    said = study.cinevox("runs", "remove", finished_run.ROWS[0], "--yes")
     uri = f"sqlite:///{study.root / 'mlflow.db'}"
     assert said.splitlines()[-1] == f"  mlflow gc --backend-store-uri {uri} --tracking-uri {uri}"
     assert "has been permanently deleted" in study.run(*shlex.split(said.splitlines()[-1]))
-    assert fabricate.ROWS[0] not in study.cinevox("runs", "list")
-    with pytest.raises(InputError, match=f"no run of the row '{fabricate.ROWS[0]}'; there are runs of {ROW}, "):
-        tracking.listed(study.settings.tracking.model_copy(update={"uri": uri}), fabricate.ROWS[0])
+    assert finished_run.ROWS[0] not in study.cinevox("runs", "list")
+    with pytest.raises(InputError, match=f"no run of the row '{finished_run.ROWS[0]}'; there are runs of {ROW}, "):
+        tracking.listed(study.settings.tracking.model_copy(update={"uri": uri}), finished_run.ROWS[0])
     assert "1 row (6 runs) created, 2 there already" in study.cinevox("sync")

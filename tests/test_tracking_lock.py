@@ -5,12 +5,12 @@ from importlib import metadata
 import pytest
 import yaml
 
-import fabricate
+import finished_run
 from cinevox.outlets import tracking
 from cinevox.project import dvc_lock, package_versions, params
 from cinevox.project.paths import Paths
 
-ROW = fabricate.ROWS[1]
+ROW = finished_run.ROWS[1]
 
 
 def entry(deps=(), outs=(), **params):
@@ -25,7 +25,7 @@ def entry(deps=(), outs=(), **params):
 @pytest.fixture
 def run(tmp_path):
     """A made-up run with a dvc.lock, as its results were made with its params.yaml."""
-    fabricate.make(tmp_path)
+    finished_run.make(tmp_path)
     document = yaml.safe_load((tmp_path / "params.yaml").read_text())
     scores, selection = f"data/scores/{ROW}", f"data/selection/{ROW}"
     words = {f"experiments.voxelwise.{ROW}.regressor": "ridge"}
@@ -77,7 +77,7 @@ def test_a_result_is_recorded_with_the_parameters_that_made_it(run):
     assert after[ROW].params == before[ROW].params and after[ROW].key == before[ROW].key
     assert after[ROW].tags == before[ROW].tags and after[ROW].params["reduction.n_components"] != "7"
     assert [child.params for child in after[ROW].children] == [child.params for child in before[ROW].children]
-    other = fabricate.ROWS[2]  # DVC did not run this one: nothing else is known than what stands there
+    other = finished_run.ROWS[2]  # DVC did not run this one: nothing else is known than what stands there
     assert after[other].params["reduction.n_components"] == "7"
     assert after[other].tags["params_hash"] != before[other].tags["params_hash"]
 
@@ -112,10 +112,12 @@ def test_rows_without_a_result_of_their_own_are_left_out_with_the_reason(run):
     write(paths.root, stages)
     edited(paths, dataset__name="algonauts2021")
     why = "made from In-silico data (insilico), and dataset.name is algonauts2021 now"
-    assert reasons(paths) == dict.fromkeys(fabricate.ROWS, why)  # by the results themselves: this lock has no such name
+    assert reasons(paths) == dict.fromkeys(
+        finished_run.ROWS, why
+    )  # by the results themselves: this lock has no such name
     edited(paths, dataset__name="insilico", dataset__subjects=["sub02"])
     assert set(reasons(paths).values()) == {"made from sub01 sub02 sub03, and dataset.subjects is sub02 now"}
-    edited(paths, dataset__subjects=list(fabricate.SUBJECTS))
+    edited(paths, dataset__subjects=list(finished_run.SUBJECTS))
     other = entry(**{f"experiments.voxelwise.{ROW}.regressor": "lasso"})
     write(paths.root, stages | {f"scores@{ROW}": other})
     assert reasons(paths) == {ROW: "params.yaml has another regressor now"}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-import fabricate
+import finished_run
 import mlflow_warnings
 from cinevox.errors import InputError
 from cinevox.outlets import tracking
@@ -26,7 +26,7 @@ from conftest import ROOT
 pytestmark = [
     *mlflow_warnings.IGNORED,
 ]
-N_RUNS = 1 + len(fabricate.LAYERS)
+N_RUNS = 1 + len(finished_run.LAYERS)
 SYNC = """
 import sys
 from pathlib import Path
@@ -46,7 +46,7 @@ print(tracking.sync(records, sys.argv[2]), flush=True)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
-    return Paths(root), fabricate.make(root)
+    return Paths(root), finished_run.make(root)
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +104,7 @@ def assert_each_once(uri, experiment, n_rows=3):
 @pytest.mark.slow
 def test_processes_write_different_rows_and_the_same_ones_into_a_database_that_is_not_there_yet(run, tmp_path):
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
-    first, second, third = fabricate.ROWS
+    first, second, third = finished_run.ROWS
     said = at_once([syncing(run, uri, "many", *rows) for rows in ([first], [second], [third], [], [])])
     assert_each_once(uri, "many")
     assert sum(int(line.split("(")[1].split(" runs) created")[0]) for line in said) == 3 * N_RUNS
@@ -206,7 +206,7 @@ def test_a_server_that_ends_in_the_middle_costs_nothing_but_a_later_sync(run, se
 
 @pytest.mark.slow
 def test_the_stage_ends_well_while_the_server_is_down(run, tmp_path, monkeypatch):
-    fabricate.make(tmp_path)
+    finished_run.make(tmp_path)
     environment = os.environ | {
         "PYTHONPATH": f"{ROOT / 'src'}",
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",
@@ -242,7 +242,7 @@ def test_credentials_come_from_mlflows_own_variables(run, monkeypatch):
                     for name, value in variables.items():
                         patch.setenv(f"MLFLOW_TRACKING_{name}", value)
                     with pytest.raises(tracking.StoreError, match="401"):
-                        tracking.sync(records(run, "credentials", fabricate.ROWS[0]), uri)
+                        tracking.sync(records(run, "credentials", finished_run.ROWS[0]), uri)
         finally:
             http.shutdown()
             served.result()

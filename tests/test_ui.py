@@ -21,7 +21,7 @@ import pytest
 import yaml
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-import fabricate
+import finished_run
 import mlflow_warnings
 from cinevox.files import io
 from cinevox.outlets import report, tracking
@@ -70,7 +70,7 @@ def site(request, tmp_path_factory, new_record):
         settings = params_module.load(paths.params)
     else:
         paths = Paths(tmp_path_factory.mktemp("ui"))
-        fabricate.make(paths.root, transfer=True)
+        finished_run.make(paths.root, transfer=True)
         new_record(paths.root)
         document = yaml.safe_load(paths.params.read_text())
         document["tracking"]["uri"] = "sqlite:///mlflow.db"

@@ -16,7 +16,7 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.project import plugins
 from cinevox.project.params import Base
-from cinevox.validation import between, inspection
+from cinevox.validation import consistency, inspection
 
 
 @pytest.fixture(scope="module")
@@ -389,12 +389,12 @@ def test_clips_of_the_published_study(folder):
     """The challenge's 1102 are 1000 + 102; what is missing or too many is named, whoever has the test responses."""
     spec = plugins.load("datasets", "algonauts2021")
     train = {
-        ("train", "mini", "sub01", "V1"): between.Inspected({"file": "V1.pkl", "track": "mini", "n_stimuli": 1000})
+        ("train", "mini", "sub01", "V1"): consistency.Inspected({"file": "V1.pkl", "track": "mini", "n_stimuli": 1000})
     }
 
     def compared(numbers):
         rows = [{"file": f"c/{n:04d}_a.mp4", "name": f"{n:04d}_a.mp4", "number": n, "fault": None} for n in numbers]
-        return {row["file"]: row["fault"] for row in between.compare(rows, train, spec) if row["fault"]}
+        return {row["file"]: row["fault"] for row in consistency.compare(rows, train, spec) if row["fault"]}
 
     assert compared(range(1, 1103)) == {} and compared(range(1, 1001)) == {}
     told = "is missing of 1,000 training and 102 test clips"

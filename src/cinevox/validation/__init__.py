@@ -20,7 +20,7 @@ from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import Params
 from cinevox.project.paths import Paths
-from cinevox.validation import between, inspection, results
+from cinevox.validation import consistency, inspection, step_results
 from cinevox.validation.judgement import Check, Example, Summary, judge
 
 __all__ = [
@@ -111,7 +111,7 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
         checks,
         inspection.scale(rows),
         len(dataset.clips),
-        between.n_training_clips(rows),
+        consistency.n_training_clips(rows),
         min((row["n_repetitions"] for row in rows if "n_repetitions" in row), default=0),
         inspection.lengths(tables["clips"]),
     )
@@ -124,7 +124,7 @@ def check_results(paths: Paths, params: Params, docs: Path | None = None) -> Sum
 
     params: has the sections dataset, splits, reduction, ceiling, networks, bases, experiments
     """
-    tables = results.tables(paths, params)
+    tables = step_results.tables(paths, params)
     reliable = params.ceiling.min_reliability
     checks = judge({name: tables[name] for name in RESULTS if tables[name]}, {"min_reliability": reliable}, docs)
     return Summary(paths.data.as_posix(), checks)

@@ -27,8 +27,8 @@ from cinevox.statistics.trials import present, rectangle
 from cinevox.stimuli.videos import printable, require_file
 from cinevox.stimuli.videos.frame_times import LENGTH_TOLERANCE
 from cinevox.stimuli.videos.reading import reading
-from cinevox.validation import between, repetitions
-from cinevox.validation.between import Inspected, Row
+from cinevox.validation import consistency, repetitions
+from cinevox.validation.consistency import Inspected, Row
 
 OUTLYING = 4
 MIN_STIMULI = 12  # under which z says nothing: it is at most sqrt(n_stimuli - 1)
@@ -53,7 +53,7 @@ def tables(dataset: StudyData, wanted: settings.Dataset) -> dict[str, list[Row]]
     for subject in wanted.subjects if dataset.places_rois else ():
         _place(train, subject, wanted.rois)
     found = {
-        "clips": between.compare(clips, inspected, plugins.load("datasets", wanted.name)),
+        "clips": consistency.compare(clips, inspected, plugins.load("datasets", wanted.name)),
         "train_responses": [each.row for each in train.values()],
         "masks": [each.mask for each in train.values() if each.mask is not None],
         "test_responses": [each.row for key, each in inspected.items() if key[0] == "test"],

@@ -1,23 +1,42 @@
 """The gate: did a change make a score fall by more than chance and the limits allow?
 
-`state` is what is compared, `current` that of this run, `baseline` where the base comes from, `intervals` what chance
+`state` is what is compared, `this_run` that of this run, `baseline` where the base comes from, `intervals` what chance
 does to a difference, `verdict` the rule, `tables` how it is told. docs/gate.md has the reasons.
 """
 
 from __future__ import annotations
 
 from cinevox.outlets.gate.baseline import limits_of, read_baseline, read_revision, write_baseline
-from cinevox.outlets.gate.current import read_current
-from cinevox.outlets.gate.state import Entry, GateError, Reading, State
+from cinevox.outlets.gate.state import GateError, Reading, RowState, State
 from cinevox.outlets.gate.tables import HEADERS, MEANT, MOVED, cells, rule, sentence, to_markdown
-from cinevox.outlets.gate.verdict import FAILURES, Limits, Line, Verdict, compare
+from cinevox.outlets.gate.this_run import read_current
+from cinevox.outlets.gate.verdict import FAILURES, GateLimits, Line, Verdict, compare
 from cinevox.project.params import Params
 from cinevox.project.paths import Paths
 
 __all__ = [
-    "FAILURES", "HEADERS", "MEANT", "MOVED", "Entry", "GateError", "Limits", "Line", "Reading", "State", "Verdict",
-    "cells", "compare", "judge", "limits_of", "read_baseline", "read_current", "read_revision", "rule", "sentence",
-    "to_markdown", "write_baseline",
+    "FAILURES",
+    "HEADERS",
+    "MEANT",
+    "MOVED",
+    "GateError",
+    "GateLimits",
+    "Line",
+    "Reading",
+    "RowState",
+    "State",
+    "Verdict",
+    "cells",
+    "compare",
+    "judge",
+    "limits_of",
+    "read_baseline",
+    "read_current",
+    "read_revision",
+    "rule",
+    "sentence",
+    "to_markdown",
+    "write_baseline",
 ]  # fmt: skip
 
 

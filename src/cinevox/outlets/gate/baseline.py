@@ -19,8 +19,8 @@ from pydantic import ValidationError
 
 from cinevox.errors import InputError
 from cinevox.files import io
-from cinevox.outlets.gate.state import CHECKS, Entry, GateError, Reading, State, counts, entry_of, finite
-from cinevox.outlets.gate.verdict import CURE, Limits
+from cinevox.outlets.gate.state import CHECKS, GateError, Reading, RowState, State, counts, entry_of, finite
+from cinevox.outlets.gate.verdict import CURE, GateLimits
 from cinevox.project import git
 from cinevox.project.params import Gate, Params, text
 from cinevox.project.paths import Paths
@@ -29,12 +29,12 @@ from cinevox.scoring.origin import KEY, origin_of
 MALFORMED = (InputError, ValidationError, AttributeError, KeyError, TypeError, ValueError, IndexError)
 
 
-def limits_of(params: Params) -> Limits:
+def limits_of(params: Params) -> GateLimits:
     """The limits that these parameters ask for. params: has the sections gate and scores"""
-    return Limits(gate=params.gate, confidence=params.scores.confidence)
+    return GateLimits(gate=params.gate, confidence=params.scores.confidence)
 
 
-def write_baseline(path: Path, state: State, limits: Limits) -> None:
+def write_baseline(path: Path, state: State, limits: GateLimits) -> None:
     """Make this state the one that later runs are compared with, by these limits.
 
     Beside it lies an .npz file with the replicates; both are committed.
@@ -59,7 +59,7 @@ def write_baseline(path: Path, state: State, limits: Limits) -> None:
     io.write_json(path, head | {"checks": dict(state.checks), "rows": rows})
 
 
-def read_baseline(path: Path) -> tuple[State, Limits]:
+def read_baseline(path: Path) -> tuple[State, GateLimits]:
     """A committed baseline and its limits.
 
     Raises
@@ -72,7 +72,7 @@ def read_baseline(path: Path) -> tuple[State, Limits]:
     beside = path.with_suffix(".npz")
     try:
         document = io.read_json(path)
-        limits = Limits.model_validate(document["limits"])
+        limits = GateLimits.model_validate(document["limits"])
         if not beside.is_file() or io.sha256(beside) != document["replicates"]:
             raise GateError(f"{beside} is not there or of another baseline; the two are written and committed together")
         arrays = io.read_arrays(beside)
@@ -82,7 +82,7 @@ def read_baseline(path: Path) -> tuple[State, Limits]:
         raise GateError(f"{path}: not a baseline of this version ({error}); {CURE}") from None
 
 
-def _entry(row: str, kept: Any, arrays: dict[str, NDArray[Any]]) -> Entry:
+def _entry(row: str, kept: Any, arrays: dict[str, NDArray[Any]]) -> RowState:
     readings, drawn, origin = kept["metrics"], arrays.get(row), origin_of(kept)
     if origin is None:
         raise GateError(f"{row} does not say what data it is of")
@@ -91,14 +91,14 @@ def _entry(row: str, kept: Any, arrays: dict[str, NDArray[Any]]) -> Entry:
         name: Reading(finite(reading["value"]), finite(reading["half_width"]), float(reading["choice"]), replicates)
         for (name, reading), replicates in zip(readings.items(), columns, strict=True)
     }
-    return Entry(metrics, kept["drawn"], None if drawn is None else arrays[_responses(row)], origin)
+    return RowState(metrics, kept["drawn"], None if drawn is None else arrays[_responses(row)], origin)
 
 
 def _responses(row: str) -> str:
     return f"responses.{row.partition('-')[0]}"
 
 
-def read_revision(paths: Paths, revision: str) -> tuple[State, Limits]:
+def read_revision(paths: Paths, revision: str) -> tuple[State, GateLimits]:
     """The metrics committed in a git revision, and that revision's limits (a change can't loosen its own gate).
 
     A row whose metrics are those of the revision's own baseline has that one's intervals and replicates; of another
@@ -127,14 +127,14 @@ def read_revision(paths: Paths, revision: str) -> tuple[State, Limits]:
             ) from None
 
 
-def _committed(there: Paths) -> tuple[State, Limits]:
+def _committed(there: Paths) -> tuple[State, GateLimits]:
     document = text.read_file(there.params)
-    limits = Limits(gate=Gate.model_validate(document["gate"]), confidence=document["scores"]["confidence"])
+    limits = GateLimits(gate=Gate.model_validate(document["gate"]), confidence=document["scores"]["confidence"])
     known = read_baseline(there.baseline)[0].rows if there.baseline.is_file() else {}
     rows = {}
     for row in dict.fromkeys(row for group in document["experiments"].values() for row in group):
         if (file := there.metrics(row)).is_file():
-            found, kept = entry_of(file), known.get(row, Entry())
+            found, kept = entry_of(file), known.get(row, RowState())
             rows[row] = kept if _values(kept) == _values(found) and kept.origin == found.origin else found
     if not rows:
         raise GateError("no metrics of its rows are committed in it")
@@ -142,7 +142,7 @@ def _committed(there: Paths) -> tuple[State, Limits]:
     return State(rows, {step: counts(io.read_json(file)) for step, file in files.items() if file.is_file()}), limits
 
 
-def _values(entry: Entry) -> dict[str, float | None]:
+def _values(entry: RowState) -> dict[str, float | None]:
     return {name: reading.value for name, reading in entry.metrics.items()}
 
 

@@ -42,7 +42,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RowState:
     """One row.
 
     metrics: `test.score`, `test.V1`, ... -> reading; plain correlations are `test.plain_r.score`, ...
@@ -59,7 +59,7 @@ class Entry:
     def reading(self, metric: str) -> Reading:
         return self.metrics.get(metric, Reading(None))
 
-    def other_data(self, now: Entry, metric: str = "") -> tuple[str, ...]:
+    def other_data(self, now: RowState, metric: str = "") -> tuple[str, ...]:
         """How the data of one metric differ in another state of the row, or of the whole row; nothing if they don't."""
         a, b, roi = self.origin, now.origin, metric.rpartition(".")[2]
         if a is None or b is None:
@@ -68,14 +68,14 @@ class Entry:
         counts = ((name, a.n_voxels.get(name, 0), b.n_voxels.get(name, 0)) for name in ([roi] if roi in rois else rois))
         return differences(a, b) or tuple(f"{name} {n} voxels, now {m}" for name, n, m in counts if n != m)
 
-    def remeasured(self, now: Entry) -> bool:
+    def remeasured(self, now: RowState) -> bool:
         """Whether the responses are known to be others."""
         a, b = self.responses, now.responses
         if a is None or b is None:
             return False
         return a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=SAME_RESPONSES, equal_nan=True)
 
-    def drawn_anew(self, now: Entry) -> tuple[str, ...]:
+    def drawn_anew(self, now: RowState) -> tuple[str, ...]:
         """Why the two are not paired: what was drawn anew, as then the same clips tell only part of what chance does
         to a difference, or that there are no replicates."""
         if self.responses is None or now.responses is None:
@@ -89,7 +89,7 @@ class Entry:
 class State:
     """A run. rows: row -> entry; checks: validation, checks -> errors, warnings -> how many"""
 
-    rows: Mapping[str, Entry]
+    rows: Mapping[str, RowState]
     checks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -98,7 +98,7 @@ def counts(metrics: Mapping[str, int]) -> dict[str, int]:
     return {name: int(metrics[name]) for name in COUNTS}
 
 
-def entry_of(file: Path, known: Mapping[str, RoiScore] | None = None) -> Entry:
+def entry_of(file: Path, known: Mapping[str, RoiScore] | None = None) -> RowState:
     """The scores of the split that a row reports (`splits.best_split`), and the record of its data.
 
     file: the row's metrics
@@ -127,7 +127,7 @@ def entry_of(file: Path, known: Mapping[str, RoiScore] | None = None) -> Entry:
         raise GateError(
             f"{file} does not say what data it is of: an earlier version made it; `dvc repro` makes it anew"
         )
-    return Entry(readings, origin=metrics.origin)
+    return RowState(readings, origin=metrics.origin)
 
 
 def listed(rows: list[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cinevox.outlets.gate.intervals import half_widths
-from cinevox.outlets.gate.state import Entry, GateError, Reading, State
+from cinevox.outlets.gate.state import GateError, Reading, RowState, State
 from cinevox.project.params import Gate, Section
 
 Word = Literal["regressed", "missing", "implausible", "other data", "higher", "improved", "new", "same"]
@@ -18,10 +18,10 @@ Basis = Literal["paired", "unpaired", ""]
 FAILURES: tuple[Word, ...] = ("regressed", "missing", "implausible", "other data")
 CEILING = 1.0  # of a normalized correlation: nothing explains more than the responses repeat of themselves
 CURE = "write one with `cinevox gate --update` and commit it"
-NOTHING = Entry()
+NOTHING = RowState()
 
 
-class Limits(Section):
+class GateLimits(Section):
     """params.gate, and the confidence of the intervals."""
 
     gate: Gate
@@ -63,7 +63,7 @@ class Verdict:
     """
 
     against: str
-    limits: Limits
+    limits: GateLimits
     lines: tuple[Line, ...]
     differing: Mapping[str, tuple[str, ...]]
     other_data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Verdict:
         return told | {"lines": [asdict(line) for line in self.lines]}
 
 
-def compare(was: State, now: State, limits: Limits, against: str) -> Verdict:
+def compare(was: State, now: State, limits: GateLimits, against: str) -> Verdict:
     """Compare every metric of `was` with `now`; what is only in `now` is listed as new.
 
     A metric has regressed when
@@ -142,7 +142,7 @@ def _n_clips(*states: State) -> float:
 
 
 def _line(
-    row: str, metric: str, before: Entry, after: Entry, limits: Gate, half_width: float | None, paired: bool
+    row: str, metric: str, before: RowState, after: RowState, limits: Gate, half_width: float | None, paired: bool
 ) -> Line:
     was, now, own = before.reading(metric).value, after.reading(metric).value, after.reading(metric).half_width or 0.0
     too_high = now is not None and now - own > CEILING

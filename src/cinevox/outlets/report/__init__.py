@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, get_args
 import jinja2
 import numpy as np
 
-from cinevox.outlets.report import brain, figures, known, optimism, paper, regions, ridges, scatters, tables
+from cinevox.outlets.report import brain, figures, known_truth, optimism, paper, regions, ridges, scatters, tables
 from cinevox.outlets.report.brain import map_files
 from cinevox.outlets.report.dvcplots import plots
-from cinevox.outlets.report.pairs import in_pairs
-from cinevox.outlets.report.rowscores import row_scores
+from cinevox.outlets.report.row_pairs import in_pairs
+from cinevox.outlets.report.row_scores import row_scores
 from cinevox.outlets.report.solvers import solver_lines
 from cinevox.outlets.report.sources import SECTIONS, Sources, read
 from cinevox.outlets.report.svg import shown, signed, standalone
@@ -201,11 +201,11 @@ def _generalization(results: list) -> dict[str, object]:
 
 def _truth(sources: Sources, tracks: list[Track]) -> dict[str, object]:
     track: Track = "mini" if "mini" in tracks else "full"
-    silent = known.silent(sources, track)
+    silent = known_truth.silent(sources, track)
     return {
         "track": track,
         "best": sources.of_track(track)[0],
-        "recovered": known.recovered(sources) if track == "mini" else [],
+        "recovered": known_truth.recovered(sources) if track == "mini" else [],
         "reliability": scatters.reliability(sources, track),
         "silent": silent,
         "null_voxels": ridges.null_voxels(silent),

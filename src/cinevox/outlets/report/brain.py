@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cinevox.outlets.report import glass, maps, surface
-from cinevox.outlets.report.sources import Anatomy, Sources
+from cinevox.outlets.report.sources import BrainMasks, Sources
 from cinevox.scoring.row_results import Result
 
 FOLDER = "maps"  # beside the page
@@ -65,7 +65,7 @@ def section(sources: Sources) -> dict[str, object] | None:
     }
 
 
-def _mean(anatomy: Anatomy, result: Result) -> maps.Volume:
+def _mean(anatomy: BrainMasks, result: Result) -> maps.Volume:
     scores = result.voxel_scores(result.split)
     return maps.mean(maps.stacked(anatomy, result.index.columns, scores))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cinevox.measured.responses import Columns
 from cinevox.measured.voxel_positions import to_volume
-from cinevox.outlets.report.sources import Anatomy
+from cinevox.outlets.report.sources import BrainMasks
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.significance import MOST_FLIPS, false_discovery_rate, sign_flip_test
 
@@ -45,7 +45,7 @@ def names(who: tuple[str, ...], measure: str) -> list[tuple[str, dict[str, str]]
     return [*each, group] if len(who) > 1 else each
 
 
-def stacked(anatomy: Anatomy, columns: Columns, values: NDArray[np.floating]) -> Volume:
+def stacked(anatomy: BrainMasks, columns: Columns, values: NDArray[np.floating]) -> Volume:
     """Whole-brain values (n_voxels,) as one volume for each subject, (n_subjects, x, y, z); NaN outside its mask."""
     parts = [
         to_volume(values[where].astype(np.float32), anatomy.masks[own.subjects[0]]) for own, where in columns.by_subject
@@ -70,7 +70,7 @@ def smallest_p(n_subjects: int) -> float:
     return 1 / min(2**n_subjects, MOST_FLIPS + 1)
 
 
-def of_row(result: Result, anatomy: Anatomy, seed: int) -> Iterator[BrainMap]:
+def of_row(result: Result, anatomy: BrainMasks, seed: int) -> Iterator[BrainMap]:
     """Every map of a row of the full track, on the clips that count for it."""
     columns, split = result.index.columns, result.split
     who = [own.subjects[0] for own, _ in columns.by_subject]

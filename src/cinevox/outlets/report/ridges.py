@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.outlets.report.figures import WIDTH
-from cinevox.outlets.report.known import Silent
+from cinevox.outlets.report.known_truth import Silent
 from cinevox.outlets.report.sources import Sources
 from cinevox.outlets.report.svg import Panel, figure, shown, text, ticks
 from cinevox.scoring.row_results import Result

@@ -31,7 +31,7 @@ SECTIONS = (
 
 
 @dataclass(frozen=True)
-class Ceiling:
+class TrackCeiling:
     """Reliability of every voxel of a track, split -> (n_voxels,), and the highest reachable r made from it.
 
     A split whose clips were shown once has no reliability, and None for a ceiling.
@@ -44,7 +44,7 @@ class Ceiling:
 
 
 @dataclass(frozen=True)
-class Truth:
+class TrackTruth:
     """What the simulation knows of the same voxels.
 
     generators: (n_voxels,), what each voxel follows, "none" for noise alone
@@ -56,7 +56,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class BrainMasks:
     """Where the whole-brain voxels lie: subject -> volume of booleans; `affine` to millimetres."""
 
     masks: Mapping[str, NDArray[np.bool_]]
@@ -80,9 +80,9 @@ class Sources:
     in_silico: bool
     results: tuple[Result, ...]
     paper_rows: tuple[Row, ...]
-    ceilings: Mapping[Track, Ceiling]
-    truth: Mapping[Track, Truth]
-    anatomy: Anatomy | None
+    ceilings: Mapping[Track, TrackCeiling]
+    truth: Mapping[Track, TrackTruth]
+    anatomy: BrainMasks | None
     validation: Mapping[str, Any] | None
     checks: Mapping[str, Any] | None
     commit: identity.Commit | None
@@ -159,27 +159,27 @@ def _paper_rows(paths: Paths, params: Params) -> tuple[Row, ...]:
     return tuple(experiments.rows.values())
 
 
-def _ceiling(paths: Paths, params: Params, track: Track) -> Ceiling:
+def _ceiling(paths: Paths, params: Params, track: Track) -> TrackCeiling:
     index = io.read_json(paths.ceiling(track) / "index.json")
     reliability = io.read_arrays(paths.ceiling(track) / "reliability.npz")
     reachable = noise_ceilings(reliability, index["n_repetitions"], **params.ceiling.model_dump())
-    return Ceiling(Columns.from_json(index["columns"]), reliability, reachable, index["n_repetitions"])
+    return TrackCeiling(Columns.from_json(index["columns"]), reliability, reachable, index["n_repetitions"])
 
 
-def _truth(params: Params, ceiling: Ceiling) -> Truth:
+def _truth(params: Params, ceiling: TrackCeiling) -> TrackTruth:
     parts = [truth.read_truth(params.dataset.folder, b.subject, b.roi) for b in ceiling.columns.blocks]
     known = {
         "validation": np.concatenate([part.reliability_train for part in parts]),
         "test": np.concatenate([part.reliability_test for part in parts]),
     }
-    return Truth(np.concatenate([part.generators for part in parts]), {s: known[s] for s in ceiling.reliability})
+    return TrackTruth(np.concatenate([part.generators for part in parts]), {s: known[s] for s in ceiling.reliability})
 
 
-def _anatomy(paths: Paths, params: Params) -> Anatomy | None:
+def _anatomy(paths: Paths, params: Params) -> BrainMasks | None:
     grid = open_dataset(params.dataset).grid
     if grid is None:
         return None
     responses = response_store.read(paths.conversion("train"))
     masks = {subject: responses.voxel_mask(subject) for subject in params.dataset.subjects}
     known = {subject: mask for subject, mask in masks.items() if mask is not None}
-    return Anatomy(known, np.array(grid.affine)) if known.keys() == masks.keys() else None
+    return BrainMasks(known, np.array(grid.affine)) if known.keys() == masks.keys() else None

@@ -7,12 +7,23 @@ encoding models, `serving` serves one, and `served` is what MLflow runs of it. m
 """
 
 from cinevox.outlets.tracking.connection import StoreError
-from cinevox.outlets.tracking.lookup import Entry, emptying, find, listed, remove
+from cinevox.outlets.tracking.lookup import StoredRun, emptying, find, listed, remove
 from cinevox.outlets.tracking.records import Record, gather, left_out
 from cinevox.outlets.tracking.store import Counts, sync
 from cinevox.outlets.tracking.views import address, ui
 
 __all__ = [
-    "Counts", "Entry", "Record", "StoreError", "address", "emptying", "find", "gather", "left_out",
-    "listed", "remove", "sync", "ui",
+    "Counts",
+    "Record",
+    "StoreError",
+    "StoredRun",
+    "address",
+    "emptying",
+    "find",
+    "gather",
+    "left_out",
+    "listed",
+    "remove",
+    "sync",
+    "ui",
 ]  # fmt: skip

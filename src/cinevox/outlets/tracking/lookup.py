@@ -18,7 +18,7 @@ from cinevox.project.paths import Paths
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredRun:
     """A row's run, as the store has it.
 
     state: current, superseded, or unfinished (a sync was cut short)
@@ -40,7 +40,7 @@ class Entry:
     here: bool = False
 
 
-def listed(settings: Tracking, row: str | None = None) -> list[Entry]:
+def listed(settings: Tracking, row: str | None = None) -> list[StoredRun]:
     """Every row's runs in the store (or one row's), the superseded ones too, by row and then the newest first.
 
     Raises
@@ -54,7 +54,7 @@ def listed(settings: Tracking, row: str | None = None) -> list[Entry]:
         return [_entry(run) for run in _rows(store, settings, row)]
 
 
-def remove(settings: Tracking, row: str, apply: bool) -> list[Entry]:
+def remove(settings: Tracking, row: str, apply: bool) -> list[StoredRun]:
     """The runs of a row, which are put into MLflow's trash with those of its feature spaces if `apply`.
 
     A later sync makes the row's current run anew; `mlflow gc` frees the space.
@@ -82,7 +82,7 @@ def emptying(settings: Tracking) -> str:
     return shlex.join(["mlflow", "gc", "--backend-store-uri", behind, "--tracking-uri", address])
 
 
-def find(paths: Paths, settings: Tracking, word: str) -> list[Entry]:
+def find(paths: Paths, settings: Tracking, word: str) -> list[StoredRun]:
     """Runs that a word names, each with the revisions that hold its result.
 
     word: a row, a run's id (or how it begins; a feature space's leads to its row), an experiment of DVC's, a revision
@@ -143,10 +143,10 @@ def _run_ids(store: Store, settings: Tracking, word: str) -> set[str]:
     return {run.data.tags.get("mlflow.parentRunId", run.info.run_id) for run in runs}
 
 
-def _entry(run: Any) -> Entry:
+def _entry(run: Any) -> StoredRun:
     tags = run.data.tags
     state = "current" if tags.get(SUPERSEDED) == "false" else "superseded"
-    return Entry(
+    return StoredRun(
         run=run.info.run_id,
         row=tags["row"],
         key=tags[KEY],

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.files import io
-from cinevox.outlets.gate.state import CHECKS, Entry, GateError, State, counts, entry_of, listed
+from cinevox.outlets.gate.state import CHECKS, GateError, RowState, State, counts, entry_of, listed
 from cinevox.project import dvc_lock, identity
 from cinevox.project.params import Params, Row
 from cinevox.project.paths import Paths
@@ -78,7 +78,7 @@ def _edited(paths: Paths, row: Row) -> str:
     )
 
 
-def _with_replicates(paths: Paths, params: Params, row: Row, plain: Entry) -> Entry:
+def _with_replicates(paths: Paths, params: Params, row: Row, plain: RowState) -> RowState:
     needed = (paths.selection(row.name) / "voxels.npz", paths.scores(row.name) / "subjects.csv")
     if not all(file.is_file() for file in needed):
         return plain
