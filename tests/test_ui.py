@@ -172,7 +172,7 @@ def _by(site: Site, metric: str) -> list[str]:
 
     def value(name: str) -> float:
         scores = site.rows[name].scores
-        return scores["score"] if metric == "score" else scores["rois"][metric]["normalized_correlation"]
+        return scores.score if metric == "score" else scores.rois[metric].normalized_correlation
 
     return sorted(site.mini(), key=value, reverse=True)
 
@@ -205,7 +205,7 @@ def test_the_runs_table_opens_with_its_metric_columns_best_row_first(runs, site,
         expect(runs.get_by_test_id(f"sort-header-{name}")).to_be_visible()
     best = _by(site, "score")[0]
     shown = _cells(runs, best).locator('[col-id="metrics.`score`"]').inner_text()
-    assert float(shown) == pytest.approx(site.rows[best].scores["score"])
+    assert float(shown) == pytest.approx(site.rows[best].scores.score)
     runs.screenshot(path=pictures / "mlflow-runs.png")
 
 
@@ -220,7 +220,7 @@ def test_a_click_on_a_column_sorts_by_it(runs, site):
 def test_a_search_as_people_type_it_filters_the_table(runs, site, pictures):
     names = _by(site, "V1")
     kept = names[: len(names) // 2]
-    v1 = [site.rows[name].scores["rois"]["V1"]["normalized_correlation"] for name in names]
+    v1 = [site.rows[name].scores.rois["V1"].normalized_correlation for name in names]
     bar = (v1[len(kept) - 1] + v1[len(kept)]) / 2
     _search(runs, f"metrics.\"V1.normalized_correlation\" > {bar:.6f} and tags.level = 'row'")
     _until(lambda: sorted(_table(runs)), sorted(kept))
@@ -254,7 +254,7 @@ def test_a_row_says_what_it_is_and_keeps_its_tables_and_figures(runs, site, pict
     name = _by(site, "score")[0]
     runs.get_by_role("link", name=name, exact=True).click()
     expect(runs.get_by_role("heading", name=name)).to_be_visible()
-    expect(runs.get_by_text(f"{site.rows[name].scores['score']:.3f}").first).to_be_visible()
+    expect(runs.get_by_text(f"{site.rows[name].scores.score:.3f}").first).to_be_visible()
     runs.screenshot(path=pictures / "mlflow-row.png")
     runs.get_by_role("tab", name="Artifacts").click()
     runs.get_by_text("scores.csv").click()
@@ -271,7 +271,7 @@ def test_charts_show_a_bar_for_every_row_and_the_curves_of_training(runs, site, 
     bars = card.locator(".bartext")
     expect(bars).to_have_count(len(site.mini()))
     shown = sorted((float(text.replace("−", "-")) for text in bars.all_text_contents()), reverse=True)
-    assert shown == [pytest.approx(site.rows[name].scores["score"], abs=0.0051) for name in _by(site, "score")]
+    assert shown == [pytest.approx(site.rows[name].scores.score, abs=0.0051) for name in _by(site, "score")]
     sections = runs.get_by_test_id("experiment-view-compare-runs-section-header")
     assert [text.split("(")[0].strip() for text in sections.all_inner_texts()][:2] == [
         "Normalized correlation",
