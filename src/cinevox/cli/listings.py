@@ -33,10 +33,16 @@ def _regressors(_: argparse.Namespace) -> None:
     """the regressors there are, with this run's options"""
     used = params.load(Paths().params).regressors
     table = new_table("regressor", "title", "voxels", "options in this run")
+
+    def told(
+        key: str, value: object
+    ) -> str:  # of the candidates of `best` the names: their options would take 250 columns
+        return f"{key} {', '.join(value) if isinstance(value, Mapping) else value}"
+
     for name in plugins.names("regressors"):
         spec = plugins.load("regressors", name)
         given = used.get(name, {})
-        options = ", ".join(f"{key} {value}" for key, value in given.items()) if name in used else "–"
+        options = ", ".join(told(*option) for option in given.items()) if name in used else "–"
         table.add_row(
             name,
             spec.title,

@@ -1,4 +1,4 @@
-"""What is told of an encoding model: encoding.json, checked when it is read."""
+"""The record of an encoding model: the fields of encoding.json (filled by `description`), checked when it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a row came to: its score files and its selection, read once for every outlet."""
+"""The results of a row as outlets need them: its score files and its `Outcome`, read once."""
 
 from __future__ import annotations
 

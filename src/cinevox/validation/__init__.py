@@ -1,6 +1,6 @@
 """Validation: every file of the data set is what it should be, before any long work.
 
-`inspection` makes tables of the data set with one row per file, `results` of what the steps make of it, and
+`inspection` makes tables of the data set with one row per file, `step_results` of what the steps make of it, and
 `judgement` (Great Expectations) judges both by the suites in `expectations/*.json`. To ask for more, add an
 expectation there; its `kwargs` may name a limit as {"$PARAMETER": ...}, see `limits_of`: one of
 params.validation, or else of what the data set's plug-in expects.

@@ -1,4 +1,4 @@
-"""Preparations, and the gate."""
+"""The gate on the screen: this run's scores against a baseline, and a new baseline."""
 
 from __future__ import annotations
 
@@ -8,40 +8,8 @@ from pathlib import Path
 from cinevox.cli._screen import Commands, new_table, show
 from cinevox.errors import InputError
 from cinevox.files import io
-from cinevox.project import params, plugins
+from cinevox.project import params
 from cinevox.project.paths import Paths
-
-
-def _warm(_: argparse.Namespace) -> None:
-    """compile the numeric kernels ahead of the first run, once for an installation"""
-    import tempfile
-
-    import numpy as np
-
-    from cinevox.simulation import make_clip
-    from cinevox.statistics.significance import permutation_test, permuted_clips
-    from cinevox.statistics.splits import folds
-
-    settings = params.load(Paths().params).regressors
-    rng = np.random.default_rng(0)
-    X, Y = (rng.standard_normal((24, n)).astype(np.float32) for n in (6, 20))
-    for name in plugins.names("regressors"):
-        regressor = plugins.load("regressors", name).build(settings[name])
-        regressor.fit(X, Y, folds=folds(24, 3), bands=(slice(0, 3), slice(3, 6))).predict(X)
-    permutation_test([Y], [Y[::-1]], np.ones((Y.shape[1], 1)), permuted_clips([len(Y)], 2, rng))
-    with tempfile.TemporaryDirectory() as folder:
-        make_clip(Path(folder), 0, 0)
-
-
-def _smoke(chosen: argparse.Namespace) -> None:
-    """make a folder in which all of the paper's rows can be run in small, on in-silico data
-
-    `make paper-smoke` does so and runs them.
-    """
-    from cinevox.project import smoke
-
-    smoke.make(chosen.folder)
-    print(f"{chosen.folder}: {len(params.load(Paths(chosen.folder).params).experiments.rows)} rows")
 
 
 def _gate(chosen: argparse.Namespace) -> int:
@@ -85,8 +53,6 @@ def _update_baseline(paths: Paths, settings: params.Params) -> int:
 
 
 COMMANDS: Commands = {
-    "warm": (_warm, {}),
-    "smoke": (_smoke, {"folder": {"type": Path, "help": "new, or made by this command: then it is replaced"}}),
     "gate": (
         _gate,
         {
