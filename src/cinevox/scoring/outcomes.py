@@ -7,7 +7,7 @@ of an ROI without a scored voxel, a p over subjects where there is one) is None,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -173,16 +173,31 @@ def read(folder: Path, row: Row) -> Outcome:
     Raises
     ------
     FileError
-        The file is missing, broken, or of a version that wrote something else.
+        The file is missing, broken, of another row, or of a version that wrote something else.
     """
-    file = folder / FILE
+    file, cure = folder / FILE, f"`dvc repro -f -s {row.instance('selection')}` makes it again"
     try:
-        return Outcome.model_validate(io.read_json(file))
+        found = Outcome.model_validate(io.read_json(file))
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "the whole"
         told = fault["msg"].removeprefix("Value error, ")
         raise FileError(
-            f"{file}: {place}: {told} (found {str(fault['input'])[:60]}); it is broken, or of another version; "
-            f"`dvc repro -f -s {row.instance('selection')}` makes it again"
+            f"{file}: {place}: {told} (found {str(fault['input'])[:60]}); it is broken, or of another version; {cure}"
         ) from None
+    if fault := next(_faults(found, row), ""):
+        raise FileError(f"{file}: {fault}; {cure}")
+    return found
+
+
+def _faults(found: Outcome, row: Row) -> Iterator[str]:
+    """Why a well-formed outcome is not the whole of this row's."""
+    if found.row != row.name:
+        yield f"it is of the row {found.row}, expected {row.name}"
+    if not found.scores:
+        yield "scores has no split, expected at least validation"
+    parts = {"chosen": found.chosen} | {f"scores.{split}.rois": scores.rois for split, scores in found.scores.items()}
+    for name, part in parts.items():
+        if set(part) != set(found.origin.n_voxels):
+            yield f"{name} has {' '.join(part) or 'no ROI'}, expected {' '.join(found.origin.n_voxels)}"
+    yield from (f"chosen.{roi} has no feature space" for roi, shares in found.chosen.items() if not shares)

@@ -20,6 +20,7 @@ from cinevox.statistics.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
 from cinevox.statistics.splits import ScoredSplit, best_split
 
 DIGITS = 5  # decimals in git: on another processor the scores of fits move by less than half a unit of the last one
+NUMBERS = (float, int, type(None))
 BESIDE = ("low", "high", "pooled_score", "correlation")  # stand beside the score and move with it
 
 
@@ -83,8 +84,11 @@ def parse(found: Any) -> RowMetrics:
         split = best_split(found)
         block = found[split]
         measure, values = (PLAIN, block[PLAIN_KEY]) if PLAIN_KEY in block else (NORMALIZED, block)
+        if odd := {name: value for name, value in values.items() if type(value) not in NUMBERS}:
+            raise TypeError(odd)
+        values["score"]
         return RowMetrics(split, measure, dict(values), origin_of(found))
-    except (StopIteration, TypeError, ValueError, AttributeError):
+    except (StopIteration, KeyError, TypeError, ValueError, AttributeError):
         raise ValueError(f"{str(found)[:80]}: expected the metrics of a row, by split; run `dvc repro`") from None
 
 
