@@ -29,7 +29,7 @@ def _version(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        raise InputError(f"{name} is not installed; `make setup` installs what requirements.lock has") from None
+        raise InputError(f"{name} is not installed; `make install` installs what requirements.lock has") from None
 
 
 def read(folder: Path) -> dict[str, Versions]:

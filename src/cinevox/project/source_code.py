@@ -24,7 +24,6 @@ from cinevox.errors import InputError
 from cinevox.files import io
 
 PACKAGE, STAGES = "cinevox", "stages"
-DEEPEST = 20  # folder in a folder
 N_DIGITS = 16  # of a hash: 64 bits, for a few hundred modules
 
 
@@ -87,6 +86,8 @@ class SourceCode:
             words = name.split(".")  # a module's packages are loaded before it, also those above a folder that is none
             waiting += (".".join(words[:n]) for n in range(1, len(words)))
             waiting += (target for pair in module.imports for target in _targets(name, *pair))
+            stars = {package for package, member in module.imports if member == "*"}  # __all__ can name sub-modules
+            waiting += (other for other in self.files if other.rpartition(".")[0] in stars)
         return dict(sorted(found.items()))
 
     def _module(self, name: str) -> Module:
@@ -115,8 +116,10 @@ class SourceCode:
 def _python_files(folder: Path) -> Iterator[Path]:
     """Those under a folder, also through links to folders, which Python follows, too."""
     for parent, folders, names in os.walk(folder, followlinks=True):
-        if len(Path(parent).parts) > len(folder.parts) + DEEPEST:  # links in a circle
-            folders.clear()
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        above = Path(parent).resolve()
+        circles = {name for name in links if above.is_relative_to((Path(parent) / name).resolve())}
+        folders[:] = [name for name in folders if name not in circles]
         yield from (Path(parent, name) for name in names if name.endswith(".py"))
 
 
@@ -213,7 +216,10 @@ def remembered(path: Path) -> dict[str, Module]:
     try:
         content = json.loads(path.read_bytes())
         modules = content["modules"] if content["by"] == _own_version() else {}
-        return {key: Module(digest, tuple(map(tuple, imports))) for key, (digest, imports) in modules.items()}
+        return {
+            key: Module(digest, tuple((module, member) for module, member in imports))
+            for key, (digest, imports) in modules.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
