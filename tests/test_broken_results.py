@@ -120,6 +120,7 @@ def test_voxels_of_another_row_are_refused(study):
     [
         (("test", "score"), "0.9"),
         (("test", "score"), True),
+        (("test", "score"), float("nan")),
         (("test", "score"), DELETED),
         (("test", "low"), [1]),
         (("test", "V1"), {"a": 1}),

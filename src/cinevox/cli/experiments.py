@@ -109,7 +109,8 @@ def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment
     if data is None:
         return _Experiment(name, rev, "failed" if entry["error"] else state, {}, {})
     values = next(iter(data["params"].values()))["data"]
-    scores, origins, plain, broken = {}, {}, set(), ""
+    scores: dict[str, float | None] = {}
+    origins, plain, broken = {}, set(), ""
     for row in (row for group in values["experiments"].values() for row in group):
         block = data["metrics"].get(Paths().metrics(row).as_posix(), {}).get("data")
         if block and not state:

@@ -181,12 +181,12 @@ def read(folder: Path, row: Row) -> Outcome:
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "the whole"
-        told = fault["msg"].removeprefix("Value error, ")
+        words = fault["msg"].removeprefix("Value error, ")
         raise FileError(
-            f"{file}: {place}: {told} (found {str(fault['input'])[:60]}); it is broken, or of another version; {cure}"
+            f"{file}: {place}: {words} (found {str(fault['input'])[:60]}); it is broken, or of another version; {cure}"
         ) from None
-    if fault := next(_faults(found, row), ""):
-        raise FileError(f"{file}: {fault}; {cure}")
+    if told := next(_faults(found, row), ""):
+        raise FileError(f"{file}: {told}; {cure}")
     return found
 
 
@@ -196,8 +196,9 @@ def _faults(found: Outcome, row: Row) -> Iterator[str]:
         yield f"it is of the row {found.row}, expected {row.name}"
     if not found.scores:
         yield "scores has no split, expected at least validation"
-    parts = {"chosen": found.chosen} | {f"scores.{split}.rois": scores.rois for split, scores in found.scores.items()}
-    for name, part in parts.items():
-        if set(part) != set(found.origin.n_voxels):
-            yield f"{name} has {' '.join(part) or 'no ROI'}, expected {' '.join(found.origin.n_voxels)}"
+    if not found.chosen:
+        yield "chosen has no ROI"
+    for split, scores in found.scores.items():
+        if set(scores.rois) != set(found.chosen):
+            yield f"scores.{split}.rois has {' '.join(scores.rois) or 'none'}, expected {' '.join(found.chosen)}"
     yield from (f"chosen.{roi} has no feature space" for roi, shares in found.chosen.items() if not shares)

@@ -7,6 +7,7 @@ earlier commits are read too: those from before origins were recorded have none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from cinevox.statistics.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
 from cinevox.statistics.splits import ScoredSplit, best_split
 
 DIGITS = 5  # decimals in git: on another processor the scores of fits move by less than half a unit of the last one
-NUMBERS = (float, int, type(None))
 BESIDE = ("low", "high", "pooled_score", "correlation")  # stand beside the score and move with it
 
 
@@ -72,6 +72,10 @@ def write(path: Path, outcome: Outcome) -> None:
     io.write_json(path, content(outcome))
 
 
+def _finite(value: Any) -> bool:
+    return type(value) in (float, int) and math.isfinite(value)
+
+
 def parse(found: Any) -> RowMetrics:
     """The parsed content of a metrics file, of this or an earlier commit.
 
@@ -84,7 +88,7 @@ def parse(found: Any) -> RowMetrics:
         split = best_split(found)
         block = found[split]
         measure, values = (PLAIN, block[PLAIN_KEY]) if PLAIN_KEY in block else (NORMALIZED, block)
-        if odd := {name: value for name, value in values.items() if type(value) not in NUMBERS}:
+        if odd := {name: value for name, value in values.items() if value is not None and not _finite(value)}:
             raise TypeError(odd)
         values["score"]
         return RowMetrics(split, measure, dict(values), origin_of(found))
