@@ -137,6 +137,14 @@ def test_metrics_that_are_no_numbers_end_in_one_message(study, capsys, keys, val
     assert main(["gate", "--update"]) == 2
 
 
+def test_metrics_of_another_row_are_marked(study, capsys):
+    assert main(["scores"]) == 0
+    assert "not of the selection" not in capsys.readouterr().out
+    shutil.copy(study.paths.metrics(OTHER), study.paths.metrics(ROW))
+    assert main(["scores"]) == 0
+    assert tells(capsys.readouterr().out, f"{ROW}*", "not of the selection", "dvc repro", ROW)
+
+
 def test_an_experiment_with_broken_metrics_is_marked_and_has_no_score(study):
     metrics = {
         study.paths.metrics(row).as_posix(): {"data": io.read_json(study.paths.metrics(row))} for row in study.rows
