@@ -17,7 +17,7 @@ from cinevox.errors import InputError
 from cinevox.project import package_versions, params, source_code, stage_instances
 from cinevox.project.paths import Paths
 from cinevox.project.source_code import SourceCode, parse
-from conftest import ROOT
+from conftest import ROOT, tells
 from small_run import load
 
 NETWORKS, REGRESSORS, DATASETS = (
@@ -203,8 +203,8 @@ def test_the_files_of_those_that_can_load_it_change(tmp_path, everything, file, 
 def test_what_editors_and_runs_leave_behind_is_no_code(tmp_path, everything):
     paths = copied(tmp_path, everything)
     before = stage_instances.digests(paths)
-    for name in ("report/.page.html.swp", "report/page.html~", "report/__pycache__/x.nbi", "report/.DS_Store"):
-        file = tmp_path / "src/cinevox/outlets" / name
+    for name in (".page.html.swp", "page.html~", "#page.html#", "page.html.orig", "__pycache__/x.nbi", ".DS_Store"):
+        file = tmp_path / "src/cinevox/outlets/report" / name
         file.parent.mkdir(exist_ok=True)
         file.write_text("x")
     (tmp_path / "stages/notebook.py").write_text("import torch\n")
@@ -229,6 +229,50 @@ def test_every_way_to_import_is_followed(tmp_path):
     found = SourceCode.of(tmp_path).reached(["stages.step"])
     package = ("", ".a", ".a.one", ".a.two", ".a.three", ".b", ".b.face", ".b.deep", ".c", ".d", ".e")
     assert set(found) == {"stages.step", "stages._help", *("cinevox" + name for name in package)}
+
+
+def written(root, texts):
+    for name, text in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def test_links_stars_and_names_that_are_there_twice_are_taken_as_python_takes_them(tmp_path):
+    root = tmp_path / "repository"
+    texts = {
+        "src/cinevox/__init__.py": "", "src/cinevox/both.py": "x = 1\n", "src/cinevox/both/__init__.py": "",
+        "src/cinevox/a/__init__.py": "", "src/cinevox/a/no_package/b.py": "", "elsewhere/__init__.py": "",
+        "elsewhere/c.py": "", "src/cinevox/star/__init__.py": "__all__ = ['d']\n", "src/cinevox/star/d.py": "",
+        "stages/step.py": "import cinevox.both, cinevox.a.no_package.b, cinevox.linked.c\nfrom cinevox.star import *\n",
+    }  # fmt: skip
+    written(root, texts)
+    (root / "src/cinevox/linked").symlink_to(root / "elsewhere")
+    (root / "src/cinevox/circle").symlink_to(root / "src/cinevox")
+    code = SourceCode.of(root)
+    names = ("", ".a", ".a.no_package.b", ".both", ".linked", ".linked.c", ".star", ".star.d")
+    assert set(code.reached(["stages.step"])) == {"stages.step", *("cinevox" + name for name in names)}
+    assert code.files["cinevox.both"].name == "__init__.py"
+    assert not any("circle" in name for name in code.files)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    written(tmp_path, {"src/cinevox/__init__.py": "", "stages/step.py": "import cinevox.gone, cinevox.deep\n"})
+    gone = tmp_path / "src/cinevox/gone.py"
+    gone.symlink_to(tmp_path / "nowhere.py")
+    with pytest.raises(InputError) as told:
+        SourceCode.of(tmp_path).reached(["stages.step"])
+    assert tells(str(told.value), "gone.py", "No such file", "mend")
+    gone.unlink()
+    (tmp_path / "src/cinevox/deep.py").write_text("x = " + "+".join(["1"] * 9000))
+    with pytest.raises(InputError, match=r"deep\.py: no Python"):
+        SourceCode.of(tmp_path).reached(["stages.step"])
+
+
+@pytest.mark.parametrize("modules", [[], {"key": 1}, {"key": ["d", [["one"]]]}, {"key": ["d", [1]]}])
+def test_a_memo_that_is_none_is_left_aside(tmp_path, modules):
+    memo = tmp_path / "memo.json"
+    memo.write_text(json.dumps({"by": source_code._own_version(), "modules": modules}))
+    assert source_code.remembered(memo) == {}
 
 
 PROGRAM = """
@@ -323,3 +367,18 @@ def test_versions_of_all_steps_stay_with_the_result(tmp_path, monkeypatch):
     assert made["frames@2"] == package_versions.read(tmp_path / "frames")["frames@2"]
     assert "numpy 1.0" in package_versions.in_words(made)
     assert package_versions.others(made, made["features@net"]) and not package_versions.others({}, made["frames@2"])
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"fits@row": 3}', '{"fits@row": {"numpy": ["2"]}}'])
+def test_broken_versions_are_told_with_their_file(tmp_path, content):
+    (tmp_path / package_versions.FILE).write_text(content)
+    with pytest.raises(InputError) as told:
+        package_versions.made_by_others({"row": tmp_path}, {})
+    assert tells(str(told.value), package_versions.FILE, "expected", "delete it")
+
+
+def test_a_package_that_is_not_installed_is_told(monkeypatch):
+    monkeypatch.setattr(package_versions, "PACKAGES", ("no-such-package",))
+    with pytest.raises(InputError) as told:
+        package_versions.installed()
+    assert tells(str(told.value), "no-such-package", "not installed", "make install")

@@ -109,14 +109,19 @@ def _read(entry: Mapping[str, Any], metric: str, state: str = "") -> _Experiment
     if data is None:
         return _Experiment(name, rev, "failed" if entry["error"] else state, {}, {})
     values = next(iter(data["params"].values()))["data"]
-    scores, origins, plain = {}, {}, set()
+    scores: dict[str, float | None] = {}
+    origins, plain, broken = {}, set(), ""
     for row in (row for group in values["experiments"].values() for row in group):
         block = data["metrics"].get(Paths().metrics(row).as_posix(), {}).get("data")
         if block and not state:
-            found = row_metrics.parse(block)
+            try:
+                found = row_metrics.parse(block)
+            except ValueError:
+                scores[row], broken = None, "broken metrics"
+                continue
             scores[row], origins[row] = found.values.get(metric), found.origin
             plain |= {row} if found.is_plain else set()
-    return _Experiment(name, rev, state.lower(), dict(_flat(values)), scores, origins, frozenset(plain))
+    return _Experiment(name, rev, state.lower() or broken, dict(_flat(values)), scores, origins, frozenset(plain))
 
 
 def _own(column: _Experiment) -> _Experiment:

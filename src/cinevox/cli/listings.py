@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinevox.cli._screen import Commands, new_table, number, show
-from cinevox.errors import InputError
+from cinevox.errors import FileError, InputError
+from cinevox.files import io
 from cinevox.project import dvc_lock, identity, params, plugins
 from cinevox.project.paths import Paths
-from cinevox.scoring import claims, row_metrics
+from cinevox.scoring import claims, outcomes, row_metrics
 from cinevox.scoring.origin import Origin
 from cinevox.scoring.row_metrics import RowMetrics
 
@@ -97,7 +98,8 @@ def _scores(_: argparse.Namespace) -> None:
     for name, parameters in dvc_lock.other_parameters(paths, stages, {name: rows[name] for name in metrics}).items():
         origin, recorded = _origin(stages, settings, rows[name], metrics[name].origin)
         elsewhere = claims.other_data(origin, settings.dataset, rows[name])
-        lines.append(_Line(rows[name], metrics[name], origin, recorded, elsewhere or _listed(parameters)))
+        changed = elsewhere or _listed(parameters) or _edited(paths, rows[name])
+        lines.append(_Line(rows[name], metrics[name], origin, recorded, changed))
     _table_of_scores(settings, lines)
     plain = [line.row.name for line in lines if line.metrics.is_plain]
     if len(plain) < len(lines) or not lines:
@@ -169,6 +171,19 @@ def _listed(parameters: Sequence[str]) -> str:
     more = ", ..." if len(parameters) > MOST_NAMES else ""
     names = ", ".join(parameters[:MOST_NAMES]) + more
     return f"made with other values or content of {names} than there are now" if parameters else ""
+
+
+def _edited(paths: Paths, row: params.Row) -> str:
+    """That a metrics file is not of the row's selection, in words; empty if it is, or there is none to compare."""
+    try:
+        own = io.as_read(row_metrics.content(outcomes.read(paths.selection(row.name), row)))
+    except FileError:
+        return ""
+    return (
+        ""
+        if io.read_json(paths.metrics(row.name)) == own
+        else "not of the selection in this folder (`dvc repro` makes both of one run)"
+    )
 
 
 def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:

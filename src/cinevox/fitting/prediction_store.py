@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.measured.responses import Columns
 from cinevox.project.params import Row, row_of
@@ -86,14 +87,27 @@ def write_index(folder: Path, index: Index) -> None:
 
 
 def read_index(folder: Path) -> Index:
-    content = io.read_json(folder / "index.json")
-    return Index(
-        spaces=tuple(content["spaces"]),
-        clips={name: np.array(rows, dtype=np.intp) for name, rows in content["clips"].items()},
-        columns=Columns.from_json(content["columns"]),
-        provenance=content["provenance"],
-        diagnostics=content["diagnostics"],
-    )
+    """What `write_index` wrote. Errors: FileError, where it is missing, broken, or of another row than its folder."""
+    file = folder / "index.json"
+    content = io.read_json(file)
+    try:
+        found = Index(
+            spaces=tuple(content["spaces"]),
+            clips={name: np.array(rows, dtype=np.intp) for name, rows in content["clips"].items()},
+            columns=Columns.from_json(content["columns"]),
+            provenance=dict(content["provenance"]),
+            diagnostics=dict(content["diagnostics"]),
+        )
+        name = found.row.name
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise FileError(f"{file}: no index of a row's predictions ({told}); delete it and run `dvc repro`") from None
+    if name != folder.name:
+        raise FileError(f"{file}: it is of the row {name}, expected {folder.name}; delete it and run `dvc repro`")
+    if not found.spaces or not found.columns.blocks:
+        missing = "columns" if found.spaces else "feature spaces"
+        raise FileError(f"{file}: it has no {missing}; delete it and run `dvc repro`")
+    return found
 
 
 def write(folder: Path, space: str, split: str, predicted: NDArray[np.floating]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
+from cinevox.errors import FileError, InputError
 from cinevox.files import io
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "numba", "av")
@@ -21,13 +22,23 @@ Versions = Mapping[str, str]
 
 def installed() -> dict[str, str]:
     """Python and every package -> its version, without importing any."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        raise InputError(f"{name} is not installed; `make install` installs what requirements.lock has") from None
 
 
 def read(folder: Path) -> dict[str, Versions]:
-    """What a folder of results was made by; nothing where it has no record."""
+    """What a folder of results was made by; nothing where it has no record. Errors: FileError, where it is broken."""
     file = folder / FILE
     found: dict[str, Versions] = io.read_json(file) if file.is_file() else {}
+    made = found.values() if isinstance(found, dict) else [None]
+    if not all(isinstance(by, dict) and all(isinstance(version, str) for version in by.values()) for by in made):
+        raise FileError(f"{file}: expected stage -> package -> version; delete it and run `dvc repro`")
     return found
 
 

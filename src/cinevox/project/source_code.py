@@ -14,6 +14,7 @@ import ast
 import gc
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,9 +51,11 @@ class SourceCode:
         """The modules of the repository at `root`."""
         files = {}
         for base, folder in ((root / "src", root / "src" / PACKAGE), (root, root / STAGES)):
-            for path in folder.rglob("*.py"):
+            for path in _python_files(folder):
                 parts = path.relative_to(base).with_suffix("").parts
-                files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+                name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+                if name not in files or parts[-1] == "__init__":  # Python prefers a package to a module of its name
+                    files[name] = path
         return cls(files, memo or {})
 
     @cached_property
@@ -80,8 +83,11 @@ class SourceCode:
                 continue
             module = self._module(name)
             found[name] = module.digest
-            waiting.append(name.rpartition(".")[0])  # a module's package is loaded before it
+            words = name.split(".")  # a module's packages are loaded before it, also those above a folder that is none
+            waiting += (".".join(words[:n]) for n in range(1, len(words)))
             waiting += (target for pair in module.imports for target in _targets(name, *pair))
+            stars = {package for package, member in module.imports if member == "*"}  # __all__ can name sub-modules
+            waiting += (other for other in self.files if other.rpartition(".")[0] in stars)
         return dict(sorted(found.items()))
 
     def _module(self, name: str) -> Module:
@@ -91,7 +97,11 @@ class SourceCode:
 
     def _read(self, name: str) -> Module:
         path = self.files[name]
-        content, package = path.read_bytes(), name if path.name == "__init__.py" else name.rpartition(".")[0]
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: can't be read ({error.strerror}); mend that or take it away") from None
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         key = hashlib.sha256(f"{package}\n".encode() + content).hexdigest()
         module = self.used[key] = self.memo.get(key) or parse(content, package, path)
         if path.name == "__init__.py" and (beside := list(_beside(path.parent))):
@@ -101,6 +111,16 @@ class SourceCode:
                 digest.update(line.encode())
             return Module(digest.hexdigest()[:N_DIGITS], module.imports)
         return module
+
+
+def _python_files(folder: Path) -> Iterator[Path]:
+    """Those under a folder, also through links to folders, which Python follows, too."""
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        above = Path(parent).resolve()
+        circles = {name for name in links if above.is_relative_to((Path(parent) / name).resolve())}
+        folders[:] = [name for name in folders if name not in circles]
+        yield from (Path(parent, name) for name in names if name.endswith(".py"))
 
 
 def _targets(name: str, module: str, member: str) -> Iterator[str]:
@@ -114,7 +134,9 @@ def _targets(name: str, module: str, member: str) -> Iterator[str]:
 def _beside(folder: Path) -> Iterator[Path]:
     """Files of a package that are no modules, sorted, without those of its sub-packages and what editors leave."""
     for path in sorted(folder.iterdir()):
-        if path.name.startswith((".", "__pycache__")) or path.name.endswith(("~", ".pyc")):
+        if path.name.startswith((".", "#", "__pycache__")) or path.name.endswith(
+            ("~", ".pyc", ".orig", ".rej", ".bak")
+        ):
             continue
         if path.is_dir() and not (path / "__init__.py").exists():
             yield from _beside(path)
@@ -136,7 +158,7 @@ def parse(content: bytes, package: str, path: Path) -> Module:
             imports: dict[tuple[str, str], None] = {}
             said: list[str] = []
             _say(tree, said.append, lambda node: imports.update(dict.fromkeys(_imports(node, package))))
-    except (SyntaxError, ValueError) as error:  # ValueError: null bytes
+    except (SyntaxError, ValueError, RecursionError) as error:  # ValueError: null bytes
         line = getattr(error, "lineno", None)
         raise InputError(f"{path}{f', line {line}' if line else ''}: no Python: {error}") from None
     return Module(hashlib.sha256("\n".join(said).encode()).hexdigest()[:N_DIGITS], tuple(imports))
@@ -194,8 +216,11 @@ def remembered(path: Path) -> dict[str, Module]:
     try:
         content = json.loads(path.read_bytes())
         modules = content["modules"] if content["by"] == _own_version() else {}
-        return {key: Module(digest, tuple(map(tuple, imports))) for key, (digest, imports) in modules.items()}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {
+            key: Module(digest, tuple((module, member) for module, member in imports))
+            for key, (digest, imports) in modules.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

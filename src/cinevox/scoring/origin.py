@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from cinevox.fitting.prediction_store import Index
 from cinevox.measured.response_store import Converted
 
+KINDS = {"str": str, "int": int, "bool": bool}
 KEY = "origin"  # of the record in metrics/<row>.json and in the baseline
 
 
@@ -55,6 +56,9 @@ class Origin:
         """What `to_json` wrote. Errors: ValueError, where it is something else."""
         try:
             voxels = dict(entry.rsplit(" ", 1) for entry in found["n_voxels"].split(", "))
+            for field in fields(cls):
+                if field.type in KINDS and type(found[field.name]) is not KINDS[field.type]:
+                    raise TypeError(f"{field.name} is {found[field.name]!r}, expected {field.type}")
             return cls(**{**found, "n_voxels": {roi: int(n) for roi, n in voxels.items()}})
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no record of data and weights ({error})") from None

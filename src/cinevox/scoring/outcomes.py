@@ -7,7 +7,7 @@ of an ROI without a scored voxel, a p over subjects where there is one) is None,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -173,16 +173,32 @@ def read(folder: Path, row: Row) -> Outcome:
     Raises
     ------
     FileError
-        The file is missing, broken, or of a version that wrote something else.
+        The file is missing, broken, of another row, or of a version that wrote something else.
     """
-    file = folder / FILE
+    file, cure = folder / FILE, f"`dvc repro -f -s {row.instance('selection')}` makes it again"
     try:
-        return Outcome.model_validate(io.read_json(file))
+        found = Outcome.model_validate(io.read_json(file))
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "the whole"
-        told = fault["msg"].removeprefix("Value error, ")
+        words = fault["msg"].removeprefix("Value error, ")
         raise FileError(
-            f"{file}: {place}: {told} (found {str(fault['input'])[:60]}); it is broken, or of another version; "
-            f"`dvc repro -f -s {row.instance('selection')}` makes it again"
+            f"{file}: {place}: {words} (found {str(fault['input'])[:60]}); it is broken, or of another version; {cure}"
         ) from None
+    if told := next(_faults(found, row), ""):
+        raise FileError(f"{file}: {told}; {cure}")
+    return found
+
+
+def _faults(found: Outcome, row: Row) -> Iterator[str]:
+    """Why a well-formed outcome is not the whole of this row's."""
+    if found.row != row.name:
+        yield f"it is of the row {found.row}, expected {row.name}"
+    if not found.scores:
+        yield "scores has no split, expected at least validation"
+    if not found.chosen:
+        yield "chosen has no ROI"
+    for split, scores in found.scores.items():
+        if set(scores.rois) != set(found.chosen):
+            yield f"scores.{split}.rois has {' '.join(scores.rois) or 'none'}, expected {' '.join(found.chosen)}"
+    yield from (f"chosen.{roi} has no feature space" for roi, shares in found.chosen.items() if not shares)

@@ -7,6 +7,7 @@ earlier commits are read too: those from before origins were recorded have none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,10 @@ def write(path: Path, outcome: Outcome) -> None:
     io.write_json(path, content(outcome))
 
 
+def _finite(value: Any) -> bool:
+    return type(value) in (float, int) and math.isfinite(value)
+
+
 def parse(found: Any) -> RowMetrics:
     """The parsed content of a metrics file, of this or an earlier commit.
 
@@ -83,8 +88,11 @@ def parse(found: Any) -> RowMetrics:
         split = best_split(found)
         block = found[split]
         measure, values = (PLAIN, block[PLAIN_KEY]) if PLAIN_KEY in block else (NORMALIZED, block)
+        if odd := {name: value for name, value in values.items() if value is not None and not _finite(value)}:
+            raise TypeError(odd)
+        values["score"]
         return RowMetrics(split, measure, dict(values), origin_of(found))
-    except (StopIteration, TypeError, ValueError, AttributeError):
+    except (StopIteration, KeyError, TypeError, ValueError, AttributeError):
         raise ValueError(f"{str(found)[:80]}: expected the metrics of a row, by split; run `dvc repro`") from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from cinevox.scoring import claims, outcomes
 from cinevox.scoring.outcomes import Outcome, SplitScores
 from cinevox.statistics.aggregation import roi_means
 from cinevox.statistics.metrics import PLAIN, Measure
-from cinevox.statistics.splits import ScoredSplit, outer_names
+from cinevox.statistics.splits import BEST_FIRST, ScoredSplit, outer_names
 
 FILES = ("index.json", "rois.csv", "subjects.csv")
 
@@ -103,7 +103,14 @@ class Result:
     def voxels(self) -> dict[str, NDArray[Any]]:
         """Of the chosen spaces: `<split>.correlation`, `.normalized` (with a ceiling), `.p` and `.p_familywise`, each
         (n_voxels,); and `<split>.replicates`, (n_resamples, n_blocks)."""
-        return io.read_arrays(self.selection_folder / "voxels.npz")
+        file = self.selection_folder / "voxels.npz"
+        found, expected = io.read_arrays(file), (self.index.columns.n_voxels,)
+        for split in self.outcome.scores:
+            name = f"{split}.correlation"
+            if name not in found or found[name].shape != expected:
+                there = f"{name} of shape {found[name].shape}" if name in found else f"no {name}"
+                raise io.FileError(f"{file}: {there}, expected {expected}; delete it and run `dvc repro`")
+        return found
 
     def voxel_scores(self, split: str) -> NDArray[np.float32]:
         """Of the chosen spaces, in the split's own measure, (n_voxels,); NaN where a voxel is excluded."""
@@ -147,9 +154,44 @@ def read(paths: Paths, rows: Mapping[str, Row]) -> tuple[Result, ...]:
 def _read(paths: Paths, name: str, row: Row) -> Result:
     folder = paths.scores(name)
     index = prediction_store.read_index(folder)
+    cure = f"`dvc repro {row.instance('scores')}` makes its tables"
     try:
         rois, subjects = (pd.read_csv(folder / file) for file in FILES[1:])
     except (OSError, ValueError) as error:
-        raise io.FileError(f"{folder}: {error}; `dvc repro scores@{name}` makes its tables") from None
+        raise io.FileError(f"{folder}: {error}; {cure}") from None
+    for file, table in zip(FILES[1:], (rois, subjects)):
+        if told := _odd(table, index):
+            raise io.FileError(f"{folder / file}: {told}; {cure}")
     outcome = outcomes.read(paths.selection(name), row)
+    if told := _unlike(index, rois["split"], outcome):
+        cure = f"`dvc repro -f -s {row.instance('selection')}` makes it again"
+        raise io.FileError(f"{paths.selection(name) / outcomes.FILE}: not of the scores in {folder}: {told}; {cure}")
     return Result(name, row, index, rois, subjects, outcome, folder, paths.selection(name))
+
+
+def _odd(table: pd.DataFrame, index: prediction_store.Index) -> str:
+    """How a score table differs from the index beside it; empty if it doesn't."""
+    for name, expected in (("space", index.spaces), ("roi", index.columns.rois), ("split", None)):
+        if name not in table:
+            return f"no column {name}"
+        found = tuple(dict.fromkeys(table[name]))
+        if expected is not None and set(found) != set(expected):
+            return f"{name} {_listed(found)}, expected {_listed(expected)}"
+    return ""
+
+
+def _unlike(index: prediction_store.Index, splits: Iterable[str], outcome: Outcome) -> str:
+    """How a selection differs from the scores that it is said to be of; empty if it doesn't."""
+    there = dict.fromkeys(splits)
+    scored = [name for name in BEST_FIRST if name in there] + ["nested"] * bool(outer_names(there))
+    if set(outcome.scores) != set(scored):
+        return f"splits {_listed(outcome.scores)}, expected {_listed(scored)}"
+    if set(outcome.chosen) != set(index.columns.rois):
+        return f"ROIs {_listed(outcome.chosen)}, expected {_listed(index.columns.rois)}"
+    spaces = dict.fromkeys(space for shares in outcome.chosen.values() for space in shares)
+    strange = [space for space in spaces if space not in index.spaces]
+    return f"feature space {strange[0]}, expected of {_listed(index.spaces)}" if strange else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " ".join(map(str, names)) or "none"
