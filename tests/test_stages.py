@@ -349,7 +349,7 @@ def test_the_reported_score_of_a_row_refits_nothing(repository):
         ("ceiling", "min_reliability", 0.2, {f"scores@{row}" for row in ROWS}, f"fits@{ROWS[0]}"),
         ("simulation", "seed", 5, {"simulation@insilico"}, "features@efficientnet_lite0"),
         ("features", "over_frames", "max", {"features@efficientnet_lite0"}, "frames@2"),
-        ("dataset", "subjects", ["sub01"], {"validation", "conversion@train", f"fits@{ROWS[0]}"}, "frames@2"),
+        ("dataset", "subjects", ["sub02"], {"validation", "conversion@train", f"fits@{ROWS[0]}"}, "frames@2"),
     ],
 )
 def test_a_changed_parameter_reaches_what_reads_it(repository, section, key, value, first, untouched):
