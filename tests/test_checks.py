@@ -13,7 +13,7 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.responses import Block, Columns
-from cinevox.project.params import parse
+from cinevox.project.params import parse, row_of
 from cinevox.project.paths import Paths
 from cinevox.statistics import splits
 from cinevox.stimuli import reduction
@@ -247,13 +247,14 @@ def test_damage_is_found_and_named(paths, tmp_path):
 
 
 def test_a_transfer_network_has_no_scale(paths):
-    index = prediction_store.read_index(paths.predictions(ROW))
-    provenance = dict(index.provenance) | {"features": "frozen"}
-    prediction_store.write_index(
-        paths.predictions(ROW), prediction_store.Index(index.spaces, index.clips, index.columns, provenance, {})
-    )
+    settings, fitted = parameters(), prediction_store.read_index(paths.predictions(ROW))
+    row = row_of(MADE | {"features": "frozen"})
     DAMAGE["predictions ran away"][0](paths)
-    assert validation.check_results(paths, parameters()).errors == ()
+    paths.predictions(ROW).rename(paths.predictions(row.name))
+    index = prediction_store.Index(fitted.spaces, fitted.clips, fitted.columns, row.model_dump(), {})
+    prediction_store.write_index(paths.predictions(row.name), index)
+    rows = settings.experiments.model_copy(update={"voxelwise": {}, "roiwise": {row.name: row}})
+    assert validation.check_results(paths, settings.model_copy(update={"experiments": rows})).errors == ()
 
 
 def test_of_a_large_array_clips_are_read_evenly(monkeypatch):

@@ -15,6 +15,7 @@ import yaml
 import conftest
 import nearest
 from cinevox.files import io
+from cinevox.project.params import MINI_ROIS
 from conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -186,7 +187,13 @@ def repository(tmp_path, monkeypatch):
 
 def scored(folder, score):
     block = {"score": score, "low": score - 0.01, "high": score + 0.01, "pooled_score": score, "correlation": score}
-    io.write_json(folder / "score.json", {"test": block | {"V1": score}, "validation": {"score": 0.6}})
+    origin = {
+        "dataset": "insilico", "title": "In-silico", "in_silico": True, "subjects": "sub01 sub02 sub03",
+        "n_train_clips": 160, "n_test_clips": 50, "weights": "random", "official": False,
+        "n_voxels": ", ".join(f"{roi} 30" for roi in MINI_ROIS),
+    }  # fmt: skip
+    found = {"test": block | {"V1": score}, "validation": {"score": 0.6}, "origin": origin}
+    io.write_json(folder / "score.json", found)
 
 
 @pytest.mark.slow
