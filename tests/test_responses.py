@@ -42,17 +42,17 @@ def test_a_unit_is_the_median_spread_of_the_voxels_that_vary(rng, monkeypatch):
 
 def test_predictions_come_back_as_they_were_written(tmp_path, rng):
     columns = Columns.from_json([{"subject": "sub01", "roi": "V1", "n_voxels": 4}])
-    index = prediction_store.Index(
-        ("c1", "c1+c2"), {"test": np.arange(3)}, columns, {"track": "mini"}, {"c1": {"flag": 2}}
-    )
+    row = {"track": "mini", "network": "alexnet", "features": "layer", "regressor": "ridge"}
+    index = prediction_store.Index(("c1", "c1+c2"), {"test": np.arange(3)}, columns, row, {"c1": {"flag": 2}})
+    folder = tmp_path / "mini-alexnet-layer-ridge"
     predicted = rng.standard_normal((3, 4)).astype(np.float32)
-    prediction_store.write_index(tmp_path, index)
-    prediction_store.write(tmp_path, "c1+c2", "test", predicted)
-    again = prediction_store.read_index(tmp_path)
+    prediction_store.write_index(folder, index)
+    prediction_store.write(folder, "c1+c2", "test", predicted)
+    again = prediction_store.read_index(folder)
     assert (again.spaces, again.columns, again.provenance, again.diagnostics) == (
-        index.spaces, columns, {"track": "mini"}, {"c1": {"flag": 2}},
+        index.spaces, columns, row, {"c1": {"flag": 2}},
     )  # fmt: skip
-    np.testing.assert_array_equal(prediction_store.read(tmp_path, again, "c1+c2", "test"), predicted)
-    prediction_store.write(tmp_path, "c1", "test", predicted[:2])
+    np.testing.assert_array_equal(prediction_store.read(folder, again, "c1+c2", "test"), predicted)
+    prediction_store.write(folder, "c1", "test", predicted[:2])
     with pytest.raises(io.FileError, match=r"shape \(2, 4\), expected \(3, 4\) \(n_clips, n_voxels\)"):
-        prediction_store.read(tmp_path, again, "c1", "test")
+        prediction_store.read(folder, again, "c1", "test")
