@@ -1,4 +1,4 @@
-"""What every stage script needs: its arguments, its parameters, logging, progress and workers.
+"""Helpers of every stage script: its arguments, its parameters, logging, progress and workers.
 
 A script names the sections of params.yaml that it reads, the same ones that dvc.yaml lists; asking for
 another one is an error, so a result can't depend on a parameter that DVC doesn't see.

@@ -1,4 +1,4 @@
-"""What stages read that work with responses: `Run` and `stage` of `_cli`, and the readers of what was measured."""
+"""Inputs of stages that work with responses: `Run` and `stage` of `_cli`, and the readers of what was measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Run(_cli.Run):
         return response_store.read(self.paths.conversion(part))
 
     def split(self) -> splits.Split:
-        """Which clips train, validate and test."""
+        """The clips that train, validate and test."""
         return splits.split(*self.n_clips(), self.params.splits)
 
 

@@ -1,4 +1,4 @@
-"""What `cinevox predict` leaves: files for each clip, one table and one page of all, and a table on the screen."""
+"""The files that `cinevox predict` leaves, for each clip and for all of them, and its table on the screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command needs to answer on one screen."""
+"""Helpers that every command needs to answer on one screen."""
 
 from __future__ import annotations
 

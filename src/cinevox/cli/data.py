@@ -49,7 +49,7 @@ def _without_submissions(paths: Paths, settings: params.Params) -> Iterator[str]
 
 
 def _cautions(settings: params.Params) -> Iterator[str]:
-    """What will run and mean less than its name says, a line each with the rows that it holds for."""
+    """Say what will run and mean less than its name says, a line each with the rows that it holds for."""
     from cinevox.fitting.regressors import cautions
 
     found: dict[str, list[str]] = {}
@@ -98,7 +98,7 @@ def _look_for_data(paths: Paths, settings: params.Params) -> None:
 
 
 def _look_at_dvc(paths: Paths, _: params.Params) -> None:
-    """What DVC would read first; it ends in tracebacks, or in a message that does not name the cure."""
+    """Look at what DVC reads first: DVC ends in tracebacks, or in a message that does not name the cure."""
     for path in (paths.root / "dvc.yaml", paths.lock):
         if path.is_file():
             params.text.read_file(path)

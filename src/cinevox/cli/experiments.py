@@ -174,7 +174,7 @@ def _other_data(base: _Experiment, other: _Experiment, row: str) -> bool:
 
 
 def _marks(columns: Sequence[_Experiment]) -> Iterator[str]:
-    """Which scores are no results, by the record that was made with each."""
+    """Find the scores that are no results, by the record that was made with each."""
     base, *others = columns
     if any(_other_data(base, other, row) for other in others for row in other.scores):
         yield f"{OTHER_DATA.strip()}: of other data than {base.name}'s score, so no change is given."
@@ -213,7 +213,7 @@ def _tidy(chosen: argparse.Namespace) -> None:
 
 
 def _answer(done: subprocess.CompletedProcess[bytes]) -> str:
-    """What a command printed. Errors: InputError, with what it complained of."""
+    """Run a command and return what it printed. Errors: InputError, with what it complained of."""
     if done.returncode:
         raise InputError(done.stderr.decode().strip() or f"{' '.join(done.args)} ended with {done.returncode}")
     return done.stdout.decode()

@@ -1,4 +1,4 @@
-"""What there is, and what came out: one table each."""
+"""Listings of what there is and of what came out, a table each."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _origin(
 
 
 def _listed(parameters: Sequence[str]) -> str:
-    """What differs, in words; empty for nothing."""
+    """Name what differs, in words; empty for nothing."""
     more = ", ..." if len(parameters) > MOST_NAMES else ""
     names = ", ".join(parameters[:MOST_NAMES]) + more
     return f"made with other values or content of {names} than there are now" if parameters else ""
@@ -203,7 +203,7 @@ def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
 
 
 def _warnings(lines: Sequence[_Line]) -> Iterator[str]:
-    """Why rows are no results, by the record that was made with each; and which are not of params.yaml as it is."""
+    """Tell why rows are no results, by the record made with each, and which are not of params.yaml as it is."""
     if random := [line.row.network for line in lines if line.origin.untrained]:
         yield claims.UNTRAINED.of(dict.fromkeys(random))
     if simulated := [line.row.name for line in lines if line.origin.in_silico]:
@@ -215,7 +215,7 @@ def _warnings(lines: Sequence[_Line]) -> Iterator[str]:
 
 
 def _places(paths: Paths) -> None:
-    """Where to look further."""
+    """Print where to look further."""
     places = [
         (paths.metrics("<row>"), "metrics, compare with `dvc metrics diff`"),
         ("make ui", "every network, layer and regressor in MLflow"),

@@ -28,7 +28,7 @@ class FrameSettings(Section):
 
 
 class Source(Section):
-    """What a clip goes through before the model.
+    """The steps that a clip goes through before the model.
 
     settings: of the network, in the parameters; weights: which they were, by checksum
     base: of transfer networks; inputs: layer -> shape of what the model is given of a clip
@@ -77,7 +77,7 @@ class StoredGrid(Section):
 
 
 class MadeFrom(Section):
-    """What it was made from; commit: of the code, None outside git."""
+    """The versions that a model was made from; commit: of the code, None outside git."""
 
     commit: str | None
     dirty: bool

@@ -79,7 +79,7 @@ class Predictor:
         return features.Readers(self.extraction)
 
     def features(self, frames: NDArray[np.uint8]) -> dict[str, Floats]:
-        """What the model is given, from frames (n_clips, n_frames, height, width, 3)."""
+        """The model's input, from frames (n_clips, n_frames, height, width, 3)."""
         return self.encoding.model.reduced(features.extract(self.extraction, frames, self._readers))
 
     def __call__(self, clips: Sequence[Path]) -> Iterator[Predicted]:

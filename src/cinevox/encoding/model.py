@@ -23,7 +23,7 @@ Activations = Mapping[str, Floats]
 
 
 class Model(Protocol):
-    """What is fitted: features in, responses out."""
+    """A fitted model: features in, responses out."""
 
     def inputs(self, sidecar: Mapping[str, Any]) -> dict[str, list[int]]:
         """Layer -> shape of what it is given of a clip. sidecar: features.json of the network, or of the base"""

@@ -24,7 +24,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Method:
-    """How a row is fitted, whichever the feature space.
+    """The way in which a row is fitted, whichever the feature space.
 
     spec, options: the regressor
     n_folds: inside the training clips, for what the regressor chooses itself
@@ -66,7 +66,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Fit:
-    """What one feature space gives.
+    """The result of fitting one feature space.
 
     predicted: split name -> float32 (n_clips, n_voxels), for the clips that the partition predicts
     diagnostics: name -> what the solver says of its voxels: a count of flags, or the range of a number

@@ -43,7 +43,7 @@ class UsedWeights:
 
 @dataclass(frozen=True)
 class Index:
-    """What a folder of predictions holds.
+    """The index of a folder of predictions.
 
     spaces: names of the feature spaces, in the order of the network's layers
     clips: split name -> positions of its clips in the list of all clips
@@ -87,7 +87,7 @@ def write_index(folder: Path, index: Index) -> None:
 
 
 def read_index(folder: Path) -> Index:
-    """What `write_index` wrote. Errors: FileError, where it is missing, broken, or of another row than its folder."""
+    """Read what `write_index` wrote. Errors: FileError, where it is missing, broken or of another row."""
     file = folder / "index.json"
     content = io.read_json(file)
     try:

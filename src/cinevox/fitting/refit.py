@@ -30,7 +30,7 @@ Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Part:
-    """What one feature space predicts for the voxels that chose it.
+    """The predictions of one feature space for the voxels that chose it.
 
     voxels: their columns; predicted: float32, (n_test_clips, n_voxels of these)
     diagnostics: as of `cinevox.fitting.fits.Fit`

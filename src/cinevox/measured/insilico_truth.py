@@ -20,7 +20,7 @@ NO_SIGNAL = "none"
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of the voxels of one ROI of one subject, in the order of its response file.
+    """The truth about the voxels of one ROI of one subject, in the order of its response file.
 
     generators: (n_voxels,), names; "none" for a voxel without signal
     reliability_train, reliability_test: (n_voxels,), of the mean over the repetitions of these clips

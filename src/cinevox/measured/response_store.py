@@ -55,7 +55,7 @@ class Converted:
 
     @cached_property
     def n_stimuli(self) -> int:
-        """How many clips were shown; 0 where there are no responses."""
+        """Number of clips that were shown; 0 where there are no responses."""
         return next((int(entry["arrays"][MEAN]["shape"][0]) for entry in self.entries.values()), 0)
 
     def has(self, track: Track) -> bool:

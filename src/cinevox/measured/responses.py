@@ -64,7 +64,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which block each column of a (n_stimuli, n_voxels) matrix belongs to."""
+    """The block that each column of a (n_stimuli, n_voxels) matrix belongs to."""
 
     blocks: tuple[Block, ...]
 

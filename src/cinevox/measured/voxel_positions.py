@@ -1,4 +1,4 @@
-"""Where voxels lie: whole-brain columns in the volume, and an ROI's columns among them.
+"""Positions of voxels: whole-brain columns in the volume, and an ROI's columns among them.
 
 The whole brain's columns go through its mask in C order (the last axis fastest), the mini track's columns in
 Fortran order of the same volume (the first axis fastest): `to_volume(values, mask)` and

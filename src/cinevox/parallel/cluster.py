@@ -40,7 +40,7 @@ LARGE = 1 << 20  # bytes of an array from which it is a file; smaller ones trave
 
 @dataclass(frozen=True)
 class Access:
-    """How a cluster is reached.
+    """The way in which a cluster is reached.
 
     address: its scheduler's, such as tcp://10.0.0.1:8786
     n_workers: of batch jobs, which come and go, how many there are with all of them; else None

@@ -1,4 +1,4 @@
-"""What dvc.lock says of a row: its key, and the parameters and the code that its result was made with.
+"""A row in dvc.lock: its key, and the parameters and the code that its result was made with.
 
 They may be others than those in the workspace: whoever edits and syncs before running again, or syncs late because
 the server was down, would else record a result under settings that never made it.
@@ -29,7 +29,7 @@ Stages = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Made:
-    """How a row's result came about, from the data on.
+    """The way in which a row's result came about, from the data on.
 
     params: dotted name of every leaf of params.yaml that counted -> its value then
     tracked: names of the sections and leaves that counted

@@ -22,7 +22,7 @@ def run(root: Path, *words: str, asked: str | None = None) -> subprocess.Complet
 
 
 def answer(root: Path, *words: str) -> str:
-    """What git prints; nothing where it can't."""
+    """Return what git prints; nothing where it can't."""
     done = run(root, *words)
     return done.stdout.decode() if done.returncode == 0 else ""
 

@@ -1,4 +1,4 @@
-"""What made a result: the code's commit, the parameters' hash, the data's hash."""
+"""The identity of a result: the code's commit, the parameters' hash, the data's hash."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def digest(content: Any) -> str:
 
 
 def params_hash(params: Params, sections: Sequence[str]) -> str:
-    """Of these sections of the parameters."""
+    """Hash of these sections of the parameters."""
     return digest({name: plain(getattr(params, name)) for name in sections})
 
 

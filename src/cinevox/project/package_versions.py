@@ -33,7 +33,7 @@ def _version(name: str) -> str:
 
 
 def read(folder: Path) -> dict[str, Versions]:
-    """What a folder of results was made by; nothing where it has no record. Errors: FileError, where it is broken."""
+    """Read what made a folder of results; nothing where it has no record. Errors: FileError, where it is broken."""
     file = folder / FILE
     found: dict[str, Versions] = io.read_json(file) if file.is_file() else {}
     made = found.values() if isinstance(found, dict) else [None]

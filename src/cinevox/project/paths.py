@@ -1,4 +1,4 @@
-"""Where everything lies: the only place a path is spelled (dvc.yaml spells them once more; a test compares)."""
+"""The paths of a run, the only place where one is spelled (dvc.yaml spells them once more; a test compares)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Paths:
 
     @property
     def versions(self) -> Path:
-        """Of Python and the packages that are installed now."""
+        """Versions of Python and of the packages that are installed now."""
         return self.data / "versions.json"
 
     def simulation(self, dataset: str) -> Path:
@@ -68,7 +68,7 @@ class Paths:
         return self.data / "bases" / name
 
     def predictions(self, row: str) -> Path:
-        """What `fits` or `transfer` wrote: predictions in one format, and beside them what else the row's fit left."""
+        """The output of `fits` or `transfer`: predictions in one format, and what else the row's fit left."""
         return self.data / "predictions" / row
 
     def checkpoints(self, row: str) -> Path:
@@ -82,7 +82,7 @@ class Paths:
         return self.data / "selection" / row
 
     def metrics(self, row: str) -> Path:
-        """Of a row, or of `validation` and `checks`: what they found, as numbers."""
+        """Metrics of a row, or the counts that `validation` and `checks` found."""
         return self.root / "metrics" / f"{row}.json"
 
     @property
@@ -114,7 +114,7 @@ class Paths:
 
     @property
     def memo(self) -> Path:
-        """What saves the next run some work and can be deleted; never a DVC output."""
+        """A folder that saves the next run some work and can be deleted; never a DVC output."""
         return self.root / "tmp" / "memo"
 
     @property

@@ -114,7 +114,7 @@ class SourceCode:
 
 
 def _python_files(folder: Path) -> Iterator[Path]:
-    """Those under a folder, also through links to folders, which Python follows, too."""
+    """Yield the Python files under a folder, also through links to folders, which Python follows, too."""
     for parent, folders, names in os.walk(folder, followlinks=True):
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
         above = Path(parent).resolve()
@@ -124,7 +124,7 @@ def _python_files(folder: Path) -> Iterator[Path]:
 
 
 def _targets(name: str, module: str, member: str) -> Iterator[str]:
-    """What an import can load: a module and, where it is one, the member of it."""
+    """Name all that an import can load: a module and, where it is one, the member of it."""
     for base in (module, f"{STAGES}.{module}") if name.startswith(f"{STAGES}.") else (module,):
         yield base
         if member:

@@ -25,7 +25,7 @@ class Instance(NamedTuple):
     plugins: tuple[str, ...]
 
     def text(self, modules: SourceCode) -> str:
-        """What the stage depends on: every module that it can load, with the module's hash, one a line."""
+        """The text of what the stage depends on: every module that it can load, with the module's hash, one a line."""
         reached = modules.reached((f"{STAGES}.{self.stage}", *self.plugins))
         return json.dumps(reached, indent=1) + "\n"
 

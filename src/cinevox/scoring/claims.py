@@ -98,7 +98,7 @@ def cautions(
 
 
 def foreign(origin: Origin | None) -> tuple[str, ...]:
-    """Why the data of a result are not the challenge's; empty where they are."""
+    """Tell why the data of a result are not the challenge's; empty where they are."""
     if origin is None:
         return ("data that were not recorded",)
     if origin.in_silico or origin.dataset != CHALLENGE.dataset:
@@ -121,7 +121,7 @@ def _of(what: str, there: Iterable[str], expected: tuple[str, ...]) -> str:
 
 
 def barred(origin: Origin | None) -> Iterator[str]:
-    """Why a row is none of the paper's, whatever its score: other data, or other weights than the published ones."""
+    """Tell why a row is none of the paper's, whatever its score: other data, or weights that are not published."""
     yield from foreign(origin)
     if origin is not None and origin.untrained:
         yield UNTRAINED.name
@@ -130,7 +130,7 @@ def barred(origin: Origin | None) -> Iterator[str]:
 
 
 def doubts(origin: Origin | None, split: str, chosen_here: bool = False, plain: bool = False) -> Iterator[str]:
-    """Why a row's score is not comparable with the paper's; nothing where it is. Arguments as of `cautions`."""
+    """Tell why a row's score is not comparable with the paper's; nothing where it is. Arguments as of `cautions`."""
     yield from barred(origin)
     if split != "test":
         yield f"{OTHER_CLIPS[split].name}, not the test clips"
@@ -141,12 +141,12 @@ def doubts(origin: Origin | None, split: str, chosen_here: bool = False, plain: 
 
 
 def not_for_the_challenge(origin: Origin) -> tuple[str, ...]:
-    """Why a submission of a row is none to hand in; empty where it is one."""
+    """Tell why a submission of a row is none to hand in; empty where it is one."""
     return (*foreign(origin), *((f"{UNTRAINED.name}: {UNTRAINED.meaning}",) if origin.untrained else ()))
 
 
 def other_data(origin: Origin | None, dataset: Dataset, row: Row) -> str:
-    """How the data of a row's result differ from those that params.dataset asks for now; empty where they don't."""
+    """Tell how a row's data differ from those that params.dataset asks for now; empty where they don't."""
     if origin is None:
         return ""
     if origin.dataset != dataset.name:

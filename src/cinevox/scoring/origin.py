@@ -1,4 +1,4 @@
-"""What a result was made from, recorded with the result itself: whatever is run later, the record stays true."""
+"""The origin of a result, recorded with the result itself: whatever is run later, the record stays true."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Origin:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
-        """What `to_json` wrote. Errors: ValueError, where it is something else."""
+        """Read what `to_json` wrote. Errors: ValueError, where it is something else."""
         try:
             voxels = dict(entry.rsplit(" ", 1) for entry in found["n_voxels"].split(", "))
             for field in fields(cls):
@@ -82,7 +82,7 @@ WORDS = {
 
 
 def differences(was: Origin, now: Origin) -> tuple[str, ...]:
-    """What of the data differs, in words, apart from the ROIs and their voxels; empty where nothing does."""
+    """Name what differs in the data, in words, apart from the ROIs and their voxels; empty where nothing does."""
     pairs = ((words, getattr(was, name), getattr(now, name)) for name, words in WORDS.items())
     return tuple(f"{words} {_said(a)}, now {_said(b)}" for words, a, b in pairs if a != b)
 

@@ -108,7 +108,7 @@ class RankCorrelation(Section):
 
 
 class Optimism(Difference):
-    """How much the score on the clips that chose flatters, against a split that did not choose.
+    """The amount by which the score on the clips that chose flatters, against a split that did not choose.
 
     choice: the part that comes from choosing, None where the candidates' scores can't be compared
     rank_correlation: None where there is one candidate, or the split is made of the clips that chose
@@ -168,7 +168,7 @@ def write(folder: Path, outcome: Outcome) -> None:
 
 
 def read(folder: Path, row: Row) -> Outcome:
-    """What `write` wrote for a row.
+    """Read what `write` wrote for a row.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def read(folder: Path, row: Row) -> Outcome:
 
 
 def _faults(found: Outcome, row: Row) -> Iterator[str]:
-    """Why a well-formed outcome is not the whole of this row's."""
+    """Tell why a well-formed outcome is not the whole of this row's."""
     if found.row != row.name:
         yield f"it is of the row {found.row}, expected {row.name}"
     if not found.scores:

@@ -26,7 +26,7 @@ BESIDE = ("low", "high", "pooled_score", "correlation")  # stand beside the scor
 
 @dataclass(frozen=True)
 class RowMetrics:
-    """Of the split that counts.
+    """The metrics of a row on the split that counts.
 
     values: score, what stands beside it, and each ROI -> number, None where no voxel could be scored
     origin: None where an earlier version made them
@@ -43,7 +43,7 @@ class RowMetrics:
 
     @property
     def prefix(self) -> str:
-        """What stands before the dotted names of its numbers."""
+        """The prefix of the dotted names of its numbers."""
         return f"{self.split}.{PLAIN_KEY}" if self.is_plain else self.split
 
     @property
@@ -53,7 +53,7 @@ class RowMetrics:
 
 
 def content(outcome: Outcome) -> dict[str, Any]:
-    """What is written for a row: numbers rounded to DIGITS decimals, behind which lies what other processors change."""
+    """Content of a row's file: numbers rounded to DIGITS decimals, behind which lies what other processors change."""
     parts = {}
     for split, scores in outcome.scores.items():
         values = _values(scores) if split == outcome.split else {"score": scores.score}

@@ -55,7 +55,7 @@ class Result:
 
     @property
     def scores(self) -> SplitScores:
-        """Those on the split that counts."""
+        """The scores on the split that counts."""
         return self.outcome.best
 
     @property
@@ -70,12 +70,12 @@ class Result:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why the score is not comparable with the paper's; empty where it is."""
+        """Reasons why the score is not comparable with the paper's; empty where it is."""
         return tuple(claims.doubts(self.outcome.origin, self.split, self.scores.chosen_here, self.is_plain))
 
     @property
     def cautions(self) -> tuple[claims.Caution, ...]:
-        """Why the score is no result of the network that it names, or no finding; empty where it is both."""
+        """Reasons why the score is no result of the network that it names, or no finding; empty where it is both."""
         in_silico = self.outcome.origin.in_silico
         return tuple(claims.cautions(self.untrained, in_silico, self.split, self.scores.chosen_here, self.is_plain))
 
@@ -86,7 +86,7 @@ class Result:
 
     @property
     def curves(self) -> Mapping[str, Mapping[str, list[float]]]:
-        """Of transfer networks: ROI -> loss, train_correlation, validation_correlation -> mean in each epoch."""
+        """Training curves of transfer networks, a mean each epoch: ROI -> loss, train_correlation, ... -> values."""
         found: Mapping[str, Mapping[str, list[float]]] = self._diagnostics.get("curves", {})
         return found
 
@@ -113,7 +113,7 @@ class Result:
         return found
 
     def voxel_scores(self, split: str) -> NDArray[np.float32]:
-        """Of the chosen spaces, in the split's own measure, (n_voxels,); NaN where a voxel is excluded."""
+        """Scores of the chosen spaces, in the split's own measure, (n_voxels,); NaN where a voxel is excluded."""
         normalized = self.voxels.get(f"{split}.normalized")
         return np.asarray(self.voxels[f"{split}.correlation"] if normalized is None else normalized)
 
@@ -170,7 +170,7 @@ def _read(paths: Paths, name: str, row: Row) -> Result:
 
 
 def _odd(table: pd.DataFrame, index: prediction_store.Index) -> str:
-    """How a score table differs from the index beside it; empty if it doesn't."""
+    """Tell how a score table differs from the index beside it; empty if it doesn't."""
     for name, expected in (("space", index.spaces), ("roi", index.columns.rois), ("split", None)):
         if name not in table:
             return f"no column {name}"
@@ -181,7 +181,7 @@ def _odd(table: pd.DataFrame, index: prediction_store.Index) -> str:
 
 
 def _unlike(index: prediction_store.Index, splits: Iterable[str], outcome: Outcome) -> str:
-    """How a selection differs from the scores that it is said to be of; empty if it doesn't."""
+    """Tell how a selection differs from the scores that it is said to be of; empty if it doesn't."""
     there = dict.fromkeys(splits)
     scored = [name for name in BEST_FIRST if name in there] + ["nested"] * bool(outer_names(there))
     if set(outcome.scores) != set(scored):

@@ -1,4 +1,4 @@
-"""Where the simulated voxels lie: the paper's ROIs and the whole brain on the challenge's MNI152 grid."""
+"""Positions of the simulated voxels: the paper's ROIs and the whole brain on the challenge's MNI152 grid."""
 
 from __future__ import annotations
 

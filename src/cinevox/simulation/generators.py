@@ -1,4 +1,4 @@
-"""What simulated voxels listen to: pooled Gabor and motion energy, latents of the scenes, a network's layers.
+"""Generators of simulated voxels: pooled Gabor and motion energy, latents of the scenes, a network's layers.
 
 Each generator ends as a few uncorrelated components over clips, of mean 0 and variance 1.
 """

@@ -48,7 +48,7 @@ EXTRACTION = Features(
 
 @dataclass(frozen=True)
 class SimulatedClip:
-    """What is known of a clip that was written: its file's name, its latents and its pooled energies."""
+    """A clip that was written: its file's name, its latents and its pooled energies."""
 
     name: str
     scene: scenes.Scene

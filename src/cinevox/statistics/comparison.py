@@ -15,7 +15,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much higher the first score is.
+    """A paired comparison: how much higher the first score is.
 
     low, high: interval over clips; p: two-sided, over clips
     n_subjects, n_higher: subjects, and how many of them score higher; p_subjects: two-sided, over subjects

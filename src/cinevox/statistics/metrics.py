@@ -52,7 +52,7 @@ def correlation_score(measured: Floats, predicted: Floats) -> NDArray[np.float64
 
 
 def is_constant(values: Floats) -> NDArray[np.bool_]:
-    """Which columns of (n_stimuli, n_voxels) do not vary, to within rounding of their own size."""
+    """Find the columns of (n_stimuli, n_voxels) that do not vary, to within rounding of their own size."""
     spread = np.ptp(values, axis=0) if len(values) else np.zeros(values.shape[1])
     return np.asarray(spread <= 1e-7 * np.abs(values).max(axis=0, initial=0.0))
 
@@ -157,7 +157,7 @@ def normalized_correlation_score(measured: Floats, predicted: Floats, ceiling: F
 
 
 def resampled_clips(n_stimuli: int, n_resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """How often each clip is in each bootstrap resample, (n_resamples, n_stimuli); rows sum to n_stimuli."""
+    """Draw how often each clip is in each bootstrap resample, (n_resamples, n_stimuli); rows sum to n_stimuli."""
     return rng.multinomial(n_stimuli, np.full(n_stimuli, 1 / n_stimuli), size=n_resamples).astype(np.float64)
 
 

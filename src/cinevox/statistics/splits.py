@@ -1,4 +1,4 @@
-"""Which clips train, validate and test, the folds inside the training clips, and the folds outside of everything."""
+"""Splits: clips that train, validate and test, folds inside the training clips, and folds outside of everything."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def split(n_train_clips: int, n_test_clips: int, settings: Splits) -> Split:
 
 @dataclass(frozen=True)
 class Partition:
-    """What one fit is made on, and which clips are predicted from it.
+    """The clips that one fit is made on, and which clips are predicted from it.
 
     name: "train", or "without-1", "without-1-2" for those outer folds left out
     predicted: split name -> positions
@@ -126,7 +126,7 @@ def partitions(parts: Split, settings: Splits) -> tuple[Partition, ...]:
 
 
 def outer_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of the splits that are outer folds."""
+    """Select the splits that are outer folds."""
     return tuple(name for name in names if name.startswith("outer-"))
 
 

@@ -36,7 +36,7 @@ class FramesError(InputError):
 
 @dataclass(frozen=True)
 class Clip:
-    """What was found in one file.
+    """A clip's file as it was found.
 
     fps: on average; 0 where it has none, as pictures
     indices: of the frames that were taken, among the decoded ones
@@ -153,7 +153,7 @@ def _write_task(clips: Sequence[Path], start: int, partial: Path, resize: Resize
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What decoding a clip told. taken: the frames that were kept"""
+    """The result of decoding a clip. taken: the frames that were kept"""
 
     fps: float
     moments: FrameTimes

@@ -20,7 +20,7 @@ BLOCK_VALUES = 8_000_000  # activations read at once: 32 MB as float32
 
 @dataclass(frozen=True)
 class Scale:
-    """What features go through before the PCA, fitted on the training clips: z = (f - mean) * weight.
+    """The scaling of features before the PCA, fitted on the training clips: z = (f - mean) * weight.
 
     mean, weight: float32, (n_features,); a weight is 1 / max(sd, floor), or 1 where features are not standardised,
         and 0 for a feature that does not vary

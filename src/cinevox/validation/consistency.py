@@ -1,4 +1,4 @@
-"""What the files of a study let one expect of one another: numbers of clips, stimuli and voxels, and no copies."""
+"""Consistency of a study's files with one another: numbers of clips, stimuli and voxels, and no copies."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def compare(clips: list[Row], inspected: dict[tuple, Inspected], spec: DatasetSp
 
 
 def n_training_clips(rows: Iterable[Row]) -> int | None:
-    """How many training clips the files agree on; None if they do not, or none can be read."""
+    """The number of training clips that the files agree on; None if they do not, or none can be read."""
     counts = {row.get("n_stimuli") for row in rows}
     return counts.pop() if len(counts) == 1 else None
 

@@ -1,4 +1,4 @@
-"""What validation knows of a folder: tables with one row per file, computed by numpy and PyAV.
+"""Inspection of a folder: tables with one row per file, computed by numpy and PyAV.
 
 Nothing here judges; the suites in `expectations/` do. Workers import this module, so it imports little.
 """

@@ -1,4 +1,4 @@
-"""What validation knows of the steps' results: tables with one row per ceiling, layer, PCA and file of predictions.
+"""Inspection of the steps' results: tables with one row per ceiling, layer, PCA and file of predictions.
 
 Nothing here judges; the suites in `expectations/` do. Of a large array a part is read, clips evenly spread over it:
 shapes, types and the scale are those of the whole, a single bad number in a clip that was not read is not seen

@@ -28,7 +28,7 @@ FEWER_FEATURES = (
 
 
 class Map(Protocol):
-    """What a fitted regressor is: a function of features, whose fields are arrays and nothing else.
+    """A fitted regressor as a function of features, whose fields are arrays and nothing else.
 
     So it is kept as arrays and made again from them (`_solvers.maps`), without a pickle.
     """
@@ -47,7 +47,7 @@ class Map(Protocol):
 
 
 class Regressor(Protocol):
-    """What every regressor does. The options are arguments of its constructor.
+    """The interface of every regressor. The options are arguments of its constructor.
 
     Responses come to it divided by their unit (`_solvers.units`), so it may have absolute numbers: a smallest
     coefficient, a tolerance.

@@ -1,4 +1,4 @@
-"""What is told of training."""
+"""Curves and diagnostics of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""The losses that training minimises."""
 
 from __future__ import annotations
 

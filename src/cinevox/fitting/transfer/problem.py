@@ -1,4 +1,4 @@
-"""What is trained on what, and what comes out."""
+"""Training problems: the inputs and targets of transfer networks, and what comes out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TransferError(InputError):
 
 @dataclass(frozen=True)
 class TrainingProblem:
-    """What every network of a row shares.
+    """A training problem: everything that the networks of a row share.
 
     row: its name; sidecar: what the base's activations are, from `bases`
     activations: (n_clips, n_frames, n_features) of the frozen blocks, best memory-mapped

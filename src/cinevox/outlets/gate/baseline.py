@@ -1,4 +1,4 @@
-"""What a run is compared with: a committed baseline, or the metrics of a git revision.
+"""The state that a run is compared with: a committed baseline, or the metrics of a git revision.
 
 metrics/baseline.json   readings, origin and what chance drew, row by row; counts of checks; limits; sha256 of the .npz
 metrics/baseline.npz    <row>: float16, (n_kept, n_metrics), replicates less the values, metrics in that file's order

@@ -1,4 +1,4 @@
-"""How far scores of two runs differ by chance, all of them together."""
+"""Intervals for differences of two runs that chance makes, over all scores together."""
 
 from __future__ import annotations
 

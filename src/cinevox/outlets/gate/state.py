@@ -60,7 +60,7 @@ class RowState:
         return self.metrics.get(metric, Reading(None))
 
     def other_data(self, now: RowState, metric: str = "") -> tuple[str, ...]:
-        """How the data of one metric differ in another state of the row, or of the whole row; nothing if they don't."""
+        """Tell how the data of one metric, or of the whole row, differ in another state; nothing if they don't."""
         a, b, roi = self.origin, now.origin, metric.rpartition(".")[2]
         if a is None or b is None:
             return ()
@@ -76,8 +76,8 @@ class RowState:
         return a.shape != b.shape or not np.allclose(a, b, rtol=0, atol=SAME_RESPONSES, equal_nan=True)
 
     def drawn_anew(self, now: RowState) -> tuple[str, ...]:
-        """Why the two are not paired: what was drawn anew, as then the same clips tell only part of what chance does
-        to a difference, or that there are no replicates."""
+        """Tell why the two are not paired: what was drawn anew (the same clips then tell only part of what chance does
+        to a difference), or that there are no replicates."""
         if self.responses is None or now.responses is None:
             return ("no replicates",)
         names = dict.fromkeys((*self.drawn, *now.drawn))

@@ -58,7 +58,7 @@ def read_current(paths: Paths, params: Params) -> State:
 
 
 def _edited(paths: Paths, row: Row) -> str:
-    """How a metrics file differs from its selection, and what makes it again; empty if it doesn't."""
+    """Tell how a metrics file differs from its selection, and what makes it again; empty if it doesn't."""
     file, folder = paths.metrics(row.name), paths.selection(row.name)
     if not (folder / outcomes.FILE).is_file():
         return ""
@@ -134,7 +134,7 @@ def _drawn(params: Params, row: Row, result: row_results.Result) -> dict[str, An
 
 
 def _seeds(options: Any) -> list[int]:
-    """Of a regressor and of those that it chooses among."""
+    """The seeds of a regressor and of those that it chooses among."""
     leaves = dict(dvc_lock.flat("", options))
     return [value for name, value in leaves.items() if name.endswith(".seed")]
 

@@ -56,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison found.
+    """The outcome of a comparison.
 
     against: names the base; differing: row -> what chance has drawn anew (or why that is not known), so that its
         scores are not paired; other_data: row -> how its data differ, so that scores can't be compared
@@ -136,7 +136,7 @@ def _paired(was: Reading, now: Reading, differing: bool) -> bool:
 
 
 def _n_clips(*states: State) -> float:
-    """Of the row with the fewest."""
+    """Number of clips of the row with the fewest."""
     known = [entry.drawn.get("n_clips", np.inf) for state in states for entry in state.rows.values()]
     return min(known, default=np.inf)
 

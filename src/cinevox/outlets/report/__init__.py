@@ -6,7 +6,7 @@ and the same commit.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple, get_args
 
@@ -60,16 +60,10 @@ def drawn(sources: Sources) -> dict[str, str]:
 
 
 def _content(sources: Sources) -> dict[str, Any]:
+    """Collect all that the template of the page asks for."""
     tracks = [track for track in get_args(Track) if sources.of_track(track)]
-    split = {track: sources.of_track(track)[0].split for track in tracks}
     lines = {track: tables.score_lines(sources, track) for track in tracks}
-    found = [p for track in tracks for r in sources.of_track(track) if (p := tables.profile(r)) is not None]
-    papers = [track for track in tracks if paper.has_table(sources, track)]
-    of_challenge = {track: {result.name for result in paper.trained(sources, track)} for track in tracks}
-    written = {track: paper.paper_lines(sources, track) for track in papers}
-    trained = [r for r in sources.results if r.curves]
-    both = [r for r in sources.results if {"validation", "test"} <= set(r.outcome.scores)]
-    return {
+    found = {
         "s": sources,
         "params": sources.params,
         "tracks": tracks,
@@ -78,40 +72,12 @@ def _content(sources: Sources) -> dict[str, Any]:
             "full": "Full track: the whole brain",
         },
         "places": {"mini": f"Over the {n_regions(sources.params.dataset.rois)}", "full": "Over the whole brain"},
-        "weeks": tables.CLIPS,
-        "random": claims.UNTRAINED.name,
-        "cautions": _cautions(sources),
-        "chose": [result.name for result in sources.results if result.scores.chosen_here],
-        "split": split,
-        "measure": {track: sources.of_track(track)[0].measure for track in tracks},
-        "plain_tracks": [track for track in tracks if sources.of_track(track)[0].is_plain],
-        "no_test_clips": not any("test" in result.index.clips for result in sources.results),
-        "lines": lines,
-        "ceilings": {track: tables.ceilings(sources, track, split[track]) for track in tracks},
-        "networks": tables.network_lines(sources),
-        "solvers": solver_lines(sources.results, sources.params),
-        "doubts": sorted({doubt for track in tracks for line in lines[track] for doubt in line.doubts}),
-        "forest": {track: figures.forest(lines[track]) for track in tracks},
-        "narrow_forest": {track: figures.forest(lines[track], figures.NARROW) for track in tracks},
-        "profiles": [(p, figures.profiles(p), {s: p.values(s) for s in p.by_split}) for p in found],
-        "curves": figures.curves(trained) if trained else None,
-        "heat_top": max((float(np.nanmax(p.values(p.result.split))) for p in found), default=0.0),
-        "voxels": {track: ridges.voxels(sources, sources.of_track(track)[0]) for track in tracks},
-        "counts": {track: tables.voxel_counts(sources, track, split[track]) for track in tracks},
-        "brain": brain.section(sources),
-        "generalization": _generalization(both) if both else None,
-        "truth": _truth(sources, tracks) if sources.truth else None,
         "rois_of": sources.params.dataset.track_rois,
-        "paper": written,
-        "paper_titles": paper.TABLES,
-        "why_no_paper": paper.why_not(sources),
-        "n_judged": sum(line.reproduced is not None for lines in written.values() for line in lines),
+        "networks": tables.network_lines(sources),
+        "brain": brain.section(sources),
+        "truth": _truth(sources, tracks) if sources.truth else None,
         "figures": regions.figures(sources),
-        "leaderboard": paper.leaderboard() if of_challenge.get("mini") else [],
-        "leaderboard_rois": MINI_ROIS,
-        "of_challenge": {t: [line for line in lines[t] if line.result.name in of_challenge[t]] for t in tracks},
         "changed": _changed(sources),
-        "pairs": {track: cells for track in tracks if (cells := in_pairs(sources, track)) is not None},
         "optimism": optimism.optimism_lines(sources),
         "validations": [
             (title, _validation_words(summary), f"../data/{folder}", _failed(summary))
@@ -121,6 +87,60 @@ def _content(sources: Sources) -> dict[str, Any]:
             )
             if summary is not None
         ],
+    }
+    return found | _of_rows(sources, tracks) | _of_tracks(sources, lines) | _of_paper(sources, lines)
+
+
+def _of_rows(sources: Sources, tracks: Sequence[Track]) -> dict[str, Any]:
+    """Collect the content about all rows together."""
+    profiles = [p for track in tracks for r in sources.of_track(track) if (p := tables.profile(r)) is not None]
+    trained = [r for r in sources.results if r.curves]
+    both = [r for r in sources.results if {"validation", "test"} <= set(r.outcome.scores)]
+    return {
+        "random": claims.UNTRAINED.name,
+        "cautions": _cautions(sources),
+        "chose": [result.name for result in sources.results if result.scores.chosen_here],
+        "no_test_clips": not any("test" in result.index.clips for result in sources.results),
+        "solvers": solver_lines(sources.results, sources.params),
+        "profiles": [(p, figures.profiles(p), {s: p.values(s) for s in p.by_split}) for p in profiles],
+        "heat_top": max((float(np.nanmax(p.values(p.result.split))) for p in profiles), default=0.0),
+        "curves": figures.curves(trained) if trained else None,
+        "generalization": _generalization(both) if both else None,
+    }
+
+
+def _of_tracks(sources: Sources, lines: Mapping[Track, Sequence[tables.ScoreLine]]) -> dict[str, Any]:
+    """Collect the content about each track. lines: of its table of scores"""
+    first = {track: sources.of_track(track)[0] for track in lines}
+    split = {track: result.split for track, result in first.items()}
+    return {
+        "split": split,
+        "measure": {track: result.measure for track, result in first.items()},
+        "plain_tracks": [track for track, result in first.items() if result.is_plain],
+        "lines": lines,
+        "ceilings": {track: tables.ceilings(sources, track, split[track]) for track in lines},
+        "doubts": sorted({doubt for track in lines for line in lines[track] for doubt in line.doubts}),
+        "forest": {track: figures.forest(lines[track]) for track in lines},
+        "narrow_forest": {track: figures.forest(lines[track], figures.NARROW) for track in lines},
+        "voxels": {track: ridges.voxels(sources, result) for track, result in first.items()},
+        "counts": {track: tables.voxel_counts(sources, track, split[track]) for track in lines},
+        "pairs": {track: cells for track in lines if (cells := in_pairs(sources, track)) is not None},
+    }
+
+
+def _of_paper(sources: Sources, lines: Mapping[Track, Sequence[tables.ScoreLine]]) -> dict[str, Any]:
+    """Collect the content about the paper and of the challenge's leaderboard."""
+    written = {track: paper.paper_lines(sources, track) for track in lines if paper.has_table(sources, track)}
+    ours = {track: {result.name for result in paper.trained(sources, track)} for track in lines}
+    return {
+        "weeks": tables.CLIPS,
+        "paper": written,
+        "paper_titles": paper.TABLES,
+        "why_no_paper": paper.why_not(sources),
+        "n_judged": sum(line.reproduced is not None for found in written.values() for line in found),
+        "leaderboard": paper.leaderboard() if ours.get("mini") else [],
+        "leaderboard_rois": MINI_ROIS,
+        "of_challenge": {track: [line for line in lines[track] if line.result.name in ours[track]] for track in lines},
     }
 
 

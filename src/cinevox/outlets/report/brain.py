@@ -37,7 +37,7 @@ def map_files(sources: Sources) -> Iterator[tuple[str, bytes]]:
 
 
 def section(sources: Sources) -> dict[str, object] | None:
-    """What the page says of the brain; None without the full track, or if params.report.brain_row draws none of it."""
+    """The page's section about the brain; None unless params.report.brain_row is a row of the full track."""
     rows, anatomy = sources.of_track("full"), sources.anatomy
     row = next((result for result in rows if result.name == sources.params.report.brain_row), None)
     if row is None or anatomy is None:

@@ -15,7 +15,7 @@ N_SLICES = 6
 
 @dataclass(frozen=True)
 class ColourScale:
-    """Which colours stand for which values; none of them is grey, which is where nothing is known."""
+    """A scale of colours for values; none of them is grey, which is where nothing is known."""
 
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""What the report says about the choice of layers: how much it flatters, and how steady it is."""
+"""The report's section about the choice of layers: how much it flatters, and how steady it is."""
 
 from __future__ import annotations
 

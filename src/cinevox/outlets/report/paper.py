@@ -95,7 +95,7 @@ def judge(
 
 
 def in_words(row: Row) -> str:
-    """What a row is, in plain words: network, feature spaces, regressor."""
+    """Describe a row in plain words: network, feature spaces, regressor."""
     network = plugins.load("networks", row.network).title
     if row.is_transfer:
         return f"{network}, {row.features} base, transfer network with {row.regressor.replace('_', ' ')}"

@@ -1,4 +1,4 @@
-"""What an encoding model predicts for clips: pictures of one, and a page of all."""
+"""Predictions of an encoding model for clips: pictures of one, and a page of all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the solvers say of themselves, row by row."""
+"""Diagnostics of the solvers, row by row."""
 
 from __future__ import annotations
 

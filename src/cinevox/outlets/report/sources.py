@@ -45,7 +45,7 @@ class TrackCeiling:
 
 @dataclass(frozen=True)
 class TrackTruth:
-    """What the simulation knows of the same voxels.
+    """The simulation's truth about the same voxels.
 
     generators: (n_voxels,), what each voxel follows, "none" for noise alone
     reliability: split -> (n_voxels,)
@@ -57,7 +57,7 @@ class TrackTruth:
 
 @dataclass(frozen=True)
 class BrainMasks:
-    """Where the whole-brain voxels lie: subject -> volume of booleans; `affine` to millimetres."""
+    """Masks of the whole-brain voxels: subject -> volume of booleans; `affine` to millimetres."""
 
     masks: Mapping[str, NDArray[np.bool_]]
     affine: NDArray[np.float64]

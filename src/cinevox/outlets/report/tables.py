@@ -1,4 +1,4 @@
-"""What the report's tables say: numbers and words, before they are set."""
+"""Content of the report's tables: numbers and words, before they are set."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def profile(result: Result) -> Profile | None:
 
 @dataclass(frozen=True)
 class VoxelCount:
-    """How many voxels stand behind the scores of an ROI."""
+    """Number of voxels that stand behind the scores of an ROI."""
 
     roi: str
     voxels: int

@@ -66,7 +66,7 @@ def pack_nothing(path: Path) -> None:
 
 
 def track_of(path: Path) -> Track | None:
-    """Which track a submission is for: by the pickle in it, else by its own name; None if neither says."""
+    """Find the track that a submission is for: by the pickle in it, else by its own name; None if neither says."""
     if not path.is_file():
         raise FileError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     names: list[str] = []
@@ -84,7 +84,7 @@ def track_of(path: Path) -> Track | None:
 
 
 def unpack(path: Path, track: Track, limit: int) -> tuple[Any, list[str]]:
-    """What the pickle holds (None if it cannot be read) and what is wrong with the zip around it.
+    """Return what the pickle holds (None if it cannot be read) and what is wrong with the zip around it.
 
     Nothing is written to the disk, nothing in the pickle is run, and no more than `limit` bytes are unpacked.
     """

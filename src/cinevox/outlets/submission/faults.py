@@ -25,7 +25,7 @@ class SubmissionError(FileError):
 
 @dataclass(frozen=True)
 class ExpectedPredictions:
-    """What a submission must hold: for each block of `columns`, float32 (n_clips, n_voxels)."""
+    """The content that a submission must have: for each block of `columns`, float32 (n_clips, n_voxels)."""
 
     track: Track
     n_clips: int
@@ -61,7 +61,7 @@ class Fault(NamedTuple):
 
 
 def expected(dataset: StudyData, settings: params.Dataset, track: Track) -> ExpectedPredictions:
-    """What the data set's files ask for: its test clips, and the voxels of the subjects and ROIs in the parameters.
+    """Find what the data set's files ask for: test clips, and the voxels of the parameters' subjects and ROIs.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def grouped(faults: Sequence[Fault], n_blocks: int) -> Iterator[str]:
 
 
 def content_faults(content: Any, wanted: ExpectedPredictions) -> list[Fault]:
-    """What is wrong with the predictions: keys, shapes, types, values."""
+    """Find all faults of the predictions: keys, shapes, types, values."""
     if not isinstance(content, dict):
         return [Fault(archive.member(wanted.track), f"holds a {type(content).__name__}, expected a dict of ROIs")]
     rois = list(wanted.columns.rois)
@@ -192,7 +192,7 @@ def _roi_faults(roi: str, blocks: Mapping[Any, Any], wanted: ExpectedPredictions
 
 
 def array_faults(array: NDArray[Any], shape: tuple[int, int]) -> Iterator[str]:
-    """What is wrong with the predictions of one ROI of one subject; `shape`: (n_clips, n_voxels)."""
+    """Find all faults of the predictions of one ROI of one subject; `shape`: (n_clips, n_voxels)."""
     if array.dtype.newbyteorder("=") != np.float32:
         yield f"{array.dtype}, expected float32; cast it with .astype('float32')"
     if array.shape != shape:

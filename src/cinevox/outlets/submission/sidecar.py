@@ -1,4 +1,4 @@
-"""What stands beside a submission's zip: how its predictions came about, and why they may be no result."""
+"""The file beside a submission's zip: how its predictions came about, and why they may be no result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the store is, whether it answers, and whose turn it is to write."""
+"""The connection to the store: where it is, whether it answers, and whose turn it is to write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run measures: names that a chart, a column and a typed search can use.
+"""Metrics of a run under names that a chart, a column and a typed search can use.
 
 A plain name counts: `score`, `V1.normalized_correlation` (without a noise ceiling `V1.correlation`, and the run's tag
 `measure` says that the score is a plain correlation). What stands before a slash is a group of charts in

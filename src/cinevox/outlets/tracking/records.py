@@ -60,7 +60,7 @@ class Record:
 
 @dataclass(frozen=True)
 class _Common:
-    """What all rows of a run share.
+    """The part of a record that all rows of a run share.
 
     stages: of dvc.lock; leaves: of params.yaml as it stands, by dotted name; code: what stages can load now
     tags: of every row; drawn: row -> the selection that the report drew, by its digest; md5: of the data set's folder
@@ -221,13 +221,13 @@ def _files(common: _Common, result: Result) -> Iterator[tuple[str, list[Path]]]:
 
 
 def _own_key(result: Result) -> str:
-    """Of a result that DVC did not make: a hash of its files."""
+    """Make a key for a result that DVC did not make: a hash of its files."""
     files = [*(result.folder / name for name in FILES), result.selection_folder / outcomes.FILE]
     return identity.digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
 
 
 def _settings(leaves: Mapping[str, Any], row: Row) -> dict[str, str]:
-    """What of these parameters, by dotted name, made the row.
+    """Select from these parameters, by dotted name, those that made the row.
 
     A section of which rows of its kind take nothing is left out, and of networks, regressors and the like all others.
     """

@@ -155,7 +155,7 @@ def bounds(kind: Input, n_numbers: int) -> tuple[int, int]:
 
 
 def application() -> Entrance:
-    """What a server such as uvicorn runs: the model of the folder that an environment variable names."""
+    """The application for a server such as uvicorn: the model of the folder that an environment variable names."""
     import mlflow
     from mlflow.pyfunc import scoring_server
 

@@ -24,7 +24,7 @@ REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # of another value, or to
 
 @dataclass
 class Counts:
-    """What a sync did: rows made, already there, marked as superseded; runs made (of rows and feature spaces)."""
+    """Counts of a sync: rows made, already there, marked as superseded; runs made (of rows and feature spaces)."""
 
     created: int = 0
     present: int = 0
@@ -123,7 +123,7 @@ def _finished(client: MlflowClient, experiment: str) -> dict[str, list[Any]]:
 
 
 def _refresh(client: MlflowClient, run: Any, record: Record) -> None:
-    """What a run that is there gains later: experiments that came to it too, figures that were drawn since."""
+    """Give a run that is there what came later: experiments that came to it too, figures that were drawn since."""
     for name, value in tags_of(record).items():
         if name.startswith((EXPERIMENT, WORKSPACE)) and run.data.tags.get(name) != value:
             insist(client.set_tag, run.info.run_id, name, value)
@@ -158,7 +158,7 @@ def _add(client: MlflowClient, experiment: str, record: Record) -> bool:
 
 
 def _settle(client: MlflowClient, runs: Sequence[Any]) -> Any:
-    """Of a row's runs with the same key, the one that stays; the others are deleted.
+    """Keep one of a row's runs with the same key and delete the others.
 
     Whoever has sealed a run does this afterwards. Of two sealed runs at least one process knows both, and all keep
     the one with the lowest id; so that one is never deleted.

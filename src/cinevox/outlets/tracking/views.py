@@ -102,7 +102,7 @@ def note(group: Sequence[Record], roi: str) -> str:
 
 
 def address(base: str, experiment: str) -> str:
-    """Where the runs table of an experiment (its id) opens."""
+    """The address at which the runs table of an experiment (its id) opens."""
     query = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
     return f"{base.rstrip('/')}/#/experiments/{experiment}/runs?{query}"
 

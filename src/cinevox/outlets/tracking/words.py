@@ -1,4 +1,4 @@
-"""What a run and an experiment say of themselves, in Markdown, and the tables a run keeps."""
+"""Descriptions of a run and of an experiment in Markdown, and the tables a run keeps."""
 
 from __future__ import annotations
 

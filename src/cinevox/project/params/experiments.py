@@ -1,4 +1,4 @@
-"""What is fitted to what: bases, heads, transfer networks and the rows of the paper's tables."""
+"""The experiments of a run: bases, heads, transfer networks and the rows of the paper's tables."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Base(Section):
 
     @property
     def n_tuned(self) -> int:
-        """How many of the last blocks are trained too."""
+        """Number of last blocks that are trained too."""
         match = BASE_GRAMMAR.fullmatch(self.features)
         return int(match["n_tuned"] or 0) if match else 0
 
 
 class Head(Section):
-    """What is trained on top of a base, for every ROI of every subject."""
+    """The layers that are trained on top of a base, for every ROI of every subject."""
 
     lstm: list[Positive]
     voxel_lstm: bool

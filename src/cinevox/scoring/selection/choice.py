@@ -23,7 +23,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Seen:
-    """How the candidates score on the clips that choose (on several splits: means over them).
+    """The candidates' scores on the clips that choose (on several splits: means over them).
 
     spaces: in the order of the network's layers
     blocks: one line per block, with subject, roi, n_voxels, n_excluded
@@ -42,7 +42,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What the stage scores wrote about a row's candidates.
+    """The scores that the stage scores wrote about a row's candidates.
 
     origin: the data and the weights behind them
     subjects: one line per space, split, subject and ROI, in the order of `index.spaces` and of the columns' blocks;
@@ -102,7 +102,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which candidate predicts which voxel. index: int16 (n_voxels,), into `spaces`."""
+    """The candidate that predicts each voxel. index: int16 (n_voxels,), into `spaces`."""
 
     spaces: tuple[str, ...]
     index: NDArray[np.int16]
@@ -209,7 +209,7 @@ def _check_scored(rois: Sequence[str], table: Floats) -> None:
 
 
 def frequencies(found: Seen) -> dict[str, dict[str, float]]:
-    """How steady the choice is: ROI -> candidate -> share of the bootstrap resamples of clips in which it is the best.
+    """The steadiness of the choice: ROI -> candidate -> share of the resamples of clips in which it is the best.
 
     By the mean over subjects; candidates that are never the best are left out.
     """

@@ -135,7 +135,7 @@ def _of_subject(
 
 
 def _joined(parts: Sequence[SpaceScore]) -> SpaceScore:
-    """Those of all subjects, side by side."""
+    """Join the scores of all subjects, side by side."""
     names = ["correlation", "replicates"] + ["normalized"] * (parts[0].normalized is not None)
     joined = {name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names}
     blocks = pd.concat([part.blocks for part in parts], ignore_index=True)

@@ -19,7 +19,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Where the official weights come from.
+    """The source of a network's official weights.
 
     url: the file; sha256_prefix: hex digits its checksum begins with ("" where none is published: then the
     checksum is recorded at the first download and checked afterwards); licence: as its publisher states it;

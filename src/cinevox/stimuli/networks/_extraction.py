@@ -1,4 +1,4 @@
-"""What is extracted, with what: a network whose weights, layers and device were found to be there."""
+"""Extractions: a network whose weights, layers and device were found to be there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a state dict differs from the one that a network has."""
+"""Tell how a state dict differs from the one that a network has."""
 
 from __future__ import annotations
 

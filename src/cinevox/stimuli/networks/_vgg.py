@@ -1,4 +1,4 @@
-"""What the VGG networks share."""
+"""Code that the VGG networks share."""
 
 from __future__ import annotations
 

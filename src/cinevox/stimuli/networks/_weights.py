@@ -1,4 +1,4 @@
-"""Where a network's weights come from, and that they are the right ones.
+"""Weights of networks: where they come from, and that they are the right ones.
 
 `locate` finds the file (downloading it once where asked) and checks it; `_loading.load` builds the network.
 """
@@ -30,7 +30,7 @@ class WeightsError(InputError):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Which weights a network has. It goes into the sidecar of everything computed with them.
+    """The weights that a network has. It goes into the sidecar of everything computed with them.
 
     source: address, package file name, path, or how random weights were drawn
     official: whether the file is the one its authors published (by checksum)
@@ -54,7 +54,7 @@ class Provenance:
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where downloaded weights are kept: CINEVOX_WEIGHTS, or this platform's folder for caches."""
+    """The folder of downloaded weights: CINEVOX_WEIGHTS, or this platform's folder for caches."""
     if given := environment.get(FOLDER_VARIABLE):
         return Path(given)
     if sys.platform == "darwin":
@@ -169,7 +169,7 @@ def expected_sha256(source: WeightsSource, path: Path) -> str:
 
 @dataclass(frozen=True)
 class Status:
-    """Where one network's weights are looked for, and what is there. Text, for a table.
+    """The places where one network's weights are looked for, and what is there. Text, for a table.
 
     state: random, valid, checksum mismatch, not verified (there, and no checksum is published or in the parameters),
         no checkpoint (there, and surely something else), not there

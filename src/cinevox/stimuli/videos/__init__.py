@@ -44,7 +44,7 @@ _FOREIGN = {  # how a file begins -> what it is, and the names that say so
 
 @dataclass(frozen=True)
 class Limits:
-    """What clips from a stranger may ask for: a file of a few kilobytes can announce frames of gigabytes.
+    """Limits to what clips from a stranger may ask for: a file of a few kilobytes can announce frames of gigabytes.
 
     megabytes: of a file, and of all files that are given together; megapixels: of a frame, which is at most ASPECT
         times as long as wide; frames: decoded

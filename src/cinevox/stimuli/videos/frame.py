@@ -1,4 +1,4 @@
-"""What reading a clip gives: its frames, or what there is to say about them at a look."""
+"""The result of reading a clip: its frames, or what there is to say about them at a look."""
 
 from __future__ import annotations
 

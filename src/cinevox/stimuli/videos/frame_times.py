@@ -1,4 +1,4 @@
-"""When the frames of a clip are shown, and which of them are spread evenly over it."""
+"""Times at which the frames of a clip are shown, and which of them are spread evenly over it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a stored picture is shown: turned or mirrored, and with pixels that need not be square."""
+"""Views of a stored picture: turned or mirrored, and with pixels that need not be square."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every regressor asks of its options and of its input. Every fault is reported, not the first."""
+"""Checks that every regressor makes of its options and of its input. Every fault is reported, not the first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fitted linear regressor is: centred features times coefficients, plus the mean response."""
+"""A fitted linear regressor: centred features times coefficients, plus the mean response."""
 
 from __future__ import annotations
 

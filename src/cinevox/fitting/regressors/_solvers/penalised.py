@@ -21,7 +21,7 @@ from cinevox.statistics.splits import Fold
 
 @dataclass(frozen=True)
 class Path:
-    """How alphas are tried.
+    """The way in which alphas are tried.
 
     n_alphas, alpha_ratio: from each voxel's alpha_max down to alpha_ratio alpha_max, geometrically
     tolerance: a coefficient that would change the fitted values by less than this share of the responses' norm stays
