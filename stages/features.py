@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from _cli import Run, stage
 from cinevox.files import io
+from cinevox.project.params import FeatureMap
 from cinevox.stimuli import features
 
 
 def main(run: Run) -> None:
     network = run.params.networks[run.instance]
     clips, frames = run.frames(network.n_frames)
-    extraction = features.prepare(run.instance, network, run.params.features, frames.shape[1:])
+    asked = run.asked()
+    maps = [FeatureMap.from_json(found) for found in asked.get("maps", ())]
+    layers = None if asked.get("layers", True) else ()
+    extraction = features.prepare(run.instance, network, run.params.features, frames.shape[1:], layers, maps)
     if extraction.weights.policy == "random":
         run.log.warning("%s: random weights: an untrained baseline, not the published network", run.log.name)
     if (size := extraction.spec.input_size) != frames.shape[2]:

@@ -142,7 +142,7 @@ def test_a_row_is_of_one_kind(document, default_params):
         assert row.instance("scores") == f"scores-roiwise@{row.name}" if transfer else f"scores@{row.name}"
     name, row = next(iter(document["experiments"]["roiwise"].items()))
     document["experiments"]["voxelwise"][name] = row | {"features": "layer"}
-    with pytest.raises(params.ParamsError, match=f"{name} stands in both groups; remove it from one of them"):
+    with pytest.raises(params.ParamsError, match=f"{name} stands in two groups; remove it from one of them"):
         params.parse(document, "p")
     document["experiments"]["voxelwise"].pop(name)
     params.parse(document, "p")
@@ -185,7 +185,7 @@ def test_candidates_of_each_word():
     assert [s.name for s in feature_spaces.candidates("layer", layers)] == layers
     assert [s.name for s in feature_spaces.candidates("pair", layers)] == ["a+b", "a+c", "b+c"]
     (every,) = feature_spaces.candidates("all_raw_poly3", layers)
-    assert every == feature_spaces.Space(("a", "b", "c"), raw=True, degree=3)
+    assert every == feature_spaces.Candidate("a+b+c", ("a", "b", "c"), raw=True, degree=3)
     with pytest.raises(ValueError, match="layers"):
         feature_spaces.candidates("layers", layers)
 

@@ -60,7 +60,11 @@ def small_params():
         name: dict(zip(("track", "network", "features", "regressor"), name.split("-"))) | {"reported": None}
         for name in (*ROWS, TRANSFER)
     }
-    document["experiments"] = {"voxelwise": {name: rows[name] for name in ROWS}, "roiwise": {TRANSFER: rows[TRANSFER]}}
+    document["experiments"] = {
+        "voxelwise": {name: rows[name] for name in ROWS},
+        "roiwise": {TRANSFER: rows[TRANSFER]},
+        "joint": {},
+    }
     document["submission"]["rows"] = {"mini": ROWS[0], "full": ROWS[2]}
     document["encoding"]["rows"] = [ROWS[0], TRANSFER]
     document["transfer"]["keep_weights"] = "all"

@@ -126,11 +126,17 @@ def _drawn(params: Params, row: Row, result: row_results.Result) -> dict[str, An
         "clips": hashlib.sha256(repr(sorted(clips.items())).encode()).hexdigest()[:16],
         "scores.n_bootstraps": params.scores.n_bootstraps,
         "scores.seed": params.scores.seed,
-        "networks.seed": result.index.weights.seed,
+        "networks.seed": _seeds_of(result),
         "regressors.seed": _seeds(params.regressors.get(row.regressor, {})) or None,
         "transfer.seed": params.transfer.seed if row.is_transfer else None,
     }
     return {name: value for name, value in drawn.items() if value is not None}
+
+
+def _seeds_of(result: row_results.Result) -> int | list[int] | None:
+    """The seeds of random weights: of one network that one, of several a list."""
+    seeds = [weights.seed for weights in result.index.weights.values() if weights.seed is not None]
+    return seeds[0] if len(seeds) == 1 else seeds or None
 
 
 def _seeds(options: Any) -> list[int]:

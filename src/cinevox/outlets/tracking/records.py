@@ -145,23 +145,23 @@ def _validation_tags(paths: Paths) -> dict[str, str]:
 
 
 def _row_record(common: _Common, result: Result, key: str) -> Record:
-    row, origin, weights = result.row, result.outcome.origin, result.index.weights
+    row, origin, weights = result.row, result.outcome.origin, result.index.weights_policy
     made = dvc_lock.made(common.stages, row.name)
     settings = _settings(common.leaves if made is None else made.params, row)
     params = {
         "row": row.name,
         "track": row.track,
-        "network": row.network,
-        "features": row.features,
+        "network": " + ".join(result.index.networks),
+        "features": row.way,
         "regressor": row.regressor,
-        "weights": weights.policy,
+        "weights": weights,
         "data": origin.title,
     } | settings
     tags = {
         "row": row.name,
         "reported_split": result.split,
         MEASURE: result.measure,
-        "weights_policy": weights.policy,
+        "weights_policy": weights,
         "in_silico": str(origin.in_silico).lower(),
         "data_hash": common.md5,
     }
@@ -198,7 +198,7 @@ def _made_with(
 ) -> dict[str, str]:
     """Tags of what made a row; its commit is `dirty` if its files, or the code that made the row, differ from it."""
     tags = {
-        "weights_sha256": str(result.index.weights.sha256),
+        "weights_sha256": " ".join(str(weights.sha256) for weights in result.index.weights.values()),
         "params_hash": identity.digest(settings),
         "versions": package_versions.in_words(package_versions.read(result.selection_folder)) or "not recorded",
     }

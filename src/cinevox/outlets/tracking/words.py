@@ -38,7 +38,8 @@ def kind_of(result: Result) -> str:
     row, rois = result.row, result.index.columns.rois
     where = "the whole brain" if row.track == "full" else f"{len(rois)} region{'s' * (len(rois) != 1)}"
     data = result.outcome.origin.title
-    return f"{row.regressor} on {row.features} of {row.network}, {row.track} track ({where}), {data} data"
+    networks = " + ".join(result.index.networks)
+    return f"{row.regressor} on {row.way} of {networks}, {row.track} track ({where}), {data} data"
 
 
 def roi_table(result: Result) -> str:

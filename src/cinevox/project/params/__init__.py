@@ -20,8 +20,11 @@ from cinevox.project.params.experiments import (
     Base,
     Experiments,
     Head,
+    JointRow,
+    NetworkRow,
     RoiwiseRow,
     Row,
+    Together,
     Transfer,
     VoxelwiseRow,
     row_of,
@@ -56,13 +59,15 @@ from cinevox.project.params.sections import (
     Validation,
     Weights,
 )
+from cinevox.project.params.spaces import FeatureMap, FeatureSpace, Fields, Pool, SpaceEntry, maps
 
 __all__ = [
     "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
-    "Experiments", "Features", "Fits", "Frames", "Gate", "Head", "JobQueue", "Network", "Parallel", "Params",
-    "ParamsError", "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits",
-    "Storage", "Submission", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
-    "row_of",
+    "Experiments", "FeatureMap", "FeatureSpace", "Features", "Fields", "Fits", "Frames", "Gate", "Head", "JobQueue",
+    "JointRow", "Network", "NetworkRow", "Parallel", "Params", "ParamsError", "Pool", "Reduction", "Report",
+    "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "SpaceEntry", "Splits", "Storage",
+    "Submission", "Together", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "maps",
+    "parse", "row_of",
 ]  # fmt: skip
 
 
@@ -81,6 +86,7 @@ class Params(Section):
     networks: dict[Name, Network]
     features: Features
     reduction: Reduction
+    spaces: dict[Name, SpaceEntry]
     ceiling: Ceiling
     regressors: dict[Name, dict[str, Scalar | dict[str, Options]]]
     fits: Fits
@@ -106,6 +112,7 @@ class Params(Section):
             if network.n_frames not in self.frames.counts
         ]
         faults += self._base_faults()
+        faults += self._space_faults()
         if why := outside(self.dataset.folder):
             faults.append(
                 f"dataset.folder is {self.dataset.folder}; {why}; where the data lie elsewhere, make a link to them: "
@@ -141,9 +148,11 @@ class Params(Section):
         for name, row in self.experiments.rows.items():
             if row.track not in self.dataset.tracks:
                 yield f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})"
-            wanted = {"networks": row.network}
+            wanted = {"networks": row.network} if isinstance(row, NetworkRow) else {}
             wanted |= {"regressors": row.regressor} if row.base is None else {"heads": row.regressor, "bases": row.base}
-            if row.is_transfer and row.features != "frozen":
+            if isinstance(row, JointRow):
+                yield from self._joint_faults(row)
+            if row.is_transfer and row.way != "frozen":
                 head = self.heads.get(row.regressor)
                 if head is not None and head.standardize:
                     yield f"row {name}: heads.{row.regressor}.standardize is for a frozen base; set it to false"
@@ -151,6 +160,42 @@ class Params(Section):
                 known = sorted(getattr(self, section))
                 if key not in known:
                     yield f"row {name}: {key} is not a key of {section} ({', '.join(known)})"
+
+    def _joint_faults(self, row: JointRow) -> Iterator[str]:
+        known = self.feature_spaces
+        if unknown := [name for name in row.spaces if name not in self.spaces and name not in known]:
+            yield f"row {row.name}: {', '.join(unknown)} is not in spaces ({', '.join(known) or 'there is none'})"
+            return
+        names = [name for given in row.spaces for name in self.named(given)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            yield f"row {row.name}: {', '.join(twice)} is named twice in spaces"
+        if row.together != "each" and len(names) < 2:
+            yield f"row {row.name}: together is {row.together}, and there is one space; name another one, or set each"
+        if (row.together == "banded") != (row.regressor == "banded_ridge"):
+            yield (
+                f"row {row.name}: together is {row.together}, and the regressor is {row.regressor}; "
+                "banded goes with banded_ridge, and banded_ridge with banded"
+            )
+
+    def _space_faults(self) -> Iterator[str]:
+        for name, entry in self.spaces.items():
+            if entry.network not in self.networks:
+                yield f"spaces.{name}: {entry.network} is not a key of networks ({', '.join(sorted(self.networks))})"
+
+    @property
+    def feature_spaces(self) -> dict[str, FeatureSpace]:
+        """Every named feature space, lists in `spaces` expanded."""
+        return {name: space for key, entry in self.spaces.items() for name, space in entry.spaces(key)}
+
+    def named(self, given: str) -> dict[str, FeatureSpace]:
+        """The spaces that a row means by a name: those of an entry of `spaces`, or one of them."""
+        if given in self.spaces:
+            return dict(self.spaces[given].spaces(given))
+        return {given: self.feature_spaces[given]}
+
+    def spaces_of(self, row: JointRow) -> dict[str, FeatureSpace]:
+        """The spaces of a row, in its order."""
+        return {name: space for given in row.spaces for name, space in self.named(given).items()}
 
     def _base_faults(self) -> Iterator[str]:
         for name, base in self.bases.items():
