@@ -14,6 +14,7 @@ from _cli import Run
 from cinevox import cli
 from cinevox.files import io
 from cinevox.outlets import gate
+from cinevox.outlets.gate import tables
 from cinevox.project.paths import Paths
 from conftest import ROOT
 from small_run import load
@@ -26,7 +27,7 @@ ROW = finished_run.ROWS[1]
 def project(tmp_path):
     """A run with its baseline, and what MLflow needs of the project."""
     params, paths = finished_run.make(tmp_path), Paths(tmp_path)
-    gate.write_baseline(paths.baseline, gate.read_current(paths, params), gate.limits_of(params))
+    gate.write_baseline(paths.baseline, gate.read_current(paths, params))
     shutil.copy(ROOT / "MLproject", tmp_path)
     return paths, params
 
@@ -54,7 +55,7 @@ def test_the_stage_writes_what_the_command_says(project, monkeypatch, by):
     written = io.read_json(paths.gate / "verdict.json")
     assert written["failed"] == verdict.failed == bool(by)
     assert [line["verdict"] for line in written["lines"]] == [line.verdict for line in verdict.lines]
-    assert (paths.gate / "verdict.md").read_text() == gate.to_markdown(verdict)
+    assert (paths.gate / "verdict.md").read_text() == tables.to_markdown(verdict)
 
 
 def test_the_stage_stops_no_run_where_nothing_can_be_compared(project):

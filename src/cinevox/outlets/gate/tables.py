@@ -47,12 +47,13 @@ def notes(verdict: Verdict) -> list[str]:
 
 def to_markdown(verdict: Verdict) -> str:
     """The sentence, a table of what failed and what else moved, the notes."""
-    text = [f"**{sentence(verdict)}**", "", "| " + " | ".join(HEADERS) + " |", "|-|-|-:|-:|-:|-:|-:|-|"]
-    for line in in_order(verdict):
-        if line.verdict != "same":
-            *others, word = map(_escaped, cells(line))
-            text.append("| " + " | ".join([*others, f"**{word}**" if line.failed else word]) + " |")
-    return "\n".join([*text, "", *map(_escaped, notes(verdict))]) + "\n"
+    moved = [line for line in in_order(verdict) if line.verdict != "same"]
+    table = ["| " + " | ".join(HEADERS) + " |", "|-|-|-:|-:|-:|-:|-:|-|"] if moved else []
+    for line in moved:
+        *others, word = map(_escaped, cells(line))
+        table.append("| " + " | ".join([*others, f"**{word}**" if line.failed else word]) + " |")
+    told = [*table, *[""] * bool(moved), *map(_escaped, notes(verdict))]
+    return "\n".join([f"**{sentence(verdict)}**", "", *told]) + "\n"
 
 
 def _escaped(cell: str) -> str:
