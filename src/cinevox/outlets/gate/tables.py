@@ -47,13 +47,15 @@ def notes(verdict: Verdict) -> list[str]:
 
 def to_markdown(verdict: Verdict) -> str:
     """The sentence, a table of what failed and what else moved, the notes."""
-    moved = [line for line in in_order(verdict) if line.verdict != "same"]
-    table = ["| " + " | ".join(HEADERS) + " |", "|-|-|-:|-:|-:|-:|-:|-|"] if moved else []
-    for line in moved:
-        *others, word = map(_escaped, cells(line))
-        table.append("| " + " | ".join([*others, f"**{word}**" if line.failed else word]) + " |")
-    told = [*table, *[""] * bool(moved), *map(_escaped, notes(verdict))]
-    return "\n".join([f"**{sentence(verdict)}**", "", *told]) + "\n"
+    text = [f"**{sentence(verdict)}**", ""]
+    if moved := [line for line in in_order(verdict) if line.verdict != "same"]:
+        text += ["| " + " | ".join(HEADERS) + " |", "|-|-|-:|-:|-:|-:|-:|-|", *map(_row, moved), ""]
+    return "\n".join([*text, *map(_escaped, notes(verdict))]) + "\n"
+
+
+def _row(line: Line) -> str:
+    *others, word = map(_escaped, cells(line))
+    return "| " + " | ".join([*others, f"**{word}**" if line.failed else word]) + " |"
 
 
 def _escaped(cell: str) -> str:
