@@ -232,6 +232,18 @@ def test_a_baseline_keeps_values_replicates_and_limits(run):
     assert "transfer.seed" not in found.rows[ROW].drawn
 
 
+def test_what_earlier_baselines_kept_besides_is_not_missed(run):
+    """Half-widths of each score's own interval, and reliabilities of voxels among the arrays."""
+    paths, params = run
+    found = accepted(paths, params)
+    document, arrays = io.read_json(paths.baseline), paths.baseline.with_suffix(".npz")
+    for metric in document["rows"][ROW]["metrics"].values():
+        metric["half_width"] = 0.1
+    io.write_arrays(arrays, **io.read_arrays(arrays), **{"responses.mini": np.zeros(200, np.float32)})
+    io.write_json(paths.baseline, document | {"replicates": io.sha256(arrays)})
+    assert gate.read_baseline(paths.baseline).model_dump() == found.model_dump()
+
+
 def test_replicates_are_of_the_rois_mean_over_subjects(run):
     """By hand, from the arrays of the selection: equal weights, as every subject has scored voxels."""
     paths, params = run

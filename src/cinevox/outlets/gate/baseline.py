@@ -67,9 +67,10 @@ def read_revision(paths: Paths, revision: str) -> State:
             there = f"{revision}:./{file.relative_to(paths.root).as_posix()}"
             done = git.run(paths.root, "cat-file", "blob", "--end-of-options", there)
             if done.returncode:
+                why = done.stderr.decode().strip().rstrip(".")
                 raise GateError(
-                    f"{there}: {done.stderr.decode().strip()}; compare with a commit that is here and has a baseline: "
-                    "`git fetch`, in a shallow clone `git fetch --unshallow` (fetch-depth: 0 of actions/checkout)"
+                    f"{there}: {why}; compare with a commit that is here and has a baseline: `git fetch`, in a shallow "
+                    "clone `git fetch --unshallow` (fetch-depth: 0 of actions/checkout)"
                 )
             io.write_bytes(Path(folder) / file.name, done.stdout)
         try:
