@@ -22,7 +22,7 @@ from _inputs import Run
 from cinevox import parallel
 from cinevox.files import io
 from cinevox.measured.responses import Block, Columns
-from cinevox.outlets.gate import Verdict, judge, limits_of, read_current, write_baseline
+from cinevox.outlets.gate import Verdict, judge, read_current, write_baseline
 from cinevox.project import params
 from cinevox.project.paths import Paths
 from cinevox.project.source_code import SourceCode
@@ -153,7 +153,7 @@ class SmallRun:
 
     def accept(self) -> None:
         """Make the present scores the baseline."""
-        write_baseline(self.paths.baseline, read_current(self.paths, self.params), limits_of(self.params))
+        write_baseline(self.paths.baseline, read_current(self.paths, self.params))
 
     def judged(self) -> Verdict:
         return judge(self.paths, self.params)

@@ -255,7 +255,7 @@ def test_a_transfer_network_has_no_scale(paths):
     row = row_of(MADE | {"features": "frozen"})
     DAMAGE["predictions ran away"][0](paths)
     paths.predictions(ROW).rename(paths.predictions(row.name))
-    index = prediction_store.Index(fitted.spaces, fitted.clips, fitted.columns, row.model_dump(), {})
+    index = prediction_store.Index(fitted.spaces, fitted.clips, fitted.columns, MADE | {"features": "frozen"}, {})
     prediction_store.write_index(paths.predictions(row.name), index)
     rows = settings.experiments.model_copy(update={"voxelwise": {}, "roiwise": {row.name: row}})
     assert validation.check_results(paths, settings.model_copy(update={"experiments": rows})).errors == ()

@@ -122,16 +122,14 @@ def test_the_score_table_and_the_metrics_say_so(made, monkeypatch, capsys):
 
 def test_the_gate_compares_them_with_each_other_and_with_nothing_else(made, tmp_path):
     paths, params = made
-    now, limits = gate.read_current(paths, params), gate.limits_of(params)
+    now = gate.read_current(paths, params)
     assert now.rows[RIDGE].metrics["test.plain_r.score"].value == round(scores(paths)["test"]["score"], 5)
-    gate.write_baseline(tmp_path / "baseline.json", now, limits)
-    kept, _ = gate.read_baseline(tmp_path / "baseline.json")
-    assert not gate.compare(kept, now, limits, "itself").failed
+    gate.write_baseline(tmp_path / "baseline.json", now)
+    kept = gate.read_baseline(tmp_path / "baseline.json")
+    assert not gate.compare(kept, now, "itself").failed
     other = finished_run.make(tmp_path / "normalized")
     was = gate.read_current(Paths(tmp_path / "normalized"), other)
-    found = {
-        line.metric: line.verdict for line in gate.compare(was, now, limits, "the base").lines if line.row == RIDGE
-    }
+    found = {line.metric: line.verdict for line in gate.compare(was, now, "the base").lines if line.row == RIDGE}
     assert (found["test.score"], found["test.plain_r.score"]) == ("missing", "new")
 
 
