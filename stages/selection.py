@@ -7,9 +7,9 @@ from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.response_store import measured
-from cinevox.project import plugins
 from cinevox.scoring import outcomes, row_metrics, selection
 from cinevox.scoring.origin import Origin
+from cinevox.stimuli.networks import layer_per_roi
 
 
 def main(run: Run) -> None:
@@ -28,7 +28,7 @@ def main(run: Run) -> None:
     found = selection.select(
         candidates,
         run.params.selection,
-        plugins.load("networks", index.row.network).layer_per_roi,
+        layer_per_roi(index.row.network),
         dict(measured(train, run.responses("test"), index.row.track, index.columns, clips)),
         {(name, space): prediction_store.read(folder, index, space, name) for name in clips for space in index.spaces},
         ceilings,

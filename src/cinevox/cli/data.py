@@ -72,12 +72,14 @@ def _look_at_weights(_: Paths, settings: params.Params) -> None:
     own = {name: network for name, network in settings.networks.items() if network.weights == "file"}
     if not own:
         return
-    from cinevox.stimuli.networks import _loading, _weights  # torch: seconds
+    from cinevox.stimuli.networks import _loading, _weights, spec_of  # torch: seconds
 
     faults = []
-    for name in sorted(own.keys() & set(plugins.names("networks"))):
-        spec = plugins.load("networks", name)
+    for name in sorted(own):
+        if own[name].model is None and name not in plugins.names("networks"):
+            continue
         try:
+            spec = spec_of(name, own[name])
             _loading.checked(name, spec, _loading.skeleton(spec), _weights.locate(name, spec, own[name]))
         except InputError as error:
             faults.append(str(error))

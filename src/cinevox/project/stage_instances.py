@@ -60,25 +60,25 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
     rows = params.experiments.rows
 
     yield from (
-        Instance("simulation", name, _network(params.simulation.network)) for name in params.simulation.datasets
+        Instance("simulation", name, (_plugin("networks", params.simulation.network),)) for name in params.simulation.datasets
     )
     yield Instance("validation", "", data)
     yield from (Instance("conversion", part, data) for part in ("train", "test"))
     yield from (Instance("frames", str(count), data) for count in params.frames.counts)
-    yield from (Instance("features", name, _network(name)) for name in params.networks)
+    yield from (Instance("features", name, _network(params, name)) for name in params.networks)
     yield from (Instance("reduction", name, ()) for name in params.networks)
     yield from (Instance("ceiling", track, ()) for track in params.dataset.tracks)
     yield from (Instance("fits", name, _regressors(params, row)) for name, row in params.experiments.voxelwise.items())
-    yield from (Instance("bases", name, _network(base.network)) for name, base in params.bases.items())
-    yield from (Instance("transfer", name, _network(row.network)) for name, row in params.experiments.roiwise.items())
+    yield from (Instance("bases", name, _network(params, base.network)) for name, base in params.bases.items())
+    yield from (Instance("transfer", name, _network(params, row.network)) for name, row in params.experiments.roiwise.items())
     yield from (Instance("scores", name, ()) for name in rows)
-    yield from (Instance("selection", name, _network(row.network)) for name, row in rows.items())
+    yield from (Instance("selection", name, _network(params, row.network)) for name, row in rows.items())
     yield Instance("checks", "", data)
     yield Instance("report", "", every)
     for track, name in params.submission.rows.items():
         yield Instance("submission", track, _regressors(params, rows[name]))
     for name in params.encoding.rows:
-        yield Instance("encoding", name, data + _network(rows[name].network) + _regressors(params, rows[name]))
+        yield Instance("encoding", name, data + _network(params, rows[name].network) + _regressors(params, rows[name]))
     yield Instance("tracking", "", ())
     yield Instance("gate", "", ())
 
@@ -88,7 +88,10 @@ def _plugin(kind: Kind, name: str) -> str:
     return f"{PACKAGES[kind]}.{name}"
 
 
-def _network(name: str) -> tuple[str, ...]:
+def _network(params: Params, name: str) -> tuple[str, ...]:
+    """The plug-in of a network, or of the library that has its model."""
+    if model := params.networks[name].model:
+        return (_plugin("libraries", model.partition("/")[0]),)
     return (_plugin("networks", name),)
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from cinevox.files import disk
 from cinevox.fitting import feature_spaces
 from cinevox.measured.datasets import StudyData, open_dataset
-from cinevox.project import plugins
 from cinevox.project.params import Params, Track
 from cinevox.project.paths import Paths
 from cinevox.simulation.voxels import voxel_counts
+from cinevox.stimuli.networks import spec_of
 
 if TYPE_CHECKING:
     from cinevox.stimuli.features import Extraction
@@ -106,7 +106,7 @@ def _features(paths: Paths, params: Params) -> Iterator[int]:
         if not paths.features(name).is_dir():
             from cinevox.stimuli import features
 
-            untrained = network.model_copy(update={"weights": "random", "file": None})
+            untrained = network.model_copy(update={"weights": "random"})
             shape = (network.n_frames, params.frames.size, params.frames.size, 3)
             yield _of_a_clip(features.prepare(name, untrained, params.features, shape))
 
@@ -116,7 +116,7 @@ def _bases(paths: Paths, params: Params) -> Iterator[int]:
         if not paths.base(name).is_dir():
             from cinevox.stimuli import bases
 
-            untrained = params.networks[base.network].model_copy(update={"weights": "random", "file": None})
+            untrained = params.networks[base.network].model_copy(update={"weights": "random"})
             shape = (base.n_frames, params.frames.size, params.frames.size, 3)
             yield _of_a_clip(bases.prepare(base, untrained, params.features, shape))
 
@@ -131,7 +131,7 @@ def _fits(paths: Paths, params: Params, study: StudySize) -> Iterator[int]:
     n_predicted = round(study.n_train * params.splits.validation_fraction) + study.n_test
     for name, row in params.experiments.rows.items():
         if not row.is_transfer and not paths.predictions(name).is_dir():
-            layers = plugins.load("networks", row.network).layers
+            layers = spec_of(row.network, params.networks[row.network]).layers
             yield (
                 len(feature_spaces.candidates(row.features, layers)) * n_predicted * study.n_voxels[row.track] * FLOAT32
             )

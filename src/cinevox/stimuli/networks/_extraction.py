@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cinevox.errors import InputError
-from cinevox.project import plugins
 from cinevox.project.params import Features, Network
-from cinevox.stimuli.networks import NetworkSpec, _activations, _checkpoints, _loading, _weights
+from cinevox.stimuli.networks import NetworkSpec, _activations, _checkpoints, _loading, _weights, spec_of
 
 Frames = NDArray[np.uint8]
 N_TRIED = 3  # frames in the pass that finds shapes: more than one, so that an axis of frames shows
@@ -32,20 +31,16 @@ class FeaturesError(InputError):
 class Extraction:
     """A network whose weights were found, and how its activations are taken. Made by `prepare`.
 
-    device: a torch device that is there; frame_shape: (n_frames, height, width, 3) of one clip
+    network: its key in the parameters; device: a torch device that is there; frame_shape: (n_frames, height, width, 3) of one clip
     """
 
     network: str
+    spec: NetworkSpec
     weights: _weights.Provenance
     layers: tuple[str, ...]
     settings: Features
     device: str
     frame_shape: tuple[int, ...]
-
-    @property
-    def spec(self) -> NetworkSpec:
-        spec: NetworkSpec = plugins.load("networks", self.network)
-        return spec
 
     @cached_property
     def frame_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -95,6 +90,7 @@ class Extraction:
         inputs = {
             "weights": self.weights.to_json(),
             "network": self.network,
+            "title": self.spec.title,
             "layers": self.layers,
             "settings": self.settings.model_dump(),
             "device": self.device,
@@ -143,7 +139,7 @@ def prepare(
     InputError
         No such network, weights, layer or device, or frames too small for it.
     """
-    spec: NetworkSpec = plugins.load("networks", network)
+    spec = spec_of(network, weights)
     wanted = tuple(spec.layers if layers is None else layers)
     module = _loading.skeleton(spec)
     known = [name for name, _ in module.named_modules() if name]
@@ -154,7 +150,7 @@ def prepare(
         )
     device = find_device(settings.device)
     found = _loading.checked(network, spec, module, _weights.locate(network, spec, weights))
-    extraction = Extraction(network, found, wanted, settings, device, tuple(frame_shape))
+    extraction = Extraction(network, spec, found, wanted, settings, device, tuple(frame_shape))
     _ = extraction.frame_shapes
     return extraction
 
