@@ -1,7 +1,7 @@
 """Plug-ins: a module's file name is its key, its `SPEC` is what it offers.
 
-Networks, libraries of networks, regressors and data sets are plug-ins. To add one, add a file to their folder; a name that starts with an
-underscore is a helper and no plug-in. Nothing is registered and nothing happens on import.
+Networks, libraries of networks, regressors and data sets are plug-ins. To add one, add a file to their folder; a name
+that starts with an underscore is a helper and no plug-in. Nothing is registered and nothing happens on import.
 """
 
 from __future__ import annotations

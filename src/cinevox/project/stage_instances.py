@@ -60,7 +60,8 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
     rows = params.experiments.rows
 
     yield from (
-        Instance("simulation", name, (_plugin("networks", params.simulation.network),)) for name in params.simulation.datasets
+        Instance("simulation", name, (_plugin("networks", params.simulation.network),))
+        for name in params.simulation.datasets
     )
     yield Instance("validation", "", data)
     yield from (Instance("conversion", part, data) for part in ("train", "test"))
@@ -70,7 +71,9 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
     yield from (Instance("ceiling", track, ()) for track in params.dataset.tracks)
     yield from (Instance("fits", name, _regressors(params, row)) for name, row in params.experiments.voxelwise.items())
     yield from (Instance("bases", name, _network(params, base.network)) for name, base in params.bases.items())
-    yield from (Instance("transfer", name, _network(params, row.network)) for name, row in params.experiments.roiwise.items())
+    yield from (
+        Instance("transfer", name, _network(params, row.network)) for name, row in params.experiments.roiwise.items()
+    )
     yield from (Instance("scores", name, ()) for name in rows)
     yield from (Instance("selection", name, _network(params, row.network)) for name, row in rows.items())
     yield Instance("checks", "", data)

@@ -31,7 +31,8 @@ class FeaturesError(InputError):
 class Extraction:
     """A network whose weights were found, and how its activations are taken. Made by `prepare`.
 
-    network: its key in the parameters; device: a torch device that is there; frame_shape: (n_frames, height, width, 3) of one clip
+    network: its key in the parameters; device: a torch device that is there
+    frame_shape: (n_frames, height, width, 3) of one clip
     """
 
     network: str

@@ -58,13 +58,20 @@ def from_channels_last(output: torch.Tensor) -> torch.Tensor:
     return output.movedim(-1, 1)
 
 
-def from_tokens(output: torch.Tensor) -> torch.Tensor:
+def from_tokens(output: torch.Tensor, n_other: int) -> torch.Tensor:
     """Tokens (n, n_other + side^2, channels) of a square picture, row by row, to a map (n, channels, side, side).
 
-    Other tokens (class, registers) stand first, fewer than it takes for the next larger square.
+    n_other: tokens that stand first (class, registers)
     """
-    side = math.isqrt(output.shape[1])
-    return output[:, output.shape[1] - side**2 :].transpose(1, 2).unflatten(2, (side, side))
+    n_positions = output.shape[1] - n_other
+    if not is_square(n_positions):
+        raise ValueError(f"{n_positions} tokens of a picture; expected those of a square one")
+    return output[:, n_other:].transpose(1, 2).unflatten(2, (math.isqrt(n_positions), -1))
+
+
+def is_square(number: int) -> bool:
+    """Whether a number is n^2 of an n from 1."""
+    return number > 0 and math.isqrt(number) ** 2 == number
 
 
 def first_token(output: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
-"""Mixed-convolution network of 18 layers (Tran et al. 2018, arXiv:1711.11248), as in torchvision: three-dimensional convolutions in the first stage alone.
+"""Mixed-convolution network of 18 layers (Tran et al. 2018, arXiv:1711.11248), as in torchvision.
 
-A video network: it sees clips. Its layers are those of `_video.residual`.
+A video network: it sees clips. Its convolutions are three-dimensional in the stem and the first stage alone. Its layers
+are those of `_video.residual`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""R(2+1)D of 18 layers (Tran et al. 2018, arXiv:1711.11248), as in torchvision: convolutions in space, then in time.
+"""R(2+1)D of 18 layers (Tran et al. 2018, arXiv:1711.11248), as in torchvision.
 
-A video network: it sees clips. Its layers are those of `_video.residual`.
+A video network: it sees clips. Its convolutions are in space, then in time. Its layers are those of `_video.residual`.
 """
 
 from __future__ import annotations

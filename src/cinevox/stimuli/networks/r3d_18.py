@@ -1,6 +1,7 @@
-"""ResNet 3D of 18 layers (Tran et al. 2018, arXiv:1711.11248), as in torchvision: three-dimensional convolutions throughout.
+"""ResNet 3D of 18 layers (Tran et al. 2018, arXiv:1711.11248), as in torchvision.
 
-A video network: it sees clips. Its layers are those of `_video.residual`.
+A video network: it sees clips. Its convolutions are three-dimensional throughout. Its layers are those of
+`_video.residual`.
 """
 
 from __future__ import annotations

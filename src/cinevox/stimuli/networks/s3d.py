@@ -1,9 +1,9 @@
 """S3D (Xie et al. 2018, arXiv:1712.04851), as in torchvision: inception blocks, apart in space and in time.
 
-A video network: it sees clips, of at least five frames. Thirteen layers: the stem after its max pool, the second pool
-and its nine blocks with the pools between them left out, maps (n, channels, time, height, width). The class scores,
-`classifier`, can be named too; they take clips of at least 13 frames of 224 x 224 pixels, as torchvision's own code
-does, and smaller clips go without them.
+A video network: it sees clips, of at least five frames. Eleven layers: the first two convolutions, each after its max
+pool, and the nine inception blocks, maps (n, channels, time, height, width). The class scores, `classifier`, can be
+named too; they take clips of at least 13 frames of 224 x 224 pixels, as torchvision's own code does, and smaller clips
+go without them.
 """
 
 from __future__ import annotations
