@@ -61,14 +61,14 @@ def check_plugins(
         known = plugins.names(kind)
         unknown = [name for name in wanted if name not in known]
         faults += [f"{kind}: there is no {name!r}; there are {', '.join(known)}" for name in unknown]
-    for name in networks.keys() - own:
-        faults += _model_faults(name, networks[name])
+    for name, network in networks.items():
+        faults += [] if network.model is None else _model_faults(name, network.model, network)
     known = plugins.names("regressors")
     for name, options in regressors.items():
         if name in known:
             faults += _option_faults(name, options)
     for name, base in bases.items():
-        if base.network in plugins.names("networks") or base.network in networks.keys() - own:
+        if base.network in plugins.names("networks") or (base.network in networks and base.network not in own):
             try:
                 spec_of(base.network, networks.get(base.network)).divided(base.n_tuned)
             except InputError as error:
@@ -77,15 +77,13 @@ def check_plugins(
         raise InputError("params.yaml: " + "\n  ".join(["plug-ins that cannot be used", *faults]))
 
 
-def _model_faults(name: str, network: settings.Network) -> list[str]:
+def _model_faults(name: str, model: str, network: settings.Network) -> list[str]:
     """Say why a library's model can't be used; torch and the library are imported."""
-    library = str(network.model).partition("/")[0]
+    library = model.partition("/")[0]
     if library not in (known := plugins.names("libraries")):
-        return [
-            f"networks.{name}.model is {network.model}: there is no library {library!r}; there are {', '.join(known)}"
-        ]
+        return [f"networks.{name}.model is {model}: there is no library {library!r}; there are {', '.join(known)}"]
     if name in plugins.names("networks"):
-        return [f"networks.{name}.model is {network.model}, and {name} is a network of its own; choose another key"]
+        return [f"networks.{name}.model is {model}, and {name} is a network of its own; choose another key"]
     try:
         spec_of(name, network)
     except InputError as error:

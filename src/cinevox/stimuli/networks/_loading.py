@@ -151,8 +151,10 @@ def _set_statistics(module: nn.Module, spec: NetworkSpec) -> None:
 
 
 def _pass_noise(module: nn.Module, side: int, n_frames: int | None) -> None:
-    """Pass eight images, or eight clips whose frames have the coarse part of their noise in common."""
-    coarse = nn.functional.interpolate(torch.randn(8, 3, 12, 12), size=side, mode="bilinear")
-    fine = torch.randn(8, 3, side, side) if n_frames is None else torch.randn(8, 3, n_frames, side, side)
+    """Pass eight pictures, or four clips whose frames have the coarse part of their noise in common."""
+    n, frames = (8, ()) if n_frames is None else (4, (n_frames,))
+    coarse = nn.functional.interpolate(torch.randn(n, 3, 12, 12), size=side, mode="bilinear")
+    if n_frames is not None:
+        coarse = coarse.unsqueeze(2)
     with torch.no_grad():
-        module((coarse if n_frames is None else coarse.unsqueeze(2)) + fine)
+        module(coarse + torch.randn(n, 3, *frames, side, side))
