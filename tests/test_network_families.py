@@ -265,8 +265,7 @@ def by_name(model, **settings):
         ("test_resnet", "act1", False),
         ("test_convnext2", "stages.0", False),
         ("test_vit", "maps.blocks.0", True),
-        ("test_vit3", "maps.blocks.0", True),
-        ("test_vit4", "maps.blocks.0", False),
+        ("test_vit4", "maps.blocks.0", False),  # a register and no class token
         ("deit_tiny_distilled_patch16_224", "maps.blocks.0", True),  # two tokens of that kind
         ("eva02_tiny_patch14_224", "maps.blocks.0", True),
         ("xcit_nano_12_p16_224", "maps.blocks.0", True),  # which has its class token behind these blocks
