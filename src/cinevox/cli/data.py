@@ -68,7 +68,7 @@ def _look_at_plugins(_: Paths, settings: params.Params) -> None:
 
 
 def _look_at_weights(_: Paths, settings: params.Params) -> None:
-    """The user's own files fit their networks; a network that is no plug-in is told among those."""
+    """The user's own files fit their networks; a network that does not exist is told among the plug-ins."""
     own = {name: network for name, network in settings.networks.items() if network.weights == "file"}
     if not own:
         return
@@ -76,10 +76,11 @@ def _look_at_weights(_: Paths, settings: params.Params) -> None:
 
     faults = []
     for name in sorted(own):
-        if own[name].model is None and name not in plugins.names("networks"):
-            continue
         try:
             spec = spec_of(name, own[name])
+        except InputError:
+            continue
+        try:
             _loading.checked(name, spec, _loading.skeleton(spec), _weights.locate(name, spec, own[name]))
         except InputError as error:
             faults.append(str(error))
