@@ -9,10 +9,10 @@ from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.response_store import measured
-from cinevox.project import plugins
 from cinevox.project.params import NetworkRow, Row
 from cinevox.scoring import outcomes, row_metrics, selection
 from cinevox.scoring.origin import Origin
+from cinevox.stimuli.networks import layer_per_roi
 
 
 def main(run: Run) -> None:
@@ -45,7 +45,7 @@ def main(run: Run) -> None:
 
 def _published(row: Row) -> Mapping[str, str]:
     """The layer of each ROI that the paper chose; of named spaces it chose none."""
-    return plugins.load("networks", row.network).layer_per_roi if isinstance(row, NetworkRow) else {}
+    return layer_per_roi(row.network) if isinstance(row, NetworkRow) else {}
 
 
 if __name__ == "__main__":

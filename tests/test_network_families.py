@@ -12,10 +12,11 @@ from timm.models import regnet
 from torch import nn
 from torchvision import models
 
+from cinevox.errors import InputError
 from cinevox.project import plugins
 from cinevox.project.params import Features, Network
-from cinevox.stimuli import features
-from cinevox.stimuli.networks import NetworkSpec, _loading, _weights
+from cinevox.stimuli import features, networks
+from cinevox.stimuli.networks import NetworkSpec, _activations, _loading, _weights
 
 SMALL = {"embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 5}
 WINDOWS = {"embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4), "num_classes": 5}
@@ -248,3 +249,103 @@ def test_an_output_that_is_no_feature_space_is_refused(monkeypatch, layer, messa
 def test_frames_of_another_size_are_refused_with_the_right_one(known):
     with pytest.raises(features.FeaturesError, match=r"vit: frames of 48 x 48 pixels do not fit it \(.+\); .*size 32"):
         features.prepare("vit", asked(), SETTINGS, (2, 48, 48, 3))
+
+
+# Models of timm by their names
+
+
+def by_name(model, **settings):
+    given = {"weights": "random", "file": None, "sha256": None, "n_frames": 1, "seed": 0, "model": f"timm/{model}"}
+    return Network(**given | settings)
+
+
+@pytest.mark.parametrize(
+    ("model", "first", "has_class"),
+    [
+        ("test_resnet", "act1", False),
+        ("test_convnext2", "stages.0", False),
+        ("test_vit", "maps.blocks.0", True),
+        ("test_vit4", "maps.blocks.0", False),  # a register and no class token
+        ("deit_tiny_distilled_patch16_224", "maps.blocks.0", True),  # two tokens of that kind
+        ("eva02_tiny_patch14_224", "maps.blocks.0", True),
+        ("xcit_nano_12_p16_224", "maps.blocks.0", True),  # which has its class token behind these blocks
+        ("swin_tiny_patch4_window7_224", "maps.layers.0", False),
+        ("hiera_tiny_224", "blocks.0", False),
+    ],
+)
+def test_layers_of_a_model_by_its_name_are_timms_own_maps(own_random_state, model, first, has_class):
+    asked = by_name(model)
+    spec = networks.spec_of("mine", asked)
+    assert (spec.layers[0], "class_token" in spec.layers) == (first, has_class)
+    torch.manual_seed(0)
+    own = timm.create_model(model, pretrained=False).eval()
+    module = _loading.built(spec)
+    module.load_state_dict(own.state_dict())
+    images = torch.rand(1, 3, spec.input_size, spec.input_size)
+    with torch.inference_mode():
+        expected = own.forward_intermediates(images, norm=False, intermediates_only=True)
+        features_of_own = own.forward_features(images)
+    found = _activations.take(module, spec.layers, images)
+    maps = [layer for layer in spec.layers if layer != "class_token"]
+    assert len(maps) == len(expected)
+    for layer, values in zip(maps, expected):
+        if model == "hiera_tiny_224":  # its tokens lie by windows: they stay tokens
+            assert found[layer].ndim == 3 and found[layer].numel() == values.numel()
+        else:
+            torch.testing.assert_close(found[layer], values, msg=f"{model} {layer}")
+    if has_class:
+        torch.testing.assert_close(found["class_token"], features_of_own[:, 0])
+    configuration = own.pretrained_cfg
+    assert (spec.mean, spec.std) == (configuration["mean"], configuration["std"])
+
+
+def test_a_model_takes_frames_of_other_sizes_where_it_can():
+    spec = networks.spec_of("mine", by_name("vit_small_patch14_dinov2.lvd142m"))
+    assert spec.input_size == 518
+    shapes = _activations.shapes(_loading.skeleton(spec), spec.layers, torch.empty(3, 3, 224, 224, device="meta"))
+    assert shapes["maps.blocks.0"] == (384, 16, 16)
+
+
+def test_weights_of_a_model_by_its_name(own_random_state, tmp_path, caplog):
+    asked = by_name("test_vit.r160_in1k")
+    spec = networks.spec_of("mine", asked)
+    own = spec.build()
+    torch.save(own.state_dict(), tmp_path / "mine.pth")
+    given = by_name("test_vit.r160_in1k", weights="file", file=tmp_path / "mine.pth")
+    provenance = _weights.locate("mine", spec, given)
+    assert "networks.mine.sha256 is null" in caplog.text and not provenance.official
+    assert same(_loading.load("mine", spec, provenance).state_dict(), own.state_dict())
+    with pytest.raises(
+        _weights.WeightsError, match=r"Fetch the file from https://\S+/timm/test_vit.r160_in1k, and name"
+    ):
+        _weights.locate("mine", spec, by_name("test_vit.r160_in1k", weights="pretrained"))
+    status = {entry.network: entry for entry in _weights.status({"mine": given})}
+    assert (status["mine"].state, status["mine"].url) == ("not verified", spec.weights_page)
+    first, again, other = (
+        _loading.load("mine", spec, _weights.locate("mine", spec, by_name("test_vit", seed=seed))).head.weight
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_published_files_of_models_are_checked_and_their_names_converted(own_random_state, tmp_path):
+    spec = networks.spec_of("mine", by_name("vit_small_patch14_dinov2.lvd142m"))
+    assert spec.source.url.endswith("dinov2_vits14_pretrain.pth") and spec.source.sha256_prefix == ""
+    assert networks.spec_of("a", by_name("resnet50.a1_in1k")).source.sha256_prefix == "14fe96d1"
+    assert networks.spec_of("b", by_name("resnet50.fb_ssl_yfcc100m_ft_in1k")).source.non_commercial
+    own = spec.build().state_dict()
+    torch.save(own | {"mask_token": torch.zeros(1, 384)}, tmp_path / spec.source.file_name)  # as its authors have it
+    given = by_name("vit_small_patch14_dinov2.lvd142m", weights="file", file=tmp_path)
+    assert same(_loading.load("mine", spec, _weights.locate("mine", spec, given)).state_dict(), own)
+    torch.save(own | {"more": torch.zeros(1)}, tmp_path / spec.source.file_name)
+    with pytest.raises(_weights.WeightsError, match=r"holds more than this network\n  unexpected \(1\): more"):
+        _loading.load("mine", spec, _weights.locate("mine", spec, given))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("convnext_tiny.in12", r"no such model; close to it are convnext_tiny.in12k, "), ("hrnet_w18", "names no layers")],
+)
+def test_models_that_cannot_be_used_by_name(model, message):
+    with pytest.raises(InputError, match=rf"^timm/{model}: .*{message}"):
+        networks.spec_of("mine", by_name(model))

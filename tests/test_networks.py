@@ -1,6 +1,8 @@
 """Every network: sizes, order of layers, checkpoints, and activations against a forward pass written here."""
 
+import copy
 import hashlib
+import itertools
 import math
 import re
 import subprocess
@@ -8,6 +10,7 @@ import sys
 
 import pytest
 import torch
+import torchvision
 import yaml
 from torch.nn import functional as F
 
@@ -18,6 +21,7 @@ from cinevox.stimuli.networks import _activations, _loading, _vonenet, _weights
 from conftest import ROOT
 
 NAMES = plugins.names("networks")
+VIDEO = tuple(name for name in NAMES if hasattr(torchvision.models.video, name))
 RESNET_50 = [802816] * 2 + [401408] * 4 + [200704] * 6 + [100352] * 3 + [1000]
 VGG = [802816, 401408, 200704, 100352, 25088, 4096, 4096, 1000]
 
@@ -37,6 +41,21 @@ PUBLISHED = {
     "vgg16": (138_357_544, VGG),
     "vgg16_bn": (138_365_992, VGG),
     "vgg19": (143_667_240, VGG),
+    "resnet50": (25_557_032, RESNET_50),
+    "resnet152": (
+        60_192_808,
+        [802816] * 2 + [401408] * 8 + [200704] * 36 + [100352] * 3 + [1000],
+    ),
+    # of clips of as many frames as in training; published by torchvision, and C x T x H x W of each layer
+    "r3d_18": (33_371_472, [3211264, 3211264, 802816, 200704, 50176, 400]),
+    "mc3_18": (11_695_440, [3211264, 3211264, 1605632, 802816, 401408, 400]),
+    "r2plus1d_18": (31_505_325, [3211264, 3211264, 802816, 200704, 50176, 400]),
+    "s3d": (
+        8_320_048,
+        [6422528, 4816896, 6422528, 12042240, *[1605632] * 3, 1655808, 2609152, 326144, 401408],
+    ),
+    "swin3d_t": (28_158_070, [4816896, 4816896, 2408448, 1204224, 602112, 400]),
+    "mvit_v2_s": (34_537_744, [*[2408448] * 2, *[1204224] * 2, *[602112] * 11, *[301056] * 2, 768, 400]),
     # ResNet-50 without its stem (9,536), AlexNet without its first convolution; 1x1 bottleneck; two fixed banks
     "vonenet_resnet50": (25_557_032 - 9_536 + 512 * 64 + 2 * 512 * 3 * 25**2, RESNET_50),
     "vonenet_alexnet": (
@@ -56,7 +75,13 @@ def random_network(name):
 
 
 def test_numbers_and_oracles_here_are_of_networks_that_are_there():
-    assert set(PUBLISHED) == set(ORACLES) <= set(NAMES)
+    assert set(ORACLES) <= set(PUBLISHED) <= set(NAMES)
+
+
+def noise(spec, n, side, n_frames=6):
+    """Pictures (n, 3, side, side), or clips (n, 3, n_frames, side, side) of a video network; the same each time."""
+    shape = (n, 3, side, side) if spec.n_frames is None else (n, 3, n_frames, side, side)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 4 - 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,7 +91,8 @@ def test_sizes_order_and_choice_of_layers(name):
     order = []
     for layer in spec.layers:
         module.get_submodule(layer).register_forward_hook(lambda *_, layer=layer: order.append(layer))
-    images = torch.empty(3, 3, spec.input_size, spec.input_size, device="meta")
+    frames = () if spec.n_frames is None else (spec.n_frames,)
+    images = torch.empty(3, 3, *frames, spec.input_size, spec.input_size, device="meta")
     shapes = _activations.shapes(module, spec.layers, images)
     if name in PUBLISHED:
         n_parameters, n_features = PUBLISHED[name]
@@ -308,7 +334,9 @@ ORACLES = {
     "resnet18": lambda s, x: resnet(s, x, (2, 2, 2, 2), 2),
     "resnet18_ssl": lambda s, x: resnet(s, x, (2, 2, 2, 2), 2),
     "resnet18_swsl": lambda s, x: resnet(s, x, (2, 2, 2, 2), 2),
+    "resnet50": lambda s, x: resnet(s, x, (3, 4, 6, 3), 3),
     "resnet50_ssl": lambda s, x: resnet(s, x, (3, 4, 6, 3), 3),
+    "resnet152": lambda s, x: resnet(s, x, (3, 8, 36, 3), 3),
     "squeezenet": squeezenet,
     "vgg16": lambda s, x: vgg(s, x, (2, 2, 3, 3, 3), False),
     "vgg16_bn": lambda s, x: vgg(s, x, (2, 2, 3, 3, 3), True),
@@ -330,7 +358,7 @@ def compare_with_its_own_code(name):
         plain.get_submodule(layer).register_forward_hook(
             lambda _module, _inputs, output, layer=layer: expected.update({layer: output.clone()})
         )
-    images = torch.rand(2, 3, spec.input_size, spec.input_size, generator=torch.Generator().manual_seed(0)) * 4 - 2
+    images = noise(spec, 2, spec.input_size if spec.n_frames is None else 96)
     with torch.inference_mode():
         plain(images)
     for layer, found in _activations.take(module, spec.layers, images).items():
@@ -338,7 +366,7 @@ def compare_with_its_own_code(name):
         torch.testing.assert_close(found, expected[layer], rtol=0, atol=2e-5 * size, msg=f"{name} {layer}")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in VIDEO])
 def test_activations_equal_an_independent_forward_pass(name):
     """A network without a function in ORACLES is compared with its own code."""
     if name not in ORACLES:
@@ -347,7 +375,9 @@ def test_activations_equal_an_independent_forward_pass(name):
     is_large = name.startswith("vgg")  # in float64 they would take seconds
     dtype, tolerance = (torch.float32, 2e-5) if is_large else (torch.float64, 1e-11)
     module, layers = random_network(name).to(dtype), spec_of(name).layers
-    side = 64 if is_large else 95 if name == "nasnet_mobile" else 96  # 95 has an odd first map, as 224 has
+    side = (
+        64 if is_large or name == "resnet152" else 95 if name == "nasnet_mobile" else 96
+    )  # 95 has an odd first map, as 224 has
     images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(dtype) * 4 - 2
     with torch.inference_mode():
         expected = ORACLES[name](module.state_dict(), images)
@@ -359,6 +389,63 @@ def test_activations_equal_an_independent_forward_pass(name):
         )
         images_differ = (found[layer][0] - found[layer][1]).abs().mean() / found[layer].abs().mean()
         assert 1e-3 < size < 1e4 and images_differ > 5e-3, f"{name} {layer}: degenerate random weights"
+
+
+@pytest.mark.parametrize("name", VIDEO)
+def test_maps_of_video_networks_are_those_of_torchvisions_own_forward_pass(name):
+    """Its modules' outputs, their axes put in the order channels, time, height, width here."""
+    module, layers, clips = random_network(name), spec_of(name).layers, noise(spec_of(name), 2, 64, n_frames=8)
+    own = getattr(torchvision.models.video, name)(weights=None).eval()
+    own.load_state_dict(module.state_dict())
+    if name == "mvit_v2_s":  # the size that it is made for, which its forward pass goes by
+        own.pos_encoding.temporal_size, own.pos_encoding.spatial_size = 4, (16, 16)
+    given = {}
+    for part, found in own.named_modules():
+        found.register_forward_hook(lambda _module, _inputs, output, part=part: given.update({part: output}))
+    with torch.inference_mode():
+        own.features(clips) if name == "s3d" else own(clips)  # S3D's last pool does not take so few frames
+    for layer, found in _activations.take(module, layers, clips).items():
+        expected = given["norm" if layer == "class_token" else layer.removeprefix("maps.")]
+        if isinstance(expected, tuple):
+            expected = rearranged(expected)
+        elif layer == "class_token":
+            expected = expected[:, 0]
+        elif layer.startswith("maps."):
+            expected = expected.permute(0, 4, 1, 2, 3)
+        assert found.ndim in (2, 5) and len(found) == 2
+        size = float(expected.abs().max())
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * size, msg=f"{name} {layer}")
+        assert 1e-4 < size < 1e4 and float((found[0] - found[1]).abs().mean()) > 1e-3 * float(found.abs().mean())
+
+
+def rearranged(output):
+    """Tokens one by one to their places in the grid. output: tokens, the class token first, and the grid"""
+    tokens, grid = output
+    found = torch.empty(len(tokens), tokens.shape[2], *grid)
+    for index, place in enumerate(itertools.product(*map(range, grid)), 1):
+        found[:, :, *place] = tokens[:, index]
+    return found
+
+
+def test_class_scores_of_s3d_are_torchvisions_where_a_clip_is_large_enough():
+    module = random_network("s3d")
+    own = torchvision.models.video.s3d(weights=None).eval()
+    own.load_state_dict(module.state_dict())
+    clips = noise(spec_of("s3d"), 1, 224, n_frames=13)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(clips), own(clips))
+        assert module(clips[:, :, :12]).shape[1] == 1024, "the last map"
+
+
+def test_a_copy_of_a_network_feeds_the_maps_of_its_own():
+    module = _loading.drawn(spec_of("swin3d_t"))
+    copied, clips = copy.deepcopy(module), noise(spec_of("swin3d_t"), 1, 32, n_frames=2)
+    with torch.no_grad():
+        copied.patch_embed.norm.bias += 1
+    first, other = (
+        _activations.take(each, ["maps.patch_embed"], clips)["maps.patch_embed"] for each in (module, copied)
+    )
+    torch.testing.assert_close(other, first + 1)
 
 
 def test_the_example_of_the_docs_passes_as_it_stands(tmp_path, monkeypatch):

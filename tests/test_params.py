@@ -125,6 +125,15 @@ def test_a_weights_file_stands_where_it_is_used(document):
         params.parse(document, "p")
 
 
+def test_a_network_may_be_a_model_of_a_library(document):
+    assert all(network.model is None for network in params.parse(document, "mine").networks.values())
+    document["networks"]["mine"] = {**document["networks"]["alexnet"], "model": "timm/convnext_tiny.in12k"}
+    assert params.parse(document, "mine").networks["mine"].model == "timm/convnext_tiny.in12k"
+    document["networks"]["mine"]["model"] = "convnext_tiny.in12k"
+    with pytest.raises(params.ParamsError, match=r"networks\.mine\.model"):
+        params.parse(document, "mine")
+
+
 @pytest.mark.parametrize(("standardize", "min_spread"), [(False, 0.05), (False, 0.0), (True, None)])
 def test_a_floor_goes_with_standardised_features(document, standardize, min_spread):
     """And what the message advises is taken."""

@@ -15,7 +15,7 @@ from cinevox import validation
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.project import plugins
-from cinevox.project.params import Base
+from cinevox.project.params import Base, Network
 from cinevox.validation import consistency, inspection
 
 
@@ -498,10 +498,29 @@ def test_plugins_of_the_default_parameters(default_params):
     )
 
 
+def untrained(model=None):
+    return Network(weights="random", file=None, sha256=None, n_frames=2, seed=0, model=model)
+
+
+def test_models_that_no_library_has_are_told_with_those_close_to_them():
+    asked = {"alexnet": "timm/resnet18", "mine": "timm/test_vit", "other": "timm/resnet_18", "theirs": "tim/resnet18"}
+    with pytest.raises(InputError) as caught:
+        validation.check_plugins("insilico", {name: untrained(model) for name, model in asked.items()}, {}, {})
+    alexnet, other, theirs = str(caught.value).splitlines()[1:]
+    assert (
+        alexnet == "  networks.alexnet.model is timm/resnet18, and alexnet is a network of its own; choose another key"
+    )
+    assert other.startswith("  networks.other: timm/resnet_18: timm ") and "resnet18," in other
+    assert theirs.startswith("  networks.theirs.model is tim/resnet18: there is no library 'tim'; there are timm")
+    base = Base(network="mine", features="frozen", n_frames=2)
+    with pytest.raises(InputError, match=r"bases\.mine-frozen: test_vit \(timm\) is no chain of blocks"):
+        validation.check_plugins("insilico", {"mine": untrained(asked["mine"])}, {}, {base.name: base})
+
+
 def test_unknown_names_and_options_are_told_together():
     with pytest.raises(InputError) as caught:
         validation.check_plugins(
-            "algonauts", ["alexnett"], {"ridge": {"alpha": 1.0}, "las": {}, "lasso": {}, "linear": {}}, {}
+            "algonauts", {"alexnett": untrained()}, {"ridge": {"alpha": 1.0}, "las": {}, "lasso": {}, "linear": {}}, {}
         )
     first, *lines = str(caught.value).splitlines()
     assert first == "params.yaml: plug-ins that cannot be used"
@@ -523,9 +542,9 @@ def test_unknown_names_and_options_are_told_together():
 def test_a_network_that_cannot_be_a_base(network, features, message):
     base = Base(network=network, features=features, n_frames=3)
     with pytest.raises(InputError, match=message):
-        validation.check_plugins("insilico", [], {}, {base.name: base})
+        validation.check_plugins("insilico", {}, {}, {base.name: base})
 
 
 def test_a_value_that_a_regressor_refuses():
     with pytest.raises(InputError, match=r"regressors\.ridge: .*alpha"):
-        validation.check_plugins("insilico", [], {"ridge": {"alphas": [-1.0], "per": "voxel"}}, {})
+        validation.check_plugins("insilico", {}, {"ridge": {"alphas": [-1.0], "per": "voxel"}}, {})

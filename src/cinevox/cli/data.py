@@ -68,15 +68,18 @@ def _look_at_plugins(_: Paths, settings: params.Params) -> None:
 
 
 def _look_at_weights(_: Paths, settings: params.Params) -> None:
-    """The user's own files fit their networks; a network that is no plug-in is told among those."""
+    """The user's own files fit their networks; a network that does not exist is told among the plug-ins."""
     own = {name: network for name, network in settings.networks.items() if network.weights == "file"}
     if not own:
         return
-    from cinevox.stimuli.networks import _loading, _weights  # torch: seconds
+    from cinevox.stimuli.networks import _loading, _weights, spec_of  # torch: seconds
 
     faults = []
-    for name in sorted(own.keys() & set(plugins.names("networks"))):
-        spec = plugins.load("networks", name)
+    for name in sorted(own):
+        try:
+            spec = spec_of(name, own[name])
+        except InputError:
+            continue
         try:
             _loading.checked(name, spec, _loading.skeleton(spec), _weights.locate(name, spec, own[name]))
         except InputError as error:

@@ -15,6 +15,7 @@ from cinevox.project.paths import Paths
 from cinevox.scoring import claims, outcomes, row_metrics
 from cinevox.scoring.origin import Origin
 from cinevox.scoring.row_metrics import RowMetrics
+from cinevox.stimuli.networks import spec_of
 
 MOST_NAMES = 4  # of parameters, in one line
 
@@ -22,11 +23,13 @@ MOST_NAMES = 4  # of parameters, in one line
 def _networks(_: argparse.Namespace) -> None:
     """the networks there are, with their layers"""
     used = params.load(Paths().params).networks
-    table = new_table("network", "title", "layers", "first", "last", "this run")
-    for name in plugins.names("networks"):
-        spec = plugins.load("networks", name)
+    table = new_table("network", "title", "sees", "layers", "first", "last", "this run")
+    models = tuple(name for name, settings in used.items() if settings.model)
+    for name in plugins.names("networks") + models:
+        spec = spec_of(name, used.get(name))
         policy = f"{used[name].weights}, {used[name].n_frames} frames" if name in used else "–"
-        table.add_row(name, spec.title, str(len(spec.layers)), spec.layers[0], spec.layers[-1], policy)
+        sees = "frames" if spec.n_frames is None else f"clips of {spec.n_frames}"
+        table.add_row(name, spec.title, sees, str(len(spec.layers)), spec.layers[0], spec.layers[-1], policy)
     show(table)
 
 

@@ -61,7 +61,9 @@ class Predictor:
         source = self.encoding.about.source
         settings, sha256 = source.settings, source.weights["sha256"]
         if self.weights is not None:
-            settings = Network(weights="file", file=self.weights, sha256=sha256, n_frames=1, seed=0)
+            settings = Network(
+                weights="file", file=self.weights, sha256=sha256, n_frames=1, seed=0, model=settings.model
+            )
         shape = (source.frames.count, source.frames.size, source.frames.size, 3)
         if source.base is not None:
             found = bases.prepare(source.base, settings, source.features, shape)

@@ -6,6 +6,7 @@ of those before it.
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -15,6 +16,7 @@ from cinevox.errors import FileError, InputError
 from cinevox.files import io
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "numba", "av")
+OPTIONAL = ("transformers",)  # an extra: recorded where it is installed
 FILE = "versions.json"
 
 Versions = Mapping[str, str]
@@ -22,7 +24,11 @@ Versions = Mapping[str, str]
 
 def installed() -> dict[str, str]:
     """Python and every package -> its version, without importing any."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+    found = {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+    for name in OPTIONAL:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _version(name: str) -> str:

@@ -1,7 +1,7 @@
 """Plug-ins: a module's file name is its key, its `SPEC` is what it offers.
 
-Networks, regressors and data sets are plug-ins. To add one, add a file to their folder; a name that starts with an
-underscore is a helper and no plug-in. Nothing is registered and nothing happens on import.
+Networks, libraries of networks, regressors and data sets are plug-ins. To add one, add a file to their folder; a name
+that starts with an underscore is a helper and no plug-in. Nothing is registered and nothing happens on import.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from cinevox.errors import InputError
 
-Kind = Literal["networks", "regressors", "datasets"]
+Kind = Literal["networks", "libraries", "regressors", "datasets"]
 
 PACKAGES: dict[Kind, str] = {
     "networks": "cinevox.stimuli.networks",
+    "libraries": "cinevox.stimuli.networks._libraries",
     "regressors": "cinevox.fitting.regressors",
     "datasets": "cinevox.measured.datasets",
 }

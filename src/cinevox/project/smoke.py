@@ -16,7 +16,7 @@ from cinevox.project.paths import Paths
 
 # What differs from the paper's parameters, besides the data set and the weights. Nothing here is a result.
 SMALLER: dict[str, dict[str, Any]] = {
-    "frames": {"counts": [2], "size": 96},
+    "frames": {"counts": [2, 8], "size": 96},
     "reduction": {"n_components": 20},
     "transfer": {"n_epochs": 2, "rois_at_once": 9},
     "scores": {"n_bootstraps": 100},
@@ -40,8 +40,12 @@ def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str
     found["simulation"] = {**default["simulation"], **SIMULATED, "datasets": [found["dataset"]["name"]]}
     for section, changes in SMALLER.items():
         found[section] |= changes
-    untrained = {"weights": "random", "file": None, "sha256": None, "n_frames": 2, "seed": 0}
-    found["networks"] = {name: dict(untrained) for name in plugins.names("networks")}
+    untrained = {"weights": "random", "file": None, "sha256": None, "seed": 0}
+    fewest, clip = found["frames"]["counts"]
+    found["networks"] = {
+        name: {**untrained, "n_frames": fewest if plugins.load("networks", name).n_frames is None else clip}
+        for name in plugins.names("networks")
+    }
     found["bases"] = {name: {**base, "n_frames": 2} for name, base in paper["bases"].items()}
     return found
 

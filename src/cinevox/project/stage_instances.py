@@ -68,12 +68,13 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
     rows = params.experiments.rows
 
     yield from (
-        Instance("simulation", name, _network(params.simulation.network)) for name in params.simulation.datasets
+        Instance("simulation", name, (_plugin("networks", params.simulation.network),))
+        for name in params.simulation.datasets
     )
     yield Instance("validation", "", data)
     yield from (Instance("conversion", part, data) for part in ("train", "test"))
     yield from (Instance("frames", str(count), data) for count in params.frames.counts)
-    yield from (Instance("features", name, _network(name), _maps(params, name)) for name in params.networks)
+    yield from (Instance("features", name, _network(params, name), _maps(params, name)) for name in params.networks)
     yield from (Instance("reduction", name, (), _spaces_on(params, name)) for name in params.networks)
     yield from (Instance("ceiling", track, ()) for track in params.dataset.tracks)
     yield from (
@@ -81,8 +82,10 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
         for name, row in rows.items()
         if not row.is_transfer
     )
-    yield from (Instance("bases", name, _network(base.network)) for name, base in params.bases.items())
-    yield from (Instance("transfer", name, _network(row.network)) for name, row in params.experiments.roiwise.items())
+    yield from (Instance("bases", name, _network(params, base.network)) for name, base in params.bases.items())
+    yield from (
+        Instance("transfer", name, _network(params, row.network)) for name, row in params.experiments.roiwise.items()
+    )
     yield from (Instance("scores", name, ()) for name in rows)
     yield from (Instance("selection", name, _networks(params, row)) for name, row in rows.items())
     yield Instance("checks", "", data)
@@ -102,7 +105,10 @@ def _plugin(kind: Kind, name: str) -> str:
     return f"{PACKAGES[kind]}.{name}"
 
 
-def _network(name: str) -> tuple[str, ...]:
+def _network(params: Params, name: str) -> tuple[str, ...]:
+    """The plug-in of a network, or of the library that has its model."""
+    if model := params.networks[name].model:
+        return (_plugin("libraries", model.partition("/")[0]),)
     return (_plugin("networks", name),)
 
 
@@ -110,8 +116,8 @@ def _networks(params: Params, row: Row) -> tuple[str, ...]:
     """The networks that a row stands on."""
     if isinstance(row, JointRow):
         names = dict.fromkeys(space.network for space in params.spaces_of(row).values())
-        return tuple(module for name in names for module in _network(name))
-    return _network(row.network) if isinstance(row, NetworkRow) else ()
+        return tuple(module for name in names for module in _network(params, name))
+    return _network(params, row.network) if isinstance(row, NetworkRow) else ()
 
 
 def _spaces(params: Params, row: Row) -> dict[str, Any]:

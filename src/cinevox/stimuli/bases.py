@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from cinevox.project import plugins
 from cinevox.project.params import Base, Features, Network
 from cinevox.stimuli import features
 from cinevox.stimuli.features import Extraction
-from cinevox.stimuli.networks import NetworkSpec, _loading, _weights
+from cinevox.stimuli.networks import _loading, _weights, spec_of
 
 
 def prepare(base: Base, weights: Network, settings: Features, frame_shape: Sequence[int]) -> Extraction:
@@ -23,15 +22,14 @@ def prepare(base: Base, weights: Network, settings: Features, frame_shape: Seque
     InputError
         As `features.prepare` and `NetworkSpec.divided`.
     """
-    spec: NetworkSpec = plugins.load("networks", base.network)
-    frozen, _ = spec.divided(base.n_tuned)
+    frozen, _ = spec_of(base.network, weights).divided(base.n_tuned)
     kept = settings.model_copy(update={"over_frames": "none", "storage": "float16"})
     return features.prepare(base.network, weights, kept, frame_shape, frozen[-1:])
 
 
 def tuned_blocks(base: Base, weights: Network | None) -> nn.Sequential | None:
     """The blocks to be tuned, with the network's weights (None: to be filled by the caller); None if all are frozen."""
-    spec: NetworkSpec = plugins.load("networks", base.network)
+    spec = spec_of(base.network, weights)
     _, tuned = spec.divided(base.n_tuned)
     if not tuned:
         return None

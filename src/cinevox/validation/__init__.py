@@ -20,6 +20,7 @@ from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import Params
 from cinevox.project.paths import Paths
+from cinevox.stimuli.networks import spec_of
 from cinevox.validation import consistency, inspection, step_results
 from cinevox.validation.judgement import Check, Example, Summary, judge
 
@@ -41,35 +42,53 @@ RESULTS = ("ceilings", "features", "components", "predictions")
 
 def check_plugins(
     dataset: str,
-    networks: Iterable[str],
+    networks: Mapping[str, settings.Network],
     regressors: Mapping[str, Mapping[str, Any]],
     bases: Mapping[str, settings.Base],
 ) -> None:
-    """Every name in the parameters is a plug-in, every regressor takes its options, every base can be one.
+    """Every name in the parameters is a plug-in or a library's model, every regressor takes its options, every base can
+    be one.
 
     Raises
     ------
     InputError
         One or more do not; the message has all of them, with the names there are.
     """
-    asked: dict[plugins.Kind, Iterable[str]] = {"datasets": [dataset], "networks": networks, "regressors": regressors}
+    own = [name for name, network in networks.items() if network.model is None]
+    asked: dict[plugins.Kind, Iterable[str]] = {"datasets": [dataset], "networks": own, "regressors": regressors}
     faults = []
     for kind, wanted in asked.items():
         known = plugins.names(kind)
         unknown = [name for name in wanted if name not in known]
         faults += [f"{kind}: there is no {name!r}; there are {', '.join(known)}" for name in unknown]
+    for name, network in networks.items():
+        faults += [] if network.model is None else _model_faults(name, network.model, network)
     known = plugins.names("regressors")
     for name, options in regressors.items():
         if name in known:
             faults += _option_faults(name, options)
     for name, base in bases.items():
-        if base.network in plugins.names("networks"):
+        if base.network in plugins.names("networks") or (base.network in networks and base.network not in own):
             try:
-                plugins.load("networks", base.network).divided(base.n_tuned)
+                spec_of(base.network, networks.get(base.network)).divided(base.n_tuned)
             except InputError as error:
                 faults.append(f"bases.{name}: {error}")
     if faults:
         raise InputError("params.yaml: " + "\n  ".join(["plug-ins that cannot be used", *faults]))
+
+
+def _model_faults(name: str, model: str, network: settings.Network) -> list[str]:
+    """Say why a library's model can't be used; torch and the library are imported."""
+    library = model.partition("/")[0]
+    if library not in (known := plugins.names("libraries")):
+        return [f"networks.{name}.model is {model}: there is no library {library!r}; there are {', '.join(known)}"]
+    if name in plugins.names("networks"):
+        return [f"networks.{name}.model is {model}, and {name} is a network of its own; choose another key"]
+    try:
+        spec_of(name, network)
+    except InputError as error:
+        return [f"networks.{name}: {error}"]
+    return []
 
 
 def _option_faults(name: str, options: Mapping[str, Any]) -> list[str]:

@@ -16,10 +16,10 @@ import numpy as np
 from cinevox.files import disk
 from cinevox.fitting import feature_spaces
 from cinevox.measured.datasets import StudyData, open_dataset
-from cinevox.project import plugins
 from cinevox.project.params import JointRow, Params, Track, VoxelwiseRow, maps
 from cinevox.project.paths import Paths
 from cinevox.simulation.voxels import voxel_counts
+from cinevox.stimuli.networks import spec_of
 
 if TYPE_CHECKING:
     from cinevox.stimuli.features import Extraction
@@ -106,7 +106,7 @@ def _features(paths: Paths, params: Params) -> Iterator[int]:
         if not paths.features(name).is_dir():
             from cinevox.stimuli import features
 
-            untrained = network.model_copy(update={"weights": "random", "file": None})
+            untrained = network.model_copy(update={"weights": "random"})
             shape = (network.n_frames, params.frames.size, params.frames.size, 3)
             own = [space for space in params.feature_spaces.values() if space.network == name]
             whole = not own or any(row.network == name for row in params.experiments.voxelwise.values())
@@ -119,7 +119,7 @@ def _bases(paths: Paths, params: Params) -> Iterator[int]:
         if not paths.base(name).is_dir():
             from cinevox.stimuli import bases
 
-            untrained = params.networks[base.network].model_copy(update={"weights": "random", "file": None})
+            untrained = params.networks[base.network].model_copy(update={"weights": "random"})
             shape = (base.n_frames, params.frames.size, params.frames.size, 3)
             yield _of_a_clip(bases.prepare(base, untrained, params.features, shape))
 
@@ -139,5 +139,5 @@ def _fits(paths: Paths, params: Params, study: StudySize) -> Iterator[int]:
         if isinstance(row, JointRow):
             yield len(feature_spaces.joint_candidates(params.spaces_of(row), row.together)) * of_one[row.track]
         elif isinstance(row, VoxelwiseRow):
-            layers = plugins.load("networks", row.network).layers
+            layers = spec_of(row.network, params.networks[row.network]).layers
             yield len(feature_spaces.candidates(row.features, layers)) * of_one[row.track]

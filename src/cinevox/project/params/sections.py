@@ -102,11 +102,14 @@ class Frames(Section):
 
 
 class Network(Section):
+    """A network as a run uses it. model: <library>/<name> where it is no plug-in's, a key that may be left out"""
+
     weights: Weights
     file: Path | None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
     n_frames: Positive
     seed: Seed
+    model: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/\S+$")] | None = None
 
     @model_validator(mode="after")
     def _a_file_where_it_is_used(self) -> Network:

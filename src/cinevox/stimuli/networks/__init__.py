@@ -1,4 +1,4 @@
-"""Networks: one file each, the file name is the key. See docs/adding.md."""
+"""Networks: one file each, the file name is the key, or a model of a library by its name. See docs/adding.md."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cinevox.errors import InputError
+from cinevox.project import plugins
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from cinevox.project.params import Network
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -50,6 +53,10 @@ class NetworkSpec:
     package_file, package_sha256: path and checksum of weights that a pip package ships, if one does
     mean, std: of the RGB channels on the scale 0 to 1, as the weights were trained with
     input_size: height and width in pixels that the weights were trained with
+    n_frames: None of a network of images, which sees every frame by itself. Of a video network the number of frames in
+        a clip that the weights were trained with: its module takes clips (n_clips, 3, n_frames, height, width) of any
+        number of frames, and gives one row a clip: a map (n_clips, channels, time, height, width), or (n_clips, n)
+    weights_page: address of the weights, where they can't be downloaded with a published checksum
     adapt: turns what a checkpoint holds into the module's state dict, where the two differ
     base: blocks of modules that, one after another, make up the network without its classifier: what transfer
         networks stand on; empty where it is no such chain
@@ -70,10 +77,11 @@ class NetworkSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     input_size: int = 224
+    n_frames: int | None = None
+    weights_page: str = ""
     adapt: Callable[[Any, nn.Module], Mapping[str, torch.Tensor]] | None = None
     base: tuple[tuple[str, ...], ...] = ()
     randomize: Callable[[nn.Module, torch.Generator], None] | None = None
-    n_frames: int | None = None
 
     def divided(self, n_tuned: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Modules of `base` in the order of the forward pass: the frozen ones, and the last `n_tuned` blocks'.
@@ -93,6 +101,30 @@ class NetworkSpec:
         blocks = self.base[: len(self.base) - n_tuned], self.base[len(self.base) - n_tuned :]
         frozen, tuned = (tuple(name for block in part for name in block) for part in blocks)
         return frozen, tuned
+
+
+def spec_of(name: str, settings: Network | None = None) -> NetworkSpec:
+    """The spec of an entry of `networks` in the parameters: of its plug-in, or of the model of a library that it names.
+
+    settings: the entry; None for a plug-in that the parameters need not have
+
+    Raises
+    ------
+    InputError
+        There is no such plug-in, library or model; the message has close names.
+    """
+    if settings is None or settings.model is None:
+        spec: NetworkSpec = plugins.load("networks", name)
+    else:
+        library, _, model = settings.model.partition("/")
+        spec = plugins.load("libraries", library)(model, settings)
+    return spec
+
+
+def layer_per_roi(name: str) -> Mapping[str, str]:
+    """ROI -> layer of the paper or of a proposal, of a network's plug-in; empty for a model of a library."""
+    is_plugin = name in plugins.names("networks")
+    return plugins.load("networks", name).layer_per_roi if is_plugin else {}
 
 
 def per_roi(wb: str, v1: str, v2_v3: str, v4: str, loc_eba_ffa: str, ppa: str, sts: str) -> dict[str, str]:

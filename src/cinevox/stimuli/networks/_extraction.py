@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cinevox.errors import InputError
-from cinevox.project import plugins
 from cinevox.project.params import FeatureMap, Features, Network
-from cinevox.stimuli.networks import NetworkSpec, _activations, _checkpoints, _loading, _weights
+from cinevox.stimuli.networks import NetworkSpec, _activations, _checkpoints, _loading, _weights, spec_of
 from cinevox.stimuli.networks._pooling import pooled_size
 
 Frames = NDArray[np.uint8]
@@ -33,11 +32,13 @@ class FeaturesError(InputError):
 class Extraction:
     """A network whose weights were found, and how its activations are taken. Made by `prepare`.
 
+    network: its key in the parameters
     layers: those that are written whole; maps: what is written of layers besides, pooled or reduced in another way
     device: a torch device that is there; frame_shape: (n_frames, height, width, 3) of one clip
     """
 
     network: str
+    spec: NetworkSpec
     weights: _weights.Provenance
     layers: tuple[str, ...]
     settings: Features
@@ -50,11 +51,6 @@ class Extraction:
         """Name -> what is written under it: the layers, then the maps that are none of them."""
         whole = {layer: FeatureMap(layer, "none", self.settings.over_frames) for layer in self.layers}
         return whole | {found.name: found for found in self.maps if found not in whole.values()}
-
-    @property
-    def spec(self) -> NetworkSpec:
-        spec: NetworkSpec = plugins.load("networks", self.network)
-        return spec
 
     @property
     def frame_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -130,6 +126,7 @@ class Extraction:
         inputs = {
             "weights": self.weights.to_json(),
             "network": self.network,
+            "title": self.spec.title,
             "layers": self.layers,
             "maps": [found.to_json() for found in self.maps],
             "settings": self.settings.model_dump(),
@@ -188,7 +185,7 @@ def prepare(
     InputError
         No such network, weights, layer or device, or frames too small for it.
     """
-    spec: NetworkSpec = plugins.load("networks", network)
+    spec = spec_of(network, weights)
     wanted = tuple(spec.layers if layers is None else layers)
     module = _loading.skeleton(spec)
     known = [name for name, _ in module.named_modules() if name]
@@ -200,7 +197,7 @@ def prepare(
         )
     device = find_device(settings.device)
     found = _loading.checked(network, spec, module, _weights.locate(network, spec, weights))
-    extraction = Extraction(network, found, wanted, settings, device, tuple(frame_shape), tuple(maps))
+    extraction = Extraction(network, spec, found, wanted, settings, device, tuple(frame_shape), tuple(maps))
     _ = extraction.n_features
     return extraction
 

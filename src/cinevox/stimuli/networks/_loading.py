@@ -20,6 +20,7 @@ from cinevox.stimuli.networks._activations import one_thread
 from cinevox.stimuli.networks._weights import Provenance
 
 NOISE_SIDE = 96  # pixels: what the statistics of random networks are taken from, where they take images of that size
+NOISE_FRAMES = 6  # of a clip of noise, where they take clips of that length
 
 
 def load(name: str, spec: NetworkSpec, provenance: Provenance) -> nn.Module:
@@ -141,15 +142,19 @@ def _set_statistics(module: nn.Module, spec: NetworkSpec) -> None:
         norm.train()
         norm.momentum = None  # the mean over all images
     try:
-        _pass_noise(module, NOISE_SIDE)
+        _pass_noise(module, NOISE_SIDE, spec.n_frames and NOISE_FRAMES)
     except Exception:  # made for one size of images alone; networks say so in many ways
         for norm in norms:
             norm.reset_running_stats()
-        _pass_noise(module, spec.input_size)
+        _pass_noise(module, spec.input_size, spec.n_frames)
     module.eval()
 
 
-def _pass_noise(module: nn.Module, side: int) -> None:
-    coarse = nn.functional.interpolate(torch.randn(8, 3, 12, 12), size=side, mode="bilinear")
+def _pass_noise(module: nn.Module, side: int, n_frames: int | None) -> None:
+    """Pass eight pictures, or four clips whose frames have the coarse part of their noise in common."""
+    n, frames = (8, ()) if n_frames is None else (4, (n_frames,))
+    coarse = nn.functional.interpolate(torch.randn(n, 3, 12, 12), size=side, mode="bilinear")
+    if n_frames is not None:
+        coarse = coarse.unsqueeze(2)
     with torch.no_grad():
-        module(coarse + torch.randn(8, 3, side, side))
+        module(coarse + torch.randn(n, 3, *frames, side, side))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cinevox.stimuli.networks import per_roi
@@ -31,10 +31,14 @@ def build_50() -> nn.Module:
     return resnet50(weights=None)
 
 
+def bottlenecks(counts: Sequence[int]) -> tuple[str, ...]:
+    """Names of all bottlenecks. counts: in each stage"""
+    return tuple(f"layer{stage}.{block}" for stage, count in enumerate(counts, 1) for block in range(count))
+
+
 def layers_50(prefix: str = "") -> tuple[str, ...]:
     """The last fifteen of the sixteen bottlenecks, each after its ReLU, then the class scores: #1 to #16."""
-    blocks = [f"layer{stage}.{block}" for stage, count in enumerate((3, 4, 6, 3), 1) for block in range(count)]
-    return tuple(prefix + name for name in (*blocks[1:], "fc"))
+    return tuple(prefix + name for name in (*bottlenecks((3, 4, 6, 3))[1:], "fc"))
 
 
 def per_roi_50(prefix: str = "") -> dict[str, str]:

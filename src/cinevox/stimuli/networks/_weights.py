@@ -16,12 +16,13 @@ from typing import Any
 from cinevox.errors import InputError
 from cinevox.project import plugins
 from cinevox.project.params import Network, Weights
-from cinevox.stimuli.networks import NetworkSpec, WeightsSource
+from cinevox.stimuli.networks import NetworkSpec, WeightsSource, spec_of
 from cinevox.stimuli.networks._download import download, sha256_of
 from cinevox.stimuli.networks._kinds import what_else
 
 LOG = logging.getLogger(__name__)
 FOLDER_VARIABLE = "CINEVOX_WEIGHTS"
+NO_WEIGHTS = "has no published weights; use file"
 
 
 class WeightsError(InputError):
@@ -139,7 +140,11 @@ def _given(name: str, spec: NetworkSpec, given: Path | None) -> Provenance:
 
 def _published(name: str, spec: NetworkSpec, cache: Path) -> Provenance:
     if spec.source is None:
-        raise WeightsError(f"networks.{name}.weights is pretrained, and {name} has no published weights; use file")
+        where = f"has none with a published address and checksum. Fetch the file from {spec.weights_page}, and"
+        raise WeightsError(
+            f"networks.{name}.weights is pretrained, and {name} "
+            + (f"{where} name it: `weights: file`, `file: PATH`" if spec.weights_page else NO_WEIGHTS)
+        )
     path = cache / spec.source.file_name
     if not path.exists():
         LOG.info("%s: downloading %s (licence: %s) to %s", name, spec.source.url, spec.source.licence, path)
@@ -185,18 +190,19 @@ class Status:
 
 
 def status(used: Mapping[str, Network], cache: Path | None = None) -> tuple[Status, ...]:
-    """Every network there is: its weights under the policy in use, or `pretrained` where it is not in use.
+    """Every plug-in, and every model of a library in use: its weights under the policy in use, else `pretrained`.
 
     Nothing is downloaded.
     """
-    return tuple(_status(name, used.get(name), cache or cache_folder()) for name in plugins.names("networks"))
+    models = tuple(name for name, settings in used.items() if settings.model)
+    return tuple(_status(name, used.get(name), cache or cache_folder()) for name in plugins.names("networks") + models)
 
 
 def _status(name: str, settings: Network | None, cache: Path) -> Status:
-    spec: NetworkSpec = plugins.load("networks", name)
+    spec = spec_of(name, settings)
     policy: Weights = settings.weights if settings else "pretrained"
     path = _looked_for(spec, policy, settings.file if settings else None, cache)
-    size, url, licence = "", "", ""
+    size, url, licence = "", spec.weights_page, ""
     if source := spec.source:
         size = f"{source.megabytes:.1f} MB" if source.megabytes else ""
         url, licence = source.url, source.licence + (" (non-commercial)" if source.non_commercial else "")

@@ -1,0 +1,268 @@
+"""Models of transformers (Hugging Face) by class, repository and revision, from a folder of one's own.
+
+`transformers/Dinov2Model/facebook/dinov2-base@<revision>`, with `file` the folder that holds the revision's config.json
+and model.safetensors. Nothing but these two (and the mean and standard deviation in preprocessor_config.json, if it is
+there) is read, no pickle is opened, and no code of a repository is run. `weights: random` without a folder takes the
+default configuration of the class.
+
+Layers are the hidden states as `output_hidden_states` has them: `hidden.0`, what the first block is given, and
+`hidden.1`, ... what each block gives, as maps (n, channels, height, width) of the tokens of a picture, or (n, channels,
+time, height, width) of a clip. The class token after the last norm is the layer `class_token`. Weights come under the
+names of this class by transformers' own loading, which leaves out the rest of a larger model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cinevox.errors import FileError, InputError
+from cinevox.files import io
+from cinevox.stimuli.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec, WeightsSource
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from cinevox.project.params import Network
+
+HUB = "https://huggingface.co"
+FILES = ("config.json", "model.safetensors")
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Family:
+    """The parts of a class of models that its hidden states come from.
+
+    embedded: module whose output the first block is given; blocks: the list of blocks; class_token: module whose output
+        is the class token, or begins with it; options: of the forward pass
+    size, n_frames: names in the configuration; n_other: tokens that stand before those of the picture
+    """
+
+    embedded: str
+    blocks: str
+    class_token: str = ""
+    options: Mapping[str, Any] | None = None
+    size: str = "image_size"
+    n_frames: str = ""
+    n_other: Callable[[Any], int] = lambda configuration: 0
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+FAMILIES = {
+    "CLIPVisionModel": Family(
+        "pre_layrnorm", "encoder.layers", "post_layernorm", {"interpolate_pos_encoding": True},
+        n_other=lambda configuration: 1, mean=CLIP_MEAN, std=CLIP_STD,
+    ),
+    "Dinov2Model": Family("embeddings", "encoder.layer", "layernorm", n_other=lambda configuration: 1),
+    "Dinov2WithRegistersModel": Family(
+        "embeddings", "encoder.layer", "layernorm",
+        n_other=lambda configuration: 1 + configuration.num_register_tokens,
+    ),
+    "VideoMAEModel": Family("embeddings", "encoder.layer", n_frames="num_frames"),
+    "VJEPA2Model": Family(
+        "encoder.embeddings", "encoder.layer", options={"skip_predictor": True},
+        size="crop_size", n_frames="frames_per_clip",
+    ),
+}  # fmt: skip
+
+
+def spec(model: str, settings: Network) -> NetworkSpec:
+    """The spec of a model. model: <class>/<owner>/<repository>@<revision>
+
+    Raises
+    ------
+    InputError
+        transformers is not installed; another class; no folder, or one without the two files or of another class.
+    """
+    kind, _, source = model.partition("/")
+    repository, _, revision = source.partition("@")
+    if kind not in FAMILIES or repository.count("/") != 1 or not revision:
+        raise InputError(
+            f"transformers/{model}: expected transformers/<class>/<owner>/<repository>@<revision> with a class of "
+            f"{', '.join(FAMILIES)}"
+        )
+    page = f"{HUB}/{repository}/tree/{revision}"
+    if settings.weights == "pretrained":
+        raise InputError(
+            f"transformers/{model}: no checksum is published, so nothing is downloaded. Fetch {' and '.join(FILES)} "
+            f"from {page} into a folder, and give `weights: file`, `file: FOLDER`"
+        )
+    folder = None if settings.file is None else _folder(model, settings.file, page)
+    family, configuration = FAMILIES[kind], _configuration(model, kind, folder, page)
+    mean, std = _normalisation(family, folder)
+    network = functools.partial(_build, kind, configuration)
+    n_blocks = configuration.num_hidden_layers
+    return NetworkSpec(
+        title=f"{kind} {repository}@{revision[:12]} (transformers)",
+        build=network,
+        layers=(
+            *(f"hidden.{index}" for index in range(n_blocks + 1)),
+            *(["class_token"] if family.class_token else []),
+        ),
+        layer_per_roi={},
+        published_layers=False,
+        source=WeightsSource(f"{HUB}/{repository}/resolve/{revision}/{FILES[1]}", "", f"as {page} states"),
+        mean=mean,
+        std=std,
+        input_size=getattr(configuration, family.size),
+        n_frames=getattr(configuration, family.n_frames) if family.n_frames else None,
+        weights_page=page,
+        adapt=_adapt,
+    )
+
+
+SPEC = spec
+
+
+def _library() -> Any:
+    try:
+        import transformers
+    except ModuleNotFoundError as error:
+        if error.name != "transformers":
+            raise
+        raise InputError(
+            "transformers is not installed; in this repository `make install` installs it, elsewhere "
+            "pip install 'cinevox[transformers]'"
+        ) from None
+    return transformers
+
+
+def _folder(model: str, given: Path, page: str) -> Path:
+    """The folder of the files. given: itself, or its model.safetensors"""
+    folder = given.parent if given.name == FILES[1] else given
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
+        several = " Its weights are in several files: load each with safetensors.torch.load_file, and save all their " \
+            "entries together with save_file" if (folder / f"{FILES[1]}.index.json").is_file() else ""  # fmt: skip
+        raise InputError(
+            f"transformers/{model}: {folder} has no {' and no '.join(missing)}; expected a folder with "
+            f"{' and '.join(FILES)}, as {page} has them.{several}"
+        )
+    return folder
+
+
+def _configuration(model: str, kind: str, folder: Path | None, page: str) -> Any:
+    """Of the class; read as text, and checked to be of this class before transformers takes it."""
+    wanted = getattr(_library(), kind).config_class
+    if folder is None:
+        return wanted()
+    path = folder / FILES[0]
+    document = io.read_json(path)
+    if not isinstance(document, dict):
+        raise FileError(f"{path}: holds no configuration (names and values); fetch it again from {page}")
+    own = document.get(wanted.base_config_key or "", document)  # of a model of pictures and text, its part for pictures
+    if (found := own.get("model_type", document.get("model_type"))) != wanted.model_type:
+        raise FileError(
+            f"{path}: its model_type is {found}, expected {wanted.model_type} for {kind}; correct "
+            f"networks.<name>.model (transformers/{model}) or networks.<name>.file"
+        )
+    return wanted.from_dict(own)
+
+
+def _normalisation(family: Family, folder: Path | None) -> tuple[Any, Any]:
+    """Mean and standard deviation that the folder states, else those of the family."""
+    names = ("preprocessor_config.json", "video_preprocessor_config.json")
+    for path in () if folder is None else [folder / name for name in names]:
+        if path.is_file() and isinstance(stated := io.read_json(path), dict) and "image_mean" in stated:
+            return tuple(stated["image_mean"]), tuple(stated["image_std"])
+    return family.mean, family.std
+
+
+class _Given:
+    """A hook before the forward pass: from what networks here are given to what the class takes."""
+
+    def __init__(self, options: Mapping[str, Any], clip_side: int | None) -> None:
+        self.options, self.clip_side = options, clip_side
+
+    def __call__(self, _model: nn.Module, args: tuple[torch.Tensor], kwargs: Any) -> tuple[Any, Any]:
+        (pictures,) = args
+        if self.clip_side is not None:
+            if tuple(pictures.shape[3:]) != (self.clip_side, self.clip_side):  # V-JEPA 2 would place them wrongly
+                raise ValueError(
+                    f"clips of {tuple(pictures.shape[3:])} pixels; it takes {self.clip_side} x {self.clip_side}"
+                )
+            pictures = pictures.transpose(1, 2)  # (n, time, 3, height, width)
+        return (pictures,), {**kwargs, **self.options}
+
+
+def _build(kind: str, configuration: Any) -> nn.Module:
+    from cinevox.stimuli.networks import _maps
+
+    family = FAMILIES[kind]
+    network: nn.Module = getattr(_library(), kind)(configuration)
+    side, patch = getattr(configuration, family.size), configuration.patch_size
+    network.register_forward_pre_hook(_Given(family.options or {}, side if family.n_frames else None), with_kwargs=True)
+    if family.n_frames:
+        reshape = functools.partial(_clip_maps, side=side // patch)
+    else:
+        reshape = functools.partial(_picture_maps, n_other=family.n_other(configuration))
+    blocks = [f"{family.blocks}.{index}" for index in range(configuration.num_hidden_layers)]
+    for index, source in enumerate((family.embedded, *blocks)):
+        _maps.add(network, f"hidden.{index}", source, reshape)
+    if family.class_token:
+        _maps.add(network, "class_token", family.class_token, _class_token)
+    return network
+
+
+def _tokens(output: Any) -> torch.Tensor:
+    """A block's output, alone or the first of several."""
+    tokens: torch.Tensor = output[0] if isinstance(output, tuple) else output
+    return tokens
+
+
+def _picture_maps(output: Any, n_other: int) -> torch.Tensor:
+    from cinevox.stimuli.networks import _maps
+
+    return _maps.from_tokens(_tokens(output), n_other)
+
+
+def _clip_maps(output: Any, side: int) -> torch.Tensor:
+    """Tokens (n, time side^2, channels), time after time and row by row, to maps (n, channels, time, side, side)."""
+    return _tokens(output).transpose(1, 2).unflatten(2, (-1, side, side))
+
+
+def _class_token(output: torch.Tensor) -> torch.Tensor:
+    return output if output.ndim == 2 else output[:, 0]
+
+
+def _adapt(checkpoint: Mapping[str, Any], module: nn.Module) -> Mapping[str, Any]:
+    """A state dict under the class's present names, by transformers' own loading, without those that it lacks."""
+    import torch
+
+    own: Any = type(module)
+    if checkpoint.keys() == module.state_dict().keys():
+        return checkpoint
+    try:
+        with _quiet():
+            loaded, told = own.from_pretrained(
+                None,
+                config=module.config,
+                state_dict=dict(checkpoint),
+                dtype=torch.float32,  # else that of the configuration, which may have fewer digits than the weights
+                output_loading_info=True,
+            )
+    except Exception:  # no state dict of such a model: of that is said entry by entry how it differs
+        return checkpoint
+    found = {name: values for name, values in loaded.state_dict().items() if name not in told["missing_keys"]}
+    return found or checkpoint
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and its table of entries that are left out."""
+    logging = _library().logging
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
