@@ -58,26 +58,34 @@ def test_banded_ridge_of_one_band_is_ridge():
     np.testing.assert_allclose(banded.predict(X), ridge.predict(X), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["whitened", "correlated"])
-def test_banded_ridge_is_himalayas_with_the_same_shares(kind):
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [("whitened", (5, 12)), ("correlated", (5, 12)), ("correlated", (2, 9, 12)), ("wide", (130, 170, 180))],
+)
+def test_banded_ridge_is_himalayas_with_the_same_shares(kind, ends):
     X, Y = problem(kind)
-    bands = [slice(0, 5), slice(5, 12)]
-    banded = fitted("banded_ridge", X, Y, bands=bands, n_draws=20)
+    alphas = [*ALPHAS, 1e3, 1e4]
+    bands = [slice(start, end) for start, end in zip((0, *ends), ends)]
+    banded = fitted("banded_ridge", X, Y, bands=bands, n_draws=20, alphas=alphas)
     Xc, Yc = X - X.mean(axis=0), Y - Y.mean(axis=0)
     logs, coef, scores, _ = himalaya.ridge.solve_group_ridge_random_search(
         [Xc[:, band] for band in bands],
         Yc,
-        n_iter=draw_shares(2, 20, seed=0),
-        alphas=np.array(ALPHAS),
+        n_iter=draw_shares(len(bands), 20, seed=0),
+        alphas=np.array(alphas),
         fit_intercept=True,
         cv=cv(len(X)),
         return_weights=True,
         progress_bar=False,
+        warn=False,
     )
     np.testing.assert_allclose(banded.map.coef, coef, atol=1e-5)
     np.testing.assert_allclose(banded.diagnostics["cv_error"], -scores.max(axis=0), rtol=1e-6)
-    shares = np.exp(logs) / np.exp(logs).sum(axis=0)
-    np.testing.assert_allclose([banded.diagnostics["share_0"], banded.diagnostics["share_1"]], shares, rtol=1e-6)
+    gammas = np.exp(logs)  # share / alpha
+    shares = [banded.diagnostics[f"share_{number}"] for number in range(len(bands))]
+    np.testing.assert_allclose(shares, gammas / gammas.sum(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(banded.diagnostics["alpha"], 1 / gammas.sum(axis=0), rtol=1e-6)
+    assert len(np.unique(banded.diagnostics["alpha"])) > 1
 
 
 def test_banded_ridge_drops_a_band_of_noise(rng):
