@@ -7,6 +7,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 
+from cinevox.fitting.regressors._solvers import maps
 from cinevox.fitting.regressors.banded_ridge import draw_shares
 from regression_problems import KINDS, cv, fitted, problem
 
@@ -49,6 +50,44 @@ def test_ridge_over_blocks_of_voxels(kind, monkeypatch):
     whole = fitted("ridge", X, Y)
     monkeypatch.setattr("cinevox.fitting.regressors._solvers.ridge.BLOCK_VOXELS", 7)
     np.testing.assert_allclose(fitted("ridge", X, Y).map.coef, whole.map.coef, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_ridge_of_more_features_than_clips_is_the_closed_form_for_new_clips(precision, rng, monkeypatch):
+    """Of features of all sizes, in blocks of them, one constant in the training clips; also at a tiny penalty."""
+    monkeypatch.setattr("cinevox.fitting.regressors._solvers.dual.BLOCK_FEATURES", 37)
+    X = (rng.standard_normal((50, 150)) * np.geomspace(1e-2, 1e2, 150) + 3).astype(precision)
+    X[:40, 7] = 0.1
+    Y = rng.standard_normal((40, 6)).astype(precision)
+    for alpha in (1e-3, 100.0):
+        ridge = fitted("ridge", X[:40], Y, alphas=[alpha])
+        mean = X[:40].mean(axis=0, dtype=np.float64)
+        centred = X - mean
+        centred[:, 7] = 0.0
+        K = centred @ centred[:40].T
+        oracle = K[40:] @ np.linalg.solve(K[:40] + alpha * np.eye(40), Y - Y.mean(axis=0, dtype=np.float64))
+        np.testing.assert_allclose(
+            ridge.predict(X[40:]), oracle + Y.mean(axis=0, dtype=np.float64), rtol=1e-5, atol=1e-5
+        )
+        linear = (centred[40:] @ ridge.map.coef.astype(np.float64)) + Y.mean(axis=0, dtype=np.float64)
+        np.testing.assert_allclose(linear, ridge.predict(X[40:]), rtol=1e-4, atol=1e-4)
+
+
+def test_ridge_of_more_features_than_clips_is_kept_by_its_clips():
+    X, Y = problem("wide")
+    ridge = fitted("ridge", X, Y)
+    kind, arrays = maps.to_arrays(ridge.map)
+    assert kind == "dual"
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "X": (90, 180),
+        "x_mean": (180,),
+        "y_mean": (8,),
+        "duals": (90, 8),
+    }
+    np.testing.assert_array_equal(maps.from_arrays(kind, arrays)(X[:9]), ridge.predict(X[:9]))
+    some, units = np.array([6, 1]), np.geomspace(0.1, 10, 8)
+    np.testing.assert_allclose(ridge.map.of_voxels(some)(X[:9]), ridge.predict(X[:9])[:, some], rtol=1e-6)
+    np.testing.assert_allclose(ridge.map.times(units)(X[:9]), ridge.predict(X[:9]) * units, rtol=1e-6)
 
 
 def test_banded_ridge_of_one_band_is_ridge():
