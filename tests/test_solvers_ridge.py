@@ -118,13 +118,24 @@ def test_banded_ridge_is_himalayas_with_the_same_shares(kind, ends):
         progress_bar=False,
         warn=False,
     )
-    np.testing.assert_allclose(banded.map.coef, coef, atol=1e-5)
+    new = problem(kind, seed=1)[0]
+    np.testing.assert_allclose(banded.predict(new), (new - X.mean(axis=0)) @ coef + Y.mean(axis=0), atol=1e-4)
     np.testing.assert_allclose(banded.diagnostics["cv_error"], -scores.max(axis=0), rtol=1e-6)
     gammas = np.exp(logs)  # share / alpha
     shares = [banded.diagnostics[f"share_{number}"] for number in range(len(bands))]
     np.testing.assert_allclose(shares, gammas / gammas.sum(axis=0), rtol=1e-6)
     np.testing.assert_allclose(banded.diagnostics["alpha"], 1 / gammas.sum(axis=0), rtol=1e-6)
     assert len(np.unique(banded.diagnostics["alpha"])) > 1
+
+
+def test_banded_ridge_of_more_features_than_clips_is_kept_as_a_stack_of_its_bands():
+    X, Y = problem("wide")
+    banded = fitted("banded_ridge", X, Y, bands=[slice(0, 20), slice(20, 180)], n_draws=5)
+    kind, arrays = maps.to_arrays(banded.map)
+    assert kind == "stacked"
+    shares = np.stack([banded.diagnostics["share_0"], banded.diagnostics["share_1"]], axis=1)
+    np.testing.assert_allclose(arrays["weights"], shares, rtol=1e-6)
+    np.testing.assert_array_equal(maps.from_arrays(kind, arrays)(X[:9]), banded.predict(X[:9]))
 
 
 def test_banded_ridge_drops_a_band_of_noise(rng):

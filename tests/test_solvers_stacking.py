@@ -174,10 +174,24 @@ def test_a_stacked_map_is_kept_as_arrays(stack):
     np.testing.assert_array_equal(maps.from_arrays(kind, copies)(X[:9]), found(X[:9]))
 
 
-def test_a_stack_of_stacks_is_refused(stack):
-    found = stack[0]
-    with pytest.raises(InputError, match="a StackedMap cannot be kept; .* or a stack of such maps"):
-        maps.to_arrays(StackedMap((found,), found.ends[-1:], np.ones((8, 1), np.float32)))
+def test_a_stack_of_stacks_is_kept_as_one_stack(stack, rng):
+    found, parts, X = stack
+    weights = rng.dirichlet(np.ones(2), 8).astype(np.float32)
+    outer = StackedMap((parts[0].map, found), np.array([12, 192]), weights)
+    twice = np.hstack([X[:9, :12], X[:9]])
+    expected = weights[:, 0] * parts[0].predict(X[:9, :12]) + weights[:, 1] * found(X[:9])
+    np.testing.assert_allclose(outer(twice), expected, rtol=1e-5)
+    kind, arrays = maps.to_arrays(outer)
+    assert kind == "stacked"
+    assert arrays["ends"].tolist() == [12, 24, 112, 192]
+    np.testing.assert_allclose(maps.from_arrays(kind, arrays)(twice), expected, rtol=1e-5)
+
+
+def test_a_stack_of_other_maps_is_refused(stack):
+    class OtherMap: ...
+
+    with pytest.raises(InputError, match="a OtherMap cannot be kept; .* or a stack of such maps"):
+        maps.to_arrays(StackedMap((OtherMap(),), np.array([3]), np.ones((8, 1), np.float32)))
 
 
 @pytest.mark.parametrize(

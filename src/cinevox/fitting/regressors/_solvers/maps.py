@@ -28,9 +28,10 @@ def to_arrays(found: Map) -> tuple[str, dict[str, NDArray[Any]]]:
     Raises
     ------
     InputError
-        It is of another kind, or a stack of maps that are not plain.
+        It is of another kind, or a stack of such maps.
     """
     if isinstance(found, StackedMap):
+        found = found.flat()
         arrays: dict[str, NDArray[Any]] = {"ends": found.ends, "weights": found.weights}
         for number, member in enumerate(found.maps):
             kind, own = _plain_arrays(member)
