@@ -22,7 +22,7 @@ class BandedRidge:
 
     The shares g (on the simplex) and alpha are those of the smallest mean held-out MSE of each voxel. Shares are
     drawn at random, by turns from Dirichlet distributions of concentration 1 and 0.1, the first all equal. With one
-    band it is ridge.
+    band it is ridge. More features than clips are solved by kernels, one per band, and X is then kept by reference.
 
     n_draws: shares tried; seed: theirs
     Reference: Dupre la Tour, Eickenberg, Nunez-Elizalde and Gallant (2022), NeuroImage 264, 119728.

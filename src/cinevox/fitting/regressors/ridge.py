@@ -28,6 +28,9 @@ from cinevox.statistics.splits import Fold
 class Ridge:
     """argmin_w |y - Xw|^2 + alpha |w|^2, alpha of the smallest mean held-out MSE (the first of equals).
 
+    More features than clips are solved by the kernel of the clips, from blocks of features, and X is then kept by
+    reference (`_solvers.dual`).
+
     per: voxel (each its own alpha) | roi (one for all voxels of a subject's ROI: of the smallest mean over voxels of
         MSE / variance)
     """
