@@ -106,5 +106,5 @@ lock: install  ## resolve pyproject.toml anew into requirements.lock
 .PHONY: clean
 clean:  ## remove results and unfinished work; the DVC cache, MLflow's record and the environment stay
 	rm -rf tmp report submission predictions gate data/encoding data/frames data/features data/reduction data/bases \
-	    data/ceiling data/predictions data/scores data/selection data/validation data/conversion data/checks \
+	    data/ceiling data/predictions data/scores data/selection data/ensembles data/validation data/conversion data/checks \
 	    data/source_code data/versions.json

@@ -109,8 +109,8 @@ class SmallRun:
         for name in ("conversion@train", "conversion@test", *networks, *tracks):
             self.stage(name, changes)
         for row in self.params.experiments.rows:
-            made_by = "transfer" if row in self.params.experiments.roiwise else "fits"
-            for step in (made_by, "scores", "selection"):
+            made_by = {"roiwise": "transfer", "ensembles": "ensembles"}
+            for step in (made_by.get(self.params.experiments.rows[row].group, "fits"), "scores", "selection"):
                 self.stage(f"{step}@{row}", changes)
         return self
 
@@ -179,7 +179,7 @@ def run_stages(names: Iterable[str]) -> None:
 def document(rows: Sequence[str]) -> dict[str, Any]:
     """This repository's params.yaml with these rows, and what they need."""
     found: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
-    experiments: dict[str, Any] = {"voxelwise": {}, "roiwise": {}, "joint": {}}
+    experiments: dict[str, Any] = {"voxelwise": {}, "roiwise": {}, "joint": {}, "ensembles": {}}
     bases: dict[str, Any] = {}
     for name in rows:
         track, network, features, regressor = name.split("-")

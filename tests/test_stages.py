@@ -64,6 +64,7 @@ def small_params():
         "voxelwise": {name: rows[name] for name in ROWS},
         "roiwise": {TRANSFER: rows[TRANSFER]},
         "joint": {},
+        "ensembles": {},
     }
     document["submission"]["rows"] = {"mini": ROWS[0], "full": ROWS[2]}
     document["encoding"]["rows"] = [ROWS[0], TRANSFER]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinevox.project import identity
-from cinevox.project.params import NetworkRow, Row
+from cinevox.project.params import EnsembleRow, NetworkRow, Row
 from cinevox.project.params import text as texts
 from cinevox.project.paths import Paths
 
@@ -22,7 +22,9 @@ CODE = f"{Paths().source_code('any').parent.as_posix()}/"  # in it the code that
 UNRELATED = {  # sections that no score follows from
     "validation", "storage", "parallel", "report", "submission", "encoding", "gate", "tracking",
 }  # fmt: skip
-ENTRY = re.compile(rf"^  ['\"]?((?:{'|'.join(ENDS)})(?:-roiwise|-joint)?@[^\n]+?)['\"]?:\n((?:    .*\n|\n)+)", re.M)
+ENTRY = re.compile(
+    rf"^  ['\"]?((?:{'|'.join(ENDS)})(?:-roiwise|-joint|-ensembles)?@[^\n]+?)['\"]?:\n((?:    .*\n|\n)+)", re.M
+)
 
 Stages = Mapping[str, Any]
 
@@ -65,7 +67,7 @@ def made(stages: Stages, row: str) -> Made | None:
     found = [
         name
         for end in ENDS
-        for name in (f"{end}@{row}", f"{end}-roiwise@{row}", f"{end}-joint@{row}")
+        for name in (f"{end}{group}@{row}" for group in ("", "-roiwise", "-joint", "-ensembles"))
         if name in stages
     ]
     if not found:
@@ -85,8 +87,18 @@ def made(stages: Stages, row: str) -> Made | None:
             if path.startswith(CODE):
                 code.setdefault(path, md5)
                 continue
-            found += sorted({source for out, (source, _) in outs.items() if _overlap(out, path)} - set(found))
+            sources = {source for out, (source, _) in outs.items() if _overlap(out, path)}
+            found += sorted({name for name in sources if _took(stages[stage], stage, name)} - set(found))
     return Made(params, frozenset(tracked), code, broken)
+
+
+def _took(entry: Mapping[str, Any], stage: str, source: str) -> bool:
+    """Whether a stage read what another one made: an ensemble depends on the folders of all rows, and reads some."""
+    kind, _, row = stage.partition("@")
+    if kind != "ensembles":
+        return True
+    members = entry.get("params", {}).get("params.yaml", {}).get(f"experiments.ensembles.{row}.rows", ())
+    return source.partition("@")[2] in (*members, "train")
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -141,11 +153,14 @@ def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> d
 def concerns(leaf: str, row: Row) -> bool:
     """Whether a score of the row follows from this leaf of the parameters."""
     section, _, rest = leaf.partition(".")
-    own = {"regressors": row.regressor, "heads": row.regressor, "bases": row.base}
+    own = (
+        {} if isinstance(row, EnsembleRow) else {"regressors": row.regressor, "heads": row.regressor, "bases": row.base}
+    )
     if isinstance(row, NetworkRow):
         own["networks"] = row.network
     if section in own:
         return rest.partition(".")[0] == own[section]
     if section == "experiments":
-        return row.name in rest.split(".") and not rest.endswith(".reported")
+        names = (row.name, *row.rows) if isinstance(row, EnsembleRow) else (row.name,)
+        return bool({*names} & {*rest.split(".")}) and not rest.endswith(".reported")
     return section not in UNRELATED

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from cinevox.project import asked
-from cinevox.project.params import FeatureSpace, JointRow, NetworkRow, Params, Row, load, maps
+from cinevox.project.params import EnsembleRow, FeatureSpace, JointRow, NetworkRow, Params, Row, load, maps
 from cinevox.project.paths import Paths
 from cinevox.project.plugins import PACKAGES, Kind
 from cinevox.project.source_code import STAGES, SourceCode, remembered
@@ -80,17 +80,18 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
     yield from (
         Instance("fits", name, _regressors(params, row), _spaces(params, row))
         for name, row in rows.items()
-        if not row.is_transfer
+        if row.group in ("voxelwise", "joint")
     )
     yield from (Instance("bases", name, _network(params, base.network)) for name, base in params.bases.items())
     yield from (
         Instance("transfer", name, _network(params, row.network)) for name, row in params.experiments.roiwise.items()
     )
+    yield from (Instance("ensembles", name, ()) for name in params.experiments.ensembles)
     yield from (Instance("scores", name, ()) for name in rows)
     yield from (Instance("selection", name, _networks(params, row)) for name, row in rows.items())
     yield Instance("checks", "", data)
     yield Instance("report", "", every)
-    for track, name in params.submission.rows.items():
+    for track, name in params.submission.every.items():
         yield Instance("submission", track, _regressors(params, rows[name]), _spaces(params, rows[name]))
     for name in params.encoding.rows:
         row = rows[name]
@@ -121,7 +122,10 @@ def _networks(params: Params, row: Row) -> tuple[str, ...]:
 
 
 def _spaces(params: Params, row: Row) -> dict[str, Any]:
-    """The named spaces that a row stands on."""
+    """The named spaces that a row stands on, or each member of an ensemble."""
+    if isinstance(row, EnsembleRow):
+        members = {name: _spaces(params, params.experiments.rows[name]) for name in row.rows}
+        return {name: found for name, found in members.items() if found}
     return {"spaces": _listed(params.spaces_of(row))} if isinstance(row, JointRow) else {}
 
 
@@ -144,9 +148,12 @@ def _listed(spaces: Mapping[str, FeatureSpace]) -> dict[str, Any]:
 
 
 def _regressors(params: Params, row: Row) -> tuple[str, ...]:
-    """The row's, and its candidates where it chooses among several (`best`)."""
+    """The row's, and its candidates where it chooses among several (`best`); of an ensemble its members'."""
     if row.is_transfer:
         return ()
+    if isinstance(row, EnsembleRow):
+        own = (_regressors(params, params.experiments.rows[name]) for name in row.rows)
+        return tuple(dict.fromkeys(module for found in own for module in found))
     candidates = params.regressors[row.regressor].get("candidates", ())
     names = (row.regressor, *candidates) if isinstance(candidates, dict) else (row.regressor,)
     return tuple(_plugin("regressors", name) for name in names)

@@ -114,18 +114,26 @@ def gather(paths: Paths, params: Params, rows: Iterable[str] | None = None) -> t
 def left_out(paths: Paths, params: Params) -> dict[str, str]:
     """Row -> why it has no result that could be recorded: it was not run, or not as the parameters have it now."""
     stages, document = identity.read_lock(paths), text.read_file(paths.params)
-    found = ((row, _missing(paths, stages, document, params.dataset, row)) for row in params.experiments.rows.values())
+    rows = params.experiments.rows
+    found = ((row, _missing(paths, stages, document, params.dataset, row, rows)) for row in rows.values())
     return {row.name: why for row, why in found if why}
 
 
 def _missing(
-    paths: Paths, stages: dvc_lock.Stages, document: Mapping[str, Any], dataset: Dataset, row: Row
+    paths: Paths,
+    stages: dvc_lock.Stages,
+    document: Mapping[str, Any],
+    dataset: Dataset,
+    row: Row,
+    rows: Mapping[str, Row],
 ) -> str | None:
     folder = paths.selection(row.name)
     if not (folder / outcomes.FILE).is_file():
         return "not run yet"
     if why := claims.other_data(outcomes.read(folder, row).origin, dataset, row):
         return why
+    if again := row_results.remade(paths, row, rows):
+        return f"{', '.join(again)} was made again, and the ensemble was not"
     if (made := dvc_lock.made(stages, row.name)) is None:
         return None
     for name in dvc_lock.differing(made, document):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from cinevox.project.params import EnsembleRow
 from cinevox.project.paths import Paths
 from cinevox.scoring.row_results import Result
 
@@ -39,6 +40,8 @@ def kind_of(result: Result) -> str:
     where = "the whole brain" if row.track == "full" else f"{len(rois)} region{'s' * (len(rois) != 1)}"
     data = result.outcome.origin.title
     networks = " + ".join(result.index.networks)
+    if isinstance(row, EnsembleRow):
+        return f"{row.way} of {', '.join(row.rows)}, {row.track} track ({where}), {data} data"
     return f"{row.regressor} on {row.way} of {networks}, {row.track} track ({where}), {data} data"
 
 

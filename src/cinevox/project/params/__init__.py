@@ -14,10 +14,13 @@ from pydantic import ValidationError, model_validator
 
 from cinevox.errors import FileError, InputError, printable
 from cinevox.project.params import text
+from cinevox.project.params.ensembles import ensemble_faults
 from cinevox.project.params.experiments import (
     BASE_GRAMMAR,
+    ENSEMBLE,
     FEATURES_GRAMMAR,
     Base,
+    EnsembleRow,
     Experiments,
     Head,
     JointRow,
@@ -62,12 +65,12 @@ from cinevox.project.params.sections import (
 from cinevox.project.params.spaces import FeatureMap, FeatureSpace, Fields, Pool, SpaceEntry, maps
 
 __all__ = [
-    "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
-    "Experiments", "FeatureMap", "FeatureSpace", "Features", "Fields", "Fits", "Frames", "Gate", "Head", "JobQueue",
-    "JointRow", "Network", "NetworkRow", "Parallel", "Params", "ParamsError", "Pool", "Reduction", "Report",
-    "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "SpaceEntry", "Splits", "Storage",
-    "Submission", "Together", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "maps",
-    "parse", "row_of",
+    "BASE_GRAMMAR", "ENSEMBLE", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset",
+    "Encoding", "EnsembleRow", "Experiments", "FeatureMap", "FeatureSpace", "Features", "Fields", "Fits", "Frames",
+    "Gate", "Head", "JobQueue", "JointRow", "Network", "NetworkRow", "Parallel", "Params", "ParamsError", "Pool",
+    "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "SpaceEntry",
+    "Splits", "Storage", "Submission", "Together", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow",
+    "Weights", "load", "maps", "parse", "row_of",
 ]  # fmt: skip
 
 
@@ -131,23 +134,43 @@ class Params(Section):
             )
         if self.report.brain_row is not None and self.report.brain_row not in rows:
             faults.append(f"report.brain_row is {self.report.brain_row}, which is no row of experiments")
-        for track, name in self.submission.rows.items():
-            fitting = [known for known, row in rows.items() if row.track == track]
-            if name not in fitting:
-                faults.append(
-                    f"submission.rows.{track} is {name}, which is no row of the {track} track in experiments "
-                    f"({', '.join(fitting) or 'there is none'})"
-                )
+        faults += self._submission_faults()
         if unknown := [name for name in self.encoding.rows if name not in rows]:
             faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
+        if several := [name for name in self.encoding.rows if name in self.experiments.ensembles]:
+            faults.append(
+                f"encoding.rows has {', '.join(several)}: an ensemble has no encoding model; name its members instead"
+            )
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
+    def _submission_faults(self) -> Iterator[str]:
+        every = self.experiments
+        for key, known in (("rows", every.rows.keys() - every.ensembles.keys()), ("ensembles", every.ensembles.keys())):
+            for track, name in getattr(self.submission, key).items():
+                fitting = [found for found, row in every.rows.items() if row.track == track and found in known]
+                other = {"rows": "ensembles", "ensembles": "rows"}[key]
+                if name in every.rows and name not in known:
+                    yield f"submission.{key}.{track} is {name}; name it under submission.{other} instead"
+                elif name not in fitting:
+                    yield (
+                        f"submission.{key}.{track} is {name}, which is no {'row' if key == 'rows' else 'ensemble'} of "
+                        f"the {track} track in experiments ({', '.join(fitting) or 'there is none'})"
+                    )
+        for track in self.submission.rows.keys() & self.submission.ensembles.keys():
+            yield f"submission.rows and submission.ensembles both have {track}; a track has one submission"
+
     def _row_faults(self) -> Iterator[str]:
+        for section in ("regressors", "heads"):
+            if ENSEMBLE in getattr(self, section):
+                yield f"{section}.{ENSEMBLE}: the name is taken by experiments.ensembles; choose another one"
         for name, row in self.experiments.rows.items():
             if row.track not in self.dataset.tracks:
                 yield f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})"
+            if isinstance(row, EnsembleRow):
+                yield from ensemble_faults(row, self.experiments)
+                continue
             wanted = {"networks": row.network} if isinstance(row, NetworkRow) else {}
             wanted |= {"regressors": row.regressor} if row.base is None else {"heads": row.regressor, "bases": row.base}
             if isinstance(row, JointRow):

@@ -183,7 +183,13 @@ class Report(Section):
 
 class Submission(Section):
     rows: dict[Track, str]
+    ensembles: dict[Track, str]
     constant: Literal["roi_mean", "refuse"]
+
+    @property
+    def every(self) -> dict[Track, str]:
+        """Track -> the row that is handed in, of whichever kind."""
+        return self.rows | self.ensembles
 
 
 class Encoding(Section):
