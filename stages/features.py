@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from _cli import Run, stage
 from cinevox.files import io
-from cinevox.stimuli import features
+from cinevox.stimuli import brought_features, features
 
 
 def main(run: Run) -> None:
     network = run.params.networks[run.instance]
     clips, frames = run.frames(network.n_frames)
+    if network.model == brought_features.MODEL:
+        out = run.paths.features(run.instance)
+        brought_features.write(run.instance, network, clips, out)
+        run.made(out, run.paths.frames(network.n_frames))
+        return
     extraction = features.prepare(run.instance, network, run.params.features, frames.shape[1:])
     if extraction.weights.policy == "random":
         run.log.warning("%s: random weights: an untrained baseline, not the published network", run.log.name)

@@ -29,7 +29,7 @@ MARK = ".cinevox-smoke"  # a file in each folder that was made here: those are r
 
 
 def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """The paper's parameters with its rows and bases, every network there is, everything else small and offline.
+    """The paper's parameters with its rows and bases, every network with weights, all else small and offline.
 
     paper, default: params.paper.yaml and params.yaml, parsed
     """
@@ -41,7 +41,8 @@ def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str
     for section, changes in SMALLER.items():
         found[section] |= changes
     untrained = {"weights": "random", "file": None, "sha256": None, "n_frames": 2, "seed": 0}
-    found["networks"] = {name: dict(untrained) for name in plugins.names("networks")}
+    drawable = [name for name in plugins.names("networks") if not plugins.load("networks", name).is_fixed]
+    found["networks"] = {name: dict(untrained) for name in drawable}
     found["bases"] = {name: {**base, "n_frames": 2} for name, base in paper["bases"].items()}
     return found
 

@@ -104,9 +104,13 @@ def _features(paths: Paths, params: Params) -> Iterator[int]:
     """Bytes of a clip in every network without features."""
     for name, network in params.networks.items():
         if not paths.features(name).is_dir():
-            from cinevox.stimuli import features
+            from cinevox.stimuli import brought_features, features
 
-            untrained = network.model_copy(update={"weights": "random", "file": None})
+            if network.model == brought_features.MODEL:
+                yield FLOAT32 * sum(brought_features.layers(name, network).values())
+                continue
+            weights = "none" if network.weights == "none" else "random"
+            untrained = network.model_copy(update={"weights": weights, "file": None})
             shape = (network.n_frames, params.frames.size, params.frames.size, 3)
             yield _of_a_clip(features.prepare(name, untrained, params.features, shape))
 

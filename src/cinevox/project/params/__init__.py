@@ -133,6 +133,9 @@ class Params(Section):
                 )
         if unknown := [name for name in self.encoding.rows if name not in rows]:
             faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
+        brought = {name for name, network in self.networks.items() if network.model == "array"}
+        if closed := [name for name in self.encoding.rows if name in rows and rows[name].network in brought]:
+            faults.append(f"encoding.rows has {', '.join(closed)}, on features that were brought: a new clip has none")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -158,6 +161,8 @@ class Params(Section):
                 yield f"bases.{name}: a base's key is <network>-<features>, here {base.name}"
             if base.network not in self.networks:
                 yield f"bases.{name}: {base.network} is not a key of networks ({', '.join(sorted(self.networks))})"
+            elif self.networks[base.network].model == "array":
+                yield f"bases.{name}: {base.network} is features that were brought, no network that could be one"
             if base.n_frames not in self.frames.counts:
                 yield f"bases.{name}.n_frames is {base.n_frames}, and frames.counts has {self.frames.counts}"
 
