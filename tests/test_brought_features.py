@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.files.labelled_arrays import _parts, digest_of, open_arrays
 from cinevox.project.params import Network
 from cinevox.stimuli import brought_features
 from cinevox.stimuli.brought_features import BroughtFeaturesError
+from cinevox.stimuli.networks._libraries import array
 
 CLIPS = ["0001_dog.mp4", "0002_cat.mp4", "0003_cow.MOV"]
 STEMS = ["0001_dog", "0002_cat", "0003_cow"]
@@ -37,7 +39,7 @@ def read(path, clips=CLIPS):
 def refused(path, clips=CLIPS, sha256=None):
     with pytest.raises(BroughtFeaturesError) as caught:
         brought_features.read("mine", asked(path, sha256), clips)
-    assert f"networks.mine.file: {path}" in str(caught.value)
+    assert f"networks.mine: {path}" in str(caught.value)
     return str(caught.value)
 
 
@@ -60,6 +62,10 @@ def test_arrays_of_an_npz_file_are_the_layers_in_the_order_of_the_clips(tmp_path
     np.testing.assert_array_equal(found["maps"], MAPS[:3].reshape(3, 6).astype(np.float32))
     np.testing.assert_array_equal(found["words.v2"], WORDS[:3])
     assert brought_features.layers("mine", asked(path)) == {"maps": 6, "words.v2": 2}
+    spec = array.SPEC("", asked(path))
+    assert (spec.layers, spec.title, spec.is_fixed) == (("maps", "words.v2"), "my.npz", True)
+    with pytest.raises(InputError, match="nothing computes them for another clip"):
+        spec.build()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +129,7 @@ def test_all_faults_are_told_at_once(tmp_path):
         "ids that stand there more than once: 0003_cow",
         "1 of 3 clips have no id in it: 0002_cat.mp4",
         "bad is missing, NaN, infinite or beyond float32 in 2 clips: 0001_dog.mp4, 0003_cow.MOV",
-        "expected 01234567 (networks.mine.sha256)",
+        "expected 01234567, so it is another file",
     ):
         assert fault in told
     with pytest.raises(BroughtFeaturesError, match="more than once"):

@@ -23,14 +23,7 @@ def _ready(_: argparse.Namespace) -> None:
     paths = Paths()
     settings = params.load(paths.params)
     faults, room = [], ""
-    for look in (
-        _look_at_plugins,
-        _look_at_weights,
-        _look_at_brought_features,
-        _look_for_data,
-        _look_at_dvc,
-        _look_at_the_guard,
-    ):
+    for look in (_look_at_plugins, _look_at_weights, _look_for_data, _look_at_dvc, _look_at_the_guard):
         try:
             look(paths, settings)
         except InputError as error:
@@ -88,21 +81,6 @@ def _look_at_weights(_: Paths, settings: params.Params) -> None:
             _loading.checked(name, spec, _loading.skeleton(spec), _weights.locate(name, spec, own[name]))
         except InputError as error:
             faults.append(str(error))
-    if faults:
-        raise InputError("\n".join(faults))
-
-
-def _look_at_brought_features(_: Paths, settings: params.Params) -> None:
-    """Headers and ids of the arrays that stand in a network's place; the stage looks at the numbers."""
-    from cinevox.stimuli import brought_features
-
-    faults = []
-    for name, network in settings.networks.items():
-        if network.model == brought_features.MODEL:
-            try:
-                brought_features.layers(name, network)
-            except InputError as error:
-                faults.append(str(error))
     if faults:
         raise InputError("\n".join(faults))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.files import io
-from cinevox.files.labelled_arrays import LabelledArrays, listed, open_arrays
+from cinevox.files.labelled_arrays import LabelledArrays, listed
 from cinevox.project.params import Network
+from cinevox.stimuli.networks._libraries import array
 from cinevox.stimuli.videos import SUFFIXES
 
 MODEL = "array"  # the value of networks.<name>.model
@@ -39,12 +41,12 @@ class _Aligned:
 
     def blocks(self, layer: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield features of consecutive clips, (n, n_features), and which clip the first one is."""
-        array = self.arrays.read(layer)
-        step = max(1, BLOCK_VALUES // prod(array.shape[1:]))
+        found = self.arrays.read(layer)
+        step = max(1, BLOCK_VALUES // prod(found.shape[1:]))
         for start in range(0, len(self.rows), step):
             rows = self.rows[start : start + step]
             with np.errstate(over="ignore"):  # what is infinite then is told
-                values = array[rows].astype(np.float32).reshape(len(rows), -1)
+                values = found[rows].astype(np.float32).reshape(len(rows), -1)
             yield start, values
 
 
@@ -121,42 +123,35 @@ def _sizes(arrays: LabelledArrays) -> dict[str, int]:
     return {layer: prod(shape[1:]) for layer, shape in arrays.shapes.items()}
 
 
-def _path(network: str, settings: Network) -> Path:
-    if settings.file is None:
-        raise BroughtFeaturesError(f"networks.{network}.file is null; expected the path of a file of arrays")
-    return settings.file
-
-
 def _opened(network: str, settings: Network) -> LabelledArrays:
-    arrays, faults = _looked_at(network, settings)
-    _refuse(network, arrays.path, faults)
+    with _named(network):
+        arrays, faults = array.opened(settings)
+        array.refuse(arrays, faults)
     return arrays
 
 
-def _looked_at(network: str, settings: Network) -> tuple[LabelledArrays, list[str]]:
-    path = _path(network, settings)
+@contextmanager
+def _named(network: str) -> Iterator[None]:
+    """Errors inside are of this entry of the parameters."""
     try:
-        arrays = open_arrays(path)
+        yield
     except InputError as error:
-        raise BroughtFeaturesError(f"networks.{network}.file: {error}") from None
-    faults = list(arrays.faults)
-    if settings.sha256 and not (found := io.sha256(path)).startswith(settings.sha256):
-        faults.append(f"its sha256 is {found}; expected {settings.sha256} (networks.{network}.sha256)")
-    return arrays, faults
+        raise BroughtFeaturesError(f"networks.{network}: {error}") from None
 
 
 def _checked(network: str, settings: Network, clips: Sequence[str]) -> _Aligned:
-    arrays, faults = _looked_at(network, settings)
-    row_of = {_key(name): row for row, name in enumerate(arrays.ids)}
-    faults += _alike("clips", clips) + _alike("ids", arrays.ids)
-    there, missing = ([name for name in clips if (_key(name) in row_of) == found] for found in (True, False))
-    if arrays.ids and missing:
-        example = "" if there else f"; its ids are {listed(arrays.ids, 3)}"
-        faults.append(f"{len(missing)} of {len(clips)} clips have no id in it: {listed(missing)}{example}")
-    aligned = _Aligned(arrays, np.array([row_of[_key(name)] for name in there], dtype=np.intp))
-    for layer in arrays.shapes:
-        faults += _value_faults(aligned, layer, there)
-    _refuse(network, arrays.path, faults)
+    with _named(network):
+        arrays, faults = array.opened(settings)
+        row_of = {_key(name): row for row, name in enumerate(arrays.ids)}
+        faults += _alike("clips", clips) + _alike("ids", arrays.ids)
+        there, missing = ([name for name in clips if (_key(name) in row_of) == found] for found in (True, False))
+        if arrays.ids and missing:
+            example = "" if there else f"; its ids are {listed(arrays.ids, 3)}"
+            faults.append(f"{len(missing)} of {len(clips)} clips have no id in it: {listed(missing)}{example}")
+        aligned = _Aligned(arrays, np.array([row_of[_key(name)] for name in there], dtype=np.intp))
+        for layer in arrays.shapes:
+            faults += _value_faults(aligned, layer, there)
+        array.refuse(arrays, faults)
     return aligned
 
 
@@ -179,9 +174,3 @@ def _key(name: str) -> str:
     """A clip's name, or an id, without the suffix of a video or an image."""
     suffix = Path(name).suffix
     return name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name
-
-
-def _refuse(network: str, path: Path, faults: Sequence[str]) -> None:
-    if faults:
-        lines = "".join(f"\n  {fault}" for fault in faults)
-        raise BroughtFeaturesError(f"networks.{network}.file: {path} cannot be used as features:{lines}")

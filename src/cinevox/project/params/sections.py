@@ -107,7 +107,7 @@ class Network(Section):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
     n_frames: Positive
     seed: Seed
-    model: str | None = None
+    model: Annotated[str, Field(pattern=r"^(array|[a-z][a-z0-9_]*/\S+)$")] | None = None
 
     @model_validator(mode="after")
     def _a_file_where_it_is_used(self) -> Network:
