@@ -109,8 +109,8 @@ def _features(paths: Paths, params: Params) -> Iterator[int]:
             if network.model == brought_features.MODEL:
                 yield FLOAT32 * sum(brought_features.layers(name, network).values())
                 continue
-            weights = "none" if network.weights == "none" else "random"
-            untrained = network.model_copy(update={"weights": weights, "file": None})
+            random = network.model_copy(update={"weights": "random", "file": None})
+            untrained = network if network.weights == "none" else random
             shape = (network.n_frames, params.frames.size, params.frames.size, 3)
             yield _of_a_clip(features.prepare(name, untrained, params.features, shape))
 

@@ -50,12 +50,13 @@ class NetworkSpec:
     package_file, package_sha256: path and checksum of weights that a pip package ships, if one does
     mean, std: of the RGB channels on the scale 0 to 1, as the weights were trained with
     input_size: height and width in pixels that the weights were trained with
+    n_frames: None of a network of images, which sees every frame by itself. Of a video network the number of frames in
+        a clip that the weights were trained with: its module takes clips (n_clips, 3, n_frames, height, width) of any
+        number of frames, and gives one row a clip: a map (n_clips, channels, time, height, width), or (n_clips, n)
     adapt: turns what a checkpoint holds into the module's state dict, where the two differ
     base: blocks of modules that, one after another, make up the network without its classifier: what transfer
         networks stand on; empty where it is no such chain
     randomize: draws what random weights need beyond what `build` draws (a fixed filter bank)
-    n_frames: None: an image network, which takes every frame by itself. A number: a video network, which takes clips
-        (n, 3, n_frames, height, width) of any number of frames; this many it was made for
     is_fixed: a computation without weights, such as motion energy; its policy is `weights: none`
     """
 
@@ -70,10 +71,10 @@ class NetworkSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     input_size: int = 224
+    n_frames: int | None = None
     adapt: Callable[[Any, nn.Module], Mapping[str, torch.Tensor]] | None = None
     base: tuple[tuple[str, ...], ...] = ()
     randomize: Callable[[nn.Module, torch.Generator], None] | None = None
-    n_frames: int | None = None
     is_fixed: bool = False
 
     def divided(self, n_tuned: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
