@@ -214,6 +214,8 @@ def _looked_for(spec: NetworkSpec, policy: Weights, given: Path | None, cache: P
     match policy:
         case "package":
             return spec.package_file() if spec.package_file else None
+        case "none":
+            return given  # of brought features
         case "file":
             return given / official if given is not None and given.is_dir() else given
         case "pretrained":
