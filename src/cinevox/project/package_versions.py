@@ -14,7 +14,7 @@ from pathlib import Path
 from cinevox.errors import FileError, InputError
 from cinevox.files import io
 
-PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "numba", "av")
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "pymoten", "numba", "av")
 FILE = "versions.json"
 
 Versions = Mapping[str, str]
