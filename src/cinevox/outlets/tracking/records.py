@@ -17,14 +17,6 @@ from cinevox.project.paths import Paths
 from cinevox.scoring import claims, outcomes, row_results
 from cinevox.scoring.row_results import FILES, Result
 
-SECTIONS = (
-    "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases", "heads", "transfer",
-    "scores", "selection",
-)  # fmt: skip
-CHANGES_NOTHING = {  # of the sections: how a thing is computed or where it lies, not what comes out
-    "dataset.folder", "dataset.clips", "dataset.responses", "features.batch_size", "features.device",
-    "features.memory_format", "transfer.device", "transfer.rois_at_once", "transfer.keep_weights",
-}  # fmt: skip
 MEASURE = "measure"  # tag: whether the scores are normalized or plain correlations
 FIGURES = "figures"  # folder of a run's artifacts
 
@@ -35,7 +27,7 @@ class Record:
 
     key: the same for the same results, so a record is stored once
     note: the run's description, in Markdown
-    data: the data set; of rows
+    data: the data set, as MLflow has one; of rows
     curves: metrics with a value for every epoch of training
     texts: file name -> content, and files: folder -> files; kept with the run
     """
@@ -47,7 +39,7 @@ class Record:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     note: str = ""
-    data: data.Data | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
     children: tuple[Record, ...] = ()
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -188,7 +180,7 @@ def _row_record(common: _Common, result: Result, key: str) -> Record:
         data=data.describe(common.paths.root, common.params.dataset, common.md5, origin),
         children=children,
         curves=dict(measures.curves(result)),
-        texts=words.tables(result) | {"scores.md": words.roi_table(result)},
+        texts=words.tables(result),
         files={name: found for name, found in _files(common, result) if found},
     )
 
@@ -227,16 +219,10 @@ def _own_key(result: Result) -> str:
 
 
 def _settings(leaves: Mapping[str, Any], row: Row) -> dict[str, str]:
-    """Select from these parameters, by dotted name, those that made the row.
-
-    A section of which rows of its kind take nothing is left out, and of networks, regressors and the like all others.
-    """
-    sections = set(SECTIONS) - {"reduction" if row.is_transfer else "transfer"}
+    """Select from these parameters, by dotted name, those that made the row; its own words are parameters already."""
+    others = ("experiments", "reduction" if row.is_transfer else "transfer")
     return {
         name: value if isinstance(value, str) else json.dumps(value, default=str)
         for name, value in leaves.items()
-        if value is not None
-        and name.partition(".")[0] in sections
-        and name not in CHANGES_NOTHING
-        and dvc_lock.concerns(name, row)
+        if value is not None and dvc_lock.concerns(name, row) and name.partition(".")[0] not in others
     }
