@@ -26,7 +26,7 @@ from cinevox.project.params import Tracking
 MOST_VALUES = 1000  # numbers, texts, lists and objects in a request: a clip is one
 MOST_BYTES = int(LIMITS.megabytes * 1e6 * 4 / 3) + 64 * MOST_VALUES  # in base64, with what stands around it
 UPLOAD_S = 60.0  # for the content of a request
-AT_ONCE = 8  # connections, each with one request at a time; uvicorn answers others with 503
+AT_ONCE = 4  # connections, each with one request at a time; uvicorn answers others with 503
 FOLDER = "CINEVOX_SERVED_MODEL"  # environment variable: the folder of the model to serve
 
 

@@ -101,7 +101,8 @@ def _bring(client: MlflowClient, experiment: str, record: Record) -> tuple[bool,
 
     What an experiment made stands beside what the workspace has: it replaces nothing, and nothing replaces it.
     """
-    runs = list(search(client, experiment, f"tags.level = 'row' and tags.row = '{record.name}'"))
+    row = record.tags["row"]
+    runs = list(search(client, experiment, f"tags.level = 'row' and tags.row = '{row}'"))
     found = _kept(client, [run for run in runs if run.data.tags[KEY] == record.key])
     made = found is None and _add(client, experiment, record)
     if found is not None:

@@ -33,15 +33,11 @@ def experiment_tags(group: Sequence[Record]) -> dict[str, str]:
 
 
 def _note(group: Sequence[Record], measure: Measure, example: str) -> str:
-    """The description in Markdown: how to read the runs. example: a metric"""
+    """The description in Markdown: how to read the runs, and searches to begin with. example: a metric"""
     told = [
         f"**{claims.IN_SILICO.sentence}**" * any(record.tags["in_silico"] == "true" for record in group),
         "One run is one row of the results table; its nested runs are its feature spaces.",
         f"`score` is the mean {measure} on the split in `tags.reported_split`.",
-        "The clips were shown once, so there is no noise ceiling to divide by." * (measure == PLAIN),
-        f"What stands before a slash is another split (`validation/score`) or a subject (`sub01/{example}`).",
-        "`params.data` is the data set of a run: scores of different ones are not comparable.",
-        "`params.weights` is `random` for untrained networks.",
     ]
     searches = f"    {CURRENT}\n    metrics.\"{example}\" > 0.4 and params.network = 'alexnet'\n"
     return " ".join(filter(None, told)) + f"\n\n{searches}"
