@@ -17,6 +17,14 @@ from cinevox.project.paths import Paths
 from cinevox.scoring import claims, outcomes, row_results
 from cinevox.scoring.row_results import FILES, Result
 
+SECTIONS = (
+    "dataset", "splits", "networks", "features", "reduction", "ceiling", "regressors", "bases", "heads", "transfer",
+    "scores", "selection",
+)  # fmt: skip
+CHANGES_NOTHING = {  # of the sections: how a thing is computed or where it lies, not what comes out
+    "dataset.folder", "dataset.clips", "dataset.responses", "features.batch_size", "features.device",
+    "features.memory_format", "transfer.device", "transfer.rois_at_once", "transfer.keep_weights",
+}  # fmt: skip
 MEASURE = "measure"  # tag: whether the scores are normalized or plain correlations
 FIGURES = "figures"  # folder of a run's artifacts
 
@@ -218,10 +226,16 @@ def _own_key(result: Result) -> str:
 
 
 def _settings(leaves: Mapping[str, Any], row: Row) -> dict[str, str]:
-    """Select from these parameters, by dotted name, those that made the row; its own words are parameters already."""
-    others = ("experiments", "reduction" if row.is_transfer else "transfer")
+    """Select from these parameters, by dotted name, those that made the row.
+
+    A section of which rows of its kind take nothing is left out, and of networks, regressors and the like all others.
+    """
+    sections = set(SECTIONS) - {"reduction" if row.is_transfer else "transfer"}
     return {
         name: value if isinstance(value, str) else json.dumps(value, default=str)
         for name, value in leaves.items()
-        if value is not None and dvc_lock.concerns(name, row) and name.partition(".")[0] not in others
+        if value is not None
+        and name.partition(".")[0] in sections
+        and name not in CHANGES_NOTHING
+        and dvc_lock.concerns(name, row)
     }
