@@ -95,7 +95,7 @@ def fit_seconds(settings: Params, row: Row, n_features: int, n_layers: int, n_vo
         name: (latents @ rng.standard_normal((40, n_features)) + rng.standard_normal((N_CLIPS, n_features))).astype(
             np.float32
         )
-        for name in candidate.layers
+        for name in candidate.spaces
     }
     signal = latents[:, :8] @ rng.standard_normal((8, n_voxels))
     measured = (signal + 3 * rng.standard_normal((N_CLIPS, n_voxels)) * signal.std()).astype(np.float32)[:N_TRAIN]

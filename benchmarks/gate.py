@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from _simulations import rate, repeated, smooth
-from cinevox.outlets.gate import GateLimits, Reading, RowState, State, compare
+from _data_sets import rate, repeated, smooth
+from cinevox.outlets.gate import compare
+from cinevox.outlets.gate.state import GateLimits, Reading, RowState, State
 from cinevox.outlets.gate.this_run import N_REPLICATES
 from cinevox.project.params import Gate
+from cinevox.scoring.origin import Origin
 from cinevox.statistics import metrics
 
 ROIS = tuple(f"roi_{number}" for number in range(9))
@@ -21,6 +23,7 @@ LIMITS = {
     "as in params.yaml": GateLimits(gate=Gate(absolute=0.02, relative=0.05, use_interval=True), confidence=0.95),
     "tolerance alone": GateLimits(gate=Gate(absolute=0.02, relative=0.05, use_interval=False), confidence=0.95),
 }
+ORIGIN = Origin("insilico", "", True, "", 0, 0, dict.fromkeys(ROIS, N_VOXELS), "random", False)
 DROPS = {  # what has become worse, by how much, how many of a row's ROIs
     "an ROI by 0.1": (0.1, 1), "an ROI by 0.2": (0.2, 1), "a row by 0.05": (0.05, 9), "a row by 0.1": (0.1, 9),
 }  # fmt: skip
@@ -33,28 +36,35 @@ def study(rng: np.random.Generator, n_clips: int) -> tuple[np.ndarray, np.ndarra
 
 
 def entry(
-    signal: np.ndarray, measured: np.ndarray, error: np.ndarray, resamples: np.ndarray, drops: np.ndarray
+    signal: np.ndarray,
+    measured: np.ndarray,
+    error: np.ndarray,
+    resamples: np.ndarray,
+    drops: np.ndarray,
+    responses: int,
 ) -> RowState:
-    """A row whose predictions are the signal and an error; drops: (n_rois,), by how much its scores are lower."""
+    """A row whose predictions are the signal and an error.
+
+    drops: (n_rois,), by how much its scores are lower; responses: which measurement it is of
+    """
     quality = np.repeat(SCORE - drops, N_VOXELS)
     predicted = quality * signal + np.sqrt(1 - quality**2) * error
     groups = np.repeat(np.eye(len(ROIS)), N_VOXELS, axis=0) / (N_VOXELS * CEILING)
     values = metrics.correlation_score(measured, predicted) @ groups
     drawn = metrics.bootstrap_means(measured, predicted, groups, resamples)
     values, drawn = np.append(values, values.mean()), np.column_stack([drawn, drawn.mean(axis=1)])
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     kept = (drawn[:N_REPLICATES] - values).astype(np.float16)
     found = {
-        name: Reading(float(v), float(h - b) / 2, replicates=k)
-        for name, v, b, h, k in zip((*ROIS, "score"), values, low, high, kept.T)
+        name: Reading(value=float(value), choice=0, replicates=column)
+        for name, value, column in zip((*ROIS, "score"), values, kept.T)
     }
-    return RowState(found, {"n_clips": len(signal)}, np.zeros(1, np.float32))
+    return RowState(origin=ORIGIN, drawn={"n_clips": len(signal), "responses": responses}, metrics=found)
 
 
 def build(
     rng: np.random.Generator, n_rows: int, n_clips: int, shared: float, again: bool, drop: float, n_rois: int
 ) -> list[bool]:
-    """Whether each of `LIMITS` fails one build, and the present limits without replicates in the base.
+    """Whether each of `LIMITS` fails one build.
 
     shared: share of the error of a row's predictions that the change leaves as it is
     again: the responses are measured anew, on other clips
@@ -68,25 +78,16 @@ def build(
         kept, *own = (smooth(rng, *first[0].shape) for _ in range(3))
         errors = [np.sqrt(shared) * kept + np.sqrt(1 - shared) * part for part in own]
         worse = np.where(np.arange(len(ROIS)) < n_rois, drop, 0.0) if number == 0 else np.zeros(len(ROIS))
-        was[f"{number}"] = entry(*first, errors[0], resamples, np.zeros(len(ROIS)))
-        now[f"{number}"] = entry(*second, errors[1], resamples, worse)
-    if again:
-        now = {row: RowState(found.metrics, found.drawn, found.responses + 1) for row, found in now.items()}
-    before, after = State(was), State(now)
-    plain = State({row: RowState(_without_replicates(found)) for row, found in was.items()})
+        was[f"{number}"] = entry(*first, errors[0], resamples, np.zeros(len(ROIS)), 0)
+        now[f"{number}"] = entry(*second, errors[1], resamples, worse, int(again))
     return [
-        *(compare(before, after, limits, "").failed for limits in LIMITS.values()),
-        compare(plain, after, LIMITS["as in params.yaml"], "").failed,
+        compare(*(State(limits=limits, checks={}, rows=rows) for rows in (was, now)), "").failed
+        for limits in LIMITS.values()
     ]
 
 
-def _without_replicates(found: RowState) -> dict[str, Reading]:
-    return {name: Reading(reading.value, reading.half_width) for name, reading in found.metrics.items()}
-
-
 def table(n_null: int, n_power: int) -> str:
-    heads = [*LIMITS, "as in params.yaml, base without replicates"]
-    lines = ["| rows, clips | change | " + " | ".join(heads) + " |", "|-|-|" + "-:|" * len(heads)]
+    lines = ["| rows, clips | change | " + " | ".join(LIMITS) + " |", "|-|-|" + "-:|" * len(LIMITS)]
     for n_rows, n_clips in ((11, 50), (28, 102)):
         nulls = {
             "predictions, half of their error anew": (0.5, False),

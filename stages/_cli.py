@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from cinevox import parallel
 from cinevox.errors import InputError
 from cinevox.files import disk, io
-from cinevox.project import package_versions
+from cinevox.project import asked, package_versions
 from cinevox.project import params as params_module
 from cinevox.project.paths import Paths
 
@@ -68,6 +68,10 @@ class Run:
         """Length of the shortest and of the longest training clip, as `validation` found them; 0 of a still image."""
         shortest, longest = io.read_json(self.paths.validation / "clips.json")["seconds"]
         return shortest, longest
+
+    def asked(self) -> dict[str, Any]:
+        """What params.spaces asks of this instance, as the stage source_code found it."""
+        return asked.read(self.paths, self.name, self.instance)
 
     def made(self, target: Path, *sources: Path) -> None:
         """Record beside a result the versions of packages that made it, and those that made what it was made from."""

@@ -4,10 +4,11 @@ import numpy as np
 
 from _ceilings import noise_ceilings
 from _inputs import Run, stage
+from _spaces import Spaces, of_row
 from cinevox.encoding import SECTIONS, build, description, store
 from cinevox.encoding.model import EncodingModel, Model
 from cinevox.files import io
-from cinevox.fitting import feature_spaces, fits, prediction_store, refit
+from cinevox.fitting import fits, prediction_store, refit
 from cinevox.measured.responses import Columns
 from cinevox.project.params import Row
 from cinevox.scoring import outcomes
@@ -27,8 +28,9 @@ def main(run: Run) -> None:
         model: Model = build.roiwise(name, paths.checkpoints(name), columns, params.transfer)
         sidecar, n_clips = io.read_json(paths.predictions(name) / "base.json")["features"], len(run.split().train)
     else:
-        sidecar, n_clips = io.read_json(paths.features(row.network) / "features.json"), run.n_clips()[0]
-        model, refitted = _voxelwise(run, row, columns, chosen["space"], sidecar)
+        spaces, n_clips = of_row(run, row), run.n_clips()[0]
+        [sidecar] = spaces.features.values()
+        model, refitted = _voxelwise(run, row, columns, chosen["space"], spaces)
         predicted = refitted if usual == "test" else predicted
     grid, places = description.places(paths, params, row, columns)
     voxels = description.scored(chosen, split, columns) | places
@@ -45,13 +47,11 @@ def main(run: Run) -> None:
         run.log.warning("%s: %s", run.log.name, caution)
 
 
-def _voxelwise(run: Run, row: Row, columns: Columns, chosen: np.ndarray, sidecar: dict) -> tuple[Model, np.ndarray]:
-    folder, layers = run.paths.features(row.network), [layer["name"] for layer in sidecar["layers"]]
+def _voxelwise(run: Run, row: Row, columns: Columns, chosen: np.ndarray, spaces: Spaces) -> tuple[Model, np.ndarray]:
     found = refit.refit(
-        feature_spaces.candidates(row.features, layers), chosen,
-        {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
+        spaces.candidates, chosen, spaces.raw(),
         *run.responses("train").means(row.track, [(block.subject, block.roi) for block in columns.blocks]),
-        run.params.reduction, fits.Method.of(row.regressor, run.params), run.progress, keep=True,
+        spaces.reductions(run.params.reduction), fits.Method.of(row.regressor, run.params), run.progress, keep=True,
     )  # fmt: skip
     return build.voxelwise(found), found.predicted
 

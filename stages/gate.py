@@ -5,15 +5,15 @@ A verdict never stops a run: `cinevox gate` has the exit codes.
 
 from _cli import Run, stage
 from cinevox.files import io
-from cinevox.outlets import gate
+from cinevox.outlets.gate import GateError, judge, tables
 
 
 def main(run: Run) -> None:
     folder = run.paths.gate
     try:
-        verdict = gate.judge(run.paths, run.params)
-        document, text, said = verdict.to_json(), gate.to_markdown(verdict), gate.sentence(verdict)
-    except gate.GateError as error:
+        verdict = judge(run.paths, run.params)
+        document, text, said = verdict.to_json(), tables.to_markdown(verdict), tables.sentence(verdict)
+    except GateError as error:
         said = f"Not compared: {error}."
         document, text = {"against": None, "failed": None, "lines": []}, f"**{said}**\n"
     io.write_json(folder / "verdict.json", document)

@@ -1,10 +1,12 @@
-"""Reduction: every layer of one network becomes its principal components, fitted on the training clips."""
+"""Reduction: layers and named spaces of one network become principal components, fitted on the training clips."""
 
 from joblib import Parallel, delayed
 
 from _cli import Run, stage
 from cinevox.files import io
+from cinevox.project.params import FeatureSpace
 from cinevox.statistics.splits import partitions, split
+from cinevox.stimuli.named_spaces import map_files, pca_of
 from cinevox.stimuli.reduction import principal_components
 
 
@@ -12,41 +14,35 @@ def main(run: Run) -> None:
     network, settings = run.instance, run.params.reduction
     source, target = run.paths.features(network), run.paths.reduction(network)
     sidecar = io.read_json(source / "features.json")
-    layers = [layer["name"] for layer in sidecar["layers"]]
+    jobs = {("layers", layer["name"]): (layer["name"], settings) for layer in sidecar["layers"]}
+    for name, found in run.asked().get("spaces", {}).items():
+        space = FeatureSpace.from_json(found)
+        if (pca := pca_of(space, settings)) is not None:
+            jobs["spaces", name] = map_files(sidecar)[space.map], pca
     parts = split(*run.n_clips(), run.params.splits)
-    wanted = [(layer, part) for part in partitions(parts, run.params.splits) for layer in layers]
+    wanted = [(job, part) for part in partitions(parts, run.params.splits) for job in jobs]
     tasks = (
         delayed(principal_components)(
-            io.read_array(source / f"{layer}.npy"),
+            io.read_array(source / f"{file}.npy"),
             part.train,
-            settings.n_components,
-            min_spread=settings.min_spread,
-            normalize=settings.normalize,
+            pca.n_components,
+            min_spread=pca.min_spread,
+            normalize=pca.normalize,
         )
-        for layer, part in wanted
+        for job, part in wanted
+        for file, pca in [jobs[job]]
     )
-    described: dict[str, dict] = {}
+    described: dict[str, dict] = {"layers": {}, "spaces": {}}
     results = Parallel(return_as="generator")(tasks)
-    for (layer, part), components in zip(wanted, run.progress(results, len(wanted), f"PCA of {network}")):
-        io.write_array(target / part.folder / f"{layer}.npy", components.scores)
-        described.setdefault(
-            layer,
-            {
-                "n_features": len(components.scale.mean),
-                "n_constant": components.scale.n_constant,
-                "n_floored": components.scale.n_floored,
-                "floor": components.scale.floor,
-                "n_components": components.scores.shape[1],
-                "explained": float(components.explained.sum()),
-                "variance": components.variance,
-                "lost": components.scale.lost,
-            },
-        )
-    fewer = {layer: entry["n_components"] for layer, entry in described.items()}
-    if min(fewer.values()) < settings.n_components:
-        text = "%s: fewer than %d components, as there are %d training clips: %s"
-        run.log.info(text, network, settings.n_components, len(parts.train), fewer)
-    io.write_json(target / "reduction.json", {"layers": described, "features": sidecar})
+    for ((kind, name), part), components in zip(wanted, run.progress(results, len(wanted), f"PCA of {network}")):
+        folder = run.paths.components(network, part.folder, named=kind == "spaces")
+        io.write_array(folder / f"{name}.npy", components.scores)
+        described[kind].setdefault(name, components.to_json())
+    there = {(kind, name): entry["n_components"] for kind in described for name, entry in described[kind].items()}
+    if fewer := {job[1]: count for job, count in there.items() if count < jobs[job][1].n_components}:
+        text = "%s: fewer components than asked for, as there are %d training clips: %s"
+        run.log.info(text, network, len(parts.train), fewer)
+    io.write_json(target / "reduction.json", described | {"features": sidecar})
     run.made(target, source)
 
 

@@ -1,5 +1,7 @@
 """Selection: one row's feature space per ROI, the row's scores with that choice, and its metrics file."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from _ceilings import noise_ceilings
@@ -7,6 +9,7 @@ from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.response_store import measured
+from cinevox.project.params import NetworkRow, Row
 from cinevox.scoring import outcomes, row_metrics, selection
 from cinevox.scoring.origin import Origin
 from cinevox.stimuli.networks import layer_per_roi
@@ -28,7 +31,7 @@ def main(run: Run) -> None:
     found = selection.select(
         candidates,
         run.params.selection,
-        layer_per_roi(index.row.network),
+        _published(index.row),
         dict(measured(train, run.responses("test"), index.row.track, index.columns, clips)),
         {(name, space): prediction_store.read(folder, index, space, name) for name in clips for space in index.spaces},
         ceilings,
@@ -38,6 +41,11 @@ def main(run: Run) -> None:
     io.write_arrays(target / "voxels.npz", **found.arrays())
     row_metrics.write(run.paths.metrics(run.instance), found.outcome)
     run.made(target, source)
+
+
+def _published(row: Row) -> Mapping[str, str]:
+    """The layer of each ROI that the paper chose; of named spaces it chose none."""
+    return layer_per_roi(row.network) if isinstance(row, NetworkRow) else {}
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+import _spaces
 from _inputs import Run, stage
 from cinevox.files import io
-from cinevox.fitting import feature_spaces, prediction_store, refit
+from cinevox.fitting import prediction_store, refit
 from cinevox.fitting.fits import Method
 from cinevox.outlets.submission import archive, faults, filling, sidecar
 from cinevox.project import package_versions
@@ -41,15 +42,14 @@ def main(run: Run) -> None:
 
 
 def _refitted(run: Run, index: prediction_store.Index) -> np.ndarray:
-    row, folder = index.row, run.paths.features(index.row.network)
-    layers = [layer["name"] for layer in io.read_json(folder / "features.json")["layers"]]
+    spaces, row = _spaces.of_row(run, index.row), index.row
     blocks = [(block.subject, block.roi) for block in index.columns.blocks]
     return refit.refit(
-        feature_spaces.candidates(row.features, layers),
+        spaces.candidates,
         io.read_arrays(run.paths.selection(row.name) / "voxels.npz")["space"],
-        {layer: io.read_array(folder / f"{layer}.npy") for layer in layers},
+        spaces.raw(),
         *run.responses("train").means(row.track, blocks),
-        run.params.reduction, Method.of(row.regressor, run.params), run.progress,
+        spaces.reductions(run.params.reduction), Method.of(row.regressor, run.params), run.progress,
     ).predicted  # fmt: skip
 
 

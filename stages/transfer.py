@@ -38,7 +38,7 @@ def main(run: Run) -> None:
         prediction_store.write(target, row.features, name, np.hstack([found.predicted[name] for found in trained]))
     transfer.curves(trained).to_csv(target / "curves.csv", index=False)
     provenance = row.model_dump(exclude={"reported"}) | {
-        "weights": sidecar["features"]["weights"],
+        "weights": {base.network: sidecar["features"]["weights"]},
         "chosen_on": "validation",  # the best epoch is
     }
     diagnostics = {row.features: transfer.diagnostics(trained)}

@@ -59,7 +59,8 @@ def method(regressor: str) -> Method:
 def refitted(made: Study, word: str, regressor: str, keep: bool = False) -> refit.Refitted:
     """As the submission is made, and the stage encoding."""
     return refit.refit(
-        feature_spaces.candidates(word, LAYERS), chosen_of(word), made.features, made.measured, COLUMNS, REDUCTION,
+        feature_spaces.candidates(word, LAYERS), chosen_of(word), made.features, made.measured, COLUMNS,
+        {} if "raw" in word else dict.fromkeys(made.features, REDUCTION),
         method(regressor), lambda items, _total, _label: items, keep=keep,
     )  # fmt: skip
 

@@ -22,9 +22,11 @@ from _inputs import Run
 from cinevox import parallel
 from cinevox.files import io
 from cinevox.measured.responses import Block, Columns
-from cinevox.outlets.gate import Verdict, judge, limits_of, read_current, write_baseline
+from cinevox.outlets.gate import Verdict, judge, read_current, write_baseline
 from cinevox.project import params
 from cinevox.project.paths import Paths
+from cinevox.project.source_code import SourceCode
+from cinevox.project.stage_instances import instances
 from conftest import ROOT
 
 NETWORK, UNTRAINED = "efficientnet_lite0", "alexnet"  # the features of the second are the first's, with noise
@@ -97,6 +99,9 @@ class SmallRun:
         folder = self.paths.root / found.dataset.folder
         self.params = found.model_copy(update={"dataset": found.dataset.model_copy(update={"folder": folder})})
         self._as_validated()
+        for instance in instances(self.params, SourceCode({}, {})):  # what is asked of each, without any code
+            text = instance.text(SourceCode({}, {}))
+            io.write_bytes(self.paths.source_code(instance.stage, instance.instance), text.encode())
         for network in self.params.networks:
             self._extracted(network)
         tracks = [f"ceiling@{track}" for track in self.params.dataset.tracks]
@@ -132,7 +137,7 @@ class SmallRun:
         weights |= {"sha256": ("0" if untrained else "1") * 64, "official": not untrained}
         sidecar = {"n_frames": known.n_frames, "over_frames": "mean", "dtype": "float32", "weights": weights}
         sidecar |= {"title": "Made up", "frame_size": [224, 224]}
-        sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in features]}
+        sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in features], "maps": []}
         io.write_json(source / "features.json", sidecar)
         clips = [{"name": f"{number + 1:04d}.mp4"} for number in range(self.n_clips)]
         io.write_json(self.paths.frames(known.n_frames) / "clips.json", clips)
@@ -148,7 +153,7 @@ class SmallRun:
 
     def accept(self) -> None:
         """Make the present scores the baseline."""
-        write_baseline(self.paths.baseline, read_current(self.paths, self.params), limits_of(self.params))
+        write_baseline(self.paths.baseline, read_current(self.paths, self.params))
 
     def judged(self) -> Verdict:
         return judge(self.paths, self.params)
@@ -174,7 +179,7 @@ def run_stages(names: Iterable[str]) -> None:
 def document(rows: Sequence[str]) -> dict[str, Any]:
     """This repository's params.yaml with these rows, and what they need."""
     found: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
-    experiments: dict[str, Any] = {"voxelwise": {}, "roiwise": {}}
+    experiments: dict[str, Any] = {"voxelwise": {}, "roiwise": {}, "joint": {}}
     bases: dict[str, Any] = {}
     for name in rows:
         track, network, features, regressor = name.split("-")

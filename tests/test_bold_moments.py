@@ -336,6 +336,7 @@ def test_the_flow_from_clips_to_the_report(tmp_path, monkeypatch):
         document["experiments"] = {
             "voxelwise": {row: document["experiments"]["voxelwise"][row] for row in rows},
             "roiwise": {},
+            "joint": {},
         }
         document["bases"], document["submission"]["rows"] = {}, {"mini": rows[0]}
         document["encoding"]["rows"] = [rows[0]]

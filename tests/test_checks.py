@@ -23,7 +23,7 @@ from conftest import ROOT
 NETWORK, ROW = "efficientnet_lite0", "mini-efficientnet_lite0-layer-ridge"
 COLUMNS = Columns(tuple(Block(subject, roi, 6) for subject in ("sub01", "sub02") for roi in ("V1", "FFA")))
 CLIPS = {"validation": np.arange(4), "test": np.arange(20, 26)}
-MADE = {"track": "mini", "network": NETWORK, "features": "layer", "regressor": "ridge"}
+MADE = {"track": "mini", "network": NETWORK, "features": "layer", "regressor": "ridge", "weights": {NETWORK: {}}}
 
 
 def parameters():
@@ -31,7 +31,11 @@ def parameters():
     document["dataset"] |= {"tracks": ["mini"], "subjects": ["sub01", "sub02"], "rois": ["V1", "FFA"]}
     document["networks"] = {NETWORK: document["networks"][NETWORK]}
     document["bases"], document["report"]["brain_row"] = {}, None
-    document["experiments"] = {"voxelwise": {ROW: document["experiments"]["voxelwise"][ROW]}, "roiwise": {}}
+    document["experiments"] = {
+        "voxelwise": {ROW: document["experiments"]["voxelwise"][ROW]},
+        "roiwise": {},
+        "joint": {},
+    }
     document["submission"]["rows"], document["splits"]["n_folds"] = {}, 2
     return parse(document, "params.yaml")
 
@@ -251,7 +255,7 @@ def test_a_transfer_network_has_no_scale(paths):
     row = row_of(MADE | {"features": "frozen"})
     DAMAGE["predictions ran away"][0](paths)
     paths.predictions(ROW).rename(paths.predictions(row.name))
-    index = prediction_store.Index(fitted.spaces, fitted.clips, fitted.columns, row.model_dump(), {})
+    index = prediction_store.Index(fitted.spaces, fitted.clips, fitted.columns, MADE | {"features": "frozen"}, {})
     prediction_store.write_index(paths.predictions(row.name), index)
     rows = settings.experiments.model_copy(update={"voxelwise": {}, "roiwise": {row.name: row}})
     assert validation.check_results(paths, settings.model_copy(update={"experiments": rows})).errors == ()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -13,14 +14,17 @@ import pytest
 import yaml
 
 import conftest
+import finished_run
 import nearest
-from cinevox.files import io
-from cinevox.project.params import MINI_ROIS
+from cinevox.outlets import gate
+from cinevox.project import params
+from cinevox.project.paths import Paths
+from cinevox.scoring import outcomes, row_metrics
 from conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 ACTION = re.compile(r"uses: (\S+?)@([0-9a-f]{40}) # v\d+\.\d+\.\d+$")
-ROW = "mini-squeezenet-layer-lasso"
+ROW = finished_run.ROWS[0]
 
 
 def answer(*command, **options):
@@ -164,64 +168,71 @@ def test_tests_that_begin_too_late_are_left_out(monkeypatch):
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A git and DVC repository whose run is one stage, that writes one row's metrics; and a commit of it."""
+    """A git and DVC repository with a finished run, in which one stage makes one row's scores; and a commit of it."""
+    settings, paths = finished_run.make(tmp_path), Paths(tmp_path)
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
-    shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "Makefile").write_text("repro:\n\tdvc repro --quiet\n")
-    (tmp_path / ".gitignore").write_text("/tmp/\n")
+    (tmp_path / ".gitignore").write_text("/tmp/\n/data/\n")
+    metrics, selection = f"metrics/{ROW}.json", f"data/selection/{ROW}"
     stage = {
-        "cmd": f"mkdir -p metrics && cp score.json metrics/{ROW}.json",
-        "deps": ["score.json"],
+        "cmd": f"mkdir -p metrics && cp made/metrics.json {metrics} && cp made/selection.json {selection}",
+        "deps": ["made"],
         "params": ["reduction", "scores"],
-        "metrics": [{f"metrics/{ROW}.json": {"cache": False}}],
+        "metrics": [{metrics: {"cache": False}}],
     }
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"scores": stage}}))
-    scored(tmp_path, 0.5)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    for command in ("git init -q -b main", "git config user.name a", "git config user.email a@b", "dvc init -q",
-                    "dvc repro -q", "git add -A", "git commit -qm base"):  # fmt: skip
-        assert answer(*command.split()).returncode == 0
-    return tmp_path
+    scored(paths, 0.5)
+    commands(
+        "git init -q -b main", "git config user.name a", "git config user.email a@b", "dvc init -q", "dvc repro -q"
+    )
+    gate.write_baseline(paths.baseline, gate.read_current(paths, settings))
+    commands("git add -A", "git commit -qm base")
+    return paths
 
 
-def scored(folder, score):
-    block = {"score": score, "low": score - 0.01, "high": score + 0.01, "pooled_score": score, "correlation": score}
-    origin = {
-        "dataset": "insilico", "title": "In-silico", "in_silico": True, "subjects": "sub01 sub02 sub03",
-        "n_train_clips": 160, "n_test_clips": 50, "weights": "random", "official": False,
-        "n_voxels": ", ".join(f"{roi} 30" for roi in MINI_ROIS),
-    }  # fmt: skip
-    found = {"test": block | {"V1": score}, "validation": {"score": 0.6}, "origin": origin}
-    io.write_json(folder / "score.json", found)
+def commands(*lines):
+    for line in lines:
+        done = answer(*shlex.split(line))
+        assert done.returncode == 0, done.stderr
+
+
+def scored(paths, score):
+    """Give the stage another score of the row to make."""
+    found = outcomes.read(paths.selection(ROW), params.load(paths.params).experiments.rows[ROW])
+    best = found.best.model_copy(update={"score": score})
+    found = found.model_copy(update={"scores": found.scores | {found.split: best}})
+    outcomes.write(paths.root / "made", found)
+    row_metrics.write(paths.root / "made/metrics.json", found)
 
 
 @pytest.mark.slow
 def test_scores_tells_what_moved_and_ends_as_the_gate_does(repository, monkeypatch):
-    told = repository / "tmp/ci/comment.md"
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(repository / "tmp/summary.md"))
+    told = repository.root / "tmp/ci/comment.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(repository.root / "tmp/summary.md"))
     done = answer(".ci/scores", "HEAD")
     assert done.returncode == 0, done.stdout + done.stderr
     assert told.read_text().startswith("<!-- cinevox scores -->\n### Scores against `HEAD`\n\n**Passed against HEAD: ")
     assert told.read_text().count("None.") == 2
 
     scored(repository, 0.3)
-    text = (repository / "params.yaml").read_text()
-    (repository / "params.yaml").write_text(text.replace("n_components: 100", "n_components: 50"))
+    document = yaml.safe_load(repository.params.read_text())
+    was, document["reduction"]["n_components"] = document["reduction"]["n_components"], 3
+    repository.params.write_text(yaml.safe_dump(document, sort_keys=False))
     assert answer(".ci/scores", "HEAD").returncode == 1
     said = told.read_text()
-    assert "**Failed against HEAD: " in said
-    assert "regressed" in said.partition("<details>")[0]  # what failed is not folded
+    assert "**Failed against HEAD: 1 regressed" in said
     moved = said.partition("#### Rows that moved")[2]
     assert re.search(rf"\| metrics/{ROW}.json +\| test.score +\| 0.5 +\| 0.3 +\| -0.2 +\|", moved)
-    assert re.search(r"\| params.yaml +\| reduction.n_components +\| 100 +\| 50 +\|", moved)
+    assert re.search(rf"\| params.yaml +\| reduction.n_components +\| {was} +\| 3 +\|", moved)
     assert "test.low" not in moved and "validation.score" not in moved
-    assert (repository / "tmp/summary.md").read_text().endswith(said)
+    assert (repository.root / "tmp/summary.md").read_text().endswith(said)
 
     assert answer(".ci/scores", "nowhere").returncode == 2
     assert "**Not compared**" in told.read_text() and "nowhere" in told.read_text()
 
-    (repository / "score.json").unlink()
+    (repository.root / "made/metrics.json").unlink()
     assert answer(".ci/scores", "HEAD").returncode == 3 and not told.exists()
 
 

@@ -12,7 +12,6 @@ import yaml
 from cinevox import cli
 from cinevox.files import disk, io
 from cinevox.project import params, plugins
-from cinevox.scoring.origin import Origin
 from cinevox.stimuli.networks._weights import status
 from conftest import ROOT
 
@@ -302,34 +301,3 @@ def test_a_reader_that_has_seen_enough_is_no_error(project):
         process.stdin.close()
         assert process.stderr.read() == ""
     assert process.returncode
-
-
-def test_the_gate_needs_a_baseline_and_then_catches_a_drop(project, capsys):
-    settings = params.load(project / "params.yaml")
-    dataset, rows = settings.dataset, list(settings.experiments.rows)
-    block = {"score": 0.5, "low": 0.49, "high": 0.51, "V1": 0.5}
-    origins = {}
-    for row in rows:
-        voxels = dict.fromkeys(dataset.track_rois(settings.experiments.rows[row].track), 9)
-        made = Origin(dataset.name, "", True, " ".join(dataset.subjects), 9, 9, voxels, "random", False)
-        origins[row] = made.to_json()
-        io.write_json(project / f"metrics/{row}.json", {"test": block, "origin": origins[row]})
-    assert cli.main(["gate"]) == 2
-    assert "cinevox gate --update" in capsys.readouterr().err
-    assert cli.main(["gate", "--update"]) == 0
-    assert cli.main(["gate", "--markdown", "verdict.md"]) == 0
-    capsys.readouterr()
-    assert cli.main(["gate", "--markdown", "params.yaml/verdict.md"]) == 2  # 1 would say that something fell
-    assert "cinevox gate: params.yaml: can't be read or written (" in capsys.readouterr().err
-    io.write_json(project / f"metrics/{rows[0]}.json", {"test": block | {"V1": 0.3}, "origin": origins[rows[0]]})
-    capsys.readouterr()
-    assert cli.main(["gate", "--against", ""]) == 1
-    said = capsys.readouterr().out
-    assert said.split("\n\n")[0].splitlines()[-1].split()[-1] == "regressed"  # failures last, where one looks
-    assert said.rstrip().splitlines()[-1].startswith("Failed against metrics/baseline.json: 1 regressed")
-    assert (project / "verdict.md").read_text().startswith("**Passed against metrics/baseline.json")
-    assert cli.main(["gate", "--against", "no-such-revision"]) == 2
-    (project / f"metrics/{rows[0]}.json").unlink()
-    assert cli.main(["gate"]) == 1
-    assert cli.main(["gate", "--update"]) == 2
-    assert f"no metrics of {rows[0]}; `dvc repro` makes them" in capsys.readouterr().err

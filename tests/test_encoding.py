@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 
 import av
 import numpy as np
@@ -60,8 +61,13 @@ def test_video_files_give_what_the_submission_predicts(study, tmp_path, regresso
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("word", ["pair", "all", "layer_raw", "pair_raw", "layer_poly2", "pair_poly2"])
-@pytest.mark.parametrize("regressor", ["ridge", "res"])
+@pytest.mark.parametrize(
+    ("word", "regressor"),
+    [
+        *product(["pair", "all", "layer_raw", "pair_raw", "layer_poly2", "pair_poly2"], ["ridge", "res"]),
+        ("pair_raw", "banded_ridge"),
+    ],
+)
 def test_so_do_pairs_raw_features_and_polynomial_terms(study, tmp_path, word, regressor):
     store.write(tmp_path, small_encoding.encoding(study, word, regressor))
     expected = small_encoding.refitted(study, word, regressor).predicted
@@ -116,12 +122,10 @@ def test_what_maps_share_is_there_once(study, tmp_path):
     """`best` has a map for each ROI, and those of res hold the training features."""
     store.write(tmp_path, small_encoding.encoding(study, "layer", "res"))
     content = json.loads((tmp_path / "encoding.json").read_text())
-    assert len(content["spaces"]) == 2
+    assert len(content["parts"]) == 2
     store.write(tmp_path / "best", small_encoding.encoding(study, "layer", "best"))
     maps = [
-        found
-        for space in json.loads((tmp_path / "best/encoding.json").read_text())["spaces"]
-        for found in space["maps"]
+        found for space in json.loads((tmp_path / "best/encoding.json").read_text())["parts"] for found in space["maps"]
     ]
     means = [found["arrays"]["x_mean"] for found in maps if found["kind"] == "linear"]
     assert len(means) == 8 and len(set(means)) == 2
@@ -130,11 +134,11 @@ def test_what_maps_share_is_there_once(study, tmp_path):
 @pytest.mark.parametrize(
     ("breaks", "message"),
     [
-        (lambda c: c.pop("spaces"), "broken .*'spaces'.*dvc repro encoding@mini-squeezenet-layer-ridge"),
+        (lambda c: c.pop("parts"), "broken .*'parts'.*dvc repro encoding@mini-squeezenet-layer-ridge"),
         (lambda c: c["about"].pop("split"), "no description of an encoding model .split: Field required"),
         (lambda c: c["about"].update(track="both"), "track: Input should be 'mini' or 'full'"),
-        (lambda c: c["spaces"][0]["maps"][0].update(kind="pickle"), "no map of kind 'pickle'; expected one of linear"),
-        (lambda c: c["spaces"][0]["maps"][0]["arrays"].pop("coef"), "a linear map of x_mean, y_mean; expected"),
+        (lambda c: c["parts"][0]["maps"][0].update(kind="pickle"), "no map of kind 'pickle'; expected one of linear"),
+        (lambda c: c["parts"][0]["maps"][0]["arrays"].pop("coef"), "a linear map of x_mean, y_mean; expected"),
         (lambda c: c["about"]["regions"].pop(), "arrays of other voxels"),
         (lambda c: c["voxels"].update(q="../../../etc/passwd"), "copy/passwd: no such file"),
     ],

@@ -7,7 +7,7 @@ from sklearn.linear_model import LinearRegression
 
 from cinevox.errors import InputError
 from cinevox.fitting import fits
-from cinevox.fitting.feature_spaces import Space, candidates
+from cinevox.fitting.feature_spaces import Candidate, candidates
 from cinevox.fitting.regressors import RegressorSpec
 from cinevox.fitting.regressors._solvers.linear import LinearMap
 from cinevox.measured.responses import Block, Columns
@@ -53,7 +53,7 @@ def measured(rng):
 def run(spaces, layers, measured, voxels="batch", batch_voxels=4, offset=0.0):
     spec = RegressorSpec("recorder", Recorder, voxels)
     found = fits.fit(spaces, layers, measured, COLUMNS, PART, fits.Method(spec, {"offset": offset}, 3, batch_voxels))
-    return {result.space.name: result for result in found}
+    return {result.candidate.name: result for result in found}
 
 
 def test_every_space_is_fitted_on_training_clips_and_predicts_the_others(layers, measured):
@@ -79,7 +79,7 @@ def test_held_out_responses_and_features_do_not_reach_the_fit(layers, measured):
 
 @pytest.mark.parametrize(("voxels", "together"), [("batch", [4, 4, 1]), ("roi", [3, 4, 2]), ("all", [9])])
 def test_batches_bound_the_voxels_or_follow_the_rois_or_are_one(layers, measured, voxels, together):
-    (result,) = run([Space(("a",))], layers, measured, voxels).values()
+    (result,) = run([Candidate("a", ("a",))], layers, measured, voxels).values()
     assert result.diagnostics["flag"] == len(together)
     assert result.diagnostics["n_voxels_together"]["max"] == max(together)
     assert result.predicted["test"].shape == (6, 9)
@@ -91,7 +91,7 @@ def test_batches_and_neighbours_do_not_change_the_unit_of_a_block(layers, measur
     ard = plugins.load("regressors", "sparse_linear")
     options = {"max_iterations": 300, "tolerance": 1e-3, "threshold": 1e4}
     whole, parts = (
-        next(fits.fit([Space(("a",))], layers, measured, COLUMNS, PART, fits.Method(ard, options, 3, size)))
+        next(fits.fit([Candidate("a", ("a",))], layers, measured, COLUMNS, PART, fits.Method(ard, options, 3, size)))
         for size in (100, 2)
     )
     np.testing.assert_allclose(whole.predicted["test"], parts.predicted["test"], rtol=1e-6)
@@ -100,7 +100,12 @@ def test_batches_and_neighbours_do_not_change_the_unit_of_a_block(layers, measur
     blocks = [slice(0, 3), slice(3, 7), slice(7, 9)]
     for block, where in zip(COLUMNS.blocks, blocks):
         alone = fits.fit(
-            [Space(("a",))], layers, measured[:, where], Columns((block,)), PART, fits.Method(ard, options, 3, 100)
+            [Candidate("a", ("a",))],
+            layers,
+            measured[:, where],
+            Columns((block,)),
+            PART,
+            fits.Method(ard, options, 3, 100),
         )
         np.testing.assert_allclose(next(alone).predicted["test"], whole.predicted["test"][:, where], rtol=1e-5)
 
@@ -110,7 +115,7 @@ def test_one_alpha_is_chosen_for_a_region_whatever_the_batches(layers, measured)
     options = {"alphas": [0.1, 1.0, 10.0, 1e3], "per": "roi"}
     method = fits.Method(ridge, options, 3, 2)
     assert method.batches(COLUMNS) == list(COLUMNS.slices)
-    (found,) = fits.fit([Space(("a",))], layers, measured, COLUMNS, PART, method, keep_maps=True)
+    (found,) = fits.fit([Candidate("a", ("a",))], layers, measured, COLUMNS, PART, method, keep_maps=True)
     for where, kept in zip(COLUMNS.slices, found.maps):
         X, Y = layers["a"][PART.train], measured[PART.train][:, where]
         alone = ridge.build(options).fit(X, Y, folds=folds(len(X), 3), bands=[slice(0, 4)])
@@ -126,7 +131,7 @@ def test_workers_do_not_change_the_numbers(layers, measured):
 
 
 def test_polynomial_terms_are_products_scaled_on_training_clips(layers):
-    X, bands = fits.feature_matrix(Space(("a",), degree=2), [layers["a"]], PART)
+    X, bands = fits.feature_matrix(Candidate("a", ("a",), degree=2), [layers["a"]], PART.train)
     a = layers["a"]
     products = np.column_stack([a] + [a[:, i] * a[:, j] for i in range(4) for j in range(i, 4)])
     trained = products[PART.train]
@@ -139,7 +144,7 @@ def test_a_polynomial_term_that_hardly_varies_is_not_blown_up(layers):
     a = layers["a"].copy()
     a[:, :2] = 0
     a[PART.train[3], :2], a[33, :2] = [2e-6, 1.0], 1.0
-    X, _ = fits.feature_matrix(Space(("a",), degree=2), [a], PART)
+    X, _ = fits.feature_matrix(Candidate("a", ("a",), degree=2), [a], PART.train)
     products = np.column_stack([a] + [a[:, i] * a[:, j] for i in range(4) for j in range(i, 4)])
     sd = products[PART.train].std(axis=0)
     floor = 0.05 * np.median(sd[sd > 1e-5])
@@ -149,18 +154,18 @@ def test_a_polynomial_term_that_hardly_varies_is_not_blown_up(layers):
 
 
 def test_layers_stand_side_by_side_one_band_each(layers):
-    X, bands = fits.feature_matrix(Space(("a", "b")), [layers["a"], layers["b"]], PART)
+    X, bands = fits.feature_matrix(Candidate("a+b", ("a", "b")), [layers["a"], layers["b"]], PART.train)
     np.testing.assert_array_equal(X[:, bands[0]], layers["a"])
     np.testing.assert_array_equal(X[:, bands[1]], layers["b"])
 
 
 def test_a_single_raw_layer_is_passed_through_without_a_copy(layers):
-    X, _ = fits.feature_matrix(Space(("a",), raw=True), [layers["a"]], PART)
+    X, _ = fits.feature_matrix(Candidate("a", ("a",), raw=True), [layers["a"]], PART.train)
     assert np.shares_memory(X, layers["a"])
 
 
 def test_too_many_features_are_refused_before_the_first_fit(layers, measured):
     spec = RegressorSpec("recorder", Recorder, max_features=13)
-    spaces = [Space(("b",), degree=2), Space(("a",), degree=2)]  # 9 and 14 features
+    spaces = [Candidate("b", ("b",), degree=2), Candidate("a", ("a",), degree=2)]  # 9 and 14 features
     with pytest.raises(InputError, match=r"recorder takes at most 13 features, and 1 of 2 .*: a 14\. Reduce them"):
         fits.fit(spaces, layers, measured, COLUMNS, PART, fits.Method(spec, {}, 3, 4))

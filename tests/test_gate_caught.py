@@ -30,13 +30,13 @@ def changed(base, tmp_path):
     return made
 
 
-def scores(verdict, *words):
-    return {line.metric for line in verdict.of(*words) if line.row == ROW}
+def scores(verdict, word):
+    return {line.metric for line in verdict.of(word) if line.row == ROW}
 
 
 def test_nothing_changed(changed):
     verdict = changed.run().judged()
-    assert verdict.exit_code == 0 and not verdict.differing
+    assert not verdict.failed and not verdict.unpaired
     assert all(line.change == 0 and line.half_width in (0, None) for line in verdict.lines)
 
 
@@ -49,7 +49,7 @@ def test_a_wrong_layer_fails(changed, monkeypatch):
 
     monkeypatch.setattr(selection, "choose", off_by_one)
     verdict = changed.run().judged()
-    assert verdict.exit_code == 1 and not verdict.differing
+    assert verdict.failed and not verdict.unpaired
     assert "test.score" in scores(verdict, "regressed")
 
 
@@ -57,14 +57,14 @@ def test_shuffled_clips_fail(changed, rng):
     order = rng.permutation(changed.n_clips)
     changed.features = {layer: values[order] for layer, values in changed.features.items()}
     verdict = changed.run().judged()
-    assert verdict.exit_code == 1
+    assert verdict.failed
     assert scores(verdict, "regressed") == {"test.score", "test.V1", "test.LOC", "test.FFA"}
 
 
 def test_a_pca_of_five_fails(changed):
     changed.document["reduction"]["n_components"] = 5
     verdict = changed.run().judged()
-    assert verdict.exit_code == 1 and "test.score" in scores(verdict, "regressed")
+    assert verdict.failed and "test.score" in scores(verdict, "regressed")
 
 
 def test_predictions_made_from_test_responses_fail_as_implausible(changed):
@@ -79,7 +79,7 @@ def test_predictions_made_from_test_responses_fail_as_implausible(changed):
     for step in ("scores", "selection"):
         changed.stage(f"{step}@{ROW}")
     verdict = changed.judged()
-    assert verdict.exit_code == 1 and "test.score" in scores(verdict, "implausible")
+    assert verdict.failed and "test.score" in scores(verdict, "implausible")
 
 
 def leaked(what):
@@ -102,13 +102,13 @@ def test_leaked_scaling_fails_by_the_checks(changed, what, column):
     with pytest.raises(InputError, match=f"components: expected: .*{column} "):
         changed.stage("checks")
     verdict = changed.judged()
-    assert verdict.exit_code == 1
+    assert verdict.failed
     assert ("checks", "errors") in {(line.row, line.metric) for line in verdict.of("regressed")}
 
 
 def test_the_checks_pass_what_is_fitted_on_training_clips(changed):
     changed.run().stage("checks")
-    assert changed.judged().exit_code == 0
+    assert not changed.judged().failed
 
 
 NOISE = {  # section, key -> what is told of it
@@ -122,8 +122,8 @@ NOISE = {  # section, key -> what is told of it
 def test_another_seed_passes(changed, section, key, seed):
     changed.document[section][key] = seed
     verdict = changed.run().judged()
-    assert verdict.exit_code == 0
-    assert f"other {NOISE[section, key]}" in verdict.differing[ROW]
+    assert not verdict.failed
+    assert f"other {NOISE[section, key]}" in verdict.unpaired[ROW]
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 6))])
@@ -132,8 +132,8 @@ def test_responses_measured_again_pass(base, tmp_path, seed):
     for file in (base.paths.baseline, base.paths.baseline.with_suffix(".npz")):
         io.write_bytes(again.paths.baseline.with_name(file.name), file.read_bytes())
     verdict = again.judged()
-    assert verdict.exit_code == 0
-    assert verdict.differing == {ROW: ("other responses",)}
+    assert not verdict.failed
+    assert verdict.unpaired == {ROW: "other responses"}
 
 
 @pytest.mark.slow
@@ -144,16 +144,16 @@ def test_transfer_networks_trained_with_other_seeds_pass(tmp_path):
     for seed in (1, 2, 3):
         base.document["transfer"]["seed"] = seed
         verdict = base.run().judged()
-        assert verdict.exit_code == 0
-        assert verdict.differing == {TRANSFER: ("other transfer.seed",)}
+        assert not verdict.failed
+        assert verdict.unpaired == {TRANSFER: "other transfer.seed"}
         assert any(line.change for line in verdict.lines if line.row == TRANSFER)
     base.document["transfer"] |= {"seed": 0, "learning_rate": 1e-9}
     verdict = base.run().judged()
-    assert verdict.exit_code == 1 and {line.row for line in verdict.of("regressed")} == {TRANSFER}
+    assert verdict.failed and {line.row for line in verdict.of("regressed")} == {TRANSFER}
 
 
 @pytest.mark.slow
 def test_other_validation_clips_pass(changed):
     changed.document["splits"]["scheme"] = "last"
     verdict = changed.run().judged()
-    assert verdict.exit_code == 0 and verdict.differing[ROW] == ("other clips",)
+    assert not verdict.failed and verdict.unpaired[ROW] == "other clips"

@@ -14,6 +14,7 @@ from _cli import Run
 from cinevox import cli
 from cinevox.files import io
 from cinevox.outlets import gate
+from cinevox.outlets.gate import tables
 from cinevox.project.paths import Paths
 from conftest import ROOT
 from small_run import load
@@ -26,7 +27,7 @@ ROW = finished_run.ROWS[1]
 def project(tmp_path):
     """A run with its baseline, and what MLflow needs of the project."""
     params, paths = finished_run.make(tmp_path), Paths(tmp_path)
-    gate.write_baseline(paths.baseline, gate.read_current(paths, params), gate.limits_of(params))
+    gate.write_baseline(paths.baseline, gate.read_current(paths, params))
     shutil.copy(ROOT / "MLproject", tmp_path)
     return paths, params
 
@@ -45,6 +46,32 @@ def command(folder, *words):
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+def test_the_command_needs_a_baseline_and_then_catches_a_drop(project, monkeypatch, capsys):
+    paths, params = project
+    monkeypatch.chdir(paths.root)
+    for file in (paths.baseline, paths.baseline.with_suffix(".npz")):
+        file.unlink()
+    assert cli.main(["gate"]) == 2
+    assert "cinevox gate --update" in capsys.readouterr().err
+    assert cli.main(["gate", "--update"]) == 0
+    assert cli.main(["gate", "--markdown", "verdict.md"]) == 0
+    capsys.readouterr()
+    assert cli.main(["gate", "--markdown", "params.yaml/verdict.md"]) == 2  # 1 would say that something fell
+    assert "cinevox gate: params.yaml: can't be read or written (" in capsys.readouterr().err
+    fall(paths, 0.9)
+    assert cli.main(["gate", "--against", ""]) == 1
+    said = capsys.readouterr().out
+    assert said.split("\n\n")[0].splitlines()[-1].split()[-1] == "regressed"  # failures last, where one looks
+    assert said.rstrip().splitlines()[-1].startswith("Failed against metrics/baseline.json: 1 regressed")
+    assert (paths.root / "verdict.md").read_text().startswith("**Passed against metrics/baseline.json")
+    assert cli.main(["gate", "--against", "no-such-revision"]) == 2
+    assert cli.main(["gate", "--update", "--against", "HEAD"]) == 2
+    paths.metrics(ROW).unlink()
+    assert cli.main(["gate"]) == 1
+    assert cli.main(["gate", "--update"]) == 2
+    assert f"no metrics of {ROW}; `dvc repro` makes them" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("by", [0.0, 0.9])
 def test_the_stage_writes_what_the_command_says(project, monkeypatch, by):
     paths, params = project
@@ -54,7 +81,7 @@ def test_the_stage_writes_what_the_command_says(project, monkeypatch, by):
     written = io.read_json(paths.gate / "verdict.json")
     assert written["failed"] == verdict.failed == bool(by)
     assert [line["verdict"] for line in written["lines"]] == [line.verdict for line in verdict.lines]
-    assert (paths.gate / "verdict.md").read_text() == gate.to_markdown(verdict)
+    assert (paths.gate / "verdict.md").read_text() == tables.to_markdown(verdict)
 
 
 def test_the_stage_stops_no_run_where_nothing_can_be_compared(project):

@@ -157,7 +157,7 @@ def once_deadly(flag):
 def fitted(layers, measured, spec):
     method = fits.Method(spec, OPTIONS, 3, 10**6)
     found = fits.fit(candidates("layer", list(layers)), layers, measured, COLUMNS, PART, method)
-    return {result.space.name: result for result in found}
+    return {result.candidate.name: result for result in found}
 
 
 OPTIONS = {"alphas": [1.0, 100.0], "per": "voxel"}

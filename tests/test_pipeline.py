@@ -71,9 +71,9 @@ def test_every_script_is_a_stage_and_every_stage_a_script():
 
 @pytest.mark.parametrize("step", ["scores", "selection"])
 def test_transfer_networks_are_scored_as_fits_are(step):
-    assert body(f"{step}-roiwise") == body(step)
-    groups = [flow()[name]["foreach"] for name in (step, f"{step}-roiwise")]
-    assert groups == ["${experiments.voxelwise}", "${experiments.roiwise}"]
+    assert body(f"{step}-roiwise") == body(f"{step}-joint") == body(step)
+    groups = [flow()[name]["foreach"] for name in (step, f"{step}-roiwise", f"{step}-joint")]
+    assert groups == [f"${{experiments.{group}}}" for group in ("voxelwise", "roiwise", "joint")]
     rows = params.load(ROOT / "params.yaml").experiments.rows.values()
     assert {row.instance(step).partition("@")[0] for row in rows} == {step, f"{step}-roiwise"}
 
@@ -153,7 +153,10 @@ def test_outputs_lie_where_paths_says():
         "tracking": [],
         "gate": [paths.gate],
     }
-    expected |= {f"{step}-roiwise": expected[step] for step in ("scores", "selection")}
+    expected |= {
+        f"{step}-{group}": expected[step] for step in ("scores", "selection") for group in ("roiwise", "joint")
+    }
+    expected["fits-joint"] = expected["fits"]
     found = {stage: [re.sub(r"\$\{(key|item)\}", "KEY", out) for out in outputs(stage)] for stage in flow()}
     assert found == {stage: [path.as_posix() for path in paths] for stage, paths in expected.items()}
 
@@ -196,7 +199,8 @@ def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
 def test_test_responses_are_read_where_scores_are_made_and_nowhere_else():
     """The ceiling is half of a normalized score. The data set itself is read by what looks at it first."""
     readers = {stage for stage in STAGES if "data/conversion/test" in names(body(stage).get("deps", []))}
-    assert readers == {"ceiling", "scores", "scores-roiwise", "selection", "selection-roiwise"}
+    of_rows = {f"{step}{group}" for step in ("scores", "selection") for group in ("", "-roiwise", "-joint")}
+    assert readers == {"ceiling"} | of_rows
     whole = {stage for stage in STAGES if "${dataset.folder}" in names(body(stage).get("deps", []))}
     assert whole == {"validation", "report"}
     folder = "${dataset.folder}"

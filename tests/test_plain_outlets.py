@@ -103,10 +103,9 @@ def test_the_record_never_calls_them_normalized(made):
     assert metrics["V1.correlation"] == pytest.approx(known["rois"]["V1"]["score"])
     assert metrics["sub02/V1.correlation"] == known["subjects"]["sub02"]["rois"]["V1"]
     assert "**Plain correlations**" in records[1].note and "\nPlain correlation " in records[1].note
-    described = views.note(records[:2], "V1")
+    described, view = views.experiment_tags(records[:2]).values()
     assert "`score` is the mean plain correlation" in described and 'metrics."V1.correlation"' in described
-    state = views.state(["V1"], "plain correlation")
-    assert "metrics.`V1.correlation`" in state["selectedColumns"] and "normalized" not in json.dumps(state).lower()
+    assert "metrics.`V1.correlation`" in json.loads(view)["selectedColumns"] and "normalized" not in view.lower()
 
 
 def test_the_score_table_and_the_metrics_say_so(made, monkeypatch, capsys):
@@ -122,16 +121,14 @@ def test_the_score_table_and_the_metrics_say_so(made, monkeypatch, capsys):
 
 def test_the_gate_compares_them_with_each_other_and_with_nothing_else(made, tmp_path):
     paths, params = made
-    now, limits = gate.read_current(paths, params), gate.limits_of(params)
+    now = gate.read_current(paths, params)
     assert now.rows[RIDGE].metrics["test.plain_r.score"].value == round(scores(paths)["test"]["score"], 5)
-    gate.write_baseline(tmp_path / "baseline.json", now, limits)
-    kept, _ = gate.read_baseline(tmp_path / "baseline.json")
-    assert not gate.compare(kept, now, limits, "itself").failed
+    gate.write_baseline(tmp_path / "baseline.json", now)
+    kept = gate.read_baseline(tmp_path / "baseline.json")
+    assert not gate.compare(kept, now, "itself").failed
     other = finished_run.make(tmp_path / "normalized")
     was = gate.read_current(Paths(tmp_path / "normalized"), other)
-    found = {
-        line.metric: line.verdict for line in gate.compare(was, now, limits, "the base").lines if line.row == RIDGE
-    }
+    found = {line.metric: line.verdict for line in gate.compare(was, now, "the base").lines if line.row == RIDGE}
     assert (found["test.score"], found["test.plain_r.score"]) == ("missing", "new")
 
 

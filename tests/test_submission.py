@@ -20,7 +20,7 @@ from cinevox import cli
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.fitting import refit
-from cinevox.fitting.feature_spaces import Space, candidates
+from cinevox.fitting.feature_spaces import Candidate, candidates
 from cinevox.fitting.fits import Method
 from cinevox.fitting.prediction_store import Index
 from cinevox.fitting.regressors import RegressorSpec
@@ -58,7 +58,8 @@ def measured(rng):
 
 def predict(chosen, features, measured, spec, options, word="layer", batch_voxels=2):
     return refit.refit(
-        candidates(word, list(features)), np.array(chosen, dtype=np.int16), features, measured, COLUMNS, REDUCTION,
+        candidates(word, list(features)), np.array(chosen, dtype=np.int16), features, measured, COLUMNS,
+        {} if "raw" in word else dict.fromkeys(features, REDUCTION),
         Method(spec, options, 3, batch_voxels), lambda items, _total, _label: items,
     ).predicted  # fmt: skip
 
@@ -135,7 +136,7 @@ def test_only_spaces_in_use_are_fitted_for_the_voxels_they_serve(features, measu
 @pytest.mark.parametrize("chosen", [[0] * 8, [0] * 8 + [2], [0] * 8 + [-1]])
 def test_a_choice_for_other_voxels_or_spaces_is_refused(chosen):
     with pytest.raises(InputError, match="9 voxels and 2 spaces; run `dvc repro selection` again"):
-        refit.spaces_in_use([Space(("a",)), Space(("b",))], np.array(chosen), COLUMNS)
+        refit.in_use([Candidate("a", ("a",)), Candidate("b", ("b",))], np.array(chosen), COLUMNS)
 
 
 def test_constant_predictions_get_their_rois_mean(rng):

@@ -33,7 +33,7 @@ def parameters():
     found["simulation"]["datasets"] = []
     found["networks"] = {"alexnet": found["networks"]["alexnet"]}
     row = dict(zip(("track", "network", "features", "regressor"), ROW.split("-"))) | {"reported": None}
-    found["experiments"] = {"voxelwise": {ROW: row}, "roiwise": {}}
+    found["experiments"] = {"voxelwise": {ROW: row}, "roiwise": {}, "joint": {}}
     found |= {"bases": {}, "parallel": {"backend": "sequential", "n_jobs": 1, "scheduler": None, "jobqueue": None}}
     found["scores"] |= {"n_bootstraps": 20, "n_permutations": 20}
     found["report"] = {"brain_row": None, "subject": "sub01"}
@@ -55,7 +55,8 @@ def make(folder):
     io.write_array(paths.reduction("alexnet") / "layer.npy", components)
     reduced = {"layers": {"layer": {"n_components": 4}}, "features": {"weights": {"policy": "random"}}}
     io.write_json(paths.reduction("alexnet") / "reduction.json", reduced)
-    io.write_json(paths.features("alexnet") / "features.json", {})
+    sidecar = {"layers": [{"name": "layer"}], "maps": [], "weights": {"policy": "random"}}
+    io.write_json(paths.features("alexnet") / "features.json", sidecar)
     io.write_json(paths.validation / "summary.json", {})
     clips = {"n_train_clips": layout.N_TRAIN, "n_clips": layout.N_TRAIN + layout.N_TEST}
     io.write_json(paths.validation / "clips.json", clips)

@@ -55,7 +55,7 @@ def _cautions(settings: params.Params) -> Iterator[str]:
     found: dict[str, list[str]] = {}
     for name, row in settings.experiments.voxelwise.items():
         options, normalize = settings.regressors[row.regressor], settings.reduction.normalize
-        for caution in cautions(row.regressor, options, row.features, normalize=normalize):
+        for caution in cautions(row.regressor, options, row.way, normalize=normalize):
             found.setdefault(caution, []).append(name)
     for caution, rows in found.items():
         yield f"note: {', '.join(rows)}: {caution}"

@@ -155,7 +155,9 @@ def _origin(
     simulated = then.get("simulation.datasets", settings.simulation.datasets)
     subjects = then.get("dataset.subjects", settings.dataset.subjects)
     rois = then.get("dataset.rois", settings.dataset.rois) if row.track == "mini" else (params.WHOLE_BRAIN,)
-    policy = then.get(f"networks.{row.network}.weights", settings.networks[row.network].weights)
+    policy = "unknown"
+    if isinstance(row, params.NetworkRow):
+        policy = then.get(f"networks.{row.network}.weights", settings.networks[row.network].weights)
     return Origin(
         dataset=name,
         title=spec.title if spec else name,
@@ -207,7 +209,7 @@ def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
 
 def _warnings(lines: Sequence[_Line]) -> Iterator[str]:
     """Tell why rows are no results, by the record made with each, and which are not of params.yaml as it is."""
-    if random := [line.row.network for line in lines if line.origin.untrained]:
+    if random := [line.row.stands_on for line in lines if line.origin.untrained]:
         yield claims.UNTRAINED.of(dict.fromkeys(random))
     if simulated := [line.row.name for line in lines if line.origin.in_silico]:
         yield claims.IN_SILICO.of(simulated if len(simulated) < len(lines) else ())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cinevox.encoding.model import Roiwise, SpaceModel, Voxelwise
+from cinevox.encoding.model import CandidateModel, Roiwise, Voxelwise
 from cinevox.errors import InputError
-from cinevox.fitting.feature_spaces import Scaling, joined
+from cinevox.fitting.feature_spaces import Scaling, bands, joined
 from cinevox.fitting.refit import Refitted
 from cinevox.measured.responses import Columns
 from cinevox.project.params import Transfer
@@ -16,14 +16,15 @@ from cinevox.project.params import Transfer
 
 def voxelwise(found: Refitted) -> Voxelwise:
     """The model of a refit that was kept: for the same clips it predicts what the submission does."""
-    n_clips = len(next(iter(found.layers.values())))
-    train, spaces = np.arange(n_clips - len(found.predicted)), []
+    n_clips = len(next(iter(found.features.values())))
+    train, parts = np.arange(n_clips - len(found.predicted)), []
     for part in found.parts:
-        scaling, layers = None, [found.layers[name] for name in part.space.layers]
-        if part.space.degree > 1:
-            scaling = Scaling.of(part.space, joined(part.space, layers), train)
-        spaces.append(SpaceModel(part.space, scaling, part.maps))
-    return Voxelwise(found.projections, tuple(spaces))
+        scaling, spaces = None, [found.features[name] for name in part.candidate.spaces]
+        if part.candidate.is_scaled:
+            X = joined(part.candidate, spaces)
+            scaling = Scaling.of(part.candidate, X, bands(part.candidate, spaces, X.shape[1]), train)
+        parts.append(CandidateModel(part.candidate, scaling, part.maps))
+    return Voxelwise(found.projections, tuple(parts))
 
 
 def roiwise(row: str, folder: Path, columns: Columns, settings: Transfer) -> Roiwise:

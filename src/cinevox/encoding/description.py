@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from cinevox.encoding.about import About, FrameSettings, MadeFrom, Region, Source, StoredGrid
 from cinevox.encoding.model import Floats
+from cinevox.errors import InputError
 from cinevox.measured import response_store
 from cinevox.measured.datasets import open_dataset
 from cinevox.measured.response_store import Study
 from cinevox.measured.responses import Columns
 from cinevox.measured.voxel_positions import fingerprints, locate
 from cinevox.project import identity, plugins
-from cinevox.project.params import WHOLE_BRAIN, Params, Row
+from cinevox.project.params import WHOLE_BRAIN, NetworkRow, Params, Row
 from cinevox.project.paths import Paths
 from cinevox.statistics.significance import false_discovery_rate
 
@@ -31,6 +32,8 @@ def source(params: Params, row: Row, sidecar: Mapping[str, Any], inputs: Mapping
 
     sidecar: features.json of the network, or of the base
     """
+    if not isinstance(row, NetworkRow):
+        raise InputError(f"{row.name}: an encoding model of several networks can't be made yet; name another row")
     return Source(
         network=row.network,
         title=sidecar["title"],
@@ -117,7 +120,7 @@ def describe(params: Params, row: Row, study: Study, **found: Any) -> About:
     return About(
         row=row.name,
         track=row.track,
-        features=row.features,
+        features=row.way,
         regressor=row.regressor,
         fitted_on=["train"] if transfer else ["train", "validation"],
         units=UNITS[transfer],

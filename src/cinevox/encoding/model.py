@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cinevox.encoding.about import About
 from cinevox.errors import InputError
-from cinevox.fitting.feature_spaces import Scaling, Space, joined
+from cinevox.fitting.feature_spaces import Candidate, Scaling, joined
 from cinevox.fitting.regressors import Map
 from cinevox.measured.responses import Block
 from cinevox.stimuli.reduction import Projection
@@ -39,38 +39,38 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class SpaceModel:
-    """One feature space and what was fitted to it, each map with the columns of its voxels."""
+class CandidateModel:
+    """One candidate and what was fitted to it, each map with the columns of its voxels."""
 
-    space: Space
+    candidate: Candidate
     scaling: Scaling | None
     maps: tuple[tuple[NDArray[np.integer], Map], ...]
 
 
 @dataclass(frozen=True)
 class Voxelwise:
-    """A regressor's maps. projections: layer -> its components; none for raw features."""
+    """A regressor's maps. projections: space -> its components, of those that have some; parts: one for a candidate"""
 
     projections: Mapping[str, Projection]
-    spaces: tuple[SpaceModel, ...]
+    parts: tuple[CandidateModel, ...]
 
     def inputs(self, sidecar: Mapping[str, Any]) -> dict[str, list[int]]:
-        if self.projections:
-            return {layer: [found.weights.shape[1]] for layer, found in self.projections.items()}
-        used = {layer for part in self.spaces for layer in part.space.layers}
+        used = {space for part in self.parts for space in part.candidate.spaces}
         n_frames = sidecar["n_frames"] if sidecar["over_frames"] == "none" else 1
-        return {name: [n * n_frames] for name, n in _sizes(sidecar).items() if name in used}
+        sizes = {space: n * n_frames for space, n in _sizes(sidecar).items() if space in used}
+        return {
+            space: [n] for space, n in (sizes | {s: p.weights.shape[1] for s, p in self.projections.items()}).items()
+        }
 
     def reduced(self, activations: Activations) -> dict[str, Floats]:
-        if not self.projections:
-            return {layer: values.reshape(len(values), -1) for layer, values in activations.items()}
-        return {layer: project(activations[layer]) for layer, project in self.projections.items()}
+        flat = {space: values.reshape(len(values), -1) for space, values in activations.items()}
+        return flat | {space: project(activations[space]) for space, project in self.projections.items()}
 
     def __call__(self, features: Activations) -> NDArray[np.float32]:
-        n_voxels = sum(len(voxels) for part in self.spaces for voxels, _ in part.maps)
+        n_voxels = sum(len(voxels) for part in self.parts for voxels, _ in part.maps)
         found = np.full((len(next(iter(features.values()))), n_voxels), np.nan, dtype=np.float32)
-        for part in self.spaces:
-            X = joined(part.space, [features[layer] for layer in part.space.layers])
+        for part in self.parts:
+            X = joined(part.candidate, [features[space] for space in part.candidate.spaces])
             X = X if part.scaling is None else part.scaling(X)
             for voxels, predict in part.maps:
                 found[:, voxels] = predict(X)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.encoding.about import FILE, parse
-from cinevox.encoding.model import EncodingModel, Roiwise, SpaceModel, Voxelwise
+from cinevox.encoding.model import CandidateModel, EncodingModel, Roiwise, Voxelwise
 from cinevox.files import io
-from cinevox.fitting.feature_spaces import Scaling, Space
+from cinevox.fitting.feature_spaces import Candidate, Scaling
 from cinevox.fitting.regressors._solvers.maps import from_arrays, to_arrays
 from cinevox.stimuli.reduction import Projection
 
@@ -34,7 +34,7 @@ def write(folder: Path, found: EncodingModel) -> None:
                 layer: _written(folder, {"mean": part.mean, "weights": part.weights})
                 for layer, part in model.projections.items()
             }
-            content["spaces"] = [_space(folder, part) for part in model.spaces]
+            content["parts"] = [_part(folder, part) for part in model.parts]
         case Roiwise() as model:
             content["compute"] = model.compute
             content["networks"] = [file.name for file in model.files]
@@ -45,7 +45,7 @@ def write(folder: Path, found: EncodingModel) -> None:
     io.write_json(folder / FILE, content)
 
 
-def _space(folder: Path, part: SpaceModel) -> dict[str, Any]:
+def _part(folder: Path, part: CandidateModel) -> dict[str, Any]:
     maps = []
     for voxels, found in part.maps:
         kind, arrays = to_arrays(found)
@@ -53,7 +53,7 @@ def _space(folder: Path, part: SpaceModel) -> dict[str, Any]:
             {"kind": kind, **_written(folder, {"voxels": voxels.astype(np.int32)}), "arrays": _written(folder, arrays)}
         )
     scaling = None if part.scaling is None else _written(folder, vars(part.scaling))
-    return {**vars(part.space), "scaling": scaling, "maps": maps}
+    return {"candidate": vars(part.candidate), "scaling": scaling, "maps": maps}
 
 
 def _written(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
@@ -85,7 +85,7 @@ def read(folder: Path) -> EncodingModel:
             files = tuple(folder / CHECKPOINTS / Path(name).name for name in content["networks"])
             model: Any = Roiwise(files, about.columns.blocks, content["compute"])
         else:
-            model = _voxelwise(folder, content["projections"], content["spaces"])
+            model = _voxelwise(folder, content["projections"], content["parts"])
         voxels = _arrays(folder, content["voxels"])
     except (KeyError, TypeError, AttributeError) as error:
         raise io.FileError(f"{path}: broken ({error!r}); make it again: `dvc repro encoding@{about.row}`") from None
@@ -94,17 +94,22 @@ def read(folder: Path) -> EncodingModel:
     return EncodingModel(about, model, voxels)
 
 
-def _voxelwise(folder: Path, projections: Mapping[str, Any], spaces: Sequence[Mapping[str, Any]]) -> Voxelwise:
+def _voxelwise(folder: Path, projections: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> Voxelwise:
     found = []
-    for part in spaces:
+    for part in parts:
         maps = tuple(
             (_array(folder, entry["voxels"]), from_arrays(entry["kind"], _arrays(folder, entry["arrays"])))
             for entry in part["maps"]
         )
         scaling = None if part["scaling"] is None else Scaling(**_arrays(folder, part["scaling"]))
-        found.append(SpaceModel(Space(tuple(part["layers"]), part["raw"], part["degree"]), scaling, maps))
+        found.append(CandidateModel(_candidate(part["candidate"]), scaling, maps))
     known = {layer: Projection(**_arrays(folder, files)) for layer, files in projections.items()}
     return Voxelwise(known, tuple(found))
+
+
+def _candidate(found: Mapping[str, Any]) -> Candidate:
+    names = {name: tuple(found[name]) for name in ("spaces", "standardized")}
+    return Candidate(**{**found, **names})
 
 
 def _arrays(folder: Path, files: Mapping[str, str]) -> dict[str, NDArray[Any]]:

@@ -1,36 +1,63 @@
-"""Feature spaces: which layers of a network stand together as the regressors of one candidate, and their matrix."""
+"""Candidates: which feature spaces stand together as the regressors of one fit, how, and their matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, combinations
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.project.params import FEATURES_GRAMMAR
+from cinevox.project.params import FEATURES_GRAMMAR, FeatureSpace, Together
 from cinevox.statistics.spreads import MIN_SHARE, least_spread
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
+Combine = Literal["columns", "stack", "mean"]
+
+TOTAL_VARIANCE = 100.0  # of each of several spaces side by side: that of 100 components of unit variance
 
 
 @dataclass(frozen=True)
-class Space:
-    """One candidate: the layers side by side, as components or raw, with polynomial terms up to a degree."""
+class Candidate:
+    """One candidate of a row: feature spaces, and how they predict together.
 
-    layers: tuple[str, ...]
+    name: in tables and files
+    spaces: their names; of the paper's words they are layers
+    raw: whether they are features without PCA
+    degree: of polynomial terms
+    standardized: those of the spaces that are z-scored on the training clips of the fit
+    even: whether each space is scaled to the same variance in total, so that none outweighs the others by its size
+    combine: columns (one model of all, side by side) | stack (a model for each, weighted for every voxel) | mean
+    """
+
+    name: str
+    spaces: tuple[str, ...]
     raw: bool = False
     degree: int = 1
+    standardized: tuple[str, ...] = ()
+    even: bool = False
+    combine: Combine = "columns"
 
     @property
-    def name(self) -> str:
-        return "+".join(self.layers)
+    def is_scaled(self) -> bool:
+        """Whether its matrix is scaled on the training clips of a fit."""
+        return self.degree > 1 or self.even or bool(self.standardized)
+
+    @property
+    def members(self) -> tuple[Candidate, ...]:
+        """Its spaces by themselves, each a candidate."""
+        return tuple(
+            replace(
+                self, name=name, spaces=(name,), standardized=tuple({name} & {*self.standardized}), combine="columns"
+            )
+            for name in self.spaces
+        )
 
 
-def candidates(features: str, layers: Sequence[str]) -> tuple[Space, ...]:
+def candidates(features: str, layers: Sequence[str]) -> tuple[Candidate, ...]:
     """The candidates that a row's `features` word asks for.
 
     layer: each layer; pair: each pair of layers; all: all layers together. `_raw`: without PCA;
@@ -46,51 +73,86 @@ def candidates(features: str, layers: Sequence[str]) -> tuple[Space, ...]:
         raise ValueError(f"features {features!r}: expected layer, pair or all, then _raw, then _poly2")
     size = {"layer": 1, "pair": 2, "all": len(layers)}[match["group"]]
     raw, degree = match["raw"] is not None, int(match["degree"] or 1)
-    return tuple(Space(chosen, raw, degree) for chosen in combinations(layers, size))
+    return tuple(Candidate("+".join(chosen), chosen, raw, degree) for chosen in combinations(layers, size))
 
 
-def joined(space: Space, layers: Sequence[Floats]) -> Floats:
-    """The space's layers side by side, with all products of up to `degree` features where asked.
+def joint_candidates(spaces: Mapping[str, FeatureSpace], together: Together) -> tuple[Candidate, ...]:
+    """The candidates of a row of named spaces: each by itself, or one of all of them."""
+    unscaled = {name for name, space in spaces.items() if space.n_components is None and space.standardize}
 
-    layers: those of the space, in order, (n_clips, ...) each; returns (n_clips, n_features)
+    def candidate(name: str, names: Sequence[str], **settings: bool | Combine) -> Candidate:
+        own = tuple(name for name in names if name in unscaled)
+        return Candidate(name, tuple(names), standardized=own, **settings)  # type: ignore[arg-type]
+
+    match together:
+        case "each":
+            return tuple(candidate(name, [name]) for name in spaces)
+        case "concat" | "banded":
+            return (candidate(together, list(spaces), even=True),)
+        case "stack" | "mean":
+            return (candidate(together, list(spaces), combine=together),)
+
+
+def joined(candidate: Candidate, spaces: Sequence[Floats]) -> Floats:
+    """The candidate's spaces side by side, with all products of up to `degree` features where asked.
+
+    spaces: those of the candidate, in order, (n_clips, ...) each; returns (n_clips, n_features)
     """
-    flat = [layer.reshape(len(layer), -1) for layer in layers]
+    flat = [space.reshape(len(space), -1) for space in spaces]
     X = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
-    if space.degree == 1:
+    if candidate.degree == 1:
         return X
     from sklearn.preprocessing import PolynomialFeatures  # a second, and few rows have such terms
 
-    terms: Floats = PolynomialFeatures(space.degree, include_bias=False).fit_transform(X)
+    terms: Floats = PolynomialFeatures(candidate.degree, include_bias=False).fit_transform(X)
     return terms
 
 
-def bands(space: Space, layers: Sequence[Floats], n_features: int) -> tuple[slice, ...]:
-    """Which columns of `joined` are each layer's own; products of several layers' features make it one band."""
-    if space.degree > 1:
+def bands(candidate: Candidate, spaces: Sequence[Floats], n_features: int) -> tuple[slice, ...]:
+    """Which columns of `joined` are each space's own; products of several spaces' features make it one band."""
+    if candidate.degree > 1:
         return (slice(0, n_features),)
-    sizes = [layer[0].size for layer in layers]
+    sizes = [space[0].size for space in spaces]
     return tuple(slice(stop - size, stop) for size, stop in zip(sizes, accumulate(sizes)))
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """z-scores of polynomial terms, which differ in size by orders.
+    """The scaling of a matrix, (X - mean) / spread, fitted on the training clips of a fit.
 
-    mean, spread: (n_features,); a spread is at least MIN_SHARE of the terms' median, see `spreads.least_spread`
+    Columns that are z-scored (polynomial terms, which differ in size by orders; spaces that ask for it) are divided by
+    their standard deviation s, or by the floor of `spreads.least_spread` if that is larger. Those of each of several
+    spaces that count alike are then divided by one number, so that their variances sum to TOTAL_VARIANCE:
+
+        spread_j = max(s_j, floor) sqrt(sum_i (s_i / max(s_i, floor))^2 / TOTAL_VARIANCE)
+
+    A space that does not vary at all stays as it is.
+
+    mean, spread: (n_features,)
     """
 
     mean: Floats
     spread: Floats
 
     @classmethod
-    def of(cls, space: Space, X: Floats, train: Indices) -> Self | None:
-        """Fitted on the training clips of X (n_clips, n_features); None for a space without such terms."""
-        if space.degree == 1:
+    def of(cls, candidate: Candidate, X: Floats, bands: Sequence[slice], train: Indices) -> Self | None:
+        """Fitted on the training clips of X (n_clips, n_features); None for a candidate that is not scaled."""
+        if not candidate.is_scaled:
             return None
         trained = X[train]
-        spread = trained.std(axis=0)
-        floor = least_spread(spread, MIN_SHARE)
-        return cls(trained.mean(axis=0), np.maximum(spread, floor) if floor else np.ones_like(spread))
+        if candidate.degree > 1:
+            sd = trained.std(axis=0)
+            floor = least_spread(sd, MIN_SHARE)
+            return cls(trained.mean(axis=0), np.maximum(sd, floor) if floor else np.ones_like(sd))
+        mean, sd = trained.mean(axis=0, dtype=np.float64), trained.std(axis=0, dtype=np.float64)
+        spread = np.ones_like(sd)
+        for name, band in zip(candidate.spaces, bands):
+            own = sd[band]
+            if name in candidate.standardized and (floor := least_spread(own, MIN_SHARE)):
+                spread[band] = np.maximum(own, floor)
+            if candidate.even and (total := np.sum(np.square(own / spread[band]))):
+                spread[band] *= np.sqrt(total / TOTAL_VARIANCE)
+        return cls(mean, spread)
 
     def __call__(self, X: Floats) -> NDArray[np.float32]:
         return ((X - self.mean) / self.spread).astype(np.float32)

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
-from cinevox.fitting.feature_spaces import Scaling, Space, bands, joined
+from cinevox.fitting.feature_spaces import Candidate, Scaling, bands, joined
 from cinevox.fitting.regressors import FEWER_FEATURES, Map, Regressor, RegressorSpec
+from cinevox.fitting.regressors._solvers.stacking import StackedMap, residual_products, simplex_weights
 from cinevox.measured.responses import Columns
 from cinevox.project import plugins
 from cinevox.project.params import Params
-from cinevox.statistics.splits import Partition, folds
+from cinevox.statistics.splits import Indices, Partition, folds
 
 Floats = NDArray[np.floating]
 
@@ -66,22 +67,22 @@ class Method:
 
 @dataclass(frozen=True)
 class Fit:
-    """The result of fitting one feature space.
+    """The result of fitting one candidate.
 
     predicted: split name -> float32 (n_clips, n_voxels), for the clips that the partition predicts
     diagnostics: name -> what the solver says of its voxels: a count of flags, or the range of a number
     maps: what was fitted, one of each of `Method.batches`; none unless they are kept
     """
 
-    space: Space
+    candidate: Candidate
     predicted: dict[str, NDArray[np.float32]]
     diagnostics: dict[str, Any]
     maps: tuple[Map, ...] = ()
 
 
 def fit(
-    spaces: Sequence[Space],
-    layers: Mapping[str, Floats],
+    candidates: Sequence[Candidate],
+    features: Mapping[str, Floats],
     measured: NDArray[np.float32],
     columns: Columns,
     partition: Partition,
@@ -91,11 +92,11 @@ def fit(
 ) -> Iterator[Fit]:
     """Fit every candidate on a partition's training clips and predict those it leaves out.
 
-    A task is one space and one batch of voxels (`RegressorSpec.voxels`: some of them, an ROI of one subject, or
-    all); workers take them in turn, and a space is yielded as soon as its last batch is done. Nothing sees a
+    A task is one candidate and one batch of voxels (`RegressorSpec.voxels`: some of them, an ROI of one subject, or
+    all); workers take them in turn, and a candidate is yielded as soon as its last batch is done. Nothing sees a
     clip outside `partition.train` in fitting.
 
-    layers: layer -> (n_clips, n_features), components or raw, of all clips
+    features: space -> (n_clips, n_features), components or raw, of all clips
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
     keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients
     units: what each voxel's responses are divided by for the fit, (n_voxels,); None: `Columns.units` of the training
@@ -104,9 +105,9 @@ def fit(
     Raises
     ------
     InputError
-        A space has more features than the regressor can take; before the first fit.
+        A candidate has more features than the regressor can take; before the first fit.
     """
-    _check_sizes(spaces, layers, method.spec)
+    _check_sizes(candidates, features, method.spec)
     batches = method.batches(columns)
     if units is None:
         units = columns.units(measured, partition.train)
@@ -114,29 +115,29 @@ def fit(
     responses = [(measured[partition.train, batch], units[batch]) for batch in batches]
     tasks = (
         joblib.delayed(_fit_batch)(
-            space, [layers[layer] for layer in space.layers], *part, partition, method, keep_maps
+            candidate, [features[space] for space in candidate.spaces], *part, partition, method, keep_maps
         )
-        for space in spaces
+        for candidate in candidates
         for part in responses
     )
-    return _side_by_side(spaces, len(batches), tasks)
+    return _side_by_side(candidates, len(batches), tasks)
 
 
-def _side_by_side(spaces: Sequence[Space], n_batches: int, tasks: Iterable[Any]) -> Iterator[Fit]:
-    """Run the tasks, and put each space's batches together as they come."""
+def _side_by_side(candidates: Sequence[Candidate], n_batches: int, tasks: Iterable[Any]) -> Iterator[Fit]:
+    """Run the tasks, and put each candidate's batches together as they come."""
     results = joblib.Parallel(return_as="generator")(tasks)
-    for space in spaces:
+    for candidate in candidates:
         parts = [next(results) for _ in range(n_batches)]
         yield Fit(
-            space,
+            candidate,
             {name: np.concatenate([predicted[name] for predicted, _, _ in parts], axis=1) for name in parts[0][0]},
             _summary([diagnostics for _, diagnostics, _ in parts]),
             tuple(found for _, _, found in parts if found is not None),
         )
 
 
-def _check_sizes(spaces: Sequence[Space], layers: Mapping[str, Floats], spec: RegressorSpec) -> None:
-    sizes = {space.name: _n_features(space, layers) for space in spaces}
+def _check_sizes(candidates: Sequence[Candidate], features: Mapping[str, Floats], spec: RegressorSpec) -> None:
+    sizes = {fitted.name: _n_features(fitted, features) for candidate in candidates for fitted in _fitted(candidate)}
     if spec.max_features is not None and (large := {k: n for k, n in sizes.items() if n > spec.max_features}):
         listed = ", ".join(f"{name} {n:,}" for name, n in large.items())
         raise InputError(
@@ -145,35 +146,81 @@ def _check_sizes(spaces: Sequence[Space], layers: Mapping[str, Floats], spec: Re
         )
 
 
-def _n_features(space: Space, layers: Mapping[str, Floats]) -> int:
+def _fitted(candidate: Candidate) -> tuple[Candidate, ...]:
+    """The models of a candidate: one of all its spaces, or one for each."""
+    return (candidate,) if candidate.combine == "columns" else candidate.members
+
+
+def _n_features(candidate: Candidate, features: Mapping[str, Floats]) -> int:
     """All products of up to `degree` of n features: C(n + degree, degree) - 1."""
-    n = sum(int(np.prod(layers[layer].shape[1:])) for layer in space.layers)
-    return comb(n + space.degree, space.degree) - 1
+    n = sum(int(np.prod(features[space].shape[1:])) for space in candidate.spaces)
+    return comb(n + candidate.degree, candidate.degree) - 1
 
 
-def feature_matrix(space: Space, layers: Sequence[Floats], partition: Partition) -> tuple[Floats, tuple[slice, ...]]:
-    """The regressors of one space: `joined`, polynomial terms z-scored on the training clips; and its bands.
+def feature_matrix(candidate: Candidate, spaces: Sequence[Floats], train: Indices) -> tuple[Floats, tuple[slice, ...]]:
+    """The regressors of one candidate: `joined`, scaled on the training clips where it is; and its bands.
 
-    Returns (n_clips, n_features) and, per layer, which columns are its own.
+    Returns (n_clips, n_features) and, for each space, which columns are its own.
     """
-    X = joined(space, layers)
-    scaling = Scaling.of(space, X, partition.train)
-    return X if scaling is None else scaling(X), bands(space, layers, X.shape[1])
+    X = joined(candidate, spaces)
+    own = bands(candidate, spaces, X.shape[1])
+    scaling = Scaling.of(candidate, X, own, train)
+    return X if scaling is None else scaling(X), own
 
 
 def _fit_batch(
-    space: Space,
-    layers: Sequence[Floats],
+    candidate: Candidate,
+    spaces: Sequence[Floats],
     Y: NDArray[np.float32],
     units: NDArray[np.float64],
     partition: Partition,
     method: Method,
     keep: bool,
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]], Map | None]:
-    X, own = feature_matrix(space, layers, partition)
-    regressor = method.fitted(X[partition.train], Y, own, units)
-    predicted = {name: regressor.predict(X[rows]) for name, rows in partition.predicted.items()}
-    return predicted, dict(regressor.diagnostics), regressor.map if keep else None
+    X, own = feature_matrix(candidate, spaces, partition.train)
+    if candidate.combine == "columns":
+        regressor = method.fitted(X[partition.train], Y, own, units)
+        predicted = {name: regressor.predict(X[rows]) for name, rows in partition.predicted.items()}
+        return predicted, dict(regressor.diagnostics), regressor.map if keep else None
+    found: dict[str, NDArray[Any]] = {}
+    weights = np.full((Y.shape[1], len(own)), 1 / len(own))
+    if candidate.combine == "stack":
+        weights, found = _weights(candidate, spaces, Y, units, partition.train, method)
+    trained = X[partition.train]
+    regressors = [method.fitted(trained[:, band], Y, (slice(0, band.stop - band.start),), units) for band in own]
+    ends = np.array([band.stop for band in own])
+    combined = StackedMap(tuple(regressor.map for regressor in regressors), ends, weights.astype(np.float32))
+    predicted = {name: combined(X[rows]) for name, rows in partition.predicted.items()}
+    flags = [{name: v for name, v in each.diagnostics.items() if v.dtype == bool} for each in regressors]
+    found |= {name: np.any([each[name] for each in flags if name in each], axis=0) for each in flags for name in each}
+    return predicted, found, combined if keep else None
+
+
+def _weights(
+    candidate: Candidate,
+    spaces: Sequence[Floats],
+    Y: NDArray[np.float32],
+    units: NDArray[np.float64],
+    train: Indices,
+    method: Method,
+) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
+    """Weights of a stack's models, chosen on predictions of clips that were in no fit of theirs.
+
+    For each of `n_folds` folds of the training clips every space is fitted to the other folds, whatever the regressor
+    chooses included, and predicts the fold. With R_v the residuals of voxel v, a column for each space,
+
+        w_v = argmin |R_v w|^2 over w >= 0, sum w = 1.
+
+    Returns (n_voxels, n_spaces), and each space's weight as a diagnostic.
+    """
+    outside = [np.empty_like(Y) for _ in candidate.members]
+    for fold in folds(len(train), method.n_folds):
+        for held_out, member, space in zip(outside, candidate.members, spaces):
+            X, own = feature_matrix(member, [space], train[fold.fit])
+            regressor = method.fitted(X[train[fold.fit]], Y[fold.fit], own, units)
+            held_out[fold.held_out] = regressor.predict(X[train[fold.held_out]])
+    weights = simplex_weights(residual_products(Y, outside))
+    return weights, {f"weight_{name}": weights[:, number] for number, name in enumerate(candidate.spaces)}
 
 
 def _summary(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any]:

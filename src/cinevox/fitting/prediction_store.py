@@ -21,7 +21,7 @@ from cinevox.project.params import Row, row_of
 
 @dataclass(frozen=True)
 class UsedWeights:
-    """The weights that a row's network had, as the sidecar of its features has them.
+    """The weights that a network had, as the sidecar of its features has them.
 
     official: whether the file is the one its authors published; non_commercial: None where the licence is not known
     seed: of random weights; unwrapped: what was taken off around the weights in their file, in words
@@ -64,8 +64,19 @@ class Index:
         return row_of(self.provenance)
 
     @property
-    def weights(self) -> UsedWeights:
-        return UsedWeights.of(self.provenance.get("weights", {}))
+    def weights(self) -> dict[str, UsedWeights]:
+        """Network -> the weights that it had."""
+        return {network: UsedWeights.of(recorded) for network, recorded in self.provenance["weights"].items()}
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks that the feature spaces are of."""
+        return tuple(self.provenance["weights"])
+
+    @property
+    def weights_policy(self) -> str:
+        """The policies of the networks' weights, each once: `package`, or `package + random` of several networks."""
+        return " + ".join(dict.fromkeys(weights.policy for weights in self.weights.values()))
 
     @property
     def chosen_on(self) -> str | None:
@@ -98,7 +109,7 @@ def read_index(folder: Path) -> Index:
             provenance=dict(content["provenance"]),
             diagnostics=dict(content["diagnostics"]),
         )
-        name = found.row.name
+        name, _ = found.row.name, found.weights
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         told = f"{type(error).__name__}: {error}".splitlines()[0]
         raise FileError(f"{file}: no index of a row's predictions ({told}); delete it and run `dvc repro`") from None

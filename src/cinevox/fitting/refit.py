@@ -1,4 +1,4 @@
-"""Refit: each voxel's chosen feature space, fitted again on all of the training set's clips.
+"""Refit: each voxel's chosen candidate, fitted again on all of the training set's clips.
 
 What the submission predicts with, and what an encoding model keeps.
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import FileError
-from cinevox.fitting.feature_spaces import Space
+from cinevox.fitting.feature_spaces import Candidate
 from cinevox.fitting.fits import Method, fit
 from cinevox.fitting.regressors import Map
 from cinevox.measured.responses import Block, Columns
@@ -30,14 +30,14 @@ Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Part:
-    """The predictions of one feature space for the voxels that chose it.
+    """The predictions of one candidate for the voxels that chose it.
 
     voxels: their columns; predicted: float32, (n_test_clips, n_voxels of these)
     diagnostics: as of `cinevox.fitting.fits.Fit`
     maps: what was fitted, each with the columns of its voxels; none unless they are kept
     """
 
-    space: Space
+    candidate: Candidate
     voxels: NDArray[np.intp]
     predicted: NDArray[np.float32]
     diagnostics: Mapping[str, Any]
@@ -46,21 +46,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Refitted:
-    """Every voxel's prediction by its own space and, where the fit is kept, what makes it again for other clips.
+    """Every voxel's prediction by its own candidate and, where the fit is kept, what makes it again for other clips.
 
     predicted: float32, (n_test_clips, n_voxels)
-    layers: layer -> (n_clips, n_features), what the spaces in use were made from: components or raw features
-    projections: layer -> its projection to components; none for raw features
-    parts: one for each space in use
+    features: space -> (n_clips, n_features), what candidates in use were fitted to: components or raw features
+    projections: space -> its projection to components; none for raw features
+    parts: one for each candidate in use
     """
 
     predicted: NDArray[np.float32]
-    layers: Mapping[str, Floats]
+    features: Mapping[str, Floats]
     projections: Mapping[str, Projection]
     parts: tuple[Part, ...]
 
 
-def spaces_in_use(candidates: Sequence[Space], chosen: NDArray[np.integer], columns: Columns) -> tuple[Space, ...]:
+def in_use(candidates: Sequence[Candidate], chosen: NDArray[np.integer], columns: Columns) -> tuple[Candidate, ...]:
     """Those of the candidates that some voxel has.
 
     chosen: (n_voxels,), each voxel's position in `candidates`, as the stage selection wrote it
@@ -80,80 +80,82 @@ def spaces_in_use(candidates: Sequence[Space], chosen: NDArray[np.integer], colu
 
 
 def refit(
-    candidates: Sequence[Space],
+    candidates: Sequence[Candidate],
     chosen: NDArray[np.integer],
     features: Mapping[str, Floats],
     measured: NDArray[np.float32],
     columns: Columns,
-    reduction: Reduction,
+    reductions: Mapping[str, Reduction],
     method: Method,
     progress: Progress,
     *,
     keep: bool = False,
 ) -> Refitted:
-    """Fit each space in use on all training clips, and predict each voxel's responses to the test clips by its own.
+    """Fit each candidate in use on all training clips, and predict each voxel's test responses by its own.
 
-    chosen: as for `spaces_in_use`; features: layer -> (n_clips, n_features) of all clips, the test clips last;
-    measured: (n_train_clips, n_voxels), mean responses. Only layers in use are read.
+    chosen: as for `in_use`; features: space -> (n_clips, n_features) of all clips, the test clips last;
+    measured: (n_train_clips, n_voxels), mean responses. Only spaces in use are read.
+    reductions: space -> the PCA that it goes through; the others are taken as they are
     keep: whether projections and parts are returned; they are empty otherwise
     """
-    used = spaces_in_use(candidates, chosen, columns)
-    layers = {layer: features[layer] for space in used for layer in space.layers}
+    used = in_use(candidates, chosen, columns)
+    own = {space: features[space] for candidate in used for space in candidate.spaces}
     projections, parts = {}, []
-    if not used[0].raw:
-        reduced = progress(components(layers, len(measured), reduction, keep), len(layers), "PCA")
-        for layer, found, projection in reduced:
-            layers[layer] = found.scores
-            if projection is not None:
-                projections[layer] = projection
-    n_clips = len(next(iter(layers.values())))
+    whole = {space: (values, reductions[space]) for space, values in own.items() if space in reductions}
+    for space, found, by in progress(components(whole, len(measured), keep), len(whole), "PCA"):
+        own[space] = found.scores
+        if by is not None:
+            projections[space] = by
+    n_clips = len(next(iter(own.values())))
     predicted = np.full((n_clips - len(measured), columns.n_voxels), np.nan, dtype=np.float32)
-    fitted = _by_space(candidates, chosen, layers, measured, columns, method, keep)
+    fitted = _by_candidate(candidates, chosen, own, measured, columns, method, keep)
     for part in progress(fitted, len(used), "refit"):
         predicted[:, part.voxels] = part.predicted
         if keep:
             parts.append(part)
-    return Refitted(predicted, layers, projections, tuple(parts))
+    return Refitted(predicted, own, projections, tuple(parts))
 
 
 def components(
-    features: Mapping[str, Floats], n_train: int, settings: Reduction, keep: bool
+    features: Mapping[str, tuple[Floats, Reduction]], n_train: int, keep: bool
 ) -> Iterator[tuple[str, Components, Projection | None]]:
-    """Principal components of each layer, fitted on the first `n_train` clips, as they come.
+    """Principal components of each space, fitted on the first `n_train` clips, as they come.
 
-    features: layer -> (n_clips, n_features), memory maps at best
-    keep: whether the layer's projection, for other clips, comes too
+    features: space -> (n_clips, n_features), a memory map at best, and how it is reduced
+    keep: whether the space's projection, for other clips, comes too
     """
-    tasks = (joblib.delayed(_components)(layer, n_train, settings, keep) for layer in features.values())
+    tasks = (joblib.delayed(_components)(values, n_train, settings, keep) for values, settings in features.values())
     for name, found in zip(features, joblib.Parallel(return_as="generator")(tasks)):
         yield name, *found
 
 
-def _components(layer: Floats, n_train: int, settings: Reduction, keep: bool) -> tuple[Components, Projection | None]:
+def _components(
+    features: Floats, n_train: int, settings: Reduction, keep: bool
+) -> tuple[Components, Projection | None]:
     train = np.arange(n_train)
     found = principal_components(
-        layer, train, settings.n_components, min_spread=settings.min_spread, normalize=settings.normalize
+        features, train, settings.n_components, min_spread=settings.min_spread, normalize=settings.normalize
     )
-    return found, projection(layer, train, found) if keep else None
+    return found, projection(features, train, found) if keep else None
 
 
-def _by_space(
-    candidates: Sequence[Space],
+def _by_candidate(
+    candidates: Sequence[Candidate],
     chosen: NDArray[np.integer],
-    layers: Mapping[str, Floats],
+    features: Mapping[str, Floats],
     measured: NDArray[np.float32],
     columns: Columns,
     method: Method,
     keep_maps: bool,
 ) -> Iterator[Part]:
-    """Each space in use, fitted on all training clips for the voxels it serves, and what it predicts of the rest.
+    """Each candidate in use, fitted on all training clips for the voxels it serves, and what it predicts of the rest.
 
     A regressor that shares something over an ROI is given the whole ROI, as when it was chosen, and the voxels of
-    other spaces are left out of what it predicts.
+    other candidates are left out of what it predicts.
 
-    layers: layer -> (n_clips, n_features), components or raw, of all clips
+    features: space -> (n_clips, n_features), components or raw, of all clips
     """
-    n_train, n_clips = len(measured), len(next(iter(layers.values())))
+    n_train, n_clips = len(measured), len(next(iter(features.values())))
     units = columns.units(measured, np.arange(n_train))
     everything = Partition("train", np.arange(n_train), {"test": np.arange(n_train, n_clips)})
     for number in np.unique(chosen):
@@ -162,7 +164,7 @@ def _by_space(
         responses = measured if fitted.all() else measured[:, fitted]
         restricted = _restricted(columns, fitted)
         own = units[fitted]  # of whole blocks, whichever of their voxels are here
-        (found,) = fit([candidates[number]], layers, responses, restricted, everything, method, keep_maps, own)
+        (found,) = fit([candidates[number]], features, responses, restricted, everything, method, keep_maps, own)
         yield Part(
             candidates[number],
             np.flatnonzero(serves),

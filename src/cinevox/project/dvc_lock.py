@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinevox.project import identity
-from cinevox.project.params import Row
+from cinevox.project.params import NetworkRow, Row
 from cinevox.project.params import text as texts
 from cinevox.project.paths import Paths
 
@@ -22,7 +22,7 @@ CODE = f"{Paths().source_code('any').parent.as_posix()}/"  # in it the code that
 UNRELATED = {  # sections that no score follows from
     "validation", "storage", "parallel", "report", "submission", "encoding", "gate", "tracking",
 }  # fmt: skip
-ENTRY = re.compile(rf"^  ['\"]?((?:{'|'.join(ENDS)})(?:-roiwise)?@[^\n]+?)['\"]?:\n((?:    .*\n|\n)+)", re.M)
+ENTRY = re.compile(rf"^  ['\"]?((?:{'|'.join(ENDS)})(?:-roiwise|-joint)?@[^\n]+?)['\"]?:\n((?:    .*\n|\n)+)", re.M)
 
 Stages = Mapping[str, Any]
 
@@ -49,7 +49,7 @@ def keys(stages: Stages) -> dict[str, str]:
     for end in ENDS:
         for name, entry in stages.items():
             stage, _, row = name.partition("@")
-            if stage.removesuffix("-roiwise") == end:
+            if stage.partition("-")[0] == end:
                 entries.setdefault(row, []).append([entry.get("params"), entry.get("deps")])
     return {row: identity.digest([row, made]) for row, made in entries.items() if len(made) == len(ENDS)}
 
@@ -62,7 +62,12 @@ def ends(text: str) -> Stages:
 
 def made(stages: Stages, row: str) -> Made | None:
     """Everything that a row comes from; None where DVC did not run it."""
-    found = [name for end in ENDS for name in (f"{end}@{row}", f"{end}-roiwise@{row}") if name in stages]
+    found = [
+        name
+        for end in ENDS
+        for name in (f"{end}@{row}", f"{end}-roiwise@{row}", f"{end}-joint@{row}")
+        if name in stages
+    ]
     if not found:
         return None
     outs = {out["path"]: (name, out.get("md5")) for name, entry in stages.items() for out in entry.get("outs", ())}
@@ -136,12 +141,9 @@ def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> d
 def concerns(leaf: str, row: Row) -> bool:
     """Whether a score of the row follows from this leaf of the parameters."""
     section, _, rest = leaf.partition(".")
-    own = {
-        "networks": row.network,
-        "regressors": row.regressor,
-        "heads": row.regressor,
-        "bases": row.base,
-    }
+    own = {"regressors": row.regressor, "heads": row.regressor, "bases": row.base}
+    if isinstance(row, NetworkRow):
+        own["networks"] = row.network
     if section in own:
         return rest.partition(".")[0] == own[section]
     if section == "experiments":

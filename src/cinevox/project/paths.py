@@ -61,6 +61,10 @@ class Paths:
     def reduction(self, network: str) -> Path:
         return self.data / "reduction" / network
 
+    def components(self, network: str, part: str, named: bool = False) -> Path:
+        """Principal components of a network's layers, or of the named spaces on them, by one fit (Partition.folder)."""
+        return self.reduction(network) / part / ("spaces" if named else "")
+
     def ceiling(self, track: str) -> Path:
         return self.data / "ceiling" / track
 

@@ -8,26 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from cinevox.project.params import Params, Row, load
+from cinevox.files.labelled_arrays import digest_of
+from cinevox.project import asked
+from cinevox.project.params import FeatureSpace, JointRow, Params, Row, load, maps
 from cinevox.project.paths import Paths
 from cinevox.project.plugins import PACKAGES, Kind
 from cinevox.project.source_code import STAGES, SourceCode, remembered
 
 
 class Instance(NamedTuple):
-    """A stage, one of its instances ("" where it has no others), and the modules of plug-ins that it can load."""
+    """A stage, one of its instances ("" where it has no others), and the modules of plug-ins that it can load.
+
+    asked: what params.spaces asks of this instance and of no other; DVC can't tell that from params.yaml
+    """
 
     stage: str
     instance: str
     plugins: tuple[str, ...]
+    asked: Mapping[str, Any] = {}
 
     def text(self, modules: SourceCode) -> str:
-        """The text of what the stage depends on: every module that it can load, with the module's hash, one a line."""
-        reached = modules.reached((f"{STAGES}.{self.stage}", *self.plugins))
-        return json.dumps(reached, indent=1) + "\n"
+        """The text of what the stage depends on: every module that it can load, with the module's hash, one a line.
+
+        Behind them stands what is asked of it (`cinevox.project.asked`), if anything is.
+        """
+        reached: dict[str, Any] = dict(modules.reached((f"{STAGES}.{self.stage}", *self.plugins)))
+        return json.dumps(reached | ({asked.KEY: dict(self.asked)} if self.asked else {}), indent=1) + "\n"
 
 
 def digests(paths: Paths) -> dict[str, str]:
@@ -66,22 +75,28 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
     yield Instance("validation", "", data)
     yield from (Instance("conversion", part, data) for part in ("train", "test"))
     yield from (Instance("frames", str(count), data) for count in params.frames.counts)
-    yield from (Instance("features", name, _network(params, name)) for name in params.networks)
-    yield from (Instance("reduction", name, ()) for name in params.networks)
+    yield from (Instance("features", name, _network(params, name), _maps(params, name)) for name in params.networks)
+    yield from (Instance("reduction", name, (), _spaces_on(params, name)) for name in params.networks)
     yield from (Instance("ceiling", track, ()) for track in params.dataset.tracks)
-    yield from (Instance("fits", name, _regressors(params, row)) for name, row in params.experiments.voxelwise.items())
+    yield from (
+        Instance("fits", name, _regressors(params, row), _spaces(params, row))
+        for name, row in rows.items()
+        if not row.is_transfer
+    )
     yield from (Instance("bases", name, _network(params, base.network)) for name, base in params.bases.items())
     yield from (
         Instance("transfer", name, _network(params, row.network)) for name, row in params.experiments.roiwise.items()
     )
     yield from (Instance("scores", name, ()) for name in rows)
-    yield from (Instance("selection", name, _network(params, row.network)) for name, row in rows.items())
+    yield from (Instance("selection", name, _networks(params, row)) for name, row in rows.items())
     yield Instance("checks", "", data)
     yield Instance("report", "", every)
     for track, name in params.submission.rows.items():
-        yield Instance("submission", track, _regressors(params, rows[name]))
+        yield Instance("submission", track, _regressors(params, rows[name]), _spaces(params, rows[name]))
     for name in params.encoding.rows:
-        yield Instance("encoding", name, data + _network(params, rows[name].network) + _regressors(params, rows[name]))
+        row = rows[name]
+        code = data + _networks(params, row) + _regressors(params, row)
+        yield Instance("encoding", name, code, _spaces(params, row))
     yield Instance("tracking", "", ())
     yield Instance("gate", "", ())
 
@@ -96,6 +111,38 @@ def _network(params: Params, name: str) -> tuple[str, ...]:
     if model := params.networks[name].model:
         return (_plugin("libraries", model.partition("/")[0]),)
     return (_plugin("networks", name),)
+
+
+def _networks(params: Params, row: Row) -> tuple[str, ...]:
+    """The networks that a row stands on."""
+    return tuple(module for name in params.networks_of(row) for module in _network(params, name))
+
+
+def _spaces(params: Params, row: Row) -> dict[str, Any]:
+    """The named spaces that a row stands on."""
+    return {"spaces": _listed(params.spaces_of(row))} if isinstance(row, JointRow) else {}
+
+
+def _spaces_on(params: Params, network: str) -> dict[str, Any]:
+    """The named spaces of a network, and whether whole layers are asked for as well."""
+    own = {name: space for name, space in params.feature_spaces.items() if space.network == network}
+    whole = any(row.network == network for row in params.experiments.voxelwise.values())
+    return {"layers": whole, "spaces": _listed(own)} if own else {}
+
+
+def _maps(params: Params, network: str) -> dict[str, Any]:
+    """The pooled maps of a network that its named spaces are made from, and whether whole layers are, too.
+
+    Of features that the user brings also the digest of their file, which is no file that DVC tracks.
+    """
+    found, settings = _spaces_on(params, network), params.networks[network]
+    own = (FeatureSpace.from_json(space) for space in found.get("spaces", {}).values())
+    told = {"layers": found["layers"], "maps": [one.to_json() for one in maps(own)]} if found else {}
+    return told | ({"digest": digest_of(settings.file)} if settings.model == "array" and settings.file else {})
+
+
+def _listed(spaces: Mapping[str, FeatureSpace]) -> dict[str, Any]:
+    return {name: space.to_json() for name, space in spaces.items()}
 
 
 def _regressors(params: Params, row: Row) -> tuple[str, ...]:

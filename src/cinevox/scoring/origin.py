@@ -22,7 +22,7 @@ class Origin:
     subjects: those that are scored, with a space between each two
     n_train_clips, n_test_clips: of the data set; the validation clips count as training clips
     n_voxels: ROI -> how many, over subjects
-    weights: the policy of the network's weights; official: whether their checksum is the published one
+    weights: the policies of the networks' weights; official: whether all their checksums are the published ones
     """
 
     dataset: str
@@ -47,8 +47,8 @@ class Origin:
             n_train_clips=recorded.n_stimuli,
             n_test_clips=len(index.clips.get("test", ())),
             n_voxels={roi: sum(b.n_voxels for b in blocks if b.roi == roi) for roi in index.columns.rois},
-            weights=index.weights.policy,
-            official=index.weights.official,
+            weights=index.weights_policy,
+            official=all(weights.official for weights in index.weights.values()),
         )
 
     @classmethod
@@ -65,7 +65,8 @@ class Origin:
 
     @property
     def untrained(self) -> bool:
-        return self.weights == "random"
+        """Whether a network has random weights."""
+        return "random" in self.weights.split(" + ")
 
     def to_json(self) -> dict[str, Any]:
         """As it is written: without lists, which `dvc metrics` leaves out, and `n_voxels` in one column of it."""

@@ -29,7 +29,7 @@ FRAMES_PER_TASK = 64  # about what one worker does between two signs of life
 
 
 def extract(extraction: Extraction, frames: Frames, readers: Readers | None = None) -> Activations:
-    """Features of clips in memory: layer -> array of `Extraction.shape`.
+    """Features of clips in memory: output -> array of `Extraction.shape`.
 
     frames: uint8, (n_clips, n_frames, height, width, 3), RGB
     readers: of this extraction, from a call before: the network is not built again
@@ -45,7 +45,7 @@ def extract(extraction: Extraction, frames: Frames, readers: Readers | None = No
     readers = readers or Readers(extraction)
     found = (delayed(_activations_of)(readers, frames[rows], names[rows]) for rows in tasks)
     gathered = list(_run(extraction, found, ordered=True))
-    return {layer: np.concatenate([part[layer] for part in gathered]) for layer in extraction.layers}
+    return {name: np.concatenate([part[name] for part in gathered]) for name in extraction.outputs}
 
 
 def write(
@@ -56,7 +56,7 @@ def write(
     unfinished: Path,
     progress: Progress = lambda items, _total, _label: items,
 ) -> None:
-    """Features of many clips into `folder`: one array `<layer>.npy` of `Extraction.shape` for each layer.
+    """Features of many clips into `folder`: one array `<name>.npy` of `Extraction.shape` for each output.
 
     Memory doesn't grow with the number of clips. Work in progress lies under `unfinished`, in a folder named by
     a digest of everything that matters: after a kill, the same call goes on with the clips that are not done.
@@ -83,8 +83,8 @@ def write(
         pass
     folder.mkdir(parents=True, exist_ok=True)
     (partial / "done.npy").unlink()  # from here on a kill means starting anew: the arrays are no longer together
-    for layer in extraction.layers:
-        shutil.move(partial / f"{layer}.npy", folder / f"{layer}.npy")
+    for name in extraction.outputs:
+        shutil.move(partial / f"{name}.npy", folder / f"{name}.npy")
     for leftover in unfinished.glob(f"{extraction.network}-*"):
         shutil.rmtree(leftover)
 
@@ -95,7 +95,7 @@ def _open_partial(extraction: Extraction, n_clips: int, partial: Path) -> NDArra
     if not marks.exists():
         partial.mkdir(parents=True, exist_ok=True)
         kind = extraction.settings.storage
-        disk.allocate({partial / f"{name}.npy": (extraction.shape(name, n_clips), kind) for name in extraction.layers})
+        disk.allocate({partial / f"{name}.npy": (extraction.shape(name, n_clips), kind) for name in extraction.outputs})
         io.write_array(marks, np.zeros(n_clips, dtype=np.uint8))
     loaded: NDArray[np.uint8] = np.load(marks, allow_pickle=False)
     return loaded
@@ -134,7 +134,7 @@ def _activations_of(readers: Readers, frames: Frames, clips: Sequence[str]) -> A
     size = extraction.clips_per_batch
     batches = [reader(frames[start : start + size]) for start in range(0, len(frames), size)]
     stored, faults = {}, []
-    for layer in extraction.layers:
+    for layer in extraction.outputs:
         values = [batch[layer][0] for batch in batches]
         stored[layer] = values[0] if len(values) == 1 else np.concatenate(values)
         bad = np.flatnonzero(~np.concatenate([batch[layer][1] for batch in batches]))
@@ -171,7 +171,7 @@ class Readers:
         extraction = self.extraction
         module = _loading.load(extraction.network, extraction.spec, extraction.weights)
         return _activations.ActivationReader(
-            module, extraction.layers, extraction.spec, extraction.settings, extraction.device
+            module, extraction.outputs, extraction.spec, extraction.settings, extraction.device
         )
 
 

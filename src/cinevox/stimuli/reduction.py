@@ -7,6 +7,7 @@ blocks of features read one after another, so memory does not grow with the size
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,19 @@ class Components:
     variance: float
     duals: NDArray[np.float64]
     scale: Scale
+
+    def to_json(self) -> dict[str, Any]:
+        """What is recorded of them beside their scores."""
+        return {
+            "n_features": len(self.scale.mean),
+            "n_constant": self.scale.n_constant,
+            "n_floored": self.scale.n_floored,
+            "floor": self.scale.floor,
+            "n_components": self.scores.shape[1],
+            "explained": float(self.explained.sum()),
+            "variance": self.variance,
+            "lost": self.scale.lost,
+        }
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from cinevox.files import disk
 from cinevox.fitting import feature_spaces
 from cinevox.measured.datasets import StudyData, open_dataset
-from cinevox.project.params import Params, Track
+from cinevox.project.params import JointRow, Params, Track, VoxelwiseRow, maps
 from cinevox.project.paths import Paths
 from cinevox.simulation.voxels import voxel_counts
 from cinevox.stimuli.networks import spec_of
@@ -104,11 +104,18 @@ def _features(paths: Paths, params: Params) -> Iterator[int]:
     """Bytes of a clip in every network without features."""
     for name, network in params.networks.items():
         if not paths.features(name).is_dir():
-            from cinevox.stimuli import features
+            from cinevox.stimuli import brought_features, features
 
-            untrained = network.model_copy(update={"weights": "random"})
+            if network.model == brought_features.MODEL:
+                yield FLOAT32 * sum(brought_features.layers(name, network).values())
+                continue
+            random = network.model_copy(update={"weights": "random", "file": None})
+            untrained = network if network.weights == "none" else random
             shape = (network.n_frames, params.frames.size, params.frames.size, 3)
-            yield _of_a_clip(features.prepare(name, untrained, params.features, shape))
+            own = [space for space in params.feature_spaces.values() if space.network == name]
+            whole = not own or any(row.network == name for row in params.experiments.voxelwise.values())
+            taken = features.prepare(name, untrained, params.features, shape, None if whole else (), maps(own))
+            yield _of_a_clip(taken)
 
 
 def _bases(paths: Paths, params: Params) -> Iterator[int]:
@@ -122,16 +129,19 @@ def _bases(paths: Paths, params: Params) -> Iterator[int]:
 
 
 def _of_a_clip(extraction: Extraction) -> int:
-    values = sum(prod(extraction.shape(layer, 1)) for layer in extraction.layers)
+    values = sum(prod(extraction.shape(layer, 1)) for layer in extraction.outputs)
     return values * np.dtype(extraction.settings.storage).itemsize
 
 
 def _fits(paths: Paths, params: Params, study: StudySize) -> Iterator[int]:
     """Bytes of a row's predictions of validation and test clips from every feature space."""
     n_predicted = round(study.n_train * params.splits.validation_fraction) + study.n_test
+    of_one = {track: n_predicted * n_voxels * FLOAT32 for track, n_voxels in study.n_voxels.items()}
     for name, row in params.experiments.rows.items():
-        if not row.is_transfer and not paths.predictions(name).is_dir():
+        if paths.predictions(name).is_dir():
+            continue
+        if isinstance(row, JointRow):
+            yield len(feature_spaces.joint_candidates(params.spaces_of(row), row.together)) * of_one[row.track]
+        elif isinstance(row, VoxelwiseRow):
             layers = spec_of(row.network, params.networks[row.network]).layers
-            yield (
-                len(feature_spaces.candidates(row.features, layers)) * n_predicted * study.n_voxels[row.track] * FLOAT32
-            )
+            yield len(feature_spaces.candidates(row.features, layers)) * of_one[row.track]

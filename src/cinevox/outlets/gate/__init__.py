@@ -6,42 +6,27 @@ does to a difference, `verdict` the rule, `tables` how it is told. docs/gate.md 
 
 from __future__ import annotations
 
-from cinevox.outlets.gate.baseline import limits_of, read_baseline, read_revision, write_baseline
-from cinevox.outlets.gate.state import GateError, Reading, RowState, State
-from cinevox.outlets.gate.tables import HEADERS, MEANT, MOVED, cells, rule, sentence, to_markdown
+from cinevox.outlets.gate.baseline import read_baseline, read_revision, write_baseline
+from cinevox.outlets.gate.state import GateError
 from cinevox.outlets.gate.this_run import read_current
-from cinevox.outlets.gate.verdict import FAILURES, GateLimits, Line, Verdict, compare
+from cinevox.outlets.gate.verdict import Verdict, compare
 from cinevox.project.params import Params
 from cinevox.project.paths import Paths
 
 __all__ = [
-    "FAILURES",
-    "HEADERS",
-    "MEANT",
-    "MOVED",
     "GateError",
-    "GateLimits",
-    "Line",
-    "Reading",
-    "RowState",
-    "State",
     "Verdict",
-    "cells",
     "compare",
     "judge",
-    "limits_of",
     "read_baseline",
     "read_current",
     "read_revision",
-    "rule",
-    "sentence",
-    "to_markdown",
     "write_baseline",
-]  # fmt: skip
+]
 
 
 def judge(paths: Paths, params: Params, revision: str = "") -> Verdict:
-    """Compare this run with a git revision, or with the committed baseline; by the limits that the base has.
+    """Compare this run with the committed baseline, or with that of a git revision; by the limits that the base has.
 
     params: has the sections dataset, experiments, scores, transfer, regressors, gate
 
@@ -53,5 +38,5 @@ def judge(paths: Paths, params: Params, revision: str = "") -> Verdict:
         A file of this run is broken.
     """
     now = read_current(paths, params)
-    was, limits = read_revision(paths, revision) if revision else read_baseline(paths.baseline)
-    return compare(was, now, limits, revision or paths.baseline.as_posix())
+    was = read_revision(paths, revision) if revision else read_baseline(paths.baseline)
+    return compare(was, now, revision or paths.baseline.as_posix())

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from cinevox.outlets.gate.intervals import half_widths
-from cinevox.outlets.gate.state import GateError, Reading, RowState, State
-from cinevox.project.params import Gate, Section
+from cinevox.outlets.gate import intervals
+from cinevox.outlets.gate.baseline import CURE
+from cinevox.outlets.gate.state import GateError, GateLimits, Reading, State, by_reason
 
-Word = Literal["regressed", "missing", "implausible", "other data", "higher", "improved", "new", "same"]
-Basis = Literal["paired", "unpaired", ""]
-
-FAILURES: tuple[Word, ...] = ("regressed", "missing", "implausible", "other data")
+Word = Literal["regressed", "missing", "implausible", "higher", "fewer", "new", "same"]
+Key = tuple[str, str]  # row, metric
+FAILURES: tuple[Word, ...] = ("regressed", "missing", "implausible")
 CEILING = 1.0  # of a normalized correlation: nothing explains more than the responses repeat of themselves
-CURE = "write one with `cinevox gate --update` and commit it"
-NOTHING = RowState()
-
-
-class GateLimits(Section):
-    """params.gate, and the confidence of the intervals."""
-
-    gate: Gate
-    confidence: float
-
-    def __str__(self) -> str:
-        interval = f" + the half-width of the difference ({self.confidence:.0%} of all metrics together)"
-        drop = f"max({self.gate.absolute:g}, {self.gate.relative:g} of what it was)"
-        return drop + (interval if self.gate.use_interval else "")
 
 
 @dataclass(frozen=True)
 class Line:
     """One metric of one row (or one count of validation or checks), before and after.
 
-    half_width: of the interval of `was - now`; basis: what that is from, replicates of the same clips or of others
+    half_width: of the interval of `was - now`; None if unknown
     """
 
     row: str
@@ -47,131 +32,113 @@ class Line:
     allowed: float | None
     verdict: Word
     half_width: float | None = None
-    basis: Basis = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.verdict in FAILURES
 
     @property
     def change(self) -> float | None:
-        return None if self.was is None or self.now is None or self.verdict == "other data" else self.now - self.was
+        return None if self.was is None or self.now is None else self.now - self.was
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The outcome of a comparison.
 
-    against: names the base; differing: row -> what chance has drawn anew (or why that is not known), so that its
-        scores are not paired; other_data: row -> how its data differ, so that scores can't be compared
+    against: names the base
+    unpaired: row -> what chance has drawn anew, so that its scores are not compared in pairs
     """
 
     against: str
     limits: GateLimits
     lines: tuple[Line, ...]
-    differing: Mapping[str, tuple[str, ...]]
-    other_data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unpaired: Mapping[str, str]
 
     @property
     def failed(self) -> bool:
-        return bool(self.of(*FAILURES))
+        return any(line.failed for line in self.lines)
 
-    @property
-    def exit_code(self) -> int:
-        return int(self.failed)
-
-    def of(self, *words: Word) -> list[Line]:
-        return [line for line in self.lines if line.verdict in words]
+    def of(self, word: Word) -> list[Line]:
+        return [line for line in self.lines if line.verdict == word]
 
     def to_json(self) -> dict[str, Any]:
-        told = {"against": self.against, "failed": self.failed, "limits": self.limits.model_dump()}
-        told |= {"unpaired": self.differing, "other_data": self.other_data}
-        return told | {"lines": [asdict(line) for line in self.lines]}
+        told = {
+            "failed": self.failed,
+            "limits": self.limits.model_dump(),
+            "lines": [asdict(line) for line in self.lines],
+        }
+        return vars(self) | told
 
 
-def compare(was: State, now: State, limits: GateLimits, against: str) -> Verdict:
-    """Compare every metric of `was` with `now`; what is only in `now` is listed as new.
+def compare(was: State, now: State, against: str) -> Verdict:
+    """Compare every metric of `was` with `now`, by the limits of `was`; what is only in `now` is listed as new.
 
     A metric has regressed when
 
         was - now > max(absolute, relative * |was|) + half-width of the interval of `was - now`,
 
-    the last only with `use_interval` (see `intervals.half_widths`), and is missing when it is gone. It is implausible
-    when it is new or rose by more than that, and its own interval lies above 1, the noise ceiling: rather a leak than
-    a success. Scores of other data can't be compared, so they fail. Where only the responses are others (measured
-    again), a rise is called higher, and is no improvement. Errors and warnings of validation and checks have regressed
-    when there are more than there were.
+    the last only with `use_interval` (see `intervals.half_widths`) and where every resample has a score, and is missing
+    when it is gone. It is implausible when it is new or rose by more than that, and its own interval lies above 1, the
+    noise ceiling: rather a leak than a success. Errors and warnings of validation and checks have regressed when there
+    are more than there were.
 
     Raises
     ------
     GateError
-        `was` holds no score.
+        `was` holds no score, or scores of other data.
     """
-    if not any(reading.value is not None for entry in was.rows.values() for reading in entry.metrics.values()):
+    before, after = was.readings, now.readings
+    if all(reading.value is None for reading in before.values()):
         raise GateError(f"{against} holds no scores to compare with; {CURE}")
-    rows = {
-        row: (was.rows.get(row, NOTHING), now.rows.get(row, NOTHING)) for row in dict.fromkeys((*was.rows, *now.rows))
-    }
-    shared = {row: pair for row, pair in rows.items() if row in was.rows and row in now.rows}
-    differing = {row: found for row, (a, b) in shared.items() if (found := a.drawn_anew(b))}
-    keys = [
-        (row, metric)
-        for row, (a, b) in shared.items()
-        for metric in a.metrics
-        if None not in (a.reading(metric).value, b.reading(metric).value) and not a.other_data(b, metric)
-    ]
-    pairs = [
-        (x := was.rows[row].reading(name), y := now.rows[row].reading(name), _paired(x, y, row in differing))
-        for row, name in keys
-    ]
-    widths = half_widths(pairs, limits.confidence, _n_clips(was, now))
-    intervals = {key: (width, paired) for key, width, (_, _, paired) in zip(keys, widths, pairs)}
+    shared = {row: (entry, now.rows[row]) for row, entry in was.rows.items() if row in now.rows}
+    if other := {row: why for row, (a, b) in shared.items() if (why := a.other_data(b))}:
+        raise GateError(f"{against} is of other data: {'; '.join(by_reason(other))}; if that is meant, {CURE}")
+    unpaired = {row: why for row, (a, b) in shared.items() if (why := a.drawn_anew(b))}
+    sizes = (entry.drawn.get("n_clips", np.inf) for pair in shared.values() for entry in pair)
+    pairs = {key: (before[key], after[key]) for key in before if key in after}
+    widths = _half_widths(pairs, unpaired, was.limits.confidence, min(sizes, default=np.inf))
     lines = [
-        _line(row, metric, a, b, limits.gate, *intervals.get((row, metric), (None, False)))
-        for row, (a, b) in rows.items()
-        for metric in dict.fromkeys((*a.metrics, *b.metrics))
+        _line(key, before.get(key), after.get(key), was.limits, widths.get(key))
+        for key in dict.fromkeys((*before, *after))
     ]
-    data = {row: found for row, (a, b) in shared.items() if (found := a.other_data(b))}
-    return Verdict(against, limits, (*lines, *_counts(was, now)), differing, data)
+    return Verdict(against, was.limits, (*lines, *_counts(was, now)), unpaired)
 
 
-def _paired(was: Reading, now: Reading, differing: bool) -> bool:
-    return not differing and was.replicates is not None and now.replicates is not None
+def _half_widths(
+    pairs: Mapping[Key, tuple[Reading, Reading]], unpaired: Container[str], confidence: float, n_clips: float
+) -> dict[Key, float]:
+    """Half-widths of the differences; none of metrics that a resample could not score."""
+    falls, choice = {}, []
+    for key, (was, now) in pairs.items():
+        paired = key[0] not in unpaired
+        drawn = intervals.falls(was.replicates, now.replicates, paired)
+        if np.isfinite(drawn).all():
+            falls[key] = drawn
+            choice.append(0.0 if paired else float(np.hypot(was.choice, now.choice)))
+    found = intervals.half_widths([*falls.values()], choice, confidence, n_clips)
+    return dict(zip(falls, found.tolist()))
 
 
-def _n_clips(*states: State) -> float:
-    """Number of clips of the row with the fewest."""
-    known = [entry.drawn.get("n_clips", np.inf) for state in states for entry in state.rows.values()]
-    return min(known, default=np.inf)
-
-
-def _line(
-    row: str, metric: str, before: RowState, after: RowState, limits: Gate, half_width: float | None, paired: bool
-) -> Line:
-    was, now, own = before.reading(metric).value, after.reading(metric).value, after.reading(metric).half_width or 0.0
-    too_high = now is not None and now - own > CEILING
-    if was is None:
-        word: Word = "implausible" if too_high else "new"
-        if metric in before.metrics and now is None:
-            word = "same" if metric in after.metrics else "missing"
-        return Line(row, metric, None, now, None, word)
-    allowed = max(limits.absolute, limits.relative * abs(was))
-    if now is None:
-        return Line(row, metric, was, None, allowed, "missing")
-    if before.other_data(after, metric):
-        return Line(row, metric, was, now, None, "other data")
-    basis: Basis = "" if half_width is None else "paired" if paired else "unpaired"
-    allowed += (half_width or 0.0) if limits.use_interval else 0.0
-    word = "regressed" if was - now > allowed else "same"
-    if now - was > allowed:
-        word = "implausible" if too_high else "higher" if before.remeasured(after) else "improved"
-    return Line(row, metric, was, now, allowed, word, half_width, basis)
+def _line(key: Key, was: Reading | None, now: Reading | None, limits: GateLimits, width: float | None) -> Line:
+    a, b = (None if reading is None else reading.value for reading in (was, now))
+    if now is None or b is None:
+        gone = a is not None or now is None
+        return Line(*key, a, None, None, "missing" if gone else "same" if was else "new")
+    own = np.nan_to_num(np.quantile(now.replicates, (1 - limits.confidence) / 2))
+    is_high = b + own > CEILING
+    if a is None:
+        return Line(*key, None, b, None, "implausible" if is_high else "new")
+    allowed = max(limits.gate.absolute, limits.gate.relative * abs(a)) + (width or 0.0) * limits.gate.use_interval
+    word: Word = "regressed" if a - b > allowed else "same"
+    if b - a > allowed:
+        word = "implausible" if is_high else "higher"
+    return Line(*key, a, b, allowed, word, width)
 
 
 def _counts(was: State, now: State) -> Iterator[Line]:
-    for step in dict.fromkeys((*was.checks, *now.checks)):
-        before, after = was.checks.get(step, {}), now.checks.get(step, {})
-        for name in dict.fromkeys((*before, *after)):
-            a, b = before.get(name), after.get(name)
-            word: Word = "same"
-            if a is None or b is None:
-                word = "new" if a is None else "missing"
-            elif a != b:
-                word = "regressed" if b > a else "improved"
-            yield Line(step, name, a, b, None if a is None else 0, word)
+    for step, before in was.checks.items():
+        for name, a in before.items():
+            b = now.checks.get(step, {}).get(name)
+            word: Word = "missing" if b is None else "regressed" if b > a else "fewer" if b < a else "same"
+            yield Line(step, name, a, b, 0, word)

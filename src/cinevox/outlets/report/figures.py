@@ -163,7 +163,7 @@ def curves(results: Sequence[Result]) -> str:
         for name, kind in zip(CURVES, ("other", "main")):
             means = [np.mean(values) for values in zip(*(c[name] for c in result.curves.values()))]
             panel.line(epochs, [float(mean) for mean in means], kind)
-        marks.append(text(at[0], at[1] - 10, f"{result.row.network} {result.row.regressor}", "panel-name"))
+        marks.append(text(at[0], at[1] - 10, f"{result.row.stands_on} {result.row.regressor}", "panel-name"))
         panel.x_ticks([1, n_epochs] if n_epochs > 1 else [1])
         marks.append(text(at[0] + wide / 2, at[1] + tall + 14, "epoch", "tick", "middle"))
     width = left + columns * (wide + gap) - gap + 8

@@ -25,7 +25,11 @@ class Recovered:
 def recovered(sources: Sources) -> list[Recovered]:
     """The choice of layers against the truth, for the mini-track rows of single layers of the generating network."""
     simulation = sources.params.simulation
-    rows = [r for r in sources.of_track("mini") if r.row.network == simulation.network and "layer" in r.row.features]
+    rows = [
+        result
+        for result in sources.of_track("mini")
+        if result.index.networks == (simulation.network,) and result.row.way.startswith("layer")
+    ]
     if not rows:
         return []
     layers = rows[0].index.spaces

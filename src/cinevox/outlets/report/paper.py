@@ -10,12 +10,19 @@ import pandas as pd
 
 from cinevox.outlets.report.sources import Sources
 from cinevox.project import plugins
-from cinevox.project.params import FEATURES_GRAMMAR, Row, Track
+from cinevox.project.params import FEATURES_GRAMMAR, JointRow, NetworkRow, Row, Together, Track
 from cinevox.scoring import claims
 from cinevox.scoring.row_results import Result
 
 TABLES: dict[Track, str] = {"mini": "Table 1", "full": "Table 2"}
 CANDIDATES = {"layer": "one layer per ROI", "pair": "two layers per ROI", "all": "all layers together"}
+TOGETHER: dict[Together, str] = {
+    "each": "one of them per ROI",
+    "concat": "side by side",
+    "banded": "side by side, a penalty for each",
+    "stack": "a model each, weighted for every voxel",
+    "mean": "the mean of a model each",
+}
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,9 @@ def judge(
 
 def in_words(row: Row) -> str:
     """Describe a row in plain words: network, feature spaces, regressor."""
+    if isinstance(row, JointRow):
+        return f"{', '.join(row.spaces)}: {TOGETHER[row.together]}, {plugins.load('regressors', row.regressor).title}"
+    assert isinstance(row, NetworkRow)
     network = plugins.load("networks", row.network).title
     if row.is_transfer:
         return f"{network}, {row.features} base, transfer network with {row.regressor.replace('_', ' ')}"

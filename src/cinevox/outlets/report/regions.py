@@ -38,7 +38,7 @@ def figures(sources: Sources) -> list[Figure]:
         return []
     subject = sources.params.report.subject
     confidence = sources.params.scores.confidence
-    alexnet = [result for result in rows if result.row.network == COMPARED_NETWORK]
+    alexnet = [result for result in rows if result.index.networks == (COMPARED_NETWORK,)]
     split, validated = rows[0].split, rows[0].outcome.scores["validation"].measure
     wanted = [
         ("figure-1", f"Rows and regions, {split} clips, {rows[0].measure}", rows, score_table(rows)),

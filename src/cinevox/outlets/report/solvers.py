@@ -58,7 +58,7 @@ def _line(result: Result, params: Params) -> SolverLine | None:
     used = {space for shares in result.outcome.chosen.values() for space in shares}
     chosen = [found for name, found in result.index.diagnostics.items() if name in used]
     row, options = result.row, params.regressors[result.row.regressor]
-    warnings = tuple(cautions(row.regressor, options, row.features, normalize=params.reduction.normalize))
+    warnings = tuple(cautions(row.regressor, options, row.way, normalize=params.reduction.normalize))
     # where alpha changes nothing, which alpha it is says nothing
     warnings += tuple(_empty(chosen, n_voxels)) + (
         () if warnings else tuple(_ends(chosen, n_voxels, row.regressor, options))

@@ -202,18 +202,18 @@ def network_lines(sources: Sources) -> list[NetworkLine]:
     """Every network that a row used, in the order of the rows."""
     found: dict[str, NetworkLine] = {}
     for result in sources.results:
-        weights, name = result.index.weights, result.row.network
-        found.setdefault(
-            name,
-            NetworkLine(
+        for name, weights in result.index.weights.items():
+            found.setdefault(
                 name,
-                weights.policy,
-                weights.source or "–",
-                weights.sha256 or "–",
-                weights.licence or "–",
-                non_commercial=bool(weights.non_commercial),
-                n_frames=sources.params.networks[name].n_frames,
-                n_spaces=len(result.index.spaces),
-            ),
-        )
+                NetworkLine(
+                    name,
+                    weights.policy,
+                    weights.source or "–",
+                    weights.sha256 or "–",
+                    weights.licence or "–",
+                    non_commercial=bool(weights.non_commercial),
+                    n_frames=sources.params.networks[name].n_frames,
+                    n_spaces=len(result.index.spaces),
+                ),
+            )
     return list(found.values())

@@ -32,7 +32,7 @@ def describe(index: Index, outcome: Outcome, n_train_clips: int) -> dict[str, An
             else "the best epoch is chosen on the validation clips, so the row's own test predictions are handed in",
         },
         "spaces": {"policy": outcome.policy, "per": outcome.per, "chosen": outcome.chosen},
-        "weights": asdict(index.weights),
+        "weights": {network: asdict(weights) for network, weights in index.weights.items()},
         "n_test_clips": len(index.clips["test"]),
         "n_voxels": {
             subject: sum(block.n_voxels for block in index.columns.blocks if block.subject == subject)

@@ -20,8 +20,11 @@ from cinevox.project.params.experiments import (
     Base,
     Experiments,
     Head,
+    JointRow,
+    NetworkRow,
     RoiwiseRow,
     Row,
+    Together,
     Transfer,
     VoxelwiseRow,
     row_of,
@@ -56,13 +59,15 @@ from cinevox.project.params.sections import (
     Validation,
     Weights,
 )
+from cinevox.project.params.spaces import FeatureMap, FeatureSpace, Fields, Pool, SpaceEntry, maps
 
 __all__ = [
     "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
-    "Experiments", "Features", "Fits", "Frames", "Gate", "Head", "JobQueue", "Network", "Parallel", "Params",
-    "ParamsError", "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "Splits",
-    "Storage", "Submission", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "parse",
-    "row_of",
+    "Experiments", "FeatureMap", "FeatureSpace", "Features", "Fields", "Fits", "Frames", "Gate", "Head", "JobQueue",
+    "JointRow", "Network", "NetworkRow", "Parallel", "Params", "ParamsError", "Pool", "Reduction", "Report",
+    "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "SpaceEntry", "Splits", "Storage",
+    "Submission", "Together", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "maps",
+    "parse", "row_of",
 ]  # fmt: skip
 
 
@@ -81,6 +86,7 @@ class Params(Section):
     networks: dict[Name, Network]
     features: Features
     reduction: Reduction
+    spaces: dict[Name, SpaceEntry]
     ceiling: Ceiling
     regressors: dict[Name, dict[str, Scalar | dict[str, Options]]]
     fits: Fits
@@ -106,6 +112,7 @@ class Params(Section):
             if network.n_frames not in self.frames.counts
         ]
         faults += self._base_faults()
+        faults += self._space_faults()
         if why := outside(self.dataset.folder):
             faults.append(
                 f"dataset.folder is {self.dataset.folder}; {why}; where the data lie elsewhere, make a link to them: "
@@ -133,6 +140,9 @@ class Params(Section):
                 )
         if unknown := [name for name in self.encoding.rows if name not in rows]:
             faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
+        brought = {name for name, network in self.networks.items() if network.model == "array"}
+        if closed := [n for n in self.encoding.rows if n in rows and brought & {*self.networks_of(rows[n])}]:
+            faults.append(f"encoding.rows has {', '.join(closed)}, on features that were brought: a new clip has none")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -141,9 +151,11 @@ class Params(Section):
         for name, row in self.experiments.rows.items():
             if row.track not in self.dataset.tracks:
                 yield f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})"
-            wanted = {"networks": row.network}
+            wanted = {"networks": row.network} if isinstance(row, NetworkRow) else {}
             wanted |= {"regressors": row.regressor} if row.base is None else {"heads": row.regressor, "bases": row.base}
-            if row.is_transfer and row.features != "frozen":
+            if isinstance(row, JointRow):
+                yield from self._joint_faults(row)
+            if row.is_transfer and row.way != "frozen":
                 head = self.heads.get(row.regressor)
                 if head is not None and head.standardize:
                     yield f"row {name}: heads.{row.regressor}.standardize is for a frozen base; set it to false"
@@ -152,12 +164,64 @@ class Params(Section):
                 if key not in known:
                     yield f"row {name}: {key} is not a key of {section} ({', '.join(known)})"
 
+    def _joint_faults(self, row: JointRow) -> Iterator[str]:
+        known = self.feature_spaces
+        if unknown := [name for name in row.spaces if name not in self.spaces and name not in known]:
+            yield f"row {row.name}: {', '.join(unknown)} is not in spaces ({', '.join(known) or 'there is none'})"
+            return
+        names = [name for given in row.spaces for name in self.named(given)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            yield f"row {row.name}: {', '.join(twice)} is named twice in spaces"
+        if row.together != "each" and len(names) < 2:
+            yield f"row {row.name}: together is {row.together}, and there is one space; name another one, or set each"
+        if (row.together == "banded") != (row.regressor == "banded_ridge"):
+            yield (
+                f"row {row.name}: together is {row.together}, and the regressor is {row.regressor}; "
+                "banded goes with banded_ridge, and banded_ridge with banded"
+            )
+
+    def _space_faults(self) -> Iterator[str]:
+        for name, entry in self.spaces.items():
+            if entry.network not in self.networks:
+                yield f"spaces.{name}: {entry.network} is not a key of networks ({', '.join(sorted(self.networks))})"
+            elif self.networks[entry.network].model == "array":
+                whole = all(space.pool == "none" and space.over_frames == "mean" for _, space in entry.spaces(name))
+                if not whole:
+                    yield (
+                        f"spaces.{name}: {entry.network} is an array that was brought, without positions and frames; "
+                        "expected pool: none and over_frames: mean"
+                    )
+
+    @property
+    def feature_spaces(self) -> dict[str, FeatureSpace]:
+        """Every named feature space, lists in `spaces` expanded."""
+        return {name: space for key, entry in self.spaces.items() for name, space in entry.spaces(key)}
+
+    def named(self, given: str) -> dict[str, FeatureSpace]:
+        """The spaces that a row means by a name: those of an entry of `spaces`, or one of them; none if unknown."""
+        if given in self.spaces:
+            return dict(self.spaces[given].spaces(given))
+        known = self.feature_spaces
+        return {given: known[given]} if given in known else {}
+
+    def spaces_of(self, row: JointRow) -> dict[str, FeatureSpace]:
+        """The spaces of a row, in its order."""
+        return {name: space for given in row.spaces for name, space in self.named(given).items()}
+
+    def networks_of(self, row: Row) -> tuple[str, ...]:
+        """The networks that a row stands on."""
+        if isinstance(row, JointRow):
+            return tuple(dict.fromkeys(space.network for space in self.spaces_of(row).values()))
+        return (row.network,) if isinstance(row, NetworkRow) else ()
+
     def _base_faults(self) -> Iterator[str]:
         for name, base in self.bases.items():
             if name != base.name:
                 yield f"bases.{name}: a base's key is <network>-<features>, here {base.name}"
             if base.network not in self.networks:
                 yield f"bases.{name}: {base.network} is not a key of networks ({', '.join(sorted(self.networks))})"
+            elif self.networks[base.network].model == "array":
+                yield f"bases.{name}: {base.network} is features that were brought, no network that could be one"
             if base.n_frames not in self.frames.counts:
                 yield f"bases.{name}.n_frames is {base.n_frames}, and frames.counts has {self.frames.counts}"
 

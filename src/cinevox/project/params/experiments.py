@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -14,6 +15,8 @@ from cinevox.project.params.sections import Positive, Section, Seed, Share, Trac
 
 BASE_GRAMMAR = re.compile(r"frozen|tuned(?P<n_tuned>[1-9])")
 FEATURES_GRAMMAR = re.compile(r"(?P<group>layer|pair|all)(?P<raw>_raw)?(?:_poly(?P<degree>[2-9]))?")
+
+Together = Literal["each", "concat", "banded", "stack", "mean"]
 
 OnBase = TypeVar("OnBase", "Base", "RoiwiseRow")
 
@@ -89,17 +92,29 @@ class Transfer(Section):
 
 
 class Row(Section):
-    """One line of the paper's tables: what is fitted to which responses."""
+    """One line of a table: what is fitted to which responses.
 
+    group: the part of params.experiments that rows of its kind stand in
+    """
+
+    group: ClassVar[str]
     track: Track
-    network: Name
-    features: str
     regressor: Name
     reported: float | None
 
     @property
     def name(self) -> str:
-        return f"{self.track}-{self.network}-{self.features}-{self.regressor}"
+        return f"{self.track}-{self.stands_on}-{self.way}-{self.regressor}"
+
+    @property
+    def stands_on(self) -> str:
+        """The network that predicts, or the label of a row with spaces of several."""
+        raise NotImplementedError
+
+    @property
+    def way(self) -> str:
+        """The way in which features stand together: the paper's word for it, or `together` of named spaces."""
+        raise NotImplementedError
 
     @property
     def base(self) -> str | None:
@@ -112,12 +127,29 @@ class Row(Section):
         return self.base is not None
 
     def instance(self, step: str) -> str:
-        """The name, in dvc.yaml, of the row's instance of a step that both kinds of rows have (scores, selection)."""
-        return f"{step}{'-roiwise' * self.is_transfer}@{self.name}"
+        """The name, in dvc.yaml, of the row's instance of a step that rows of all kinds have (scores, selection)."""
+        return f"{step}{'' if self.group == 'voxelwise' else f'-{self.group}'}@{self.name}"
 
 
-class VoxelwiseRow(Row):
+class NetworkRow(Row):
+    """A line of the paper's tables: one network, and a word for which of its layers."""
+
+    network: Name
+    features: str
+
+    @property
+    def stands_on(self) -> str:
+        return self.network
+
+    @property
+    def way(self) -> str:
+        return self.features
+
+
+class VoxelwiseRow(NetworkRow):
     """A regressor on each candidate feature space of a network."""
+
+    group = "voxelwise"
 
     @model_validator(mode="after")
     def _known_grammar(self) -> VoxelwiseRow:
@@ -129,8 +161,10 @@ class VoxelwiseRow(Row):
         return self
 
 
-class RoiwiseRow(Row):
+class RoiwiseRow(NetworkRow):
     """A transfer network per ROI; its regressor is a head, its features a frozen or partly tuned base."""
+
+    group = "roiwise"
 
     _known_grammar = model_validator(mode="after")(_known_base)
 
@@ -139,25 +173,54 @@ class RoiwiseRow(Row):
         return f"{self.network}-{self.features}"
 
 
+class JointRow(Row):
+    """A regressor on named feature spaces, of any networks.
+
+    label: a name for the spaces together, a part of the row's name
+    together: each (candidates of the selection) | concat (side by side) | banded (side by side, with a penalty of its
+        own for each) | stack (a model for each, combined for every voxel by weights) | mean (of those models)
+    """
+
+    group = "joint"
+    label: Name
+    spaces: Annotated[list[str], Field(min_length=1)]
+    together: Together
+
+    @property
+    def stands_on(self) -> str:
+        return self.label
+
+    @property
+    def way(self) -> str:
+        return self.together
+
+
 class Experiments(Section):
     voxelwise: dict[str, VoxelwiseRow]
     roiwise: dict[str, RoiwiseRow]
+    joint: dict[str, JointRow]
 
     @model_validator(mode="after")
     def _names_say_what_rows_are(self) -> Experiments:
         wrong = [f"{key} is {row.name}" for key, row in self.rows.items() if key != row.name]
-        if both := self.voxelwise.keys() & self.roiwise.keys():
-            raise ValueError(f"{', '.join(sorted(both))} stands in both groups; remove it from one of them")
+        names = Counter(name for group in (self.voxelwise, self.roiwise, self.joint) for name in group)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"{', '.join(sorted(twice))} stands in two groups; remove it from one of them")
         if wrong:
-            raise ValueError("a row's key is <track>-<network>-<features>-<regressor>; " + "; ".join(wrong))
+            raise ValueError(
+                "a row's key is <track>-<network>-<features>-<regressor>, of joint rows "
+                "<track>-<label>-<together>-<regressor>; " + "; ".join(wrong)
+            )
         return self
 
     @property
     def rows(self) -> dict[str, Row]:
-        return {**self.voxelwise, **self.roiwise}
+        return {**self.voxelwise, **self.roiwise, **self.joint}
 
 
 def row_of(provenance: Mapping[str, Any]) -> Row:
     """The row that a file's provenance is of, without what the paper reports of it; a KeyError where it is of none."""
-    kind = VoxelwiseRow if FEATURES_GRAMMAR.fullmatch(provenance["features"]) else RoiwiseRow
+    kind: type[Row] = JointRow
+    if "together" not in provenance:
+        kind = VoxelwiseRow if FEATURES_GRAMMAR.fullmatch(provenance["features"]) else RoiwiseRow
     return kind(**{name: provenance[name] for name in kind.model_fields if name != "reported"}, reported=None)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cinevox.errors import InputError
-from cinevox.project.params import Features, Network
+from cinevox.project.params import FeatureMap, Features, Network
 from cinevox.stimuli.networks import NetworkSpec, _activations, _checkpoints, _loading, _weights, spec_of
+from cinevox.stimuli.networks._pooling import pooled_size
 
 Frames = NDArray[np.uint8]
 N_TRIED = 3  # frames in the pass that finds shapes: more than one, so that an axis of frames shows
@@ -31,8 +32,9 @@ class FeaturesError(InputError):
 class Extraction:
     """A network whose weights were found, and how its activations are taken. Made by `prepare`.
 
-    network: its key in the parameters; device: a torch device that is there
-    frame_shape: (n_frames, height, width, 3) of one clip
+    network: its key in the parameters
+    layers: those that are written whole; maps: what is written of layers besides, pooled or reduced in another way
+    device: a torch device that is there; frame_shape: (n_frames, height, width, 3) of one clip
     """
 
     network: str
@@ -42,13 +44,34 @@ class Extraction:
     settings: Features
     device: str
     frame_shape: tuple[int, ...]
+    maps: tuple[FeatureMap, ...] = ()
 
-    @cached_property
+    @property
+    def outputs(self) -> dict[str, FeatureMap]:
+        """Name -> what is written under it: the layers, then the maps that are none of them."""
+        whole = {layer: FeatureMap(layer, "none", self.settings.over_frames) for layer in self.layers}
+        return whole | {found.name: found for found in self.maps if found not in whole.values()}
+
+    @property
     def frame_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each layer's output for one frame: (channels, height, width), (tokens, n) or (n,), say.
 
-        Found without computing the output.
+        Found without computing the output. Of a video network's maps it is that of one of the times that they have.
         """
+        if self.spec.n_frames is None:
+            return self._output_shapes
+        of_clips = self._output_shapes.items()
+        return {layer: (shape[0], *shape[2:]) if len(shape) == 4 else shape for layer, shape in of_clips}
+
+    def n_times(self, layer: str) -> int:
+        """Values that a layer has over a clip: one for each frame, or as many as a video network's map has."""
+        if self.spec.n_frames is None:
+            return self.frame_shape[0]
+        shape = self._output_shapes[layer]
+        return shape[1] if len(shape) == 4 else 1
+
+    @cached_property
+    def _output_shapes(self) -> dict[str, tuple[int, ...]]:
         try:
             try:
                 return self._shapes(_loading.skeleton(self.spec), "meta")
@@ -66,20 +89,32 @@ class Extraction:
             ) from None
 
     def _shapes(self, module: nn.Module, device: str) -> dict[str, tuple[int, ...]]:
-        _, height, width, _ = self.frame_shape
-        frames = torch.zeros(N_TRIED, 3, height, width, device=device)
+        n_frames, height, width, _ = self.frame_shape
+        size: tuple[int, ...] = (3, height, width)
+        if self.spec.n_frames is not None:
+            size = (3, n_frames, self.spec.input_size, self.spec.input_size)
+        images = torch.zeros(N_TRIED, *size, device=device)
+        modules = tuple(dict.fromkeys(found.layer for found in self.outputs.values()))
         with _activations.one_thread():
-            return _activations.shapes(module, self.layers, frames)
+            return _activations.shapes(module, modules, images)
 
-    @property
+    @cached_property
     def n_features(self) -> dict[str, int]:
-        """Activations of one frame in each layer."""
-        return {layer: prod(shape) for layer, shape in self.frame_shapes.items()}
+        """Values of one frame in each output."""
+        shapes, found = self.frame_shapes, {}
+        for name, taken in self.outputs.items():
+            try:
+                shape = shapes[taken.layer]
+                found[name] = prod(shape) if taken.pool == "none" else pooled_size(taken.pool, shape)
+            except InputError as error:
+                raise FeaturesError(f"{self.network}, layer {taken.layer}: {error}") from None
+        return found
 
-    def shape(self, layer: str, n_clips: int) -> tuple[int, ...]:
-        """Of a layer's array: (n_clips, n_features), with n_frames in the middle where every frame is kept."""
-        kept = (self.frame_shape[0],) if self.settings.over_frames == "none" else ()
-        return (n_clips, *kept, self.n_features[layer])
+    def shape(self, name: str, n_clips: int) -> tuple[int, ...]:
+        """Of an output's array: (n_clips, n_features), with n_frames in the middle where every frame is kept."""
+        taken = self.outputs[name]
+        kept = (self.n_times(taken.layer),) if taken.over_frames == "none" else ()
+        return (n_clips, *kept, self.n_features[name])
 
     @property
     def clips_per_batch(self) -> int:
@@ -93,6 +128,7 @@ class Extraction:
             "network": self.network,
             "title": self.spec.title,
             "layers": self.layers,
+            "maps": [found.to_json() for found in self.maps],
             "settings": self.settings.model_dump(),
             "device": self.device,
             "torch": torch.__version__,
@@ -110,6 +146,7 @@ class Extraction:
             "title": self.spec.title,
             "weights": self.weights.to_json(),
             "layers": [{"name": layer, "n_features": self.n_features[layer]} for layer in self.layers],
+            "maps": [self._described(found) for found in self.maps],
             "n_frames": self.frame_shape[0],
             "frame_size": self.frame_shape[1:3],
             "over_frames": self.settings.over_frames,
@@ -122,6 +159,12 @@ class Extraction:
             "torch": torch.__version__,
         }
 
+    def _described(self, found: FeatureMap) -> dict[str, Any]:
+        [name] = (name for name, taken in self.outputs.items() if taken == found)
+        return {"name": name, "n_features": self.n_features[name], "n_times": self.n_times(found.layer)} | (
+            found.to_json()
+        )
+
 
 def prepare(
     network: str,
@@ -129,11 +172,13 @@ def prepare(
     settings: Features,
     frame_shape: Sequence[int],
     layers: Sequence[str] | None = None,
+    maps: Sequence[FeatureMap] = (),
 ) -> Extraction:
     """Find a network's weights (downloading them where asked) and check that its layers can be taken.
 
     frame_shape: (n_frames, height, width, 3) of one clip
-    layers: module names; by default those of the network's spec
+    layers: module names, which are written whole; by default those of the network's spec
+    maps: what is written besides
 
     Raises
     ------
@@ -144,15 +189,16 @@ def prepare(
     wanted = tuple(spec.layers if layers is None else layers)
     module = _loading.skeleton(spec)
     known = [name for name, _ in module.named_modules() if name]
-    if unknown := [layer for layer in wanted if layer not in known]:
+    named = dict.fromkeys((*wanted, *(found.layer for found in maps)))
+    if unknown := [layer for layer in named if layer not in known]:
         raise FeaturesError(
             f"{network}: no layer {', '.join(unknown)}; its own are {', '.join(spec.layers)}, "
             f"and any module of it can be named ({len(known)} in all)"
         )
     device = find_device(settings.device)
     found = _loading.checked(network, spec, module, _weights.locate(network, spec, weights))
-    extraction = Extraction(network, spec, found, wanted, settings, device, tuple(frame_shape))
-    _ = extraction.frame_shapes
+    extraction = Extraction(network, spec, found, wanted, settings, device, tuple(frame_shape), tuple(maps))
+    _ = extraction.n_features
     return extraction
 
 

@@ -1,0 +1,19 @@
+"""What params.spaces asks of one instance of a stage and of no other: DVC can't tell that from params.yaml.
+
+The stage source_code writes it beside the hashes of the modules that the instance can load, which DVC looks at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cinevox.files import io
+from cinevox.project.paths import Paths
+
+KEY = "asked"
+
+
+def read(paths: Paths, stage: str, instance: str) -> dict[str, Any]:
+    """Read what is asked of an instance; empty where nothing is."""
+    found: dict[str, Any] = io.read_json(paths.source_code(stage, instance)).get(KEY, {})
+    return found
