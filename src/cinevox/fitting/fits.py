@@ -40,8 +40,8 @@ class Method:
     @classmethod
     def of(cls, regressor: str, params: Params) -> Self:
         """As the parameters have it. params: has the sections splits, regressors and fits."""
-        spec, options = plugins.load("regressors", regressor), params.regressors[regressor]
-        return cls(spec, options, params.splits.n_folds, params.fits.batch_voxels)
+        name, options = plugins.regressor_of(regressor, params.regressors[regressor])
+        return cls(plugins.load("regressors", name), options, params.splits.n_folds, params.fits.batch_voxels)
 
     @property
     def voxels(self) -> Literal["batch", "roi", "all"]:

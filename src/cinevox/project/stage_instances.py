@@ -15,7 +15,7 @@ from cinevox.files.labelled_arrays import digest_of
 from cinevox.project import asked
 from cinevox.project.params import EnsembleRow, FeatureSpace, JointRow, Params, Row, load, maps
 from cinevox.project.paths import Paths
-from cinevox.project.plugins import PACKAGES, Kind
+from cinevox.project.plugins import PACKAGES, Kind, regressor_of
 from cinevox.project.source_code import STAGES, SourceCode, remembered
 
 
@@ -156,6 +156,6 @@ def _regressors(params: Params, row: Row) -> tuple[str, ...]:
     if isinstance(row, EnsembleRow):
         own = (_regressors(params, params.experiments.rows[name]) for name in row.rows)
         return tuple(dict.fromkeys(module for found in own for module in found))
-    candidates = params.regressors[row.regressor].get("candidates", ())
-    names = (row.regressor, *candidates) if isinstance(candidates, dict) else (row.regressor,)
+    name, options = regressor_of(row.regressor, params.regressors[row.regressor])
+    names = (name, *options.get("candidates", ()))
     return tuple(_plugin("regressors", name) for name in names)

@@ -143,7 +143,8 @@ def _fits(paths: Paths, params: Params, study: StudySize) -> Iterator[int]:
         if isinstance(row, EnsembleRow):
             yield of_one[row.track]
         elif isinstance(row, JointRow):
-            yield len(feature_spaces.joint_candidates(params.spaces_of(row), row.together)) * of_one[row.track]
+            candidates = feature_spaces.joint_candidates(params.spaces_of(row), row.together, row.fixed)
+            yield len(candidates) * of_one[row.track]
         elif isinstance(row, VoxelwiseRow):
             layers = spec_of(row.network, params.networks[row.network]).layers
             yield len(feature_spaces.candidates(row.features, layers)) * of_one[row.track]

@@ -111,7 +111,8 @@ def in_words(row: Row) -> str:
     if isinstance(row, EnsembleRow):
         return f"{', '.join(row.rows)}: {COMBINED[row.together]}"
     if isinstance(row, JointRow):
-        return f"{', '.join(row.spaces)}: {TOGETHER[row.together]}, {plugins.load('regressors', row.regressor).title}"
+        way = "given for each ROI" if row.fixed else TOGETHER[row.together]
+        return f"{', '.join(row.named)}: {way}, {plugins.load('regressors', row.regressor).title}"
     assert isinstance(row, NetworkRow)
     network = plugins.load("networks", row.network).title
     if row.is_transfer:

@@ -14,7 +14,7 @@ from pydantic import ValidationError, model_validator
 
 from cinevox.errors import FileError, InputError, printable
 from cinevox.project.params import text
-from cinevox.project.params.ensembles import ensemble_faults
+from cinevox.project.params.ensembles import ensemble_faults, submission_faults
 from cinevox.project.params.experiments import (
     BASE_GRAMMAR,
     ENSEMBLE,
@@ -134,7 +134,7 @@ class Params(Section):
             )
         if self.report.brain_row is not None and self.report.brain_row not in rows:
             faults.append(f"report.brain_row is {self.report.brain_row}, which is no row of experiments")
-        faults += self._submission_faults()
+        faults += submission_faults(self.submission, self.experiments)
         if unknown := [name for name in self.encoding.rows if name not in rows]:
             faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
         if several := [name for name in self.encoding.rows if name in self.experiments.ensembles]:
@@ -147,22 +147,6 @@ class Params(Section):
         if faults:
             raise ValueError("; ".join(faults))
         return self
-
-    def _submission_faults(self) -> Iterator[str]:
-        every = self.experiments
-        for key, known in (("rows", every.rows.keys() - every.ensembles.keys()), ("ensembles", every.ensembles.keys())):
-            for track, name in getattr(self.submission, key).items():
-                fitting = [found for found, row in every.rows.items() if row.track == track and found in known]
-                other = {"rows": "ensembles", "ensembles": "rows"}[key]
-                if name in every.rows and name not in known:
-                    yield f"submission.{key}.{track} is {name}; name it under submission.{other} instead"
-                elif name not in fitting:
-                    yield (
-                        f"submission.{key}.{track} is {name}, which is no {'row' if key == 'rows' else 'ensemble'} of "
-                        f"the {track} track in experiments ({', '.join(fitting) or 'there is none'})"
-                    )
-        for track in self.submission.rows.keys() & self.submission.ensembles.keys():
-            yield f"submission.rows and submission.ensembles both have {track}; a track has one submission"
 
     def _row_faults(self) -> Iterator[str]:
         for section in ("regressors", "heads"):
@@ -189,19 +173,32 @@ class Params(Section):
 
     def _joint_faults(self, row: JointRow) -> Iterator[str]:
         known = self.feature_spaces
-        if unknown := [name for name in row.spaces if name not in self.spaces and name not in known]:
+        if unknown := [name for name in row.named if name not in self.spaces and name not in known]:
             yield f"row {row.name}: {', '.join(unknown)} is not in spaces ({', '.join(known) or 'there is none'})"
             return
-        names = [name for given in row.spaces for name in self.named(given)]
+        names = [name for given in row.named for name in self.named(given)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             yield f"row {row.name}: {', '.join(twice)} is named twice in spaces"
         if row.together != "each" and len(names) < 2:
             yield f"row {row.name}: together is {row.together}, and there is one space; name another one, or set each"
-        if (row.together == "banded") != (row.regressor == "banded_ridge"):
+        if row.fixed:
+            yield from self._fixed_faults(row)
+        kind = self.regressors.get(row.regressor, {}).get("kind", row.regressor)
+        if (row.together == "banded") != (kind == "banded_ridge"):
             yield (
                 f"row {row.name}: together is {row.together}, and the regressor is {row.regressor}; "
                 "banded goes with banded_ridge, and banded_ridge with banded"
             )
+
+    def _fixed_faults(self, row: JointRow) -> Iterator[str]:
+        rois = self.dataset.track_rois(row.track)
+        if row.together != "each" or set(row.fixed) != set(rois):
+            yield (
+                f"row {row.name}: spaces gives one to {', '.join(row.fixed)}, and together is {row.together}; expected "
+                f"together: each, and a space for each ROI of the track ({', '.join(rois)})"
+            )
+        if several := [name for name in row.named if len(self.named(name)) > 1]:
+            yield f"row {row.name}: {', '.join(several)} stands for several spaces; name one of them for an ROI"
 
     def _space_faults(self) -> Iterator[str]:
         for name, entry in self.spaces.items():
@@ -229,7 +226,7 @@ class Params(Section):
 
     def spaces_of(self, row: JointRow) -> dict[str, FeatureSpace]:
         """The spaces of a row, in its order."""
-        return {name: space for given in row.spaces for name, space in self.named(given).items()}
+        return {name: space for given in row.named for name, space in self.named(given).items()}
 
     def networks_of(self, row: Row) -> tuple[str, ...]:
         """The networks that a row stands on."""

@@ -178,14 +178,28 @@ class JointRow(Row):
     """A regressor on named feature spaces, of any networks.
 
     label: a name for the spaces together, a part of the row's name
+    spaces: their names; or ROI -> the one it has, or several side by side, as they are: then nothing is chosen
     together: each (candidates of the selection) | concat (side by side) | banded (side by side, with a penalty of its
         own for each) | stack (a model for each, combined for every voxel by weights) | mean (of those models)
     """
 
     group = "joint"
     label: Name
-    spaces: Annotated[list[str], Field(min_length=1)]
+    spaces: Annotated[list[str], Field(min_length=1)] | dict[str, str | Annotated[list[str], Field(min_length=1)]]
     together: Together
+
+    @property
+    def fixed(self) -> dict[str, tuple[str, ...]]:
+        """ROI -> the spaces that it has side by side; empty where the selection chooses."""
+        given = self.spaces if isinstance(self.spaces, dict) else {}
+        return {roi: (names,) if isinstance(names, str) else tuple(names) for roi, names in given.items()}
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The names of spaces that stand in it, each once where ROIs share one."""
+        if not isinstance(self.spaces, dict):
+            return tuple(self.spaces)
+        return tuple(dict.fromkeys(name for names in self.fixed.values() for name in names))
 
     @property
     def stands_on(self) -> str:
