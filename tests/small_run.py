@@ -137,7 +137,9 @@ class SmallRun:
         weights |= {"sha256": ("0" if untrained else "1") * 64, "official": not untrained}
         sidecar = {"n_frames": known.n_frames, "over_frames": "mean", "dtype": "float32", "weights": weights}
         sidecar |= {"title": "Made up", "frame_size": [224, 224]}
-        sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in features], "maps": []}
+        sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in features]}
+        whole = {"pool": "none", "over_frames": "mean", "n_features": N_FEATURES}
+        sidecar["maps"] = [{"name": name, "layer": name} | whole for name in features if self.params.spaces]
         io.write_json(source / "features.json", sidecar)
         clips = [{"name": f"{number + 1:04d}.mp4"} for number in range(self.n_clips)]
         io.write_json(self.paths.frames(known.n_frames) / "clips.json", clips)

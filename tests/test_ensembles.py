@@ -19,9 +19,10 @@ from cinevox.project.stage_instances import instances
 from cinevox.scoring import row_results
 from cinevox.statistics.metrics import correlation_score
 from conftest import ROOT
-from small_run import N_TEST, ROW, TRANSFER, UNTRAINED, SmallRun
+from small_run import LAYERS, N_TEST, NETWORK, ROW, TRANSFER, UNTRAINED, SmallRun
 
 COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "V2", 2)))
+GIVEN, STIFF = "mini-given-each-ridge", "mini-two-concat-stiff"
 FULL, BASELINE = ROW.replace("mini", "full"), f"mini-{UNTRAINED}-layer-ridge"
 MEAN, STACK, PASTE = "mini-two-mean-ensemble", "mini-all-stack-ensemble", "full-best-paste-ensemble"
 
@@ -182,13 +183,25 @@ def test_a_submission_of_an_ensemble_loads_what_its_members_need(document):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Ridge on two networks, and a row of transfer networks; the ROI's voxels lie in the whole brain."""
+    """Ridge on two networks, a space given to each ROI, and transfer networks; V1 lies in the whole brain."""
     made = SmallRun(tmp_path_factory.mktemp("ensembles"), rows=(ROW, FULL, BASELINE), transfer=True)
     document, folder = made.document, made.paths.root / made.document["dataset"]["folder"]
     document["experiments"]["ensembles"] = {
-        MEAN: entry(MEAN, ROW, BASELINE), STACK: entry(STACK, ROW, BASELINE, TRANSFER), PASTE: entry(PASTE, FULL, ROW),
-    }  # fmt: skip
-    document["submission"] |= {"rows": {"mini": ROW}, "ensembles": {"full": PASTE}}
+        MEAN: entry(MEAN, ROW, BASELINE),
+        STACK: entry(STACK, ROW, BASELINE, TRANSFER),
+        PASTE: entry(PASTE, FULL, GIVEN),
+    }
+    document["submission"] |= {"rows": {"mini": GIVEN}, "ensembles": {"full": PASTE}}
+    document["regressors"]["stiff"] = {"kind": "ridge", "alphas": [1e4], "per": "voxel"}
+    for number, layer in enumerate(LAYERS[:3]):
+        document["spaces"][f"s{number}"] = {
+            "network": NETWORK, "layer": layer, "pool": "none", "over_frames": "mean", "standardize": False,
+            "n_components": None,
+        }  # fmt: skip
+    for name, together in ((GIVEN, "each"), (STIFF, "concat")):
+        words = dict(zip(("track", "label", "together", "regressor"), name.split("-"))) | {"reported": None}
+        given = {"V1": "s0", "LOC": ["s2", "s1"], "FFA": "s0"} if together == "each" else ["s0", "s2"]
+        document["experiments"]["joint"][name] = words | {"spaces": given}
     document["transfer"]["n_epochs"] = 3
     for subject in document["dataset"]["subjects"]:
         for file, part in ((layout.train_file, "train"), (layout.test_file, "test")):
@@ -218,8 +231,8 @@ def test_the_predictions_are_those_of_the_members_with_the_spaces_that_they_chos
             found = np.load(study.paths.predictions(name) / split / f"{way}.npy")
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
     pasted = np.load(study.paths.predictions(PASTE) / "test/paste.npy")
-    expected, mini = chosen(study, FULL, "test").copy(), chosen(study, ROW, "test")
-    columns = prediction_store.read_index(study.paths.predictions(ROW)).columns
+    expected, mini = chosen(study, FULL, "test").copy(), chosen(study, GIVEN, "test")
+    columns = prediction_store.read_index(study.paths.predictions(GIVEN)).columns
     for number, (_, where) in enumerate(columns.by_subject):
         expected[:, 300 * number + 40 : 300 * number + 65] = mini[:, where][:, :25]
     np.testing.assert_array_equal(pasted, expected)
@@ -245,8 +258,8 @@ def test_the_members_are_refitted_and_pasted_for_the_challenge(study):
         content[track], told = archive.unpack(study.paths.submission(track), track, 2**24)
         assert not told
     about = io.read_json(study.paths.submission("full").with_suffix(".json"))
-    assert list(about["fitted_on"]["members"]) == [FULL, ROW] and about["fitted_on"]["combined_on"] == "validation"
-    assert about["fitted_on"]["members"][ROW]["splits"] == ["train", "validation"]
+    assert list(about["fitted_on"]["members"]) == [FULL, GIVEN] and about["fitted_on"]["combined_on"] == "validation"
+    assert about["fitted_on"]["members"][GIVEN]["splits"] == ["train", "validation"]
     for subject in study.params.dataset.subjects:
         whole = content["full"]["WB"][subject]
         assert whole.shape == (N_TEST, 300)
@@ -278,3 +291,14 @@ def test_a_member_that_was_made_again_is_told(study):
     why = left_out(study.paths, study.params)
     assert why == dict.fromkeys([MEAN, STACK], f"{BASELINE} was made again, and the ensemble was not")
     file.write_bytes(known)
+
+
+def test_a_row_that_gives_each_roi_its_space_chooses_nothing(study):
+    """The space is side by side with others as it is; a regressor with a `kind` is that one with its own options."""
+    results = {found.name: found for found in row_results.read(study.paths, study.params.experiments.rows)}
+    outcome = results[GIVEN].outcome
+    assert outcome.chosen == {"V1": {"s0": 1.0}, "LOC": {"s2+s1": 1.0}, "FFA": {"s0": 1.0}}
+    assert (outcome.policy, outcome.chosen_on, dict(outcome.optimism)) == ("given", None, {})
+    assert not outcome.scores["validation"].chosen_here
+    alphas = results[STIFF].index.diagnostics["concat"]["alpha"]
+    assert alphas == {"min": 1e4, "median": 1e4, "max": 1e4}

@@ -243,6 +243,15 @@ def test_each_is_a_candidate_for_each_space_and_the_others_are_one():
     assert [part.standardized for part in found.members] == [("a",), (), ()]
 
 
+def test_a_space_for_each_roi_is_a_candidate_and_several_stand_side_by_side_as_they_are(given):
+    fixed = {"V1": ("c",), "V2": ("b", "c"), "V3": ("c",)}
+    alone, several = joint_candidates(SPACES, "each", fixed)
+    assert (alone.name, several.name, several.even) == ("c", "b+c", False)
+    X, bands = feature_matrix(several, [given["b"], given["c"]], PART.train)
+    np.testing.assert_array_equal(X, np.hstack([given["b"], given["c"]]))
+    assert [band.stop - band.start for band in bands] == [given["b"].shape[1], 2]
+
+
 @pytest.mark.parametrize("together", ["concat", "banded"])
 def test_spaces_side_by_side_have_one_variance_in_total_on_the_training_clips(given, together):
     [candidate] = joint_candidates(SPACES, together)
