@@ -13,7 +13,7 @@ from cinevox.fitting import ensembles, prediction_store
 from cinevox.measured.responses import Block, Columns
 from cinevox.outlets.submission import archive
 from cinevox.outlets.tracking.records import left_out
-from cinevox.project import params
+from cinevox.project import dvc_lock, params
 from cinevox.project.source_code import SourceCode
 from cinevox.project.stage_instances import instances
 from cinevox.scoring import row_results
@@ -258,7 +258,7 @@ def test_the_members_are_refitted_and_pasted_for_the_challenge(study):
         content[track], told = archive.unpack(study.paths.submission(track), track, 2**24)
         assert not told
     about = io.read_json(study.paths.submission("full").with_suffix(".json"))
-    assert list(about["fitted_on"]["members"]) == [FULL, GIVEN] and about["fitted_on"]["combined_on"] == "validation"
+    assert list(about["fitted_on"]["members"]) == [FULL, GIVEN]
     assert about["fitted_on"]["members"][GIVEN]["splits"] == ["train", "validation"]
     for subject in study.params.dataset.subjects:
         whole = content["full"]["WB"][subject]
@@ -302,3 +302,35 @@ def test_a_row_that_gives_each_roi_its_space_chooses_nothing(study):
     assert not outcome.scores["validation"].chosen_here
     alphas = results[STIFF].index.diagnostics["concat"]["alpha"]
     assert alphas == {"min": 1e4, "median": 1e4, "max": 1e4}
+
+
+def test_an_ensemble_comes_from_its_members_and_from_no_other_row():
+    """By dvc.lock, where it depends on the predictions of all rows."""
+    members, other = [f"mini-a-layer-{name}" for name in ("ridge", "res")], "mini-a-layer-lasso"
+
+    def stage(deps, out, **values):
+        return {"deps": [{"path": path, "md5": "0"} for path in deps], "outs": [{"path": out, "md5": "0"}],
+                "params": {"params.yaml": values}}  # fmt: skip
+
+    stages = {"features@a": stage([], "data/features/a", **{"networks.a": {"n_frames": 2}})}
+    for name in (*members, other):
+        regressor = name.rpartition("-")[2]
+        own = {f"regressors.{regressor}": {"option": 1}, f"experiments.voxelwise.{name}.track": "mini"}
+        stages[f"fits@{name}"] = stage(["data/features/a"], f"data/predictions/{name}", **own)
+        stages[f"scores@{name}"] = stage([f"data/predictions/{name}"], f"data/scores/{name}")
+        stages[f"selection@{name}"] = stage([f"data/scores/{name}"], f"data/selection/{name}", selection={"per": "roi"})
+    row, folder = params.EnsembleRow(**entry(MEAN, *members)), "data/ensembles"
+    given = {f"experiments.ensembles.{MEAN}.rows": members}
+    stages[f"ensembles@{MEAN}"] = stage(["data/predictions", "data/selection"], f"{folder}/predictions/{MEAN}", **given)
+    stages[f"scores-ensembles@{MEAN}"] = stage([f"{folder}/predictions/{MEAN}"], f"{folder}/scores/{MEAN}")
+    stages[f"selection-ensembles@{MEAN}"] = stage([f"{folder}/scores/{MEAN}"], f"{folder}/selection/{MEAN}")
+    made = dvc_lock.made(stages, MEAN)
+    leaves = {leaf for leaf in made.params if dvc_lock.concerns(leaf, row)}
+    assert leaves == {
+        *given, "networks.a.n_frames", "selection.per",
+        *(f"regressors.{name}.option" for name in ("ridge", "res")),
+        *(f"experiments.voxelwise.{name}.track" for name in members),
+    }  # fmt: skip
+    assert MEAN in dvc_lock.keys(stages) and not dvc_lock.concerns("regressors.lasso.option", row)
+    text = yaml.safe_dump({"schema": "2.0", "stages": stages})
+    assert {f"scores-ensembles@{MEAN}", f"selection@{other}"} <= set(dvc_lock.ends(text))

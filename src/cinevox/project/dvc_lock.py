@@ -153,14 +153,23 @@ def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> d
 def concerns(leaf: str, row: Row) -> bool:
     """Whether a score of the row follows from this leaf of the parameters."""
     section, _, rest = leaf.partition(".")
-    own = (
-        {} if isinstance(row, EnsembleRow) else {"regressors": row.regressor, "heads": row.regressor, "bases": row.base}
-    )
+    if isinstance(row, EnsembleRow):
+        return _concerns_a_member(section, rest, row)
+    own = {"regressors": row.regressor, "heads": row.regressor, "bases": row.base}
     if isinstance(row, NetworkRow):
         own["networks"] = row.network
     if section in own:
         return rest.partition(".")[0] == own[section]
     if section == "experiments":
-        names = (row.name, *row.rows) if isinstance(row, EnsembleRow) else (row.name,)
-        return bool({*names} & {*rest.split(".")}) and not rest.endswith(".reported")
+        return row.name in rest.split(".") and not rest.endswith(".reported")
+    return section not in UNRELATED
+
+
+def _concerns_a_member(section: str, rest: str, row: EnsembleRow) -> bool:
+    """Of an ensemble; the names of its members say what regressor, head and base they have."""
+    if section == "experiments":
+        return bool({row.name, *row.rows} & {*rest.split(".")}) and not rest.endswith(".reported")
+    if section in ("regressors", "heads", "bases"):
+        key = rest.partition(".")[0]
+        return any(f"-{key}-" in f"{name}-" for name in row.rows)
     return section not in UNRELATED
