@@ -347,6 +347,7 @@ def test_an_edited_row_reruns_that_row_alone(repository):
     repository.write(document)
     would = repository.would_run()
     fitted = {f"fits@{row}" for row in ROWS if row.endswith("ridge")}
+    fitted |= {f"fits-joint@{row}" for row in JOINT if row.endswith("-ridge")}
     read_alphas = {"submission@mini", "submission@full", f"encoding@{ROWS[0]}", f"encoding@{TRANSFER}"}
     assert fitted <= {stage for stage in would if "@" in stage} <= fitted | read_alphas
 
@@ -358,6 +359,29 @@ def test_an_edited_row_reruns_that_row_alone(repository):
     repository.back(kept)
     assert {stage for stage in ran if "@" in stage} == {f"{step}@{other}" for step in ("fits", "scores", "selection")}
     assert repository.would_run() == set()
+
+
+@pytest.mark.parametrize(
+    ("space", "changed", "network"),
+    [
+        ("late", {"n_components": 5}, {"reduction@efficientnet_lite0"}),
+        ("lite", {"pool": ["max2", "avg5"]}, {"features@efficientnet_lite0", "reduction@efficientnet_lite0"}),
+        ("displaced", {"standardize": False}, {"reduction@displacement"}),
+    ],
+)
+def test_an_edited_space_reruns_its_network_and_its_rows(repository, space, changed, network):
+    """Of the network no more than it has to: a PCA extracts nothing again. Other rows follow where it wrote anew."""
+    document = small_params()
+    document["spaces"] = SPACES | {space: SPACES[space] | changed}
+    for row in document["experiments"]["joint"].values():
+        row["spaces"] = [
+            name.replace("lite.max3", "lite.max2") if "pool" in changed else name for name in row["spaces"]
+        ]
+    repository.write(document)
+    would = repository.would_run()
+    repository.write(small_params())
+    own = {f"fits-joint@{row}" for row, spaces in JOINT.items() if any(name.startswith(space) for name in spaces)}
+    assert would == network | own | {"checks", "report", "tracking"}
 
 
 def test_the_reported_score_of_a_row_refits_nothing(repository):
