@@ -29,7 +29,7 @@ MARK = ".cinevox-smoke"  # a file in each folder that was made here: those are r
 
 
 def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """The paper's parameters with its rows and bases, every network there is, everything else small and offline.
+    """The paper's parameters with its rows and bases, every network with weights, all else small and offline.
 
     paper, default: params.paper.yaml and params.yaml, parsed
     """
@@ -42,9 +42,11 @@ def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str
         found[section] |= changes
     untrained = {"weights": "random", "file": None, "sha256": None, "seed": 0}
     fewest, clip = found["frames"]["counts"]
+    specs = {name: plugins.load("networks", name) for name in plugins.names("networks")}
     found["networks"] = {
-        name: {**untrained, "n_frames": fewest if plugins.load("networks", name).n_frames is None else clip}
-        for name in plugins.names("networks")
+        name: {**untrained, "n_frames": fewest if spec.n_frames is None else clip}
+        for name, spec in specs.items()
+        if not spec.is_fixed
     }
     found["bases"] = {name: {**base, "n_frames": 2} for name, base in paper["bases"].items()}
     return found
