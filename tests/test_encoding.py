@@ -164,7 +164,7 @@ def test_a_missing_or_pickled_array_is_refused(copy):
 
 def test_other_weights_than_those_it_was_fitted_with_are_refused(copy, study):
     content = json.loads((copy / "encoding.json").read_text())
-    content["about"]["source"]["weights"]["sha256"] = "ab" * 32
+    content["about"]["sources"][0]["weights"]["sha256"] = "ab" * 32
     (copy / "encoding.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"squeezenet: its weights have sha256 .* fitted with abababab"):
         predicted(store.read(copy), study.clips[:1])
@@ -260,7 +260,7 @@ def test_bytes_that_are_no_clip_are_refused_without_a_path_of_this_machine(kept)
 
 def test_features_of_another_shape_or_none_are_refused_together(kept):
     encoding = store.read(kept)
-    first, last = encoding.about.source.inputs
+    first, last = encoding.about.shapes
     with pytest.raises(InputError, match=rf"{first} .*\(3,\).*expected \(4,\).*{last}"):
         encoding.predict({first: np.zeros((1, 3))})
     with pytest.raises(InputError, match=rf"{last} has NaN or infinite features"):
@@ -308,7 +308,8 @@ def test_regions_say_how_far_to_trust_them(rng):
 def test_cautions_are_for_simulated_data_and_untrained_networks(study):
     told = small_encoding.encoding(study).about
     assert [caution.partition(":")[0] for caution in told.cautions] == ["Random weights", "In-silico data"]
-    trained = told.model_copy(update={"in_silico": False, "source": told.source.model_copy(update={"weights": {}})})
+    sources = [told.sources[0].model_copy(update={"weights": {}})]
+    trained = told.model_copy(update={"in_silico": False, "sources": sources})
     assert trained.cautions == []
 
 
