@@ -43,7 +43,7 @@ NETWORKS = {  # of the joint study: of images, and of video with other frames
 }
 SPACES = {
     "pooled": FeatureSpace("squeezenet", "features.6", "max2", "mean", standardize=True, n_components=None),
-    "film": FeatureSpace("r3d_18", "layer1", "max2", "max", standardize=False, n_components=None),
+    "film": FeatureSpace("r3d_18", "stem", "max2", "max", standardize=False, n_components=None),
     "components": FeatureSpace("squeezenet", "features.3", "avg3", "max", standardize=True, n_components=4),
 }
 FEATURES = Features(
