@@ -307,7 +307,7 @@ def test_the_sizes_of_large_outputs_are_known_beforehand(repository, tmp_path, m
     for step in ("frames", "features", "bases"):
         arrays = list(Path("data", step).rglob("*.npy"))
         assert known[step] == sum(np.load(path, mmap_mode="r").nbytes for path in arrays) > 0
-    folders = {"conversion": ["conversion/train"], "fits": [f"predictions/{row}" for row in ROWS]}
+    folders = {"conversion": ["conversion/train"], "fits": [f"predictions/{row}" for row in (*ROWS, *JOINT)]}
     for step, own in folders.items():
         arrays = (path for folder in own for path in Path("data", folder).rglob("*.npy") if path.stem != MASK)
         written = sum(np.load(path, mmap_mode="r").nbytes for path in arrays)
