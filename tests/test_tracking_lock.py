@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import finished_run
+from cinevox import cli
 from cinevox.files import io
 from cinevox.outlets import tracking
 from cinevox.project import dvc_lock, identity, package_versions, params
@@ -206,6 +207,17 @@ def test_of_a_row_of_several_networks_its_own_networks_and_spaces_count(joint, c
     joint.params.write_text(yaml.safe_dump(document, sort_keys=False))
     row, stages = params.load(joint.params).experiments.rows[JOINT_ROW], identity.read_lock(joint)
     assert dvc_lock.other_parameters(joint, stages, {JOINT_ROW: row}) == {JOINT_ROW: told}
+
+
+def test_the_table_of_scores_marks_a_row_whose_spaces_have_another_meaning_now(joint, capsys, monkeypatch):
+    shutil.copy(joint.metrics(ROW), joint.metrics(JOINT_ROW))
+    monkeypatch.chdir(joint.root)
+    assert cli.main(["scores"]) == 0 and f"{JOINT_ROW}*" not in capsys.readouterr().out
+    edited(joint, spaces__late=SPACES["late"] | {"pool": "max3"})
+    assert cli.main(["scores"]) == 0
+    said = capsys.readouterr().out
+    assert f"{JOINT_ROW}*" in said
+    assert f"* made with other values or content of spaces.late than there are now: {JOINT_ROW}." in said
 
 
 def test_keys_of_a_text_are_those_of_all_of_it(run):
