@@ -223,6 +223,21 @@ def test_a_row_of_encoding_rows_must_be_one_of_experiments(project):
         params.parse(document, "here")
 
 
+def test_a_row_on_features_that_were_brought_predicts_no_new_clip(project):
+    document = yaml.safe_load((project / "params.yaml").read_text())
+    own = {"weights": "none", "file": "mine.npy", "model": "array"}
+    document["networks"]["mine"] = document["networks"]["efficientnet_lite0"] | own
+    space = {"layer": "mine", "pool": "none", "over_frames": "mean", "standardize": True, "n_components": None}
+    document["spaces"] = {name: space | {"network": name} for name in ("mine", "efficientnet_lite0")}
+    words = {"track": "mini", "label": "two", "together": "stack", "regressor": "ridge", "reported": None}
+    row = "mini-two-stack-ridge"
+    document["experiments"]["joint"] = {row: words | {"spaces": list(document["spaces"])}}
+    assert params.parse(document, "here").networks["mine"].model == "array"
+    document["encoding"]["rows"].append(row)
+    with pytest.raises(params.ParamsError, match=rf"encoding\.rows has {row}, on features that were brought.*leave it"):
+        params.parse(document, "here")
+
+
 # Pictures
 
 
