@@ -554,6 +554,12 @@ def test_the_sidecar_says_what_was_fitted_on_which_clips_and_why_it_may_be_no_re
     assert about["not_for_the_challenge"][0] == "in-silico data"
     assert about["not_for_the_challenge"][1].startswith("random weights: an untrained")
     assert about["n_voxels"] == {"sub01": 7, "sub02": 2} and about["n_test_clips"] == 7
+    assert about["spaces"]["named"] == {}
+    joint = {"track": "mini", "label": "two", "spaces": ["a", "b"], "together": "stack", "regressor": "ridge"}
+    joint |= {"weights": {"alexnet": {}, "squeezenet": {}}, "named": {"a": {"pool": "max3"}, "b": {"pool": "none"}}}
+    about = sidecar.describe(Index(("stack",), clips, COLUMNS, joint, {}), outcome, 40)
+    assert about["spaces"]["named"] == joint["named"] and list(about["weights"]) == ["alexnet", "squeezenet"]
+    assert about["fitted_on"]["n_clips"] == 40
 
 
 def test_the_row_of_a_track_is_one_of_its_rows():
