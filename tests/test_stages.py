@@ -90,7 +90,7 @@ def small_params():
             "reported": None,
         }  # fmt: skip
     document["submission"]["rows"] = {"mini": STACK, "full": ROWS[2]}
-    document["encoding"]["rows"] = [STACK, ROWS[2], TRANSFER]
+    document["encoding"]["rows"] = [STACK, TRANSFER]
     document["transfer"]["keep_weights"] = "all"
     return document
 
@@ -317,18 +317,16 @@ def test_the_sizes_of_large_outputs_are_known_beforehand(repository, tmp_path, m
 
 
 def test_encoding_models_predict_from_video_files_what_the_flow_predicted(repository):
-    """Fitted rows as the submission has them (but voxels that it filled), transfer networks as they did in training."""
+    """A stack as the submission has it (but voxels that it filled), transfer networks as they did in training."""
     import io
     import pickle
     import zipfile
 
     clips = sorted((repository.folder / "data/insilico/AlgonautsVideos268_All_30fpsmax").iterdir())[60:66]
-    submitted = {}
-    for row, track in ((STACK, "mini"), (ROWS[2], "full")):
-        with zipfile.ZipFile(repository.folder / f"submission/{track}_track.zip") as archive:
-            submitted[row] = pickle.load(io.BytesIO(archive.read(f"{track}_track.pkl")))
+    with zipfile.ZipFile(repository.folder / "submission/mini_track.zip") as archive:
+        submitted = pickle.load(io.BytesIO(archive.read("mini_track.pkl")))
     trained = np.load(repository.folder / f"data/predictions/{TRANSFER}/test/frozen.npy")
-    for row in (STACK, ROWS[2], TRANSFER):
+    for row in (STACK, TRANSFER):
         repository.run("cinevox", "predict", *map(str, clips), "--row", row, "--output", f"tmp/{row}", "--no-pictures")
         voxels = [np.load(repository.folder / f"tmp/{row}/{clip.stem}/voxels.npz") for clip in clips]
         found = {name: np.stack([clip[name] for clip in voxels]) for name in voxels[0]}
@@ -339,7 +337,7 @@ def test_encoding_models_predict_from_video_files_what_the_flow_predicted(reposi
             subject, roi = name.split(".")
             varies = np.ptp(values, axis=0) > 0
             assert varies.mean() > 0.5
-            expected = submitted[row][roi][subject][: len(clips), varies]
+            expected = submitted[roi][subject][: len(clips), varies]
             np.testing.assert_allclose(values[:, varies], expected, atol=1e-4)
 
 
@@ -349,8 +347,9 @@ def test_an_edited_row_reruns_that_row_alone(repository):
     document["regressors"]["ridge"] |= {"alphas": [3.0, 300.0]}
     repository.write(document)
     would = repository.would_run()
-    fitted = {f"fits@{row}" for row in ROWS if row.endswith("ridge")}
-    read_alphas = {"submission@mini", "submission@full", *(f"encoding@{row}" for row in (STACK, ROWS[2], TRANSFER))}
+    fitted = {f"fits@{row}" for row in ROWS if row.endswith("-ridge")}
+    fitted |= {f"fits-joint@{row}" for row in JOINT if row.endswith("-ridge")}
+    read_alphas = {"submission@mini", "submission@full", f"encoding@{STACK}", f"encoding@{TRANSFER}"}
     assert fitted <= {stage for stage in would if "@" in stage} <= fitted | read_alphas
 
     document = small_params()
@@ -463,7 +462,7 @@ def test_another_test_clip_reaches_what_is_handed_in_and_kept(repository):
             np.save(stream, values)
             others.enter_context(with_other(repository.folder / "data" / file, stream.getvalue()))
         would = repository.would_run()
-    assert {"submission@mini", "submission@full", *(f"encoding@{row}" for row in (STACK, ROWS[2], TRANSFER))} <= would
+    assert {"submission@mini", "submission@full", f"encoding@{STACK}", f"encoding@{TRANSFER}"} <= would
 
 
 def test_an_edit_of_code_reruns_what_can_load_it(repository):
