@@ -31,7 +31,7 @@ def describe(index: Index, outcome: Outcome, n_train_clips: int) -> dict[str, An
             if refitted
             else "the best epoch is chosen on the validation clips, so the row's own test predictions are handed in",
         },
-        "spaces": {"policy": outcome.policy, "per": outcome.per, "chosen": outcome.chosen},
+        "spaces": {"policy": outcome.policy, "per": outcome.per, "chosen": outcome.chosen, "named": dict(index.named)},
         "weights": {network: asdict(weights) for network, weights in index.weights.items()},
         "n_test_clips": len(index.clips["test"]),
         "n_voxels": {

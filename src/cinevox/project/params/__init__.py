@@ -142,7 +142,8 @@ class Params(Section):
             faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
         brought = {name for name, network in self.networks.items() if network.model == "array"}
         if closed := [n for n in self.encoding.rows if n in rows and brought & {*self.networks_of(rows[n])}]:
-            faults.append(f"encoding.rows has {', '.join(closed)}, on features that were brought: a new clip has none")
+            why = "on features that were brought: a new clip has none; leave it out"
+            faults.append(f"encoding.rows has {', '.join(closed)}, {why}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
