@@ -17,7 +17,7 @@ from cinevox.measured import insilico_truth
 from cinevox.measured.datasets.algonauts2021 import AFFINE, VOLUME
 from cinevox.measured.insilico_truth import NO_SIGNAL, signals
 from cinevox.project import plugins
-from cinevox.project.params import MINI_ROIS, FeatureMap, Network, ParamsError, parse
+from cinevox.project.params import MINI_ROIS, Network, ParamsError, parse
 from cinevox.simulation import generators, listening, scenes, voxels
 from cinevox.simulation.anatomy import PLACES, place
 from cinevox.simulation.receptive_fields import field_components, fields_in_use
@@ -226,14 +226,13 @@ def test_layers_and_maps_come_from_the_files(default_params, clips, tmp_path):
 
     folder, made = clips
     films = [read_clip(folder / clip.name, 2, 224, "direct")[0] for clip in made]
-    asked = FeatureMap("features.6", "none", "mean")
     whole = features.extract(
         features.prepare(
             "squeezenet", Network(weights="random", file=None, sha256=None, n_frames=2, seed=settings.seed),
-            listening.EXTRACTION.model_copy(update={"over_frames": "none"}), (2, 224, 224, 3), (asked.layer,),
+            listening.EXTRACTION.model_copy(update={"over_frames": "none"}), (2, 224, 224, 3), ("features.6",),
         ),
         np.stack(films),
-    )[asked.layer]  # fmt: skip
+    )["features.6"]  # fmt: skip
     maps = torch.from_numpy(whole).reshape(4, 2, 256, 27, 27)
     pooled = torch.stack([torch.nn.functional.adaptive_max_pool2d(of_clip, 3) for of_clip in maps]).mean(dim=1)
     by_field = pooled.flatten(2).numpy().transpose(0, 2, 1)
@@ -248,7 +247,7 @@ def test_layers_and_maps_come_from_the_files(default_params, clips, tmp_path):
 def test_maps_of_a_video_network_are_pooled_over_space_alone(default_params, clips, tmp_path):
     part = "layer1:avg2"
     driving = ONLY_CLIPS | {"V1": part}
-    settings = small(default_params, network="r3d_18", weights="random", n_frames=6, generators=driving)
+    settings = small(default_params, network="mc3_18", weights="random", n_frames=2, generators=driving)
     assert simulation.prepare(settings).layers == ()  # whole layers are for voxels that listen to one
     found = heard(settings, *clips, tmp_path / "scratch")
     assert found.fields[part].shape == (4, 4, settings.n_latents)
