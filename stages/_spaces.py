@@ -10,7 +10,7 @@ from _inputs import Run
 from cinevox.files import io
 from cinevox.fitting import feature_spaces
 from cinevox.fitting.feature_spaces import Candidate, Floats
-from cinevox.project.params import FeatureSpace, JointRow, NetworkRow, Reduction, Row
+from cinevox.project.params import FeatureMap, FeatureSpace, JointRow, NetworkRow, Reduction, Row
 from cinevox.statistics.splits import Partition
 from cinevox.stimuli.named_spaces import map_files, pca_of
 
@@ -45,6 +45,15 @@ class Spaces:
                 folder, name = paths.components(network, part.folder, named), space
             found[space] = io.read_array(folder / f"{name}.npy")
         return found
+
+    def maps(self) -> dict[str, tuple[str, FeatureMap]]:
+        """Space -> its network, and the part of the network's output that it is made from."""
+        if self.named:
+            return {name: (space.network, space.map) for name, space in self.named.items()}
+        return {
+            layer: (network, FeatureMap(layer, "none", self.features[network]["over_frames"]))
+            for layer, (network, _) in self.files.items()
+        }
 
     def has_components(self, space: str) -> bool:
         """Whether a space is reduced by PCA."""

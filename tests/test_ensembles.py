@@ -325,12 +325,12 @@ def test_an_ensemble_comes_from_its_members_and_from_no_other_row():
     stages[f"scores-ensembles@{MEAN}"] = stage([f"{folder}/predictions/{MEAN}"], f"{folder}/scores/{MEAN}")
     stages[f"selection-ensembles@{MEAN}"] = stage([f"{folder}/scores/{MEAN}"], f"{folder}/selection/{MEAN}")
     made = dvc_lock.made(stages, MEAN)
-    leaves = {leaf for leaf in made.params if dvc_lock.concerns(leaf, row)}
+    leaves = {leaf for leaf in made.params if dvc_lock.concerns(leaf, row, {"a"})}
     assert leaves == {
         *given, "networks.a.n_frames", "selection.per",
         *(f"regressors.{name}.option" for name in ("ridge", "res")),
         *(f"experiments.voxelwise.{name}.track" for name in members),
     }  # fmt: skip
-    assert MEAN in dvc_lock.keys(stages) and not dvc_lock.concerns("regressors.lasso.option", row)
+    assert MEAN in dvc_lock.keys(stages) and not dvc_lock.concerns("regressors.lasso.option", row, {"a"})
     text = yaml.safe_dump({"schema": "2.0", "stages": stages})
     assert {f"scores-ensembles@{MEAN}", f"selection@{other}"} <= set(dvc_lock.ends(text))

@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
-from cinevox.fitting.regressors._solvers.stacking import combined, residual_products, simplex_weights
+from cinevox.fitting.regressors._solvers.stacking import (
+    combined,
+    residual_products,
+    simplex_weights,
+    with_block_means,
+)
 from cinevox.measured.responses import Columns
 from cinevox.measured.voxel_positions import fingerprints, locate
 
@@ -88,12 +93,12 @@ def stack(predicted: Sequence[Floats], measured: Floats, columns: Columns) -> Co
 
         scale_mb = max(0, sum_v cov(y_v, p_mv) / sum_v var(p_mv)),
 
-    or that of `mean` in a block where no member has a positive one. With R_v the residuals of voxel v, a column for
-    each member's scaled predictions, S_v = R_v'R_v / (n_clips var(y_v)) and S_b the mean of these over the block,
+    or that of `mean` in a block where no member has a positive one. The shares are
 
-        shares_v = argmin w' (n_clips S_v + PRIOR S_b) w  over w >= 0, sum w = 1:
+        argmin w' T_v w over w >= 0, sum w = 1,
 
-    a voxel's own errors on a few clips say little, and those of its ROI stand by them (as PRIOR clips).
+    T_v of the members' residuals by `stacking.with_block_means`: a voxel's own errors on a few clips say little, so
+    those of its block stand beside them, as if of PRIOR clips.
 
     predicted: of each member, (n_clips, n_voxels), of clips that are in no fit; measured: responses to them. Scores on
     these clips flatter the combination.
@@ -106,11 +111,8 @@ def stack(predicted: Sequence[Floats], measured: Floats, columns: Columns) -> Co
     scales = _slopes(predicted, measured, columns)
     scales = np.where((scales > 0).any(axis=0), scales, _even_scales(predicted, columns))
     centred = [(p - p.mean(axis=0)) * scale.astype(np.float32) for p, scale in zip(predicted, scales)]
-    Y = measured - measured.mean(axis=0)
-    variance = np.var(Y, axis=0, dtype=np.float64)[:, None, None]
-    products = residual_products(Y, centred)
-    S = np.divide(products, variance, out=np.zeros_like(products), where=variance > 0)
-    shares = simplex_weights(len(Y) * S + PRIOR * _by_block(S, columns))
+    products = residual_products(measured - measured.mean(axis=0), centred)
+    shares = simplex_weights(with_block_means(products, columns.slices, worth=PRIOR / len(measured)))
     return _combination(predicted, scales, shares, measured.mean(axis=0, dtype=np.float64))
 
 
@@ -180,8 +182,8 @@ def _slopes(predicted: Sequence[Floats], measured: Floats, columns: Columns) -> 
 
 
 def _by_block(values: Floats, columns: Columns) -> NDArray[np.float64]:
-    """Mean over each block's voxels, at every one of them; values: (n_voxels, ...)."""
-    found = np.empty(values.shape)
+    """Mean over each block's voxels, at every one of them, (n_voxels,)."""
+    found = np.empty(len(values))
     for where in columns.slices:
-        found[where] = values[where].mean(axis=0)
+        found[where] = values[where].mean()
     return found

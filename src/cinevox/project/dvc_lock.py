@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cinevox.files import io
 from cinevox.project import identity
-from cinevox.project.params import EnsembleRow, NetworkRow, Row
+from cinevox.project.params import EnsembleRow, JointRow, NetworkRow, Row, load
 from cinevox.project.params import text as texts
 from cinevox.project.paths import Paths
 
@@ -136,7 +137,8 @@ def changed(code: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> dict[str, tuple[str, ...]]:
     """Row -> parameters that made its result and have another value in params.yaml now; none where DVC did not run it.
 
-    A file or folder of the workspace that was made again, without what follows from it, is named too.
+    A file or folder of the workspace that was made again, without what follows from it, is named too, and a feature
+    space that the result was made with and that means another one now: DVC has spaces in no list of parameters.
 
     stages: of dvc.lock
     """
@@ -144,20 +146,36 @@ def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> d
     found: dict[str, tuple[str, ...]] = {}
     for name, row in rows.items():
         then = made(stages, name)
-        leaves = [] if then is None else [leaf for leaf in differing(then, now) if concerns(leaf, row)]
+        networks, spaces = _stands_on(paths, row)
+        leaves = [] if then is None else [leaf for leaf in differing(then, now) if concerns(leaf, row, networks)]
         broken = [then.broken] if then is not None and then.broken else []
-        found[name] = (*leaves, *broken)
+        found[name] = (*leaves, *spaces, *broken)
     return found
 
 
-def concerns(leaf: str, row: Row) -> bool:
-    """Whether a score of the row follows from this leaf of the parameters."""
+def _stands_on(paths: Paths, row: Row) -> tuple[Collection[str], list[str]]:
+    """Networks of the row now and of its result, and spaces of the result that have another meaning now."""
+    if isinstance(row, EnsembleRow):
+        rows = load(paths.params).experiments.rows
+        members = [_stands_on(paths, rows[name]) for name in row.rows]
+        return {name for own, _ in members for name in own}, [name for _, changed in members for name in changed]
+    if not isinstance(row, JointRow):
+        return ((row.network,) if isinstance(row, NetworkRow) else ()), []
+    index = paths.scores(row.name) / "index.json"
+    then: dict[str, Any] = io.read_json(index)["provenance"].get("named", {}) if index.is_file() else {}
+    now = {name: io.as_read(space.to_json()) for name, space in load(paths.params).spaces_of(row).items()}
+    changed = [f"spaces.{name}" for name in then | now if then and then.get(name) != now.get(name)]
+    return {space["network"] for space in (*then.values(), *now.values())}, changed
+
+
+def concerns(leaf: str, row: Row, networks: Collection[str]) -> bool:
+    """Whether a score of the row follows from this leaf of the parameters. networks: those that the row stands on"""
     section, _, rest = leaf.partition(".")
     if isinstance(row, EnsembleRow):
-        return _concerns_a_member(section, rest, row)
+        return _concerns_a_member(section, rest, row, networks)
     own = {"regressors": row.regressor, "heads": row.regressor, "bases": row.base}
-    if isinstance(row, NetworkRow):
-        own["networks"] = row.network
+    if section == "networks":
+        return rest.partition(".")[0] in networks
     if section in own:
         return rest.partition(".")[0] == own[section]
     if section == "experiments":
@@ -165,11 +183,13 @@ def concerns(leaf: str, row: Row) -> bool:
     return section not in UNRELATED
 
 
-def _concerns_a_member(section: str, rest: str, row: EnsembleRow) -> bool:
-    """Of an ensemble; the names of its members say what regressor, head and base they have."""
+def _concerns_a_member(section: str, rest: str, row: EnsembleRow, networks: Collection[str]) -> bool:
+    """The same of an ensemble; the names of its members say what regressor, head and base they have."""
     if section == "experiments":
         return bool({row.name, *row.rows} & {*rest.split(".")}) and not rest.endswith(".reported")
     if section in ("regressors", "heads", "bases"):
         key = rest.partition(".")[0]
         return any(f"-{key}-" in f"{name}-" for name in row.rows)
+    if section == "networks":
+        return rest.partition(".")[0] in networks
     return section not in UNRELATED

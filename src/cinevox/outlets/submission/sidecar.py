@@ -28,7 +28,7 @@ def describe(index: Index, outcome: Outcome, n_train_clips: int, members: Sequen
         "track": index.row.track,
         "not_for_the_challenge": claims.not_for_the_challenge(outcome.origin),
         "fitted_on": {"members": fitted_on} if members else fitted_on[index.row.name],
-        "spaces": {"policy": outcome.policy, "per": outcome.per, "chosen": outcome.chosen},
+        "spaces": {"policy": outcome.policy, "per": outcome.per, "chosen": outcome.chosen, "named": dict(index.named)},
         "weights": {network: asdict(weights) for network, weights in index.weights.items()},
         "n_test_clips": len(index.clips["test"]),
         "n_voxels": {

@@ -62,7 +62,7 @@ from cinevox.project.params.sections import (
     Validation,
     Weights,
 )
-from cinevox.project.params.spaces import FeatureMap, FeatureSpace, Fields, Pool, SpaceEntry, maps
+from cinevox.project.params.spaces import FeatureMap, FeatureSpace, Fields, Pool, SpaceEntry, expanded, maps
 
 __all__ = [
     "BASE_GRAMMAR", "ENSEMBLE", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset",
@@ -70,7 +70,7 @@ __all__ = [
     "Gate", "Head", "JobQueue", "JointRow", "Network", "NetworkRow", "Parallel", "Params", "ParamsError", "Pool",
     "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "SpaceEntry",
     "Splits", "Storage", "Submission", "Together", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow",
-    "Weights", "load", "maps", "parse", "row_of",
+    "Weights", "expanded", "load", "maps", "parse", "row_of",
 ]  # fmt: skip
 
 
@@ -143,7 +143,8 @@ class Params(Section):
             )
         brought = {name for name, network in self.networks.items() if network.model == "array"}
         if closed := [n for n in self.encoding.rows if n in rows and brought & {*self.networks_of(rows[n])}]:
-            faults.append(f"encoding.rows has {', '.join(closed)}, on features that were brought: a new clip has none")
+            why = "on features that were brought: a new clip has none; leave it out"
+            faults.append(f"encoding.rows has {', '.join(closed)}, {why}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -215,7 +216,7 @@ class Params(Section):
     @property
     def feature_spaces(self) -> dict[str, FeatureSpace]:
         """Every named feature space, lists in `spaces` expanded."""
-        return {name: space for key, entry in self.spaces.items() for name, space in entry.spaces(key)}
+        return expanded(self.spaces)
 
     def named(self, given: str) -> dict[str, FeatureSpace]:
         """The spaces that a row means by a name: those of an entry of `spaces`, or one of them; none if unknown."""
