@@ -21,6 +21,7 @@ from cinevox.project.params import (
     FeatureMap,
     Features,
     FeatureSpace,
+    Fields,
     JointRow,
     Network,
     Reduction,
@@ -41,10 +42,11 @@ NETWORKS = {  # of the joint study: of images, and of video with other frames
     "squeezenet": NETWORK,
     "r3d_18": Network(weights="random", file=None, sha256=None, n_frames=4, seed=0),
 }
+OWN_FIELDS = Fields(kind="avg", fields=(((0, 6), (4, 11)), ((2, 8),)))
 SPACES = {
     "pooled": FeatureSpace("squeezenet", "features.6", "max2", "mean", standardize=True, n_components=None),
     "film": FeatureSpace("r3d_18", "stem", "max2", "max", standardize=False, n_components=None),
-    "components": FeatureSpace("squeezenet", "features.3", "avg3", "max", standardize=True, n_components=4),
+    "components": FeatureSpace("squeezenet", "features.3", OWN_FIELDS, "max", standardize=True, n_components=4),
 }
 FEATURES = Features(
     over_frames="mean", batch_size=8, device="cpu", compute="float32", storage="float16", memory_format="channels_last"
