@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cinevox.outlets.report.sources import Sources
 from cinevox.project import plugins
-from cinevox.project.params import JointRow, Track
+from cinevox.project.params import FeatureSpace, JointRow, Track
 from cinevox.project.params.generators import is_pooled, layer_and_pool, parts
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.splits import ceiling_split
@@ -67,7 +67,8 @@ def _candidates(sources: Sources, result: Result) -> dict[str, tuple[str, str]]:
     """Space -> its layer and pool, of those of the generating network that the row can choose."""
     network, row = sources.params.simulation.network, result.row
     if isinstance(row, JointRow):
-        spaces = sources.params.spaces_of(row) if row.together == "each" else {}
+        named = result.index.named if row.together == "each" and not row.fixed else {}
+        spaces = {name: FeatureSpace.from_json(found) for name, found in named.items()}
         return {name: (space.layer, str(space.pool)) for name, space in spaces.items() if space.network == network}
     if result.index.networks == (network,) and row.way.startswith("layer"):
         return {layer: (layer, "none") for layer in result.index.spaces}
