@@ -6,7 +6,9 @@ Frames lie in a file, networks have random weights and are built before the cloc
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +23,13 @@ from joblib import Parallel, delayed
 
 from _harness import Case, Contender, main
 from cinevox.project import plugins
-from cinevox.project.params import Features, Network
+from cinevox.project.params import FeatureMap, Features, Network
 from cinevox.stimuli import features
 from cinevox.stimuli.networks import _activations, _loading
 
 N_FRAMES, SIZE = 16, 224
 CORES = joblib.cpu_count()
+POOL = "max5"
 SETTINGS = Features(
     over_frames="mean", batch_size=N_FRAMES, device="cpu", compute="float32", storage="float16",
     memory_format="channels_last",
@@ -98,14 +101,24 @@ def agreement(mine: Path, theirs: Path | None) -> str:
     return f"features {worst:.0e}"
 
 
-def case(network: str, frames: np.ndarray, folder: Path) -> Case:
+def pooled(extraction: features.Extraction) -> features.Extraction:
+    """The class scores as they are, so that the whole network is needed, and every map on a grid of POOL."""
+    *layers, last = extraction.layers
+    side = int(POOL.removeprefix("max"))
+    large = [name for name in layers if len(s := extraction.frame_shapes[name]) == 3 and min(s[1:]) >= side]
+    return dataclasses.replace(extraction, layers=(last,), maps=tuple(FeatureMap(name, POOL, "max") for name in large))
+
+
+def case(network: str, frames: np.ndarray, folder: Path, is_pooled: bool = False) -> Case:
     asked = Network(weights="random", file=None, sha256=None, n_frames=N_FRAMES, seed=0)
     extraction = features.prepare(network, asked, SETTINGS, frames.shape[1:])
+    if is_pooled:
+        extraction = pooled(extraction)
     module = _loading.load(network, extraction.spec, extraction.weights)
-    reader = _activations.ActivationReader(module, (), extraction.spec, SETTINGS, "cpu")
+    reader = _activations.ActivationReader(module, {}, extraction.spec, SETTINGS, "cpu")
     images = torch.cat([reader._images(clip[None]) for clip in frames])
     clips = [str(number) for number in range(len(frames))]
-    out, repeats = folder / network, 2
+    out, repeats = folder / network, 3 if is_pooled else 2
 
     def run() -> Path:
         built = mock.patch.object(_loading, "load", return_value=module)
@@ -115,14 +128,16 @@ def case(network: str, frames: np.ndarray, folder: Path) -> Case:
             features.write(extraction, frames, clips, out, folder / "unfinished")
         return out
 
-    rivals = [bare(module, images, repeats), devkit(module, extraction, frames, folder / f"{network}-devkit")]
-    title = f"{network}, {len(frames)} clips of {N_FRAMES} frames"
+    rivals = [bare(module, images, repeats)]
+    if not is_pooled:
+        rivals.append(devkit(module, extraction, frames, folder / f"{network}-devkit"))
+    title = f"{network}, {f'every map {POOL}, ' * is_pooled}{len(frames)} clips of {N_FRAMES} frames"
     return Case(
         title,
         Contender("cinevox", run, repeats=repeats),
         rivals,
         agreement,
-        "bare 0.9, devkit 2",
+        "bare 0.9" if is_pooled else "bare 0.9, devkit 2",
         n_items=len(frames),
         unit="clips",
     )
@@ -140,14 +155,22 @@ def frames_file(path: Path, n_clips: int) -> np.ndarray:
 def cases(quick: bool, folder: Path) -> Iterator[Case]:
     """One after another, so that only one network is in memory."""
     frames = frames_file(folder / "frames.npy", max(N_CLIPS.values()))
-    for network in QUICK if quick else plugins.names("networks"):
+    networks = [name for name in plugins.names("networks") if plugins.load("networks", name).n_frames is None]
+    for network in QUICK if quick else networks:
         yield case(network, frames[: 2 if quick else N_CLIPS.get(network, 16)], folder)
+
+
+def pooled_cases(quick: bool, folder: Path) -> Iterator[Case]:
+    frames = frames_file(folder / "frames.npy", max(N_CLIPS.values()))
+    for network in QUICK:
+        yield case(network, frames[: 2 if quick else N_CLIPS.get(network, 16)], folder, is_pooled=True)
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        main(
-            "features",
-            lambda quick: cases(quick, Path(temporary)),
-            note="Networks have random weights and are built beforehand; a clip is a batch.",
-        )
+        note = "Networks have random weights and are built beforehand; a clip is a batch."
+        if "--pooled" in sys.argv:
+            sys.argv.remove("--pooled")
+            main("features_pooled", lambda quick: pooled_cases(quick, Path(temporary)), note=note)
+        else:
+            main("features", lambda quick: cases(quick, Path(temporary)), note=note)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 
 import av
 import numpy as np
@@ -60,8 +61,13 @@ def test_video_files_give_what_the_submission_predicts(study, tmp_path, regresso
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("word", ["pair", "all", "layer_raw", "pair_raw", "layer_poly2", "pair_poly2"])
-@pytest.mark.parametrize("regressor", ["ridge", "res"])
+@pytest.mark.parametrize(
+    ("word", "regressor"),
+    [
+        *product(["pair", "all", "layer_raw", "pair_raw", "layer_poly2", "pair_poly2"], ["ridge", "res"]),
+        ("pair_raw", "banded_ridge"),
+    ],
+)
 def test_so_do_pairs_raw_features_and_polynomial_terms(study, tmp_path, word, regressor):
     store.write(tmp_path, small_encoding.encoding(study, word, regressor))
     expected = small_encoding.refitted(study, word, regressor).predicted

@@ -1,9 +1,9 @@
 """Encoding models in MLflow: registered, and served on this machine as `cinevox register` says."""
 
 import ast
-import asyncio
 import base64
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 import numpy as np
@@ -26,7 +27,6 @@ import pytest
 import layout
 import mlflow_warnings
 import small_encoding
-import test_strangers
 from cinevox.encoding import store
 from cinevox.encoding.clips import Predictor
 from cinevox.errors import InputError
@@ -69,48 +69,45 @@ def project(tmp_path_factory, study, new_record):
 
 @pytest.fixture(scope="module")
 def registered(project):
-    """The model that takes clips and the one that takes features."""
     root, settings = project
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return {kind: models.register(Paths(), settings, ROW, kind, f"made-up-{kind}") for kind in ("clip", "features")}
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):  # which MLflow sets
+            patch.setenv(name, "")
+            patch.delenv(name)
+        yield models.register(Paths(), settings, ROW, "made-up")
+        mlflow.set_tracking_uri("")
 
 
-def folder_of(settings, found):
-    with models.everywhere(settings.tracking.uri):
-        return Path(mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.version}"))
+def folder_of(found):
+    mlflow.set_tracking_uri(found.store)
+    return Path(mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.version}"))
 
 
 def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, registered):
-    root, settings = project
-    about = store.read(Paths(root).encoding(ROW)).about
+    _, settings = project
     client = mlflow.MlflowClient(settings.tracking.uri)
-    for kind, found in registered.items():
-        version = client.get_model_version(found.name, found.version)
-        assert client.get_run(found.run).data.tags["row"] == ROW
-        assert version.tags["weights_policy"] == "random" and "In-silico data" in version.tags["cautions"]
-        folder = folder_of(settings, found)
-        model = mlflow.models.Model.load(folder)
-        words = ["cautions"] if kind == "clip" else []
-        assert model.signature.outputs.input_names() == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2", *words]
-        assert model.signature.inputs.input_names() == (["clip"] if kind == "clip" else list(about.source.inputs))
-        files = {path.suffix for path in folder.rglob("*") if path.is_file()}
-        assert not files & {".pkl", ".pickle", ".pt"}
-        needed = (folder / "requirements.txt").read_text().splitlines()
-        assert needed == models.requirements() and all("==" in line for line in needed)
+    version = client.get_model_version(registered.name, registered.version)
+    run = client.get_run(version.run_id)
+    assert (run.data.tags["row"], run.data.tags["level"], run.info.status) == (ROW, "row", "FINISHED")
+    assert version.tags["weights_policy"] == "random" and "In-silico data" in version.tags["cautions"]
+    folder = folder_of(registered)
+    model = mlflow.models.Model.load(folder)
+    assert model.signature.outputs.input_names() == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2", "cautions"]
+    assert model.signature.inputs.input_names() == ["clip"]
+    files = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert not files & {".pkl", ".pickle", ".pt"}
+    needed = (folder / "requirements.txt").read_text().splitlines()
+    assert needed == models.requirements() and all("==" in line for line in needed)
 
 
-def test_a_model_whose_row_has_no_run_is_registered_without_one(project, tmp_path, new_record):
-    root, settings = project
-    uri = new_record(tmp_path)
-    other = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
+def test_a_row_without_a_run_is_synced_first(project, registered, tmp_path, new_record):
+    _, settings = project
+    other = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": new_record(tmp_path)})})
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setenv("MLFLOW_EXPERIMENT_ID", "7")
-        assert models.register(Paths(), other, ROW, "features", "alone").run is None
-        assert "MLFLOW_TRACKING_URI" not in os.environ and os.environ["MLFLOW_EXPERIMENT_ID"] == "7"
+        patch.setenv("MLFLOW_TRACKING_URI", other.tracking.uri)
+        with pytest.raises(InputError, match=f"row {ROW} has no run in MLflow .*; run `cinevox sync` first"):
+            models.register(Paths(), other, ROW, "alone")
 
 
 @contextlib.contextmanager
@@ -168,22 +165,25 @@ def test_a_served_model_answers_a_posted_clip_as_predict_does_and_refuses_what_i
     small_encoding.layout.write_clip(root / "long.mp4", n_frames=60, fps=12, size=32)
     clips = [study.clips[0], root / "long.mp4"]
     records = [{"clip": base64.b64encode(path.read_bytes()).decode()} for path in clips]
-    with served(registered["clip"], root) as address:
+    example = json.loads((folder_of(registered) / "serving_input_example.json").read_text())["dataframe_split"]["data"]
+    with served(registered, root) as address:
         found = ask(address, records)
+        [own] = ask(address, [{"clip": clip} for [clip] in example])
         code, message = refusal(address, [{"clip": base64.b64encode(b"#EXTM3U\nfile:///etc/passwd").decode()}])
         assert code == 400 and "clip-1.mp4: it is a playlist" in message
         assert refusal(address, [{"clip": str(clips[0])}])[0] == 400  # a path is no content
-        assert refusal(address, records * 9) == (400, refusal(address, records * 9)[1])
+        assert refusal(address, records * 9)[0] == 400
         assert "18 clips in a request; expected 1 to 16" in refusal(address, records * 9)[1]
         assert_it_stays_small_and_fast(address, root)
     cautions = [line.pop("cautions") for line in found]
     np.testing.assert_allclose([list(line.values()) for line in found], expected(study, encoding, clips), atol=1e-5)
     assert list(found[0]) == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2"]
     assert cautions[0] == "" and "it lasts 5 s, and the model was fitted to clips of 0.5 s" in cautions[1]
+    assert set(own) == {*found[0], "cautions"}
 
 
 def assert_it_stays_small_and_fast(address, folder):
-    """Two kilobytes that ask for gigabytes, and a request of more than the clips of one may be together."""
+    """Two kilobytes that ask for gigabytes, more than the clips of a request may be together, and too many at once."""
     [server] = [
         one for one in psutil.process_iter(["cmdline"])
         if one.info["cmdline"] and "cinevox.outlets.tracking.serving:application" in one.info["cmdline"]
@@ -193,63 +193,31 @@ def assert_it_stays_small_and_fast(address, folder):
     layout.write_bomb(folder / "bomb.mp4")
     code, message = refusal(address, [{"clip": base64.b64encode((folder / "bomb.mp4").read_bytes()).decode()}])
     assert code == 400 and "clip-1.mp4: more than 4,000 frames announced (80,000,000)" in message
-    code, message = refusal(address, [{"clip": "A" * 35_000_000}] * 2)
-    assert code == 413 and "bytes in a request; at most 66,730,667 bytes" in message
-    code, message = refusal(address, [{}] * 2000)
-    assert code == 413 and "1,000 values are taken" in message
+    place = urlsplit(address)
+    with contextlib.closing(http.client.HTTPConnection(place.hostname, place.port, timeout=20)) as announced:
+        announced.putrequest("POST", place.path)
+        announced.putheader("Content-Length", str(serving.MOST_BYTES + 1))
+        announced.endheaders()
+        assert announced.getresponse().status == 413
+    with pytest.raises(urllib.error.HTTPError, match="413"):
+        ask(address, [{}] * 2000)
+    with contextlib.ExitStack() as stack:
+        for _ in range(serving.AT_ONCE):
+            stack.enter_context(socket.create_connection((place.hostname, place.port)))
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            ask(address, [{}])
     assert time.monotonic() - began < 30 and server.memory_info().rss - before < 200e6
 
 
 def test_what_is_no_model_is_not_served(project, registered):
-    root, settings = project
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name in ("made-up-none/1", "made-up-clip", "made-up-clip/9", "../../etc"):
-            with pytest.raises(InputError, match="expected NAME/VERSION as `cinevox register` prints it"):
-                serving.serve(settings.tracking, name, "127.0.0.1", 5999)
-        folder = folder_of(settings, models.register(Paths(), settings, ROW, "features", "made-up-gone"))
-        folder.rename(folder.with_name("elsewhere"))
-        with pytest.raises(InputError, match="made-up-gone/1: No such artifact.*; register it again if"):
-            serving.serve(settings.tracking, "made-up-gone/1", "127.0.0.1", 5999)
-        with pytest.raises(InputError, match="--port 0: expected a number"):
-            serving.serve(settings.tracking, "made-up-clip/1", "127.0.0.1", 0)
-
-
-def test_a_served_model_answers_features_and_its_own_example(project, registered, study, monkeypatch):
-    """The application that a server runs, asked without one."""
-    root, settings = project
-    encoding, folder = store.read(Paths(root).encoding(ROW)), folder_of(settings, registered["features"])
-    reduced = encoding.model.reduced(study.features)
-    records = [{layer: reduced[layer][row].tolist() for layer in encoding.about.source.inputs} for row in range(3)]
-    monkeypatch.setenv(serving.FOLDER, str(folder))
-    application = serving.application()
-
-    def answer(content):
-        request = test_strangers.Asked(json.dumps(content).encode())
-        request.scope |= {
-            "path": "/invocations",
-            "query_string": b"",
-            "headers": [(b"content-type", b"application/json")],
-        }
-
-        async def asked():
-            await request.to(application)
-
-        asyncio.run(asked())
-        return request.status, json.loads(request.sent[1]["body"])
-
-    status, found = answer({"dataframe_records": records})
-    assert status == 200
-    np.testing.assert_allclose(
-        [list(line.values()) for line in found["predictions"]], expected(study, encoding, study.clips[:3]), atol=1e-5
-    )
-    short = {layer: values[:3] for layer, values in records[0].items()}
-    status, refused = answer({"dataframe_records": [short]})
-    assert status == 400 and "has 3 numbers; expected 4" in refused["message"]
-    status, found = answer(json.loads((folder / "serving_input_example.json").read_text()))
-    assert status == 200 and len(found["predictions"]) == 1
-    assert answer([0] * 300_000)[0] == 413
+    _, settings = project
+    for name in ("made-up-none/1", "made-up", "made-up/9", "../../etc"):
+        with pytest.raises(InputError, match="expected NAME/VERSION as `cinevox register` prints it"):
+            serving.serve(settings.tracking, name, "127.0.0.1", 5999)
+    folder = folder_of(models.register(Paths(), settings, ROW, "gone"))
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(InputError, match="gone/1: No such artifact.*; register it again if"):
+        serving.serve(settings.tracking, "gone/1", "127.0.0.1", 5999)
 
 
 def test_what_a_served_model_imports_is_what_it_asks_for(project, study, tmp_path):

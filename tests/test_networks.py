@@ -20,7 +20,7 @@ from cinevox.stimuli import networks
 from cinevox.stimuli.networks import _activations, _loading, _vonenet, _weights
 from conftest import ROOT
 
-NAMES = plugins.names("networks")
+NAMES = tuple(name for name in plugins.names("networks") if not plugins.load("networks", name).is_fixed)
 VIDEO = tuple(name for name in NAMES if hasattr(torchvision.models.video, name))
 RESNET_50 = [802816] * 2 + [401408] * 4 + [200704] * 6 + [100352] * 3 + [1000]
 VGG = [802816, 401408, 200704, 100352, 25088, 4096, 4096, 1000]

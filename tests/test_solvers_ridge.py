@@ -7,6 +7,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 
+from cinevox.fitting.regressors._solvers import maps
 from cinevox.fitting.regressors.banded_ridge import draw_shares
 from regression_problems import KINDS, cv, fitted, problem
 
@@ -51,6 +52,44 @@ def test_ridge_over_blocks_of_voxels(kind, monkeypatch):
     np.testing.assert_allclose(fitted("ridge", X, Y).map.coef, whole.map.coef, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_ridge_of_more_features_than_clips_is_the_closed_form_for_new_clips(precision, rng, monkeypatch):
+    """Of features of all sizes, in blocks of them, one constant in the training clips; also at a tiny penalty."""
+    monkeypatch.setattr("cinevox.fitting.regressors._solvers.dual.BLOCK_FEATURES", 37)
+    X = (rng.standard_normal((50, 150)) * np.geomspace(1e-2, 1e2, 150) + 3).astype(precision)
+    X[:40, 7] = 0.1
+    Y = rng.standard_normal((40, 6)).astype(precision)
+    for alpha in (1e-3, 100.0):
+        ridge = fitted("ridge", X[:40], Y, alphas=[alpha])
+        mean = X[:40].mean(axis=0, dtype=np.float64)
+        centred = X - mean
+        centred[:, 7] = 0.0
+        K = centred @ centred[:40].T
+        oracle = K[40:] @ np.linalg.solve(K[:40] + alpha * np.eye(40), Y - Y.mean(axis=0, dtype=np.float64))
+        np.testing.assert_allclose(
+            ridge.predict(X[40:]), oracle + Y.mean(axis=0, dtype=np.float64), rtol=1e-5, atol=1e-5
+        )
+        linear = (centred[40:] @ ridge.map.coef.astype(np.float64)) + Y.mean(axis=0, dtype=np.float64)
+        np.testing.assert_allclose(linear, ridge.predict(X[40:]), rtol=1e-4, atol=1e-4)
+
+
+def test_ridge_of_more_features_than_clips_is_kept_by_its_clips():
+    X, Y = problem("wide")
+    ridge = fitted("ridge", X, Y)
+    kind, arrays = maps.to_arrays(ridge.map)
+    assert kind == "dual"
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "X": (90, 180),
+        "x_mean": (180,),
+        "y_mean": (8,),
+        "duals": (90, 8),
+    }
+    np.testing.assert_array_equal(maps.from_arrays(kind, arrays)(X[:9]), ridge.predict(X[:9]))
+    some, units = np.array([6, 1]), np.geomspace(0.1, 10, 8)
+    np.testing.assert_allclose(ridge.map.of_voxels(some)(X[:9]), ridge.predict(X[:9])[:, some], rtol=1e-6)
+    np.testing.assert_allclose(ridge.map.times(units)(X[:9]), ridge.predict(X[:9]) * units, rtol=1e-6)
+
+
 def test_banded_ridge_of_one_band_is_ridge():
     X, Y = problem("correlated")
     banded, ridge = fitted("banded_ridge", X, Y, n_draws=1), fitted("ridge", X, Y)
@@ -58,26 +97,45 @@ def test_banded_ridge_of_one_band_is_ridge():
     np.testing.assert_allclose(banded.predict(X), ridge.predict(X), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["whitened", "correlated"])
-def test_banded_ridge_is_himalayas_with_the_same_shares(kind):
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [("whitened", (5, 12)), ("correlated", (5, 12)), ("correlated", (2, 9, 12)), ("wide", (130, 170, 180))],
+)
+def test_banded_ridge_is_himalayas_with_the_same_shares(kind, ends):
     X, Y = problem(kind)
-    bands = [slice(0, 5), slice(5, 12)]
-    banded = fitted("banded_ridge", X, Y, bands=bands, n_draws=20)
+    alphas = [*ALPHAS, 1e3, 1e4]
+    bands = [slice(start, end) for start, end in zip((0, *ends), ends)]
+    banded = fitted("banded_ridge", X, Y, bands=bands, n_draws=20, alphas=alphas)
     Xc, Yc = X - X.mean(axis=0), Y - Y.mean(axis=0)
     logs, coef, scores, _ = himalaya.ridge.solve_group_ridge_random_search(
         [Xc[:, band] for band in bands],
         Yc,
-        n_iter=draw_shares(2, 20, seed=0),
-        alphas=np.array(ALPHAS),
+        n_iter=draw_shares(len(bands), 20, seed=0),
+        alphas=np.array(alphas),
         fit_intercept=True,
         cv=cv(len(X)),
         return_weights=True,
         progress_bar=False,
+        warn=False,
     )
-    np.testing.assert_allclose(banded.map.coef, coef, atol=1e-5)
+    new = problem(kind, seed=1)[0]
+    np.testing.assert_allclose(banded.predict(new), (new - X.mean(axis=0)) @ coef + Y.mean(axis=0), atol=1e-4)
     np.testing.assert_allclose(banded.diagnostics["cv_error"], -scores.max(axis=0), rtol=1e-6)
-    shares = np.exp(logs) / np.exp(logs).sum(axis=0)
-    np.testing.assert_allclose([banded.diagnostics["share_0"], banded.diagnostics["share_1"]], shares, rtol=1e-6)
+    gammas = np.exp(logs)  # share / alpha
+    shares = [banded.diagnostics[f"share_{number}"] for number in range(len(bands))]
+    np.testing.assert_allclose(shares, gammas / gammas.sum(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(banded.diagnostics["alpha"], 1 / gammas.sum(axis=0), rtol=1e-6)
+    assert len(np.unique(banded.diagnostics["alpha"])) > 1
+
+
+def test_banded_ridge_of_more_features_than_clips_is_kept_as_a_stack_of_its_bands():
+    X, Y = problem("wide")
+    banded = fitted("banded_ridge", X, Y, bands=[slice(0, 20), slice(20, 180)], n_draws=5)
+    kind, arrays = maps.to_arrays(banded.map)
+    assert kind == "stacked"
+    shares = np.stack([banded.diagnostics["share_0"], banded.diagnostics["share_1"]], axis=1)
+    np.testing.assert_allclose(arrays["weights"], shares, rtol=1e-6)
+    np.testing.assert_array_equal(maps.from_arrays(kind, arrays)(X[:9]), banded.predict(X[:9]))
 
 
 def test_banded_ridge_drops_a_band_of_noise(rng):

@@ -137,6 +137,16 @@ def test_an_edit_of_any_module_reruns_what_can_import_it_and_nothing_else(code, 
     assert {name for name, keys in reruns.items() if not keys} >= {"cinevox.cli.listings", "stages.source_code"}
 
 
+def test_a_model_of_a_library_is_of_the_librarys_code(code):
+    document = document_of("params.yaml")
+    document["networks"]["mine"] = {**document["networks"]["squeezenet"], "model": "timm/resnet18"}
+    code_of = {key: set(modules) for key, modules in reached(document, code).items() if key[0] == "features"}
+    library = f"{NETWORKS}_libraries.timm"
+    assert library in code_of["features", "mine"] and library not in code_of["features", "squeezenet"]
+    assert f"{NETWORKS}_maps" in code_of["features", "mine"]
+    assert f"{NETWORKS}squeezenet" not in code_of["features", "mine"]
+
+
 def test_candidates_are_loaded_by_what_chooses_among_them(code, graph):
     document, row = document_of("params.yaml"), "mini-alexnet-layer-best"
     words = dict(zip(("track", "network", "features", "regressor"), row.split("-"))) | {"reported": None}

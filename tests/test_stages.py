@@ -46,13 +46,30 @@ ROWS = (
     "full-efficientnet_lite0-layer-ridge",
 )
 TRANSFER = "mini-efficientnet_lite0-frozen-fully_connected_1024"
+SPACES = {  # two networks, pooled maps with and without PCA, and several grids of one layer
+    "lite": {"network": "efficientnet_lite0", "layer": "blocks.3.2", "pool": ["max3", "avg5"], "over_frames": "max",
+             "standardize": False, "n_components": None},
+    "displaced": {"network": "displacement", "layer": "displacement", "pool": "none", "over_frames": "mean",
+                  "standardize": True, "n_components": None},
+    "late": {"network": "efficientnet_lite0", "layer": "blocks.5.3", "pool": "max3", "over_frames": "mean",
+             "standardize": True, "n_components": 10},
+}  # fmt: skip
+JOINT = {
+    "mini-grids-each-ridge": ["lite"],
+    "mini-two-stack-ridge": ["lite.max3", "displaced", "late"],
+    "mini-two-mean-ridge": ["lite.avg5", "late"],
+    "mini-two-concat-ridge": ["late", "displaced"],
+    "mini-two-banded-banded_ridge": ["late", "displaced"],
+}
 
 
 def small_params():
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     for section, changes in SMALL.items():
         document[section] |= changes
-    document["networks"] = {"efficientnet_lite0": document["networks"]["efficientnet_lite0"] | {"n_frames": 2}}
+    lite = document["networks"]["efficientnet_lite0"] | {"n_frames": 2}
+    document["networks"] = {"efficientnet_lite0": lite, "displacement": lite | {"weights": "none"}}
+    document["spaces"] = SPACES
     document["bases"] = {
         "efficientnet_lite0-frozen": {"network": "efficientnet_lite0", "features": "frozen", "n_frames": 2}
     }
@@ -65,6 +82,12 @@ def small_params():
         "roiwise": {TRANSFER: rows[TRANSFER]},
         "joint": {},
     }
+    for name, spaces in JOINT.items():
+        track, label, together, regressor = name.split("-")
+        document["experiments"]["joint"][name] = {
+            "track": track, "label": label, "spaces": spaces, "together": together, "regressor": regressor,
+            "reported": None,
+        }  # fmt: skip
     document["submission"]["rows"] = {"mini": ROWS[0], "full": ROWS[2]}
     document["encoding"]["rows"] = [ROWS[0], TRANSFER]
     document["transfer"]["keep_weights"] = "all"
@@ -180,7 +203,8 @@ def test_what_a_stage_loads_is_what_its_code_is_said_to_be(repository):
     asked = ("cinevox.fitting", "cinevox.stimuli.networks")
     unknown = {}
     for trace in repository.traces:
-        step, _, instance = trace["stage"].replace("-roiwise", "").partition("@")
+        step, _, instance = trace["stage"].partition("@")
+        step = step.partition("-")[0]
         if step == "source_code":
             continue
         known = repository.json(Paths().source_code(step, instance))
@@ -283,7 +307,7 @@ def test_the_sizes_of_large_outputs_are_known_beforehand(repository, tmp_path, m
     for step in ("frames", "features", "bases"):
         arrays = list(Path("data", step).rglob("*.npy"))
         assert known[step] == sum(np.load(path, mmap_mode="r").nbytes for path in arrays) > 0
-    folders = {"conversion": ["conversion/train"], "fits": [f"predictions/{row}" for row in ROWS]}
+    folders = {"conversion": ["conversion/train"], "fits": [f"predictions/{row}" for row in (*ROWS, *JOINT)]}
     for step, own in folders.items():
         arrays = (path for folder in own for path in Path("data", folder).rglob("*.npy") if path.stem != MASK)
         written = sum(np.load(path, mmap_mode="r").nbytes for path in arrays)

@@ -3,18 +3,21 @@
 import asyncio
 import json
 import os
-import threading
 import time
 
 import numpy as np
 import psutil
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 import layout
 from cinevox.encoding import _decoder, decoding
 from cinevox.encoding.about import FrameSettings
+from cinevox.encoding.clips import CLIPS_AT_ONCE
 from cinevox.encoding.decoding import TimeUpError, Until
-from cinevox.outlets.tracking import serving
+from cinevox.outlets.tracking import models, serving
 from cinevox.stimuli import frames
 from cinevox.stimuli.videos import Limits
 
@@ -89,14 +92,10 @@ _decoder.main()
 """
 
 
-def test_work_ends_with_its_child_when_nobody_waits_for_it(clips, monkeypatch):
+def test_work_ends_with_its_child_when_its_time_is_over(clips, monkeypatch):
     monkeypatch.setattr(decoding, "_COMMAND", ["-c", "import time; time.sleep(60)"])
-    until = Until.after(60)
-    threading.Timer(0.3, until.gone.set).start()
     began = time.monotonic()
     with pytest.raises(TimeUpError, match="send fewer or shorter clips"):
-        decoding.read(clips, WANTED, LIMITS, until)
-    with pytest.raises(TimeUpError):
         decoding.read(clips, WANTED, LIMITS, Until.after(0.1))
     assert time.monotonic() - began < 10
     assert not [one for one in psutil.Process().children() if "time.sleep(60)" in " ".join(one.cmdline())]
@@ -115,118 +114,54 @@ def test_names_that_are_no_utf8_are_told(tmp_path):
     assert r"caf\xe9.mp4: its name is no UTF-8" in fault
 
 
-# The entrance
+# The bounds of a request
 
 
-class Application:
-    """Answers with what it was sent, when it is let."""
+@pytest.fixture
+def bounded():
+    """An application that answers with the size of what it was sent, and the sizes it saw."""
+    seen = []
 
-    def __init__(self):
-        self.go, self.bodies, self.gone = asyncio.Event(), [], []
+    async def answers(request):
+        seen.append(len(await request.body()))
+        return PlainTextResponse("done")
 
-    async def __call__(self, scope, receive, send):
-        self.gone.append(serving.GONE.get())
-        self.bodies.append((await receive())["body"])
-        await self.go.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"done"})
-
-
-class Asked:
-    """A request in parts, whose sender stays until `leaves` is set."""
-
-    def __init__(self, *parts, kind=b"application/json", length=None, method="POST"):
-        length = sum(map(len, parts)) if length is None else length
-        self.scope = {"type": "http", "method": method, "headers": [(b"Content-Type", kind)]}
-        self.scope["headers"] += [(b"content-length", str(length).encode())] * (length > 0)
-        self.parts, self.leaves, self.sent, self.n_read = list(parts), asyncio.Event(), [], 0
-
-    async def receive(self):
-        if self.parts:
-            self.n_read += 1
-            return {"type": "http.request", "body": self.parts.pop(0), "more_body": bool(self.parts)}
-        await self.leaves.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message):
-        self.sent.append(message)
-
-    def to(self, entrance):
-        return asyncio.ensure_future(entrance(self.scope, self.receive, self.send))
-
-    @property
-    def status(self):
-        return self.sent[0]["status"]
+    routes = [Route("/", answers, methods=["GET", "POST"])]
+    return serving.bounded(Starlette(routes=routes)), seen
 
 
-REFUSED = {
-    "too long by its word": (Asked, (b"{}",), {"length": 10**12}, 413, "1000000000000 bytes"),
-    "too long in parts, without a word": (Asked, (b" " * 60, b" " * 60), {"length": 0}, 413, "120 bytes in a request"),
-    "without an end": (Asked, (b" " * 1000,) * 100, {"length": 0}, 413, "at most 100 bytes and 5 values"),
-    "too many values": (Asked, (b'{"a": [' + b"{}," * 5 + b"0]}",), {}, 413, "12 values in a request"),
-    "another kind": (Asked, (b"clip\nabc",), {"kind": b"text/csv"}, 415, "expected Content-Type: application/json"),
-    "a length that is no number": (Asked, (b"{}",), {"length": 10**30}, 413, "bytes in a request"),
-}
+def ask(application, *parts, length=None, stays=False):
+    """The status that a request in parts gets; `stays`: its sender never comes to the end."""
+    waiting, sent = list(parts), []
+    announced = [] if length is None else [(b"content-length", str(length).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": announced}
+
+    async def receive():
+        if not waiting:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting) or stays}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(application(scope, receive, send))
+    return sent[0]["status"], len(parts) - len(waiting)
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_is_too_large_or_of_another_kind_is_not_let_in(what):
-    made, parts, words, status, said = REFUSED[what]
-
-    async def run():
-        application, request = Application(), made(*parts, **words)
-        await request.to(serving.Entrance(application, 100, 5))
-        assert request.status == status and said in json.loads(request.sent[1]["body"])["message"]
-        assert not application.bodies and request.n_read <= 3
-
-    asyncio.run(run())
-
-
-def test_few_work_at_once_the_others_are_told_and_health_is_answered(monkeypatch):
-    monkeypatch.setattr(serving, "PATIENCE", 0.1)
-    monkeypatch.setattr(serving, "AT_ONCE", 2)
-
-    async def run():
-        application = Application()
-        entrance = serving.Entrance(application, 100, 5)
-        first = [Asked(b'{"a"', b": 1}") for _ in range(2)]
-        working = [request.to(entrance) for request in first]
-        await asyncio.sleep(0.05)
-        late = Asked(b"{}")
-        await late.to(entrance)
-        assert late.status == 503 and (b"retry-after", b"5") in late.sent[0]["headers"]
-        health = Asked(b"", method="GET")
-        asked = health.to(entrance)
-        application.go.set()
-        await asyncio.gather(*working, asked)
-        assert [request.status for request in (*first, health)] == [200] * 3
-        assert application.bodies[:2] == [b'{"a": 1}'] * 2
-        again = Asked(b"{}")
-        await again.to(entrance)
-        assert again.status == 200
-
-    asyncio.run(run())
-
-
-def test_work_is_told_that_nobody_waits_for_it():
-    async def run():
-        application, request = Application(), Asked(b"{}")
-        working = request.to(serving.Entrance(application, 100, 5))
-        await asyncio.sleep(0.05)
-        [gone] = application.gone
-        assert not gone.is_set()
-        request.leaves.set()
-        await asyncio.sleep(0.05)
-        assert gone.is_set()
-        application.go.set()
-        await working
-
-    asyncio.run(run())
+def test_what_is_too_large_is_not_let_in(bounded, monkeypatch):
+    application, seen = bounded
+    part = b" " * (serving.MOST_BYTES // 2)
+    assert ask(application, part, part[:-100]) == (200, 2) and seen == [2 * len(part) - 100]
+    assert ask(application, b"{}", length=10**12) == (413, 0)  # by its word
+    assert ask(application, *[part] * 50) == (413, 3)  # in parts, without a word
+    assert ask(application, b"[" + b"{}," * serving.MOST_VALUES + b"0]") == (413, 1)
+    monkeypatch.setattr(serving, "UPLOAD_S", 0.1)
+    assert ask(application, b"{", stays=True) == (408, 1)
+    assert len(seen) == 1
 
 
 def test_the_bounds_of_a_request_let_in_what_the_model_takes():
-    n_bytes, n_values = serving.bounds("features", 5000)
-    request = {"dataframe_records": [{"layer": [-1.2345678901234567e-05] * 5000}] * 16}
-    assert len(json.dumps(request)) < n_bytes < 10e6 and n_values > 16 * 5000
-    n_bytes, n_values = serving.bounds("clip", 5000)
-    assert 50e6 * 4 / 3 < n_bytes < 70e6 and n_values == 1000
+    clips = [{"clip": ""}] * CLIPS_AT_ONCE
+    around, content = len(json.dumps({"dataframe_records": clips})), models.LIMITS.megabytes * 1e6 * 4 / 3
+    assert content + around + 4 * CLIPS_AT_ONCE < serving.MOST_BYTES < 70e6
+    assert 4 * CLIPS_AT_ONCE < serving.MOST_VALUES

@@ -140,8 +140,11 @@ def test_pictures_of_another_size_pass_and_clips_of_another_are_refused(tmp_path
         assert shapes["hidden.1"] == (24, 6, 6)
     configuration("VJEPA2Model").save_pretrained(tmp_path)
     spec = networks.spec_of("mine", entry("VJEPA2Model", tmp_path))
-    with pytest.raises(ValueError, match="it takes 32 x 32"):
-        _loading.drawn(spec)(pictures(spec, 64))
+    network = _loading.drawn(spec)
+    for clips in (pictures(spec, 64), pictures(spec, 32)[:, :, :3]):
+        with pytest.raises(ValueError, match="it takes 32 x 32, and a multiple of 2 frames"):
+            network(clips)
+    assert _activations.shapes(network, ["hidden.1"], torch.randn(2, 3, 6, 32, 32)) == {"hidden.1": (24, 3, 2, 2)}
 
 
 def test_random_weights_follow_the_seed_and_take_the_folders_configuration(tmp_path):

@@ -264,24 +264,6 @@ def test_a_row_says_what_it_is_and_keeps_its_tables_and_figures(runs, site, pict
     expect(runs.locator("img[src], svg").last).to_be_visible()
 
 
-def test_charts_show_a_bar_for_every_row_and_the_curves_of_training(runs, site, pictures):
-    runs.locator("label", has=runs.locator("input[value=CHART]")).click()
-    card = runs.get_by_test_id("experiment-view-compare-runs-card").first
-    expect(card.get_by_text("score", exact=True)).to_be_visible()
-    bars = card.locator(".bartext")
-    expect(bars).to_have_count(len(site.mini()))
-    shown = sorted((float(text.replace("−", "-")) for text in bars.all_text_contents()), reverse=True)
-    assert shown == [pytest.approx(site.rows[name].scores.score, abs=0.0051) for name in _by(site, "score")]
-    sections = runs.get_by_test_id("experiment-view-compare-runs-section-header")
-    assert [text.split("(")[0].strip() for text in sections.all_inner_texts()][:2] == [
-        "Normalized correlation",
-        "Training",
-    ]
-    runs.screenshot(path=pictures / "mlflow-charts.png")
-    card.locator("button").first.click()
-    expect(runs.get_by_role("dialog")).to_be_visible()
-
-
 def test_the_report_is_one_page_without_a_fault(page, site, pictures):
     page.goto((site.paths.report / "index.html").resolve().as_uri())
     best = _by(site, "score")[0]

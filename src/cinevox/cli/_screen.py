@@ -44,3 +44,10 @@ def show(table: Table) -> None:
 
 def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def port(text: str) -> int:
+    """Read a port among a command's words; argparse refuses what raises ValueError."""
+    if not 0 < (found := int(text)) < 2**16:
+        raise ValueError
+    return found

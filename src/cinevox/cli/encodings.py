@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cinevox.cli._screen import Commands, show
+from cinevox.cli._screen import Commands, port, show
 from cinevox.encoding.about import FILE
 from cinevox.errors import InputError, printable
 from cinevox.project import identity, params
@@ -86,7 +86,7 @@ def _predict(chosen: argparse.Namespace) -> int:
 def _register(chosen: argparse.Namespace) -> None:
     """log a row's encoding model in MLflow under the row's run, register it, and say how to serve it
 
-    The model takes a clip (the content of an mp4 file) or, with --input features, what the network gives for one.
+    The model takes a clip, the content of an mp4 file.
     """
     from cinevox.outlets.tracking import models
 
@@ -97,23 +97,21 @@ def _register(chosen: argparse.Namespace) -> None:
             f"row {chosen.row} has other results than those that its model was made from; run `dvc repro "
             f"encoding@{chosen.row}` first"
         )
-    name = chosen.name or f"{chosen.row}-{chosen.input}"
-    found = models.register(paths, params.load(paths.params), chosen.row, chosen.input, name)
-    print(f"{found.name}, version {found.version}", end="")
-    print(", under the row's run" if found.run else "; the row has no run yet: `cinevox sync` makes it")
+    found = models.register(paths, params.load(paths.params), chosen.row, chosen.name or chosen.row)
+    print(f"{found.name}, version {found.version}, under the row's run")
     if found.restricted:
         print("Fitted to data that may not be passed on: so this model may not be either, unless their terms allow it.")
     print(f"\n{found.commands(chosen.port)}")
 
 
-def _serve(chosen: argparse.Namespace) -> int:
+def _serve(chosen: argparse.Namespace) -> None:
     """serve a registered model, with limits to what a request may take
 
     MLflow's own `mlflow models serve` parses a request of any size before the model sees it: give it a proxy in front.
     """
     from cinevox.outlets.tracking import serving
 
-    return serving.serve(params.load(Paths().params).tracking, chosen.model, chosen.host, chosen.port)
+    serving.serve(params.load(Paths().params).tracking, chosen.model, chosen.host, chosen.port)
 
 
 COMMANDS: Commands = {
@@ -136,13 +134,8 @@ COMMANDS: Commands = {
         _register,
         {
             "row": {"help": "a row of encoding.rows in params.yaml"},
-            "--input": {
-                "choices": ("clip", "features"),
-                "default": "clip",
-                "help": "what the model takes (default clip)",
-            },
-            "--name": {"help": "in the registry; by default <row>-<input>"},
-            "--port": {"type": int, "default": 5001, "help": "in the commands that are printed (default 5001)"},
+            "--name": {"help": "in the registry; by default the row's"},
+            "--port": {"type": port, "default": 5001, "help": "in the commands that are printed (default 5001)"},
         },
     ),
     "serve": (
@@ -150,7 +143,7 @@ COMMANDS: Commands = {
         {
             "model": {"metavar": "NAME/VERSION", "help": "as `cinevox register` prints it"},
             "--host": {"default": "127.0.0.1", "help": "the address to listen on (default 127.0.0.1)"},
-            "--port": {"type": int, "default": 5001, "help": "default 5001"},
+            "--port": {"type": port, "default": 5001, "help": "default 5001"},
         },
     ),
 }

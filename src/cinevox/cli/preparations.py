@@ -16,6 +16,7 @@ def _warm(_: argparse.Namespace) -> None:
 
     import numpy as np
 
+    from cinevox.fitting.regressors._solvers.stacking import simplex_weights
     from cinevox.simulation import make_clip
     from cinevox.statistics.significance import permutation_test, permuted_clips
     from cinevox.statistics.splits import folds
@@ -26,6 +27,7 @@ def _warm(_: argparse.Namespace) -> None:
     for name in plugins.names("regressors"):
         regressor = plugins.load("regressors", name).build(settings[name])
         regressor.fit(X, Y, folds=folds(24, 3), bands=(slice(0, 3), slice(3, 6))).predict(X)
+    simplex_weights(np.eye(2)[None])
     permutation_test([Y], [Y[::-1]], np.ones((Y.shape[1], 1)), permuted_clips([len(Y)], 2, rng))
     with tempfile.TemporaryDirectory() as folder:
         make_clip(Path(folder), 0, 0)

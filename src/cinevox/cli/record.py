@@ -1,14 +1,14 @@
-"""The MLflow record: brought up to date, opened, looked up, cleaned."""
+"""The MLflow record: brought up to date, opened, looked up."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from tqdm import tqdm
 
-from cinevox.cli._screen import Commands, new_table, number, show
-from cinevox.errors import InputError
+from cinevox.cli._screen import Commands, number, port
 from cinevox.project import params
 from cinevox.project.paths import Paths
 
@@ -29,43 +29,11 @@ def _sync(_: argparse.Namespace) -> None:
         print(f"Left out, {why}: {', '.join(name for name in missing if missing[name] == why)}.")
 
 
-def _ui(chosen: argparse.Namespace) -> int:
+def _ui(chosen: argparse.Namespace) -> None:
     """open the MLflow UI on 127.0.0.1"""
     from cinevox.outlets import tracking
 
-    return tracking.ui(params.load(Paths().params).tracking, chosen.port, print)
-
-
-def _runs(chosen: argparse.Namespace) -> None:
-    """list the rows' runs in MLflow, or remove those of a row
-
-    `remove ROW` says what would be removed, and removes it with --yes. `cinevox sync` makes the row's run anew.
-    """
-    from cinevox.outlets import tracking
-
-    settings = params.load(Paths().params).tracking
-    if chosen.action == "list":
-        _show_runs(tracking.listed(settings, chosen.row))
-        return
-    if chosen.row is None:
-        raise InputError("which row? cinevox runs remove ROW; `cinevox runs list` names them")
-    _show_runs(tracking.remove(settings, chosen.row, chosen.yes))
-    if chosen.yes:
-        print(
-            "In MLflow's trash, with the runs of their feature spaces. This frees the space, on the store's machine:\n"
-            f"  {tracking.emptying(settings)}"
-        )
-    else:
-        print("These and the runs of their feature spaces would be removed; add --yes to do so.")
-
-
-def _show_runs(entries: list) -> None:
-    table = new_table("row", "run", "score", "split", "state", "commit", "experiments")
-    for entry in entries:
-        commit = entry.commit[:10] + "+" * entry.dirty
-        words = (entry.split, entry.state, commit or "–", " ".join(entry.experiments) or "–")
-        table.add_row(entry.row, entry.run, number(entry.score), *words)
-    show(table)
+    tracking.ui(params.load(Paths().params).tracking, chosen.port, partial(print, flush=True))
 
 
 def _find(chosen: argparse.Namespace) -> None:
@@ -76,38 +44,23 @@ def _find(chosen: argparse.Namespace) -> None:
     from cinevox.outlets import tracking
 
     paths = Paths()
-    for entry in tracking.find(paths, params.load(paths.params).tracking, chosen.word):
-        print(
-            f"{entry.row}  {number(entry.score)} ({entry.split})"
-            + ("" if entry.state == "current" else f", {entry.state}")
-        )
-        print(f"  run          {entry.run}")
-        print(f"  made with    {entry.commit[:10] or 'no commit'}{' and changes' if entry.dirty else ''}")
-        print(f"  parameters   {entry.params_hash[:10]}")
-        for name in entry.experiments:
-            print(f"  experiment   {name}")
-        for revision in entry.revisions:
+    for run in tracking.find(paths, params.load(paths.params).tracking, chosen.word):
+        print(f"{run.row}  {number(run.score)} ({run.split}){', superseded' if run.superseded else ''}")
+        print(f"  run          {run.run}, made with {run.commit[:10] or 'no commit'}")
+        for revision in run.revisions:
             name = "" if revision.experiment is None else f" (experiment {revision.experiment})"
             print(f"  held by      {revision.sha[:10]}{name}: {revision.cure}")
-        if entry.here:
+        if run.here:
             print("  held by      this workspace")
-        elif not entry.revisions:
+        elif not run.revisions:
             print("  held by      nothing here: its parameters are those of the run in MLflow")
 
 
 COMMANDS: Commands = {
     "sync": (_sync, {}),
-    "ui": (_ui, {"--port": {"type": int, "default": 5000, "help": "on 127.0.0.1 (default 5000)"}}),
-    "runs": (
-        _runs,
-        {
-            "action": {"choices": ["list", "remove"]},
-            "row": {"nargs": "?", "help": "whose runs are listed (all without) or removed"},
-            "--yes": {"action": "store_true", "help": "remove, and not only say what"},
-        },
-    ),
+    "ui": (_ui, {"--port": {"type": port, "default": 5000, "help": "on 127.0.0.1 (default 5000)"}}),
     "find": (
         _find,
-        {"word": {"metavar": "NAME", "help": "a row, a run's id or its beginning, an experiment, a git revision"}},
+        {"word": {"metavar": "NAME", "help": "a row, its run's id or how that begins, an experiment, a git revision"}},
     ),
 }

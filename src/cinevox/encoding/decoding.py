@@ -13,10 +13,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,19 +36,18 @@ Decoded = tuple[NDArray[np.uint8], Clip] | str
 
 
 class TimeUpError(InputError):
-    """Work for somebody has taken as long as it may, or nobody waits for it any more."""
+    """Work for somebody has taken as long as it may."""
 
 
 @dataclass(frozen=True)
 class Until:
-    """The end of work for somebody. at: on the monotonic clock; gone: set when nobody waits for it any more"""
+    """The end of work for somebody. at: on the monotonic clock"""
 
     at: float = math.inf
-    gone: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def after(cls, seconds: float, gone: threading.Event | None = None) -> Until:
-        return cls(time.monotonic() + seconds, gone or threading.Event())
+    def after(cls, seconds: float) -> Until:
+        return cls(time.monotonic() + seconds)
 
     def check(self) -> None:
         """
@@ -58,7 +56,7 @@ class Until:
         TimeUpError
             It is over.
         """
-        if self.gone.is_set() or time.monotonic() > self.at:
+        if time.monotonic() > self.at:
             raise TimeUpError("not done in the time that a request may take; send fewer or shorter clips")
 
 
@@ -108,7 +106,7 @@ def _run(
         try:
             while child.poll() is None and time.monotonic() < end:
                 until.check()
-                until.gone.wait(TICK)
+                time.sleep(TICK)
         finally:
             child.kill()
     if child.returncode == 0:

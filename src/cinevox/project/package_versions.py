@@ -15,7 +15,7 @@ from pathlib import Path
 from cinevox.errors import FileError, InputError
 from cinevox.files import io
 
-PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "numba", "av")
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm", "pymoten", "numba", "av")
 OPTIONAL = ("transformers",)  # an extra: recorded where it is installed
 FILE = "versions.json"
 

@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from cinevox.files.labelled_arrays import digest_of
 from cinevox.project import asked
-from cinevox.project.params import FeatureSpace, JointRow, NetworkRow, Params, Row, load, maps
+from cinevox.project.params import FeatureSpace, JointRow, Params, Row, load, maps
 from cinevox.project.paths import Paths
 from cinevox.project.plugins import PACKAGES, Kind
 from cinevox.project.source_code import STAGES, SourceCode, remembered
@@ -114,10 +115,7 @@ def _network(params: Params, name: str) -> tuple[str, ...]:
 
 def _networks(params: Params, row: Row) -> tuple[str, ...]:
     """The networks that a row stands on."""
-    if isinstance(row, JointRow):
-        names = dict.fromkeys(space.network for space in params.spaces_of(row).values())
-        return tuple(module for name in names for module in _network(params, name))
-    return _network(params, row.network) if isinstance(row, NetworkRow) else ()
+    return tuple(module for name in params.networks_of(row) for module in _network(params, name))
 
 
 def _spaces(params: Params, row: Row) -> dict[str, Any]:
@@ -133,10 +131,14 @@ def _spaces_on(params: Params, network: str) -> dict[str, Any]:
 
 
 def _maps(params: Params, network: str) -> dict[str, Any]:
-    """The pooled maps of a network that its named spaces are made from, and whether whole layers are, too."""
-    found = _spaces_on(params, network)
+    """The pooled maps of a network that its named spaces are made from, and whether whole layers are, too.
+
+    Of features that the user brings also the digest of their file, which is no file that DVC tracks.
+    """
+    found, settings = _spaces_on(params, network), params.networks[network]
     own = (FeatureSpace.from_json(space) for space in found.get("spaces", {}).values())
-    return {"layers": found["layers"], "maps": [one.to_json() for one in maps(own)]} if found else {}
+    told = {"layers": found["layers"], "maps": [one.to_json() for one in maps(own)]} if found else {}
+    return told | ({"digest": digest_of(settings.file)} if settings.model == "array" and settings.file else {})
 
 
 def _listed(spaces: Mapping[str, FeatureSpace]) -> dict[str, Any]:

@@ -104,9 +104,13 @@ def _features(paths: Paths, params: Params) -> Iterator[int]:
     """Bytes of a clip in every network without features."""
     for name, network in params.networks.items():
         if not paths.features(name).is_dir():
-            from cinevox.stimuli import features
+            from cinevox.stimuli import brought_features, features
 
-            untrained = network.model_copy(update={"weights": "random"})
+            if network.model == brought_features.MODEL:
+                yield FLOAT32 * sum(brought_features.layers(name, network).values())
+                continue
+            random = network.model_copy(update={"weights": "random", "file": None})
+            untrained = network if network.weights == "none" else random
             shape = (network.n_frames, params.frames.size, params.frames.size, 3)
             own = [space for space in params.feature_spaces.values() if space.network == name]
             whole = not own or any(row.network == name for row in params.experiments.voxelwise.values())

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.fitting.regressors import Floats, RegressorSpec
+from cinevox.fitting.regressors._solvers.banded import BandsInFeatures, BandsInKernels
 from cinevox.fitting.regressors._solvers.checks import check_options, check_problem, grid, whole
-from cinevox.fitting.regressors._solvers.linear import LinearMap, centred, constant_columns
-from cinevox.fitting.regressors._solvers.ridge import at_ends, cv_errors, error_of_mean, ridge_coefficients, ridge_folds
+from cinevox.fitting.regressors._solvers.linear import constant_columns
+from cinevox.fitting.regressors._solvers.ridge import at_ends, cv_errors, error_of_mean
 from cinevox.statistics.splits import Fold
 
 
@@ -21,7 +22,7 @@ class BandedRidge:
 
     The shares g (on the simplex) and alpha are those of the smallest mean held-out MSE of each voxel. Shares are
     drawn at random, by turns from Dirichlet distributions of concentration 1 and 0.1, the first all equal. With one
-    band it is ridge.
+    band it is ridge. More features than clips are solved by kernels, one per band, and X is then kept by reference.
 
     n_draws: shares tried; seed: theirs
     Reference: Dupre la Tour, Eickenberg, Nunez-Elizalde and Gallant (2022), NeuroImage 264, 119728.
@@ -37,26 +38,20 @@ class BandedRidge:
     def fit(self, X: Floats, Y: Floats, *, folds: Sequence[Fold], bands: Sequence[slice]) -> Self:
         check_problem(X, Y, folds)
         _check_bands(bands, X.shape[1])
-        Xc, x_mean = centred(X)
         shares = draw_shares(len(bands), self.n_draws, self.seed)
-        scales = np.empty((self.n_draws, X.shape[1]))
-        for number, band in enumerate(bands):
-            scales[:, band] = np.sqrt(shares[:, number, None])
+        banded: BandsInKernels | BandsInFeatures
+        banded = BandsInKernels(X, bands) if X.shape[1] > len(X) else BandsInFeatures(X, bands)
         n_voxels = Y.shape[1]
         best, draw, alpha = np.full(n_voxels, np.inf), np.zeros(n_voxels, int), np.zeros(n_voxels)
         of_mean, ends = error_of_mean(Y, folds), dict[str, NDArray[np.bool_]]()
-        for number, scale in enumerate(scales):
-            errors = cv_errors(ridge_folds(Xc * scale, folds), Y, self.alphas)
+        for number, share in enumerate(shares):
+            errors = cv_errors(banded.folds(share, folds), Y, self.alphas)
             row, lowest = errors.argmin(axis=0), errors.min(axis=0)
             better = lowest < best
             best[better], draw[better], alpha[better] = lowest[better], number, self.alphas[row[better]]
             for flag, found in at_ends(errors, row, self.alphas, of_mean).items():
                 ends[flag] = np.where(better, found, ends.get(flag, False))
-        coef = np.empty((X.shape[1], n_voxels), dtype=np.float32)
-        for number in np.unique(draw):
-            chosen, scale = draw == number, scales[number]
-            coef[:, chosen] = scale[:, None] * ridge_coefficients(Xc * scale, Y[:, chosen], alpha[chosen])
-        self.map = LinearMap(x_mean, Y.mean(axis=0, dtype=np.float64), coef)
+        self.map = banded.map(shares, draw, Y, alpha)
         chosen_shares = {f"share_{number}": shares[draw, number] for number in range(len(bands))}
         self.diagnostics = {"alpha": alpha, "cv_error": best, "constant": constant_columns(Y)} | chosen_shares | ends
         return self
@@ -74,10 +69,12 @@ def draw_shares(n_bands: int, n_draws: int, seed: int) -> NDArray[np.float64]:
 
 
 def _check_bands(bands: Sequence[slice], n_features: int) -> None:
-    columns = [column for band in bands for column in range(n_features)[band]]
-    if sorted(columns) != list(range(n_features)) or any(not len(range(n_features)[band]) for band in bands):
+    starts, stops = [band.start for band in bands], [band.stop for band in bands]
+    ends = [0, *stops]
+    if starts != ends[:-1] or ends[-1] != n_features or any(stop <= start for start, stop in zip(starts, stops)):
         raise InputError(
-            f"bands are {list(bands)} of {n_features} features; expected every feature in one band, no band empty"
+            f"bands are {list(bands)} of {n_features} features; expected every feature in one band, no band empty, "
+            "one band after the other"
         )
 
 

@@ -47,7 +47,7 @@ class SimilarityRidge:
         kernels = [recentred(products, fold.fit) for fold in folds]
         errors = cv_errors(kernel_ridge_folds(kernels, folds), Y, self.alphas)
         best = errors.argmin(axis=0)
-        duals = kernel_ridge_duals(recentred(products, np.arange(len(X))), Y, self.alphas[best])
+        duals = kernel_ridge_duals(recentred(products, np.arange(len(X))), Y, self.alphas[best], np.float32)
         self.map = SimilarityMap(X, center, weight, Y.mean(axis=0, dtype=np.float64), duals, np.array(False))
         self.diagnostics = {
             "alpha": self.alphas[best],

@@ -1,20 +1,16 @@
-"""The connection to the store: where it is, whether it answers, and whose turn it is to write."""
+"""The connection to the store: where it is, whose turn it is to write, and what its refusal means."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
-from urllib.request import urlopen
 
 from filelock import FileLock, Timeout
 
@@ -25,13 +21,14 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 ARTIFACTS = "mlartifacts"  # the folder of a database's files, beside it
-PATIENCE_S = 3.0  # for a server's first answer
 TURN_S = 120.0  # for other processes that write into the same file
-# MLflow's client tries for minutes; a sync that ends early is taken up by the next one. What the user has set stays.
+# MLflow's client tries for minutes; a sync that ends early is taken up by the next one. A request that is not repeated
+# makes no run twice. What the user has set stays.
 SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
@@ -94,11 +91,12 @@ def opened(uri: str) -> Iterator[Store]:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    if is_server(uri):
-        _reach(uri)
-    from mlflow.exceptions import MlflowException  # after the check: importing takes seconds
+    from mlflow import MlflowClient  # takes seconds
+    from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     turn: AbstractContextManager[object] = contextlib.nullcontext()
     artifacts = None
     if uri.startswith(SQLITE):
@@ -107,41 +105,22 @@ def opened(uri: str) -> Iterator[Store]:
         turn, artifacts = FileLock(f"{database}.lock", timeout=TURN_S), database.parent / ARTIFACTS
     try:
         with turn:  # MLflow makes a database's tables without looking whether somebody else does
-            client = _client(uri)
+            client = MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)
         yield Store(client, turn, artifacts)
     except Timeout as error:
         raise StoreError(
             f"another sync has held {error.lock_file} for {TURN_S:.0f} s; end it, then sync again"
         ) from None
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         if isinstance(error, OSError) and error.filename is not None:  # a file, which need not be one of the store's
             raise
-        raise StoreError(shown(f"the MLflow store {uri} refuses: {error}", uri)) from None
+        raise StoreError(shown(_told(uri, error), uri)) from None
 
 
-def _reach(uri: str) -> None:
-    """An absent or hanging server is noticed here; what a server answers is for MLflow's client to judge."""
-    try:
-        urlopen(without_login(uri).rstrip("/") + "/health", timeout=PATIENCE_S).close()
-    except HTTPError as answer:
-        answer.close()
-    except (OSError, HTTPException, ValueError) as error:
-        if isinstance(getattr(error, "reason", None), ssl.SSLError):  # MLflow has its own settings for certificates
-            return
-        told = f"no MLflow server answers at {uri} ({error}); start it, or unset MLFLOW_TRACKING_URI"
-        raise StoreError(shown(told, uri)) from None
-
-
-def _client(uri: str) -> MlflowClient:
-    from mlflow import MlflowClient
-
-    for noisy in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    try:
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
-    except ImportError as error:
-        cure = f"pip install {error.name}" if error.name else "install what it needs"
-        told = f"the MLflow store {uri} has a driver that can't be imported ({error}); {cure}"
-        raise StoreError(shown(told, uri)) from None
-    return client
+def _told(uri: str, error: Exception) -> str:
+    cause = error.__cause__ or error.__context__
+    if is_server(uri) and isinstance(cause, OSError):  # such as all errors of requests
+        return f"no MLflow server answers at {uri} ({cause}); start it, or unset MLFLOW_TRACKING_URI"
+    cure = f"; pip install {error.name}" if isinstance(error, ImportError) and error.name else ""
+    return f"the MLflow store {uri} refuses: {error}{cure}"

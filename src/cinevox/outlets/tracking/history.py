@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from cinevox.outlets.tracking.connection import without_login
 from cinevox.project import dvc_lock, git
 from cinevox.project.paths import Paths
 
@@ -73,12 +71,3 @@ def revisions(paths: Paths) -> list[tuple[Revision, set[str]]]:
         (Revision(sha, None), held[sha].difference(*(held.get(parent, ()) for parent in parents)))
         for sha, parents in commits.items()
     ]
-
-
-def remote(root: Path) -> str | None:
-    """Address of the git remote `origin`, without a password; of http no user either, who may be a token."""
-    address = git.answer(root, "remote", "get-url", "origin").strip()
-    parts = urlsplit(address)
-    if parts.scheme in ("http", "https"):
-        return without_login(address)
-    return address.replace(f":{parts.password}@", "@") or None

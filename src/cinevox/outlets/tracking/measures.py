@@ -14,7 +14,6 @@ from typing import Any
 
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.metrics import NORMALIZED, PLAIN, PLAIN_KEY, Measure
-from cinevox.statistics.splits import ScoredSplit
 
 ROW_METRICS = ("score", "low", "high", "standard_error", "pooled_score", "p", "subject_error", "p_subjects")
 ROI_METRICS = ("normalized_correlation", "low", "high", "correlation", "standard_error", "p", "p_subjects")
@@ -26,7 +25,7 @@ COLUMNS = {NORMALIZED: "normalized_correlation", PLAIN: "correlation"}  # measur
 def of_row(result: Result) -> dict[str, float]:
     """The row's scores with the spaces that were chosen, how much choosing flattered, the paper's if comparable."""
     found: dict[str, float | None] = {}
-    for split in _most_telling_first(result):
+    for split in result.outcome.scores:
         scores, counts = result.outcome.scores[split], split == result.split
         column = COLUMNS[scores.measure]
         named = {name: getattr(scores, name) for name in (ROW_METRICS if counts else OTHER_ROW_METRICS)}
@@ -47,7 +46,7 @@ def of_row(result: Result) -> dict[str, float]:
 def of_space(result: Result, space: str) -> dict[str, float]:
     """The scores of one feature space: per ROI on every split, per subject on the one that counts."""
     found: dict[str, float | None] = {}
-    for split in _most_telling_first(result):
+    for split in result.outcome.scores:
         counts, measure = split == result.split, result.outcome.scores[split].measure
         rois = result.table(split)
         rois = rois[rois["space"] == space]
@@ -74,11 +73,6 @@ def _other(group: str, named: Mapping[str, Any], measure: Measure, row_measure: 
     """Names in a group of their own; where their measure is not the row's, the name says which it is."""
     prefix = "" if measure == row_measure else {NORMALIZED: "normalized.", PLAIN: f"{PLAIN_KEY}."}[measure]
     return {f"{group}/{prefix}{name}": value for name, value in named.items()}
-
-
-def _most_telling_first(result: Result) -> list[ScoredSplit]:
-    """The splits, in the order in which MLflow's page of a run lists their scores."""
-    return sorted(result.outcome.scores, key=lambda split: split != result.split)
 
 
 def _known(named: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

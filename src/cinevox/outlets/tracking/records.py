@@ -35,7 +35,7 @@ class Record:
 
     key: the same for the same results, so a record is stored once
     note: the run's description, in Markdown
-    data: the data set; of rows
+    data: the data set, as MLflow has one; of rows
     curves: metrics with a value for every epoch of training
     texts: file name -> content, and files: folder -> files; kept with the run
     """
@@ -47,7 +47,7 @@ class Record:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     note: str = ""
-    data: data.Data | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
     children: tuple[Record, ...] = ()
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -113,25 +113,24 @@ def gather(paths: Paths, params: Params, rows: Iterable[str] | None = None) -> t
 
 def left_out(paths: Paths, params: Params) -> dict[str, str]:
     """Row -> why it has no result that could be recorded: it was not run, or not as the parameters have it now."""
-    stages, document = identity.read_lock(paths), text.read_file(paths.params)
-    found = ((row, _missing(paths, stages, document, params.dataset, row)) for row in params.experiments.rows.values())
+    rows = params.experiments.rows
+    changed = dvc_lock.other_parameters(paths, identity.read_lock(paths), rows)
+    found = ((row, _missing(paths, params.dataset, row, changed[row.name])) for row in rows.values())
     return {row.name: why for row, why in found if why}
 
 
-def _missing(
-    paths: Paths, stages: dvc_lock.Stages, document: Mapping[str, Any], dataset: Dataset, row: Row
-) -> str | None:
+def _missing(paths: Paths, dataset: Dataset, row: Row, changed: Iterable[str]) -> str | None:
     folder = paths.selection(row.name)
     if not (folder / outcomes.FILE).is_file():
         return "not run yet"
     if why := claims.other_data(outcomes.read(folder, row).origin, dataset, row):
         return why
-    if (made := dvc_lock.made(stages, row.name)) is None:
-        return None
-    for name in dvc_lock.differing(made, document):
+    for name in changed:  # of other settings a late sync records what they were
         if name == "dataset.name" or name.startswith("experiments."):
             return f"params.yaml has another {name.rpartition(f'{row.name}.')[2]} now"
-    return f"{made.broken} was made again, and what follows from it was not" if made.broken else None
+        if "/" in name:
+            return f"{name} was made again, and what follows from it was not"
+    return None
 
 
 def _validation_tags(paths: Paths) -> dict[str, str]:
@@ -188,7 +187,7 @@ def _row_record(common: _Common, result: Result, key: str) -> Record:
         data=data.describe(common.paths.root, common.params.dataset, common.md5, origin),
         children=children,
         curves=dict(measures.curves(result)),
-        texts=words.tables(result) | {"scores.md": words.roi_table(result)},
+        texts=words.tables(result),
         files={name: found for name, found in _files(common, result) if found},
     )
 

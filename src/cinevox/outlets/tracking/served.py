@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import DEADLINE_EXCEEDED, INVALID_PARAMETER_VALUE
@@ -21,8 +20,6 @@ from cinevox.encoding.decoding import TimeUpError, Until
 from cinevox.encoding.store import read
 from cinevox.errors import InputError
 from cinevox.outlets.tracking.models import CAUTIONS, LIMITS, output_names
-from cinevox.outlets.tracking.serving import GONE
-from cinevox.stimuli.frames import Clip
 
 SECONDS = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # after these MLflow answers, whatever the model does; 60 by default
 
@@ -32,17 +29,16 @@ class Served(PythonModel):
 
     Of a clip, the column `cautions` says what makes its line a weaker statement than for the training clips.
 
-    In goes a column `clip` with the content of an mp4 file (in JSON as base64), or a column for each layer with a
-    clip's features, as the model was registered. Never a path: a server that reads paths reads any file.
+    In goes a column `clip` with the content of an mp4 file (in JSON as base64). Never a path: a server that reads paths
+    reads any file.
     """
 
     def load_context(self, context: Any) -> None:
         weights = context.artifacts.get("weights")
         self.predictor = Predictor(read(Path(context.artifacts["encoding"])), Path(weights) if weights else None)
-        self.input = context.model_config["input"]
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
-        until = Until.after(float(os.environ.get(SECONDS, 60)), GONE.get())
+        until = Until.after(float(os.environ.get(SECONDS, 60)))
         try:
             if len(model_input) > CLIPS_AT_ONCE or not len(model_input):
                 raise InputError(f"{len(model_input)} clips in a request; expected 1 to {CLIPS_AT_ONCE}")
@@ -54,23 +50,9 @@ class Served(PythonModel):
 
     def _predicted(self, given: pd.DataFrame, until: Until) -> pd.DataFrame:
         encoding = self.predictor.encoding
-        clips: list[Clip] = []
-        if self.input == "clip":
-            responses, clips = self.predictor.of_bytes(list(given["clip"]), LIMITS, until)
-        else:
-            responses = encoding.predict(self._features(given))
+        responses, clips = self.predictor.of_bytes(list(given["clip"]), LIMITS, until)
         found = pd.DataFrame(encoding.means(responses).astype(float), columns=output_names(encoding.about))
-        if self.input == "clip":
-            found[CAUTIONS] = [" ".join(encoding.about.cautions_for(clip)) for clip in clips]
-        return found
-
-    def _features(self, given: pd.DataFrame) -> dict[str, np.ndarray]:
-        found = {}
-        for layer, shape in self.predictor.encoding.about.source.inputs.items():
-            values = [np.asarray(line, dtype=np.float32).ravel() for line in given[layer]]
-            if wrong := {len(line) for line in values} - {int(np.prod(shape))}:
-                raise InputError(f"{layer} has {wrong.pop()} numbers; expected {int(np.prod(shape))}")
-            found[layer] = np.stack(values).reshape(-1, *shape)
+        found[CAUTIONS] = [" ".join(encoding.about.cautions_for(clip)) for clip in clips]
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,12 @@ from cinevox.outlets.tracking import views
 from cinevox.outlets.tracking.connection import ARTIFACTS, Store, opened, resolved
 from cinevox.outlets.tracking.history import EXPERIMENT
 from cinevox.outlets.tracking.records import FIGURES, Record
-from cinevox.outlets.tracking.writing import KEY, SEAL, SUPERSEDED, WORKSPACE, attach, fill, insist, search, tags_of
+from cinevox.outlets.tracking.writing import KEY, SUPERSEDED, WORKSPACE, attach, fill, search, tags_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
 
-DISCARDED = "discarded"  # another value of the seal: the run is nobody's
-REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # of another value, or to write into a deleted run
+ABANDONED_MS = 3_600_000  # an unfinished run that was begun so long ago is nobody's
 
 
 @dataclass
@@ -39,8 +38,8 @@ class Counts:
 def sync(records: Sequence[Record], uri: str, tick: Callable[[int], object] = lambda n: None) -> Counts:
     """Bring the store up to date: make what is missing, mark what a newer result of the same row replaces.
 
-    Each experiment is searched once; a row is looked for by its key among finished runs, and its run is finished
-    last. So a sync that was cut short is taken up by the next one, which discards what was half made.
+    A row is looked for by its key among finished runs, and its run is finished last. So a sync that was cut short is
+    taken up by the next one, which deletes what was half made.
 
     tick: told each time how many more runs are in the store
 
@@ -53,31 +52,19 @@ def sync(records: Sequence[Record], uri: str, tick: Callable[[int], object] = la
     with opened(resolved(uri)) as store:
         for name in dict.fromkeys(record.experiment for record in records):
             group = [record for record in records if record.experiment == name]
-            experiment = experiment_id(store, name)
-            known = _finished(store.client, experiment)
+            experiment = _experiment(store, name, views.experiment_tags(group))
             for record in group:
-                if found := known.get(record.key):
-                    _refresh(store.client, _settle(store.client, found), record)
-                    counts.present += 1
-                else:
-                    with store.turn:
-                        made = _add(store.client, experiment, record)
-                    counts.created, counts.present = counts.created + made, counts.present + (not made)
-                    counts.runs += made * record.n_runs
-                counts.superseded += sum(_mark(store.client, old, True) for old in _replaced(known, record))
+                with store.turn:
+                    made, n_superseded = _bring(store.client, experiment, record)
+                counts.created, counts.present = counts.created + made, counts.present + (not made)
+                counts.runs += made * record.n_runs
+                counts.superseded += n_superseded
                 tick(record.n_runs)
-            views.describe(store.client, experiment, group)
     return counts
 
 
-def delete(client: MlflowClient, run: Any) -> None:
-    """Put a row's run and those of its feature spaces into MLflow's trash."""
-    for one in (*_children(client, run), run):  # the row last: as long as it is there, its spaces can be found
-        client.delete_run(one.info.run_id)
-
-
-def experiment_id(store: Store, name: str) -> str:
-    """The experiment of this name, made or restored where it is not there.
+def _experiment(store: Store, name: str, tags: Mapping[str, str]) -> str:
+    """The id of the experiment of this name, made or restored where it is not there, with these tags.
 
     MLflow keeps absolute addresses of an experiment's files, and has no call that changes them. Of a repository that
     was moved, renamed or copied they are in the old place, where somebody else may live by now. Such an experiment
@@ -85,122 +72,95 @@ def experiment_id(store: Store, name: str) -> str:
     """
     from mlflow.exceptions import MlflowException
 
-    client = store.client
+    client, here = store.client, store.artifacts and (store.artifacts / name).resolve()
     with store.turn:
         found = client.get_experiment_by_name(name)
         if found is not None and found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
-        if found is not None and (old := _elsewhere(store, found)):
-            client.rename_experiment(found.experiment_id, f"{name} of {old} ({found.experiment_id})")
-            found = None
+        if found is not None and here is not None:
+            address = urlsplit(found.artifact_location)
+            place = Path(unquote(address.path))
+            if address.scheme == "file" and place.parts[-2:] == (ARTIFACTS, name) and place.resolve() != here:
+                client.rename_experiment(found.experiment_id, f"{name} of {place.parents[1]} ({found.experiment_id})")
+                found = None
         if found is None:
-            folder = None if store.artifacts is None else (store.artifacts / name).absolute().as_uri()
             try:
-                return str(client.create_experiment(name, folder))
+                return str(client.create_experiment(name, here.as_uri() if here else None, dict(tags)))
             except MlflowException:  # on a server, somebody else was quicker if it is there now
                 found = client.get_experiment_by_name(name)
                 if found is None:
                     raise
+        for tag, value in tags.items():
+            if found.tags.get(tag) != value:
+                client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)
 
 
-def _elsewhere(store: Store, experiment: Experiment) -> Path | None:
-    """The repository that an experiment's files are in, if it is another one; only of files that cinevox made."""
-    address = urlsplit(experiment.artifact_location)
-    place = Path(unquote(address.path))
-    ours = address.scheme == "file" and place.parts[-2:] == (ARTIFACTS, experiment.name)
-    if store.artifacts is None or not ours or place.parent.resolve() == store.artifacts.resolve():
+def _bring(client: MlflowClient, experiment: str, record: Record) -> tuple[bool, int]:
+    """Make a row's run, or give the one that is there what came later; whether it was made, and how many it replaces.
+
+    What an experiment made stands beside what the workspace has: it replaces nothing, and nothing replaces it.
+    """
+    row = record.tags["row"]
+    runs = list(search(client, experiment, f"tags.level = 'row' and tags.row = '{row}'"))
+    found = _kept(client, [run for run in runs if run.data.tags[KEY] == record.key])
+    made = found is None and _add(client, experiment, record)
+    if found is not None:
+        _refresh(client, found, record)
+    if WORKSPACE not in tags_of(record):
+        return made, 0
+    others = [run for run in runs if run.data.tags[KEY] != record.key and run.info.status == "FINISHED"]
+    return made, sum(_mark(client, run, True) for run in others if WORKSPACE in run.data.tags)
+
+
+def _add(client: MlflowClient, experiment: str, record: Record) -> bool:
+    """Make a row's run with its feature spaces; False if another process was quicker."""
+    from mlflow.exceptions import MlflowException
+
+    run = client.create_run(experiment, run_name=record.name, tags=tags_of(record)).info.run_id
+    try:
+        fill(client, experiment, run, record)
+        client.set_terminated(run)
+    except MlflowException:
+        mine = client.get_run(run)
+        if mine.info.lifecycle_stage == "active":
+            raise
+        _delete(client, mine)  # again: spaces may have been added since
+        return False
+    kept = _kept(client, list(search(client, experiment, f"tags.level = 'row' and tags.`{KEY}` = '{record.key}'")))
+    return bool(kept is not None and kept.info.run_id == run)
+
+
+def _kept(client: MlflowClient, runs: Sequence[Any]) -> Any | None:
+    """Keep one of a row's finished runs with the same key, and delete what it replaces; None where none is finished.
+
+    A server has no turns: so whoever has finished a run looks for others. The one that was begun last stays, and all
+    that were begun before it go, finished or not, which every process sees alike. One that was begun later and is not
+    finished is still being written, unless that takes an hour.
+    """
+
+    def begun(run: Any) -> tuple[int, str]:
+        return run.info.start_time, run.info.run_id
+
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    if not finished:
         return None
-    return place.parents[1]
-
-
-def _finished(client: MlflowClient, experiment: str) -> dict[str, list[Any]]:
-    """Key -> finished runs of rows, of which there should be one."""
-    found: dict[str, list[Any]] = {}
-    for run in search(client, experiment, "tags.level = 'row' and attributes.status = 'FINISHED'"):
-        found.setdefault(run.data.tags[KEY], []).append(run)
-    return found
+    kept = max(finished, key=begun)
+    for run in runs:
+        if run is not kept and (begun(run) < begun(kept) or run.info.start_time < time.time() * 1000 - ABANDONED_MS):
+            _delete(client, run)
+    return kept
 
 
 def _refresh(client: MlflowClient, run: Any, record: Record) -> None:
     """Give a run that is there what came later: experiments that came to it too, figures that were drawn since."""
     for name, value in tags_of(record).items():
         if name.startswith((EXPERIMENT, WORKSPACE)) and run.data.tags.get(name) != value:
-            insist(client.set_tag, run.info.run_id, name, value)
+            client.set_tag(run.info.run_id, name, value)
     if FIGURES in record.files and run.data.tags.get(FIGURES) != "true":
         attach(client, run.info.run_id, {FIGURES: record.files[FIGURES]})
         client.set_tag(run.info.run_id, FIGURES, "true")
     _mark(client, run, False)
-
-
-def _add(client: MlflowClient, experiment: str, record: Record) -> bool:
-    """Make a row's run with its feature spaces; False if another process was quicker.
-
-    A server has no turns, and can't make a run only if there is none with its key. But it never changes a parameter:
-    so the row's name, logged last, seals a run, and an unsealed one is discarded by giving it another name.
-    """
-    from mlflow.exceptions import MlflowException
-
-    same_key = f"tags.level = 'row' and tags.`{KEY}` = '{record.key}'"
-    if any(run.info.status == "FINISHED" for run in search(client, experiment, same_key)):
-        return False
-    run = client.create_run(experiment, run_name=record.name, tags=tags_of(record)).info.run_id
-    try:
-        fill(client, experiment, run, record)
-        client.log_param(run, SEAL, record.name)
-    except MlflowException as error:
-        if error.error_code not in REFUSALS or not _is_discarded(client, run):
-            raise
-        delete(client, client.get_run(run))  # again: spaces may have been added since
-        return False
-    client.set_terminated(run)
-    return bool(_settle(client, list(search(client, experiment, same_key))).info.run_id == run)
-
-
-def _settle(client: MlflowClient, runs: Sequence[Any]) -> Any:
-    """Keep one of a row's runs with the same key and delete the others.
-
-    Whoever has sealed a run does this afterwards. Of two sealed runs at least one process knows both, and all keep
-    the one with the lowest id; so that one is never deleted.
-    """
-    sealed = [run for run in runs if _is_sealed(client, run)]
-    kept = min(sealed, key=lambda run: run.info.run_id)
-    for run in runs:
-        if run is not kept:
-            delete(client, run)
-    if kept.info.status != "FINISHED":  # who sealed it died before it could say so
-        client.set_terminated(kept.info.run_id)
-    return kept
-
-
-def _is_sealed(client: MlflowClient, run: Any) -> bool:
-    """Whether a run is complete; if it is not, it can't become so any more."""
-    from mlflow.exceptions import MlflowException
-
-    if run.info.status == "FINISHED":
-        return True
-    try:
-        client.log_param(run.info.run_id, SEAL, DISCARDED)
-    except MlflowException as error:
-        if error.error_code not in REFUSALS:
-            raise
-        return not _is_discarded(client, run.info.run_id)
-    return False
-
-
-def _is_discarded(client: MlflowClient, run: str) -> bool:
-    found = client.get_run(run)
-    return bool(found.info.lifecycle_stage == "deleted" or found.data.params.get(SEAL) == DISCARDED)
-
-
-def _replaced(known: Mapping[str, Sequence[Any]], record: Record) -> Iterator[Any]:
-    """Runs of the same row with another result of the workspace, if this one is the workspace's.
-
-    What an experiment made stands beside: it replaces nothing, and nothing replaces it.
-    """
-    if WORKSPACE in tags_of(record):
-        others = (run for key, runs in known.items() if key != record.key for run in runs)
-        yield from (run for run in others if run.data.tags["row"] == record.name and WORKSPACE in run.data.tags)
 
 
 def _mark(client: MlflowClient, run: Any, superseded: bool) -> bool:
@@ -211,6 +171,12 @@ def _mark(client: MlflowClient, run: Any, superseded: bool) -> bool:
     for one in (*_children(client, run), run):
         client.set_tag(one.info.run_id, SUPERSEDED, value)
     return True
+
+
+def _delete(client: MlflowClient, run: Any) -> None:
+    """Put a row's run and those of its feature spaces into MLflow's trash."""
+    for one in (*_children(client, run), run):  # the row last: as long as it is there, its spaces can be found
+        client.delete_run(one.info.run_id)
 
 
 def _children(client: MlflowClient, run: Any) -> Iterator[Any]:

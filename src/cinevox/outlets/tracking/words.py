@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
 import pandas as pd
 
 from cinevox.project.paths import Paths
@@ -13,22 +10,16 @@ from cinevox.scoring.row_results import Result
 SPLITS = {"test": "the test clips", "nested": "outer folds of the training clips", "validation": "the validation clips"}
 
 
-def warnings(result: Result) -> Iterator[str]:
-    """Why the row's score is no result of the network it names, or no finding."""
-    for caution in result.cautions:
-        name, _, meaning = caution.sentence.partition(":")
-        yield f"**{name}**:{meaning}"
-
-
 def note(result: Result, paths: Paths) -> str:
     """The description of a row's run: what it is, its score, the choice per ROI, warnings, where its files are."""
     scores = result.scores
     between = "" if scores.low is None else f", interval {_shown(scores.low)} to {_shown(scores.high)}"
     what = "Plain correlation" if result.is_plain else "Score"
+    cautions = [caution.sentence.partition(":") for caution in result.cautions]
     lines = [f"{kind_of(result)}.", "", f"{what} {_shown(scores.score)}{between}, on {SPLITS[result.split]}."]
     if result.row.reported is not None and not result.doubts:
         lines[-1] += f" The paper reports {_shown(result.row.reported)}."
-    lines += ["", *(f"- {warning}" for warning in warnings(result)), "", roi_table(result), "Files:"]
+    lines += ["", *(f"- **{name}**:{meaning}" for name, _, meaning in cautions), "", roi_table(result), "Files:"]
     folders = (result.folder, result.selection_folder, paths.predictions(result.name), paths.metrics(result.name))
     return "\n".join([*lines, *(f"- `{folder.as_posix()}`" for folder in folders)]) + "\n"
 
@@ -59,11 +50,7 @@ def tables(result: Result) -> dict[str, str]:
         for split, scores in result.outcome.scores.items()
         for roi, found in scores.rois.items()
     ]
-    return {"scores.csv": _csv(chosen), "candidates.csv": result.rois.to_csv(index=False)}
-
-
-def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    return str(pd.DataFrame(lines).to_csv(index=False))
+    return {"scores.csv": pd.DataFrame(chosen).to_csv(index=False), "candidates.csv": result.rois.to_csv(index=False)}
 
 
 def _shown(value: float | None) -> str:

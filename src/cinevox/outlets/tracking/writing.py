@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 KEY = "cinevox.key"
 SUPERSEDED = "superseded"
 WORKSPACE = "workspace"  # tag of what was synced outside experiments, which a newer result there replaces
-SEAL = "row"  # the parameter that is logged last of a row's run
 MOST = {"metrics": 900, "params": 100}  # in one call: a server takes 1000 of both together
 
 
@@ -31,25 +28,17 @@ def search(client: MlflowClient, experiment: str, query: str) -> Iterator[Any]:
         token = page.token or ""
 
 
-def insist(call: Callable[..., object], *arguments: object) -> None:
-    """Of two processes that add the same thing at once, MLflow refuses one; asked again, it finds what is there."""
+def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> None:
+    """All of a row's run, and the runs of its feature spaces."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.exceptions import MlflowException
 
-    try:
-        call(*arguments)
-    except MlflowException as error:
-        if error.error_code != "BAD_REQUEST":
-            raise
-        call(*arguments)
-
-
-def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> None:
-    """All of a row's run but for the seal, and the runs of its feature spaces."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    if (data := record.data) is not None:
-        used = Dataset(data.name, data.digest, "dvc", json.dumps(data.source), profile=json.dumps(data.profile))
-        insist(client.log_inputs, run, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
+    if record.data:
+        inputs = [DatasetInput(Dataset(**record.data), [InputTag("mlflow.data.context", "training")])]
+        try:
+            client.log_inputs(run, inputs)
+        except MlflowException:  # of two processes that add the same data set at once, a server refuses one
+            client.log_inputs(run, inputs)
     for name, text in record.texts.items():
         client.log_text(run, text, name)
     attach(client, run, record.files)
@@ -58,10 +47,6 @@ def fill(client: MlflowClient, experiment: str, run: str, record: Record) -> Non
         made = client.create_run(experiment, run_name=child.name, tags=tags_of(child) | {"mlflow.parentRunId": run})
         client.set_terminated(made.info.run_id)  # before it is filled: MLflow reads the whole run for that
         log(client, made.info.run_id, child)
-    # A server that answered too late was asked again, and has made a run that nobody knows.
-    unfinished = f"tags.`mlflow.parentRunId` = '{run}' and attributes.status = 'RUNNING'"
-    for stray in search(client, experiment, unfinished):
-        client.delete_run(stray.info.run_id)
 
 
 def attach(client: MlflowClient, run: str, files: Mapping[str, Sequence[Path]]) -> None:
@@ -81,20 +66,18 @@ def tags_of(record: Record) -> dict[str, str]:
         tags[FIGURES] = str(FIGURES in record.files).lower()
     if record.note:
         tags["mlflow.note.content"] = record.note
-    if os.environ.get("MLFLOW_RUN_ID"):  # under `mlflow run`: that run is the project's, not the row's
-        tags["project_run"] = os.environ["MLFLOW_RUN_ID"]
     return tags
 
 
 def log(client: MlflowClient, run: str, record: Record) -> None:
-    """Metrics and parameters, but for a row's seal."""
+    """Metrics and parameters."""
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)
     metrics = [Metric(name, value, now, 0) for name, value in record.metrics.items()]
     for name, values in record.curves.items():
         metrics += [Metric(name, value, now, step) for step, value in enumerate(values, 1)]
-    params = [Param(name, value) for name, value in record.params.items() if name != SEAL or not record.children]
+    params = [Param(name, value) for name, value in record.params.items()]
     while metrics or params:
         client.log_batch(run, metrics=metrics[: MOST["metrics"]], params=params[: MOST["params"]])
         metrics, params = metrics[MOST["metrics"] :], params[MOST["params"] :]

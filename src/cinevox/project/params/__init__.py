@@ -140,6 +140,9 @@ class Params(Section):
                 )
         if unknown := [name for name in self.encoding.rows if name not in rows]:
             faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
+        brought = {name for name, network in self.networks.items() if network.model == "array"}
+        if closed := [n for n in self.encoding.rows if n in rows and brought & {*self.networks_of(rows[n])}]:
+            faults.append(f"encoding.rows has {', '.join(closed)}, on features that were brought: a new clip has none")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -181,6 +184,13 @@ class Params(Section):
         for name, entry in self.spaces.items():
             if entry.network not in self.networks:
                 yield f"spaces.{name}: {entry.network} is not a key of networks ({', '.join(sorted(self.networks))})"
+            elif self.networks[entry.network].model == "array":
+                whole = all(space.pool == "none" and space.over_frames == "mean" for _, space in entry.spaces(name))
+                if not whole:
+                    yield (
+                        f"spaces.{name}: {entry.network} is an array that was brought, without positions and frames; "
+                        "expected pool: none and over_frames: mean"
+                    )
 
     @property
     def feature_spaces(self) -> dict[str, FeatureSpace]:
@@ -188,14 +198,21 @@ class Params(Section):
         return {name: space for key, entry in self.spaces.items() for name, space in entry.spaces(key)}
 
     def named(self, given: str) -> dict[str, FeatureSpace]:
-        """The spaces that a row means by a name: those of an entry of `spaces`, or one of them."""
+        """The spaces that a row means by a name: those of an entry of `spaces`, or one of them; none if unknown."""
         if given in self.spaces:
             return dict(self.spaces[given].spaces(given))
-        return {given: self.feature_spaces[given]}
+        known = self.feature_spaces
+        return {given: known[given]} if given in known else {}
 
     def spaces_of(self, row: JointRow) -> dict[str, FeatureSpace]:
         """The spaces of a row, in its order."""
         return {name: space for given in row.spaces for name, space in self.named(given).items()}
+
+    def networks_of(self, row: Row) -> tuple[str, ...]:
+        """The networks that a row stands on."""
+        if isinstance(row, JointRow):
+            return tuple(dict.fromkeys(space.network for space in self.spaces_of(row).values()))
+        return (row.network,) if isinstance(row, NetworkRow) else ()
 
     def _base_faults(self) -> Iterator[str]:
         for name, base in self.bases.items():
@@ -203,6 +220,8 @@ class Params(Section):
                 yield f"bases.{name}: a base's key is <network>-<features>, here {base.name}"
             if base.network not in self.networks:
                 yield f"bases.{name}: {base.network} is not a key of networks ({', '.join(sorted(self.networks))})"
+            elif self.networks[base.network].model == "array":
+                yield f"bases.{name}: {base.network} is features that were brought, no network that could be one"
             if base.n_frames not in self.frames.counts:
                 yield f"bases.{name}.n_frames is {base.n_frames}, and frames.counts has {self.frames.counts}"
 

@@ -19,7 +19,7 @@ Seed = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Scalar = float | int | str | bool | None | list[float] | list[str]
 Options = dict[str, Scalar]
-Weights = Literal["package", "pretrained", "file", "random"]
+Weights = Literal["package", "pretrained", "file", "random", "none"]
 Track = Literal["mini", "full"]
 
 
@@ -109,12 +109,14 @@ class Network(Section):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
     n_frames: Positive
     seed: Seed
-    model: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/\S+$")] | None = None
+    model: Annotated[str, Field(pattern=r"^(array|[a-z][a-z0-9_]*/\S+)$")] | None = None
 
     @model_validator(mode="after")
     def _a_file_where_it_is_used(self) -> Network:
-        if (self.weights == "file") != (self.file is not None):
-            raise ValueError("file must be a path with weights: file, and null otherwise")
+        if self.model == "array" and (self.weights != "none" or self.file is None):
+            raise ValueError("with model: array, weights must be none and file the path of the arrays")
+        if self.model != "array" and (self.weights == "file") != (self.file is not None):
+            raise ValueError("file must be a path with weights: file or model: array, and null otherwise")
         return self
 
 

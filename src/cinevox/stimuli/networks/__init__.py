@@ -61,9 +61,7 @@ class NetworkSpec:
     base: blocks of modules that, one after another, make up the network without its classifier: what transfer
         networks stand on; empty where it is no such chain
     randomize: draws what random weights need beyond what `build` draws (a fixed filter bank)
-    n_frames: None for an image network, which every frame passes by itself. For a video network the number of frames
-        that it was trained with: its module takes clips (n_clips, 3, n_frames, height, width), of any number of frames,
-        and gives maps (n_clips, channels, n_times, height, width)
+    is_fixed: a computation without weights, such as motion energy; its policy is `weights: none`
     """
 
     title: str
@@ -82,6 +80,7 @@ class NetworkSpec:
     adapt: Callable[[Any, nn.Module], Mapping[str, torch.Tensor]] | None = None
     base: tuple[tuple[str, ...], ...] = ()
     randomize: Callable[[nn.Module, torch.Generator], None] | None = None
+    is_fixed: bool = False
 
     def divided(self, n_tuned: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Modules of `base` in the order of the forward pass: the frozen ones, and the last `n_tuned` blocks'.

@@ -82,11 +82,12 @@ class Extraction:
         except _activations.LayerError as error:
             raise FeaturesError(f"{self.network}: {error}") from None
         except Exception as error:  # networks say in many ways what they do not take
-            _, height, width, _ = self.frame_shape
-            raise FeaturesError(
-                f"{self.network}: frames of {height} x {width} pixels do not fit it "
-                f"({_checkpoints.why_unreadable(error)}); expected frames.size {self.spec.input_size}"
-            ) from None
+            n_frames, height, width, _ = self.frame_shape
+            what, expected = f"frames of {height} x {width} pixels", f"frames.size {self.spec.input_size}"
+            if self.spec.n_frames is not None:
+                what, expected = f"clips of {n_frames} frames", f"networks.{self.network}.n_frames {self.spec.n_frames}"
+            why = _checkpoints.why_unreadable(error)
+            raise FeaturesError(f"{self.network}: {what} do not fit it ({why}); expected {expected}") from None
 
     def _shapes(self, module: nn.Module, device: str) -> dict[str, tuple[int, ...]]:
         n_frames, height, width, _ = self.frame_shape

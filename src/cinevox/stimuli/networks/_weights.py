@@ -75,7 +75,12 @@ def locate(name: str, spec: NetworkSpec, settings: Network, cache: Path | None =
     WeightsError
         No such policy for this network, no file, a failed download, or a checksum other than published.
     """
+    if spec.is_fixed != (settings.weights == "none"):
+        expected = "none: it is a fixed computation" if spec.is_fixed else "package, pretrained, file or random"
+        raise WeightsError(f"networks.{name}.weights is {settings.weights}; expected {expected}")
     match settings.weights:
+        case "none":
+            return Provenance("none", "a fixed computation", None, "", True, "none", False)
         case "random":
             how = f"drawn with seed {settings.seed}"
             return Provenance("random", how, None, "", False, "none", False, settings.seed)
@@ -176,8 +181,8 @@ def expected_sha256(source: WeightsSource, path: Path) -> str:
 class Status:
     """The places where one network's weights are looked for, and what is there. Text, for a table.
 
-    state: random, valid, checksum mismatch, not verified (there, and no checksum is published or in the parameters),
-        no checkpoint (there, and surely something else), not there
+    state: random, none needed (a fixed computation), valid, checksum mismatch, not verified (there, and no checksum is
+        published or in the parameters), no checkpoint (there, and surely something else), not there
     """
 
     network: str
@@ -200,7 +205,7 @@ def status(used: Mapping[str, Network], cache: Path | None = None) -> tuple[Stat
 
 def _status(name: str, settings: Network | None, cache: Path) -> Status:
     spec = spec_of(name, settings)
-    policy: Weights = settings.weights if settings else "pretrained"
+    policy: Weights = settings.weights if settings else "none" if spec.is_fixed else "pretrained"
     path = _looked_for(spec, policy, settings.file if settings else None, cache)
     size, url, licence = "", spec.weights_page, ""
     if source := spec.source:
@@ -215,6 +220,8 @@ def _looked_for(spec: NetworkSpec, policy: Weights, given: Path | None, cache: P
     match policy:
         case "package":
             return spec.package_file() if spec.package_file else None
+        case "none":
+            return given  # of brought features
         case "file":
             return given / official if given is not None and given.is_dir() else given
         case "pretrained":
@@ -225,6 +232,8 @@ def _looked_for(spec: NetworkSpec, policy: Weights, given: Path | None, cache: P
 def _state(spec: NetworkSpec, policy: Weights, path: Path | None, pinned: str | None) -> str:
     if policy == "random":
         return "random"
+    if policy == "none":
+        return "none needed"
     if path is None or not path.is_file():
         return "not there"
     if what_else(path):

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.fitting.regressors import Map
+from cinevox.fitting.regressors._solvers.dual import DualMap
 from cinevox.fitting.regressors._solvers.linear import LinearMap
 from cinevox.fitting.regressors._solvers.similarity import SimilarityMap
 from cinevox.fitting.regressors._solvers.stacking import StackedMap
 
-PLAIN: Mapping[str, type[Map]] = {"linear": LinearMap, "similarity": SimilarityMap}
-KINDS: Mapping[str, type[Map]] = {**PLAIN, "stacked": StackedMap}
+KINDS: Mapping[str, type[Map]] = {"linear": LinearMap, "similarity": SimilarityMap, "dual": DualMap}
+STACKED = "stacked"
 MEMBER = re.compile(r"(0|[1-9][0-9]{0,3})\.([a-z]+)\.([A-Za-z_]+)")  # 2.linear.coef, of a stack's third map
 
 
@@ -27,24 +28,25 @@ def to_arrays(found: Map) -> tuple[str, dict[str, NDArray[Any]]]:
     Raises
     ------
     InputError
-        It is of another kind, or a stack of maps that are not plain.
+        It is of another kind, or a stack of such maps.
     """
     if isinstance(found, StackedMap):
+        found = found.flat()
         arrays: dict[str, NDArray[Any]] = {"ends": found.ends, "weights": found.weights}
         for number, member in enumerate(found.maps):
             kind, own = _plain_arrays(member)
             arrays |= {f"{number}.{kind}.{name}": array for name, array in own.items()}
-        return "stacked", arrays
+        return STACKED, arrays
     return _plain_arrays(found)
 
 
 def _plain_arrays(found: Map) -> tuple[str, dict[str, NDArray[Any]]]:
-    for kind, known in PLAIN.items():
+    for kind, known in KINDS.items():
         if type(found) is known:
             return kind, dict(vars(found))
     raise InputError(
-        f"a {type(found).__name__} cannot be kept; a regressor's map is one of {', '.join(PLAIN)}, or a stack of such "
-        "maps, and another one gets its line in PLAIN of regressors/_solvers/maps.py"
+        f"a {type(found).__name__} cannot be kept; a regressor's map is one of {', '.join(KINDS)}, or a stack of such "
+        "maps, and another one gets its line in KINDS of regressors/_solvers/maps.py"
     )
 
 
@@ -56,26 +58,28 @@ def from_arrays(kind: str, arrays: Mapping[str, NDArray[Any]]) -> Map:
     InputError
         No such kind, other fields than it has, or a stack whose parts don't belong together.
     """
+    if kind == STACKED:
+        return _stacked(arrays)
     if kind not in KINDS:
-        raise InputError(f"there is no map of kind {kind!r}; expected one of {', '.join(KINDS)}")
-    return _stacked(arrays) if kind == "stacked" else _plain(kind, arrays)
+        raise InputError(f"there is no map of kind {kind!r}; expected one of {', '.join([*KINDS, STACKED])}")
+    return _plain(kind, arrays)
 
 
 def _plain(kind: str, arrays: Mapping[str, NDArray[Any]]) -> Map:
-    expected = [field.name for field in fields(PLAIN[kind])]  # type: ignore[arg-type]
+    expected = [field.name for field in fields(KINDS[kind])]  # type: ignore[arg-type]
     if sorted(arrays) != sorted(expected):
         raise InputError(f"a {kind} map of {', '.join(sorted(arrays))}; expected {', '.join(expected)}")
-    return PLAIN[kind](**arrays)
+    return KINDS[kind](**arrays)
 
 
 def _stacked(arrays: Mapping[str, NDArray[Any]]) -> StackedMap:
     members: dict[tuple[int, str], dict[str, NDArray[Any]]] = {}
     for key in arrays.keys() - {"ends", "weights"}:
         match = MEMBER.fullmatch(key)
-        if match is None or match[2] not in PLAIN:
+        if match is None or match[2] not in KINDS:
             raise InputError(
                 f"a stacked map of {key!r}; expected ends, weights and, for each map from 0 on, number.kind.field "
-                f"with a kind of {', '.join(PLAIN)}"
+                f"with a kind of {', '.join(KINDS)}"
             )
         members.setdefault((int(match[1]), match[2]), {})[match[3]] = arrays[key]
     if missing := {"ends", "weights"} - arrays.keys():

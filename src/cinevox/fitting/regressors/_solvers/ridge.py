@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import scipy.linalg
@@ -14,6 +14,8 @@ from cinevox.fitting.regressors import Floats
 from cinevox.fitting.regressors._solvers.linear import constant_columns
 from cinevox.fitting.regressors._solvers.moments import Matrix
 from cinevox.statistics.splits import Fold
+
+Real = TypeVar("Real", np.float32, np.float64)
 
 BLOCK_VOXELS = 512
 FALLS = 0.01
@@ -64,7 +66,7 @@ def ridge_folds(X: Matrix, folds: Sequence[Fold]) -> list[FoldFit]:
     return fits
 
 
-def kernel_ridge_folds(kernels: Sequence[Matrix], folds: Sequence[Fold]) -> list[FoldFit]:
+def kernel_ridge_folds(kernels: Iterable[Matrix], folds: Sequence[Fold]) -> list[FoldFit]:
     """Folds of kernel ridge, each with a kernel (n_clips, n_clips) taken as it is: only responses are centred."""
     fits = []
     for kernel, fold in zip(kernels, folds):
@@ -146,15 +148,15 @@ def ridge_coefficients(X: Matrix, Y: Floats, alpha: Matrix) -> NDArray[np.float3
     """
     if X.shape[1] < len(X):
         part = Spectrum.of(X.T @ X)
-        return _shrunk(part, part.vectors, X @ part.vectors, Y, alpha)
+        return _shrunk(part, part.vectors, X @ part.vectors, Y, alpha, np.float32)
     part = Spectrum.of(X @ X.T)
-    return _shrunk(part, X.T @ part.vectors, part.vectors, Y, alpha)
+    return _shrunk(part, X.T @ part.vectors, part.vectors, Y, alpha, np.float32)
 
 
-def kernel_ridge_duals(kernel: Matrix, Y: Floats, alpha: Matrix) -> NDArray[np.float32]:
+def kernel_ridge_duals(kernel: Matrix, Y: Floats, alpha: Matrix, precision: type[Real]) -> NDArray[Real]:
     """(K + alpha)^-1 Yc within the range of K, alpha (n_voxels,); (n_clips, n_voxels)."""
     part = Spectrum.of(kernel)
-    return _shrunk(part, part.vectors, part.vectors, Y, alpha)
+    return _shrunk(part, part.vectors, part.vectors, Y, alpha, precision)
 
 
 def voxel_blocks(Y: Floats) -> Iterator[tuple[slice, Matrix]]:
@@ -164,9 +166,11 @@ def voxel_blocks(Y: Floats) -> Iterator[tuple[slice, Matrix]]:
         yield block, Y[:, block].astype(np.float64)
 
 
-def _shrunk(part: Spectrum, left: Matrix, right: Matrix, Y: Floats, alpha: Matrix) -> NDArray[np.float32]:
+def _shrunk(
+    part: Spectrum, left: Matrix, right: Matrix, Y: Floats, alpha: Matrix, precision: type[Real]
+) -> NDArray[Real]:
     """left diag(1 / (values + alpha)) right' Yc."""
-    out = np.empty((len(left), Y.shape[1]), dtype=np.float32)
+    out = np.empty((len(left), Y.shape[1]), dtype=precision)
     for block, Y_block in voxel_blocks(Y):
         loadings = right.T @ (Y_block - Y_block.mean(axis=0))
         out[:, block] = left @ (loadings / (part.values[:, None] + alpha[block]))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.fitting.regressors import Floats
 from cinevox.fitting.regressors._solvers.checks import check_new
+from cinevox.fitting.regressors._solvers.dual import about_mean
 from cinevox.fitting.regressors._solvers.moments import Matrix
 from cinevox.statistics.splits import Indices
 
@@ -117,8 +118,7 @@ def weighted_products(A: Floats, B: Floats, center: Matrix, weight: Matrix) -> t
 
 def recentred(products: Matrix, rows: Indices) -> Matrix:
     """Cosines about the mean of some clips, from all clips' inner products (n_clips, n_clips) about any center."""
-    means = products[:, rows].mean(axis=1)
-    K = products - means[:, None] - means + means[rows].mean()
+    K = about_mean(products, rows)
     inverse = _inverse_root(np.diagonal(K), np.finfo(np.float32).eps * np.diagonal(products))
     return np.asarray(K * np.outer(inverse, inverse))
 

@@ -34,8 +34,6 @@ ROUNDING = 1e-12  # of the sizes of a gradient's terms
 class StackedMap:
     """prediction = sum_p w_p map_p(X_p), X_p the columns of X that belong to space p.
 
-    A stack of stacks is a stack whose weights are their products, so the maps are never stacks themselves.
-
     maps: one per space; ends: the column of X after the last one of each space, (n_spaces,)
     weights: (n_voxels, n_spaces)
     """
@@ -49,6 +47,22 @@ class StackedMap:
         starts = [0, *self.ends[:-1]]
         predictions = (found(X[:, start:end]) for found, start, end in zip(self.maps, starts, self.ends))
         return combined(predictions, self.weights)
+
+    def flat(self) -> StackedMap:
+        """The same without a stack among its maps: a stack of stacks is one with the products of their weights."""
+        maps: list[Map] = []
+        ends, weights = [], []
+        for found, start, end, weight in zip(self.maps, [0, *self.ends[:-1]], self.ends, self.weights.T):
+            if isinstance(found, StackedMap):
+                inner = found.flat()
+                maps += inner.maps
+                ends += list(start + inner.ends)
+                weights += list(weight * inner.weights.T)
+            else:
+                maps.append(found)
+                ends.append(end)
+                weights.append(weight)
+        return StackedMap(tuple(maps), np.array(ends), np.stack(weights, axis=1))
 
     def of_voxels(self, voxels: NDArray[Any]) -> Self:
         maps = tuple(found.of_voxels(voxels) for found in self.maps)

@@ -18,6 +18,7 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cinevox.errors import InputError
@@ -39,7 +40,7 @@ DIGITS = re.compile(r"-([0-9a-f]{8,64})\.\w+$")  # of a checksum, as torch.hub h
 Taps = Mapping[str, tuple[str, Any]]  # layer -> module that it is fed by, and how its output is reshaped
 
 
-def spec(model: str, _: Network) -> NetworkSpec:
+def spec(model: str, _settings: Network) -> NetworkSpec:
     """The spec of a model. model: its name in timm; without a tag (behind a dot) the default pretrained one
 
     Raises
@@ -70,8 +71,6 @@ def _spec(model: str) -> NetworkSpec:
         weights_page=f"https://huggingface.co/{configuration.hf_hub_id}" if configuration.hf_hub_id else "",
         adapt=_adapt,
     )
-    from dataclasses import replace
-
     from cinevox.stimuli.networks import _loading
 
     network = _loading.skeleton(plain)

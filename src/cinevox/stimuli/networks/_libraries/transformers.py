@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 HUB = "https://huggingface.co"
 FILES = ("config.json", "model.safetensors")
+SPLIT = (
+    " Its weights are in several files: load each with safetensors.torch.load_file, and save all their entries "
+    "together with save_file"
+)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -138,11 +142,10 @@ def _folder(model: str, given: Path, page: str) -> Path:
     """The folder of the files. given: itself, or its model.safetensors"""
     folder = given.parent if given.name == FILES[1] else given
     if missing := [name for name in FILES if not (folder / name).is_file()]:
-        several = " Its weights are in several files: load each with safetensors.torch.load_file, and save all their " \
-            "entries together with save_file" if (folder / f"{FILES[1]}.index.json").is_file() else ""  # fmt: skip
+        is_split = (folder / f"{FILES[1]}.index.json").is_file()
         raise InputError(
             f"transformers/{model}: {folder} has no {' and no '.join(missing)}; expected a folder with "
-            f"{' and '.join(FILES)}, as {page} has them.{several}"
+            f"{' and '.join(FILES)}, as {page} has them." + is_split * SPLIT
         )
     return folder
 
@@ -154,10 +157,11 @@ def _configuration(model: str, kind: str, folder: Path | None, page: str) -> Any
         return wanted()
     path = folder / FILES[0]
     document = io.read_json(path)
-    if not isinstance(document, dict):
+    whole = document if isinstance(document, dict) else {}
+    own = whole.get(wanted.base_config_key or "", whole)  # of a model of pictures and text, its part for pictures
+    if not isinstance(own, dict) or not own:
         raise FileError(f"{path}: holds no configuration (names and values); fetch it again from {page}")
-    own = document.get(wanted.base_config_key or "", document)  # of a model of pictures and text, its part for pictures
-    if (found := own.get("model_type", document.get("model_type"))) != wanted.model_type:
+    if (found := own.get("model_type")) != wanted.model_type:
         raise FileError(
             f"{path}: its model_type is {found}, expected {wanted.model_type} for {kind}; correct "
             f"networks.<name>.model (transformers/{model}) or networks.<name>.file"
@@ -177,15 +181,18 @@ def _normalisation(family: Family, folder: Path | None) -> tuple[Any, Any]:
 class _Given:
     """A hook before the forward pass: from what networks here are given to what the class takes."""
 
-    def __init__(self, options: Mapping[str, Any], clip_side: int | None) -> None:
-        self.options, self.clip_side = options, clip_side
+    def __init__(self, options: Mapping[str, Any], clip_side: int | None, tubelet: int) -> None:
+        self.options, self.clip_side, self.tubelet = options, clip_side, tubelet
 
     def __call__(self, _model: nn.Module, args: tuple[torch.Tensor], kwargs: Any) -> tuple[Any, Any]:
         (pictures,) = args
         if self.clip_side is not None:
-            if tuple(pictures.shape[3:]) != (self.clip_side, self.clip_side):  # V-JEPA 2 would place them wrongly
+            n_frames, height, width = pictures.shape[2:]
+            # V-JEPA 2 would give their places other positions, and leave out frames at the end
+            if (height, width) != (self.clip_side, self.clip_side) or n_frames % self.tubelet:
                 raise ValueError(
-                    f"clips of {tuple(pictures.shape[3:])} pixels; it takes {self.clip_side} x {self.clip_side}"
+                    f"clips of {n_frames} frames of {height} x {width} pixels; it takes {self.clip_side} x "
+                    f"{self.clip_side}, and a multiple of {self.tubelet} frames"
                 )
             pictures = pictures.transpose(1, 2)  # (n, time, 3, height, width)
         return (pictures,), {**kwargs, **self.options}
@@ -197,7 +204,8 @@ def _build(kind: str, configuration: Any) -> nn.Module:
     family = FAMILIES[kind]
     network: nn.Module = getattr(_library(), kind)(configuration)
     side, patch = getattr(configuration, family.size), configuration.patch_size
-    network.register_forward_pre_hook(_Given(family.options or {}, side if family.n_frames else None), with_kwargs=True)
+    given = _Given(family.options or {}, side if family.n_frames else None, getattr(configuration, "tubelet_size", 1))
+    network.register_forward_pre_hook(given, with_kwargs=True)
     if family.n_frames:
         reshape = functools.partial(_clip_maps, side=side // patch)
     else:
