@@ -120,7 +120,7 @@ def test_features_outside_the_grammar_are_refused(document, word):
 
 def test_a_weights_file_stands_where_it_is_used(document):
     document["networks"]["alexnet"] |= {"weights": "file"}
-    document["networks"]["squeezenet"] |= {"file": "a.pth"}
+    document["networks"]["efficientnet_lite1"] |= {"file": "a.pth"}
     with pytest.raises(params.ParamsError, match="2 faults"):
         params.parse(document, "p")
 

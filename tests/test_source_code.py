@@ -139,12 +139,12 @@ def test_an_edit_of_any_module_reruns_what_can_import_it_and_nothing_else(code, 
 
 def test_a_model_of_a_library_is_of_the_librarys_code(code):
     document = document_of("params.yaml")
-    document["networks"]["mine"] = {**document["networks"]["squeezenet"], "model": "timm/resnet18"}
+    document["networks"]["mine"] = {**document["networks"]["alexnet"], "model": "timm/resnet18"}
     code_of = {key: set(modules) for key, modules in reached(document, code).items() if key[0] == "features"}
     library = f"{NETWORKS}_libraries.timm"
-    assert library in code_of["features", "mine"] and library not in code_of["features", "squeezenet"]
+    assert library in code_of["features", "mine"] and library not in code_of["features", "alexnet"]
     assert f"{NETWORKS}_maps" in code_of["features", "mine"]
-    assert f"{NETWORKS}squeezenet" not in code_of["features", "mine"]
+    assert f"{NETWORKS}alexnet" not in code_of["features", "mine"]
 
 
 def test_candidates_are_loaded_by_what_chooses_among_them(code, graph):
@@ -185,10 +185,10 @@ def copied(tmp_path, memo=None):
 @pytest.mark.parametrize(
     ("file", "reruns", "spared"),
     [
-        ("src/cinevox/stimuli/networks/alexnet.py", {"features/alexnet", "bases/alexnet-frozen"},
-         {"features/squeezenet"}),
+        ("src/cinevox/stimuli/networks/efficientnet_lite0.py",
+         {"features/efficientnet_lite0", "bases/efficientnet_lite0-frozen"}, {"features/efficientnet_lite1"}),
         ("src/cinevox/fitting/regressors/_solvers/ard.py", {"fits/mini-alexnet-layer-sparse_linear"},
-         {"fits/mini-efficientnet_lite0-layer-ridge", "validation", "transfer/mini-alexnet-frozen-two_lstm"}),
+         {"fits/mini-efficientnet_lite0-layer-ridge", "validation", "transfer/mini-efficientnet_lite0-frozen-two_lstm"}),
         ("src/cinevox/validation/expectations/clips.json", {"validation", "checks"}, {"frames/2", "report"}),
         ("src/cinevox/outlets/report/page.html", {"report"}, {"gate", "tracking"}),
         ("src/cinevox/statistics/metrics.py", {"ceiling/mini", "gate"}, {"features/alexnet", "reduction/alexnet"}),
