@@ -187,7 +187,7 @@ def test_a_faulty_parameter_ends_in_a_message(project, capsys):
 
 def test_ready_names_all_that_a_run_would_miss(project, capsys):
     assert cli.main(["ready"]) == 0
-    assert re.search(r"rows, nothing missing; at least [0-9.]+ GB to write, [0-9.]+ GB free", capsys.readouterr().out)
+    assert re.search(r"rows, nothing missing; at least [0-9.]+ [GM]B to write, [0-9.]+ GB free", capsys.readouterr().out)
     content = yaml.safe_load((project / "params.yaml").read_text())
     content["regressors"] |= {"laso": {}, "ridge": {"alpha": 1.0}}
     content["dataset"] |= {"name": "algonauts2021", "folder": "data/algonauts2021"}
@@ -250,7 +250,7 @@ def test_ready_knows_what_a_run_writes_and_what_is_free(project, capsys, monkeyp
     monkeypatch.setattr(disk, "free", lambda _: 10**6)
     assert cli.main(["ready"]) == 2
     assert re.search(
-        r"data: the run writes at least [0-9.]+ GB \(.*features .*\), and 1.0 MB are free; free some",
+        r"data: the run writes at least [0-9.]+ [GM]B \(.*features .*\), and 1.0 MB are free; free some",
         capsys.readouterr().err,
     )
 
