@@ -79,12 +79,15 @@ def loaded(graph, start):
 
 def plugins(stage, instance, document):
     """Names of the plug-ins that an instance asks for, from the parameters' text: a row's name says what it is of."""
-    rows, options = document["experiments"]["voxelwise"], document["regressors"]
+    joint, options = document["experiments"]["joint"], document["regressors"]
+    rows = document["experiments"]["voxelwise"] | joint
     data = {DATASETS + document["dataset"]["name"]}
     row = {"submission": document["submission"]["rows"].get(instance)}.get(stage, instance)
     _, network, _, last = row.split("-") if row.count("-") == 3 else 4 * [""]
     own = {last, *options[last].get("candidates", {})} if row in rows else set()
     regressors = {REGRESSORS + name for name in own}
+    entries = [document["spaces"][space.partition(".")[0]] for space in joint[row]["spaces"]] if row in joint else []
+    networks = {NETWORKS + name for name in ([entry["network"] for entry in entries] or [network])}
     if stage == "report":
         files = {p: (ROOT / "src" / p.replace(".", "/")).glob("[a-z]*.py") for p in (NETWORKS, REGRESSORS)}
         return data | {prefix + path.stem for prefix, paths in files.items() for path in paths}
@@ -96,11 +99,11 @@ def plugins(stage, instance, document):
         "checks": data,
         "features": {NETWORKS + instance},
         "bases": {NETWORKS + instance.partition("-")[0]},
-        "transfer": {NETWORKS + network},
-        "selection": {NETWORKS + network},
+        "transfer": networks,
+        "selection": networks,
         "fits": regressors,
         "submission": regressors,
-        "encoding": data | {NETWORKS + network} | regressors,
+        "encoding": data | networks | regressors,
     }.get(stage, set())
 
 
