@@ -16,4 +16,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "splits", "reduction", "ceiling", "networks", "bases", "experiments")
+    stage(main, "dataset", "splits", "reduction", "spaces", "ceiling", "networks", "bases", "experiments")

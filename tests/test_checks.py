@@ -21,6 +21,7 @@ from cinevox.validation import inspection, judgement, step_results
 from conftest import ROOT
 
 NETWORK, ROW = "efficientnet_lite0", "mini-efficientnet_lite0-layer-ridge"
+SPACE, MAP = "pooled", {"layer": "second", "pool": "max3", "over_frames": "none"}
 COLUMNS = Columns(tuple(Block(subject, roi, 6) for subject in ("sub01", "sub02") for roi in ("V1", "FFA")))
 CLIPS = {"validation": np.arange(4), "test": np.arange(20, 26)}
 MADE = {"track": "mini", "network": NETWORK, "features": "layer", "regressor": "ridge", "weights": {NETWORK: {}}}
@@ -31,6 +32,7 @@ def parameters():
     document["dataset"] |= {"tracks": ["mini"], "subjects": ["sub01", "sub02"], "rois": ["V1", "FFA"]}
     document["networks"], document["spaces"] = {NETWORK: document["networks"][NETWORK]}, {}
     document["bases"], document["report"]["brain_row"] = {}, None
+    document["spaces"] = {SPACE: {"network": NETWORK, **MAP, "standardize": False, "n_components": 5}}
     document["experiments"] = {
         "voxelwise": {ROW: document["experiments"]["voxelwise"][ROW]},
         "roiwise": {},
@@ -51,6 +53,7 @@ def paths(tmp_path, rng):
     layers = {"first": 30, "second": 12}
     sidecar = {"n_frames": 2, "over_frames": "mean", "dtype": "float16"}
     sidecar |= {"layers": [{"name": name, "n_features": n} for name, n in layers.items()]}
+    sidecar["maps"] = [{"name": "second.max3.none", "n_features": 6, "n_times": 2, **MAP}]
     io.write_json(paths.features(NETWORK) / "features.json", sidecar)
     train, reduced = splits.split(20, 6, parameters().splits).train, {}
     for name, n in layers.items():
@@ -61,7 +64,12 @@ def paths(tmp_path, rng):
         io.write_array(paths.reduction(NETWORK) / f"{name}.npy", found.scores)
         reduced[name] = {"n_components": 5, "n_features": n, "n_constant": 0, "variance": found.variance}
         reduced[name]["lost"] = found.scale.lost
-    io.write_json(paths.reduction(NETWORK) / "reduction.json", {"layers": reduced})
+    values = rng.standard_normal((26, 2, 6)).astype(np.float16)
+    io.write_array(paths.features(NETWORK) / "second.max3.none.npy", values)
+    found = reduction.principal_components(values, train, 5, min_spread=None, normalize=normalize)
+    io.write_array(pooled_components(paths), found.scores)
+    of_space = {SPACE: {"n_components": 5, "n_features": 12, "n_constant": 0, "variance": found.variance, "lost": 0.0}}
+    io.write_json(paths.reduction(NETWORK) / "reduction.json", {"layers": reduced, "spaces": of_space})
     io.write_json(paths.frames(2) / "clips.json", [{"name": f"{number:04d}.mp4"} for number in range(26)])
     for split, clips in CLIPS.items():
         for space in layers:
@@ -83,6 +91,10 @@ def changed(path_of, change):
 
 def layer(paths):
     return paths.features(NETWORK) / "first.npy"
+
+
+def pooled_components(paths):
+    return paths.components(NETWORK, "", named=True) / f"{SPACE}.npy"
 
 
 def components(paths):
@@ -169,6 +181,14 @@ DAMAGE = {  # what: (damage, level, suite, what is expected, file, what is found
         changed(layer, lambda a: (1e-6 * a).astype(a.dtype)),
         "warning", "features", "between 0.0001", "first.npy", "sd",
     ),
+    "frames of a pooled map missing": (
+        changed(lambda paths: paths.features(NETWORK) / "second.max3.none.npy", lambda a: a[:, :1]),
+        "error", "features", "a row for every clip", "second.max3.none.npy", "shape (26, 1, 6)",
+    ),
+    "components of a named space scaled on other clips": (
+        changed(pooled_components, lambda a: np.float32(1.01) * a),
+        "error", "components", "deviation of every component", "spaces/pooled.npy", "sd_off 0.01",
+    ),
     "features cut off": (
         lambda paths: layer(paths).write_bytes(layer(paths).read_bytes()[:-9]),
         "error", "features", "can be read", "first.npy", "not a .npy file",
@@ -229,8 +249,8 @@ DAMAGE = {  # what: (damage, level, suite, what is expected, file, what is found
 def test_good_results(paths):
     found = validation.check_results(paths, parameters())
     assert found.errors == found.warnings == ()
-    assert found.to_json()["n_files"] == {"ceilings": 4, "features": 4, "components": 2, "predictions": 4}
-    assert found.to_metrics() == {"files": 14, "errors": 0, "warnings": 0}
+    assert found.to_json()["n_files"] == {"ceilings": 4, "features": 6, "components": 3, "predictions": 4}
+    assert found.to_metrics() == {"files": 17, "errors": 0, "warnings": 0}
 
 
 def test_damage_is_found_and_named(paths, tmp_path):

@@ -141,7 +141,7 @@ def check_results(paths: Paths, params: Params, docs: Path | None = None) -> Sum
 
     Of features and predictions at most `results.READ_VALUES` of an array are read.
 
-    params: has the sections dataset, splits, reduction, ceiling, networks, bases, experiments
+    params: has the sections dataset, splits, reduction, spaces, ceiling, networks, bases, experiments
     """
     tables = step_results.tables(paths, params)
     reliable = params.ceiling.min_reliability

@@ -20,9 +20,10 @@ from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.responses import Columns
-from cinevox.project.params import Ceiling, Params, Reduction
+from cinevox.project.params import Ceiling, Params, Reduction, expanded
 from cinevox.project.paths import Paths
 from cinevox.statistics import metrics, splits
+from cinevox.stimuli.named_spaces import pca_of
 
 Row = dict[str, Any]
 READ_VALUES = 16_000_000  # of one array: 64 MB as float32
@@ -31,7 +32,7 @@ READ_VALUES = 16_000_000  # of one array: 64 MB as float32
 def tables(paths: Paths, params: Params) -> dict[str, list[Row]]:
     """Suite -> rows, for the tracks, networks, bases and rows of the parameters.
 
-    params: has the sections dataset, splits, reduction, ceiling, networks, bases, experiments
+    params: has the sections dataset, splits, reduction, spaces, ceiling, networks, bases, experiments
 
     Raises
     ------
@@ -58,10 +59,10 @@ def tables(paths: Paths, params: Params) -> dict[str, list[Row]]:
     }
     fitted = [
         delayed(_components)(
-            paths.reduction(network) / part.folder / f"{layer}.npy", part.train, params.reduction, described, names
+            paths.components(network, part.folder, named) / f"{name}.npy", part.train, pca, described, names
         )
         for network, names in clip_names.items()
-        for layer, described in io.read_json(paths.reduction(network) / "reduction.json")["layers"].items()
+        for named, name, pca, described in _reduced(paths, params, network)
         for part in parts
     ]
     found: list[Row] = Parallel()(layers + fitted + predicted)
@@ -73,6 +74,18 @@ def tables(paths: Paths, params: Params) -> dict[str, list[Row]]:
         "components": found[n_layers:n_fitted],
         "predictions": found[n_fitted:],
     }
+
+
+def _reduced(paths: Paths, params: Params, network: str) -> Iterator[tuple[bool, str, Reduction, Mapping[str, Any]]]:
+    """Layers and named spaces with components: whether it is a named space, its name, its PCA, what is recorded."""
+    recorded, spaces = io.read_json(paths.reduction(network) / "reduction.json"), expanded(params.spaces)
+    for name, described in recorded["layers"].items():
+        yield False, name, params.reduction, described
+    for name, described in recorded["spaces"].items():
+        pca = pca_of(spaces[name], params.reduction) if name in spaces else None
+        if pca is None:
+            raise FileError(f"{paths.reduction(network)}: components of {name}, which has none; run `dvc repro`")
+        yield True, name, pca, described
 
 
 def _ceilings(paths: Paths, track: str, settings: Ceiling) -> Iterator[Row]:
@@ -96,12 +109,12 @@ def _layers(paths: Paths, params: Params) -> Iterator[tuple[Path, tuple[int, ...
     """Arrays of features, their components and the bases: file, shape of a clip, type."""
     for network in params.networks:
         sidecar = io.read_json(paths.features(network) / "features.json")
-        reduced = io.read_json(paths.reduction(network) / "reduction.json")["layers"]
-        frames = (sidecar["n_frames"],) if sidecar["over_frames"] == "none" else ()
-        for layer in sidecar["layers"]:
-            name = layer["name"]
-            yield paths.features(network) / f"{name}.npy", (*frames, layer["n_features"]), sidecar["dtype"]
-            yield paths.reduction(network) / f"{name}.npy", (reduced[name]["n_components"],), "float32"
+        whole = {layer["name"]: layer | {"over_frames": sidecar["over_frames"]} for layer in sidecar["layers"]}
+        for name, taken in (whole | {found["name"]: found for found in sidecar["maps"]}).items():
+            times = (taken["n_times"],) if taken["over_frames"] == "none" else ()
+            yield paths.features(network) / f"{name}.npy", (*times, taken["n_features"]), sidecar["dtype"]
+        for named, name, _, described in _reduced(paths, params, network):
+            yield paths.components(network, "", named) / f"{name}.npy", (described["n_components"],), "float32"
     for base in params.bases:
         sidecar = io.read_json(paths.base(base) / "base.json")["features"]
         for layer in sidecar["layers"]:

@@ -59,15 +59,15 @@ from cinevox.project.params.sections import (
     Validation,
     Weights,
 )
-from cinevox.project.params.spaces import FeatureMap, FeatureSpace, Fields, Pool, SpaceEntry, maps
+from cinevox.project.params.spaces import FeatureMap, FeatureSpace, Fields, Pool, SpaceEntry, expanded, maps
 
 __all__ = [
     "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
     "Experiments", "FeatureMap", "FeatureSpace", "Features", "Fields", "Fits", "Frames", "Gate", "Head", "JobQueue",
     "JointRow", "Network", "NetworkRow", "Parallel", "Params", "ParamsError", "Pool", "Reduction", "Report",
     "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "SpaceEntry", "Splits", "Storage",
-    "Submission", "Together", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "load", "maps",
-    "parse", "row_of",
+    "Submission", "Together", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "expanded",
+    "load", "maps", "parse", "row_of",
 ]  # fmt: skip
 
 
@@ -195,7 +195,7 @@ class Params(Section):
     @property
     def feature_spaces(self) -> dict[str, FeatureSpace]:
         """Every named feature space, lists in `spaces` expanded."""
-        return {name: space for key, entry in self.spaces.items() for name, space in entry.spaces(key)}
+        return expanded(self.spaces)
 
     def named(self, given: str) -> dict[str, FeatureSpace]:
         """The spaces that a row means by a name: those of an entry of `spaces`, or one of them; none if unknown."""

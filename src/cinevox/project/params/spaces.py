@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, Literal
@@ -133,6 +133,11 @@ def _pool_to_json(pool: Pool) -> Any:
 
 def _pool_from_json(found: Any) -> Pool:
     return found if isinstance(found, str) else Fields.model_validate(found)
+
+
+def expanded(entries: Mapping[str, SpaceEntry]) -> dict[str, FeatureSpace]:
+    """Every named feature space of params.spaces, lists expanded."""
+    return {name: space for key, entry in entries.items() for name, space in entry.spaces(key)}
 
 
 def maps(spaces: Iterable[FeatureSpace]) -> tuple[FeatureMap, ...]:

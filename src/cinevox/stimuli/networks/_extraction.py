@@ -146,7 +146,10 @@ class Extraction:
             "network": self.network,
             "title": self.spec.title,
             "weights": self.weights.to_json(),
-            "layers": [{"name": layer, "n_features": self.n_features[layer]} for layer in self.layers],
+            "layers": [
+                {"name": layer, "n_features": self.n_features[layer], "n_times": self.n_times(layer)}
+                for layer in self.layers
+            ],
             "maps": [self._described(found) for found in self.maps],
             "n_frames": self.frame_shape[0],
             "frame_size": self.frame_shape[1:3],
