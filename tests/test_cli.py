@@ -187,7 +187,9 @@ def test_a_faulty_parameter_ends_in_a_message(project, capsys):
 
 def test_ready_names_all_that_a_run_would_miss(project, capsys):
     assert cli.main(["ready"]) == 0
-    assert re.search(r"rows, nothing missing; at least [0-9.]+ [GM]B to write, [0-9.]+ GB free", capsys.readouterr().out)
+    assert re.search(
+        r"rows, nothing missing; at least [0-9.]+ [GM]B to write, [0-9.]+ GB free", capsys.readouterr().out
+    )
     content = yaml.safe_load((project / "params.yaml").read_text())
     content["regressors"] |= {"laso": {}, "ridge": {"alpha": 1.0}}
     content["dataset"] |= {"name": "algonauts2021", "folder": "data/algonauts2021"}
