@@ -64,7 +64,7 @@ def _row(row: params.Row, leaves: dict, subjects: Sequence[str], rng: np.random.
         found = candidates(row.features, load("networks", row.network).layers)
         spaces = [space.name for space in found]
     own = {"row": row.name, "track": row.track, "network": row.network, "features": row.features}
-    texts = own | records._settings(leaves, row)
+    texts = own | records._settings(leaves, row, (row.network,))
     tags = {f"tag_{number}": "0123456789abcdef" for number in range(12)}
     tags |= {"row": row.name, records.MEASURE: NORMALIZED}
 

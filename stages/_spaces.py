@@ -10,7 +10,7 @@ from _inputs import Run
 from cinevox.files import io
 from cinevox.fitting import feature_spaces
 from cinevox.fitting.feature_spaces import Candidate, Floats
-from cinevox.project.params import FeatureSpace, JointRow, NetworkRow, Reduction, Row
+from cinevox.project.params import FeatureMap, FeatureSpace, JointRow, NetworkRow, Reduction, Row
 from cinevox.statistics.splits import Partition
 from cinevox.stimuli.named_spaces import map_files, pca_of
 
@@ -46,6 +46,15 @@ class Spaces:
             found[space] = io.read_array(folder / f"{name}.npy")
         return found
 
+    def maps(self) -> dict[str, tuple[str, FeatureMap]]:
+        """Space -> its network, and the part of the network's output that it is made from."""
+        if self.named:
+            return {name: (space.network, space.map) for name, space in self.named.items()}
+        return {
+            layer: (network, FeatureMap(layer, "none", self.features[network]["over_frames"]))
+            for layer, (network, _) in self.files.items()
+        }
+
     def has_components(self, space: str) -> bool:
         """Whether a space is reduced by PCA."""
         if self.named:
@@ -77,9 +86,10 @@ class Spaces:
 def of_row(run: Run, row: Row) -> Spaces:
     """The spaces of a row that a regressor is fitted to."""
     if isinstance(row, JointRow):
-        found = run.asked()["spaces"]
+        asked = run.asked()
+        found = asked.get(row.name, asked)["spaces"]  # by its name where it is a member of an ensemble
         named = {name: FeatureSpace.from_json(space) for name, space in found.items()}
-        candidates = feature_spaces.joint_candidates(named, row.together)
+        candidates = feature_spaces.joint_candidates(named, row.together, row.fixed)
         networks = tuple(dict.fromkeys(space.network for space in named.values()))
         features = {name: io.read_json(run.paths.features(name) / "features.json") for name in networks}
         known = {name: map_files(sidecar) for name, sidecar in features.items()}

@@ -1,5 +1,8 @@
 """Encoding: a row's chosen model as a function of any video, for `cinevox predict` and MLflow."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from _ceilings import noise_ceilings
@@ -24,19 +27,22 @@ def main(run: Run) -> None:
     split, choice = outcome.split, Choice(index.spaces, chosen["space"])
     own = {space: prediction_store.read(paths.predictions(name), index, space, usual) for space in choice.used}
     predicted = choice.predicted(own, slice(None))  # by the row's own fit, which has not seen them
-    if row.is_transfer:
+    if row.base is not None:
         model: Model = build.roiwise(name, paths.checkpoints(name), columns, params.transfer)
-        sidecar, n_clips = io.read_json(paths.predictions(name) / "base.json")["features"], len(run.split().train)
+        base, n_clips = io.read_json(paths.predictions(name) / "base.json")["features"], len(run.split().train)
+        inputs = description.inputs_of_base(params.bases[row.base], base)
+        sidecars: Mapping[str, Any] = dict.fromkeys(inputs, base)
     else:
         spaces, n_clips = of_row(run, row), run.n_clips()[0]
-        [sidecar] = spaces.features.values()
-        model, refitted = _voxelwise(run, row, columns, chosen["space"], spaces)
-        predicted = refitted if usual == "test" else predicted
+        refitted = _refitted(run, row, columns, chosen["space"], spaces)
+        model, sidecars = build.voxelwise(refitted), spaces.features
+        inputs = description.inputs_of_spaces(refitted.features, spaces.maps())
+        predicted = refitted.predicted if usual == "test" else predicted
     grid, places = description.places(paths, params, row, columns)
     voxels = description.scored(chosen, split, columns) | places
-    source, ceiling = description.source(params, row, sidecar, model.inputs(sidecar)), noise_ceilings(run, row.track)
+    sources, ceiling = description.sources(params, row, sidecars, inputs), noise_ceilings(run, row.track)
     about = description.describe(
-        params, row, run.responses("train").study, source=source, usual=usual, n_usual=len(predicted), grid=grid,
+        params, row, run.responses("train").study, sources=sources, usual=usual, n_usual=len(predicted), grid=grid,
         regions=list(description.regions(columns, voxels, ceiling[ceiling_split(split)], predicted)), split=split,
         n_clips=n_clips, seconds=run.clip_seconds(), made=description.made(paths, params, SECTIONS),
         measure=outcome.best.measure, chosen_here=outcome.best.chosen_here, chosen=outcome.chosen,
@@ -47,13 +53,12 @@ def main(run: Run) -> None:
         run.log.warning("%s: %s", run.log.name, caution)
 
 
-def _voxelwise(run: Run, row: Row, columns: Columns, chosen: np.ndarray, spaces: Spaces) -> tuple[Model, np.ndarray]:
-    found = refit.refit(
+def _refitted(run: Run, row: Row, columns: Columns, chosen: np.ndarray, spaces: Spaces) -> refit.Refitted:
+    return refit.refit(
         spaces.candidates, chosen, spaces.raw(),
         *run.responses("train").means(row.track, [(block.subject, block.roi) for block in columns.blocks]),
         spaces.reductions(run.params.reduction), fits.Method.of(row.regressor, run.params), run.progress, keep=True,
     )  # fmt: skip
-    return build.voxelwise(found), found.predicted
 
 
 if __name__ == "__main__":

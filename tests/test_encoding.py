@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import product
 
 import av
@@ -14,12 +15,14 @@ from cinevox.encoding import build, description, store
 from cinevox.encoding.clips import Predictor, found_in
 from cinevox.encoding.model import Roiwise
 from cinevox.errors import InputError
+from cinevox.files import io
 from cinevox.files.io import FileError
 from cinevox.fitting import transfer
 from cinevox.fitting.transfer.heads import RoiNetwork
 from cinevox.measured.responses import Block, Columns
-from cinevox.project.params import Base, Head
+from cinevox.project.params import Base, Head, Network
 from cinevox.stimuli.frames import Clip, FramesError
+from cinevox.stimuli.networks import _loading, _weights, spec_of
 from cinevox.stimuli.videos import Limits
 from regression_problems import OPTIONS
 from small_encoding import COLUMNS, N_TRAIN
@@ -30,6 +33,21 @@ WIDE = Limits(megabytes=10, megapixels=1, frames=100)
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
     return small_encoding.study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory):
+    """Random weights are drawn once for all that use it: the statistics of a video network take seconds."""
+    load, loaded = _loading.load, {}
+
+    def once(network, spec, weights):
+        if (network, weights) not in loaded:
+            loaded[network, weights] = load(network, spec, weights)
+        return loaded[network, weights]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_loading, "load", once)
+        yield small_encoding.joint_study(tmp_path_factory.mktemp("joint"))
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +98,58 @@ def test_so_do_features_of_every_frame(tmp_path, word):
     store.write(tmp_path / "kept", small_encoding.encoding(study, word))
     expected = small_encoding.refitted(study, word, "ridge").predicted
     np.testing.assert_allclose(predicted(store.read(tmp_path / "kept"), study.clips[N_TRAIN:]), expected, atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("together", "regressor"),
+    [
+        ("stack", "ridge"), ("stack", "best"), ("mean", "res"), ("concat", "ridge"), ("banded", "banded_ridge"),
+        ("each", "ridge"),
+    ],
+)  # fmt: skip
+def test_so_do_pooled_spaces_of_several_networks_together(joint, tmp_path, together, regressor):
+    """One of them sees clips, and more frames than the other."""
+    store.write(tmp_path, small_encoding.encoding(joint, together, regressor))
+    encoding = store.read(tmp_path)
+    expected = small_encoding.refitted(joint, together, regressor).predicted
+    assert np.ptp(expected, axis=0).max() > 0.1
+    np.testing.assert_allclose(predicted(encoding, joint.clips[N_TRAIN:]), expected, atol=5e-5)
+
+
+def test_a_clip_passes_the_networks_in_use_alone_and_gives_their_pooled_maps_alone(joint):
+    stack = Predictor(small_encoding.encoding(joint, "stack"))
+    own = {found.network: list(found.outputs) for found in stack.extractions}
+    assert own == {"squeezenet": ["features.6.max2", "features.3.avg.0-6_4-11+2-8.max"], "r3d_18": ["stem.max2.max"]}
+    [found] = stack(joint.clips[:1])
+    assert found.clips[0].indices == (0, 1, 3, 5)  # two frames of one network, four of the other
+    content = [path.read_bytes() for path in joint.clips[:3]]
+    responses, _ = stack.of_bytes(content, WIDE)
+    np.testing.assert_allclose(responses[:1], found.responses, atol=1e-5)
+    each = small_encoding.encoding(joint, "each")  # whose voxels chose two of its candidates
+    assert [source.network for source in each.about.sources] == ["squeezenet"]
+    assert each.about.shapes == {"pooled": [joint.features["pooled"].shape[1]], "components": [4]}
+
+
+def test_the_file_of_a_networks_weights_may_be_given_and_is_refused_where_there_are_none(joint, tmp_path):
+    encoding, file = small_encoding.encoding(joint, "stack"), tmp_path / "squeezenet.pth"
+    images, film = encoding.about.sources
+    drawn = _weights.locate("squeezenet", spec_of("squeezenet"), images.settings)
+    torch.save(_loading.load("squeezenet", spec_of("squeezenet"), drawn).state_dict(), file)
+    settings = Network(weights="file", file=tmp_path / "gone.pth", sha256=None, n_frames=2, seed=0)
+    weights = images.weights | {"policy": "file", "sha256": io.sha256(file)}
+    moved = images.model_copy(update={"settings": settings, "weights": weights})
+    encoding = replace(encoding, about=encoding.about.model_copy(update={"sources": [moved, film]}))
+    [found] = Predictor(encoding, {"squeezenet": file})(joint.clips[N_TRAIN:])
+    expected = small_encoding.refitted(joint, "stack", "ridge").predicted
+    np.testing.assert_allclose(found.responses, expected, atol=5e-5)
+    for given, message in (
+        ({}, "squeezenet: no weights at .*gone.pth"),
+        ({"squeezenet": joint.clips[0]}, "squeezenet: .*0000.mp4 has sha256 .* expected"),
+        ({"alexnet": file}, "no network alexnet; expected weights of squeezenet, r3d_18"),
+        ({"squeezenet": file, "r3d_18": file}, "r3d_18: it was used with random weights; give it no file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            _ = Predictor(encoding, given).extractions
 
 
 def test_a_transfer_network_predicts_as_it_did_in_training(tmp_path, rng):
@@ -135,6 +205,10 @@ def test_what_maps_share_is_there_once(study, tmp_path):
     ("breaks", "message"),
     [
         (lambda c: c.pop("parts"), "broken .*'parts'.*dvc repro encoding@mini-squeezenet-layer-ridge"),
+        (
+            lambda c: c["about"].update(source=c["about"].pop("sources")[0]),  # of an earlier version
+            "no description of an encoding model .sources: Field required.*make it again: `dvc repro encoding@",
+        ),
         (lambda c: c["about"].pop("split"), "no description of an encoding model .split: Field required"),
         (lambda c: c["about"].update(track="both"), "track: Input should be 'mini' or 'full'"),
         (lambda c: c["parts"][0]["maps"][0].update(kind="pickle"), "no map of kind 'pickle'; expected one of linear"),
@@ -164,7 +238,7 @@ def test_a_missing_or_pickled_array_is_refused(copy):
 
 def test_other_weights_than_those_it_was_fitted_with_are_refused(copy, study):
     content = json.loads((copy / "encoding.json").read_text())
-    content["about"]["source"]["weights"]["sha256"] = "ab" * 32
+    content["about"]["sources"][0]["weights"]["sha256"] = "ab" * 32
     (copy / "encoding.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"squeezenet: its weights have sha256 .* fitted with abababab"):
         predicted(store.read(copy), study.clips[:1])
@@ -260,7 +334,7 @@ def test_bytes_that_are_no_clip_are_refused_without_a_path_of_this_machine(kept)
 
 def test_features_of_another_shape_or_none_are_refused_together(kept):
     encoding = store.read(kept)
-    first, last = encoding.about.source.inputs
+    first, last = encoding.about.shapes
     with pytest.raises(InputError, match=rf"{first} .*\(3,\).*expected \(4,\).*{last}"):
         encoding.predict({first: np.zeros((1, 3))})
     with pytest.raises(InputError, match=rf"{last} has NaN or infinite features"):
@@ -308,7 +382,8 @@ def test_regions_say_how_far_to_trust_them(rng):
 def test_cautions_are_for_simulated_data_and_untrained_networks(study):
     told = small_encoding.encoding(study).about
     assert [caution.partition(":")[0] for caution in told.cautions] == ["Random weights", "In-silico data"]
-    trained = told.model_copy(update={"in_silico": False, "source": told.source.model_copy(update={"weights": {}})})
+    sources = [told.sources[0].model_copy(update={"weights": {}})]
+    trained = told.model_copy(update={"in_silico": False, "sources": sources})
     assert trained.cautions == []
 
 

@@ -85,7 +85,7 @@ def folder_of(found):
 
 
 def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, registered):
-    _, settings = project
+    root, settings = project
     client = mlflow.MlflowClient(settings.tracking.uri)
     version = client.get_model_version(registered.name, registered.version)
     run = client.get_run(version.run_id)
@@ -98,7 +98,9 @@ def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, 
     files = {path.suffix for path in folder.rglob("*") if path.is_file()}
     assert not files & {".pkl", ".pickle", ".pt"}
     needed = (folder / "requirements.txt").read_text().splitlines()
-    assert needed == models.requirements() and all("==" in line for line in needed)
+    assert needed == models.requirements(store.read(Paths(root).encoding(ROW)).about) and all(
+        "==" in line for line in needed
+    )
 
 
 def test_a_row_without_a_run_is_synced_first(project, registered, tmp_path, new_record):

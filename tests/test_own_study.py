@@ -1,6 +1,7 @@
 """A study of one's own, as docs/adding.md says: other names, sizes and ROIs, no test clips, no repetitions."""
 
 import dataclasses
+import itertools
 import json
 import sys
 import types
@@ -166,6 +167,11 @@ def test_without_test_clips_there_is_a_model_and_no_submission(tmp_path, n_repet
     about = found.about
     assert about.measure == ("plain correlation" if n_repetitions == 1 else "normalized correlation")
     assert (about.usual, about.n_usual, about.n_clips) == ("validation", 24, small_run.N_TRAIN)
+    [source] = about.sources
+    assert source.network == small_run.NETWORK and {*source.inputs} == {*itertools.chain(*about.chosen.values())}
+    for layer, given in source.inputs.items():
+        assert given.map == params.FeatureMap(layer, "none", "mean")
+        assert given.shape == [found.model.projections[layer].weights.shape[1]]
     assert about.usual_range == "24 validation clips, predicted by a fit without them"
     assert any("Plain correlations" in caution for caution in about.cautions) == (n_repetitions == 1)
     selected = json.loads((made.paths.selection(small_run.ROW) / "selection.json").read_text())

@@ -93,6 +93,38 @@ def test_a_model_of_former_results_says_so_and_is_not_registered(project, study,
     assert f"run `dvc repro encoding@{ROW}` first" in capsys.readouterr().err
 
 
+def test_so_does_a_model_of_several_networks(project, capsys):
+    row, document = "mini-two-stack-ridge", yaml.safe_load((project / "params.yaml").read_text())
+    space = {"layer": "a", "pool": "none", "over_frames": "mean", "standardize": True, "n_components": None}
+    document["spaces"] = {name: space | {"network": "efficientnet_lite0"} for name in ("one", "other")}
+    words = {"track": "mini", "label": "two", "spaces": ["one", "other"], "together": "stack", "regressor": "ridge"}
+    document["experiments"]["joint"] = {row: words | {"reported": None}}
+    document["encoding"]["rows"] = [row]
+    (project / "params.yaml").write_text(yaml.safe_dump(document))
+    Paths(project).encoding(ROW).rename(Paths(project).encoding(row))
+    folder = f"data/selection/{row}"
+    stages = {f"encoding@{row}": {"deps": [{"path": folder, "md5": "old"}]},
+              f"selection-joint@{row}": {"outs": [{"path": folder, "md5": "new"}]}}  # fmt: skip
+    (project / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    assert cli.main(["register", row]) == 2
+    assert f"run `dvc repro encoding@{row}` first" in capsys.readouterr().err
+
+
+def test_the_page_has_every_network_with_its_frames(encoding):
+    [source] = encoding.about.sources
+    film = source.model_copy(
+        update={
+            "network": "motion_energy", "title": "Motion energy", "weights": {"policy": "none"},
+            "frames": source.frames.model_copy(update={"count": 45}),
+        }
+    )  # fmt: skip
+    twin = source.model_copy(update={"network": "alexnet", "title": "AlexNet"})
+    about = encoding.about.model_copy(update={"sources": [source, twin, film]})
+    page = predicted.page(about, ["sub01"], [])
+    assert "2 frames of each clip" in page and "SqueezeNet 1.0 (random weights), AlexNet (random weights). 45" in page
+    assert "go through Motion energy (a fixed computation). Responses are in made up" in page
+
+
 def test_nothing_of_an_earlier_prediction_stays(project, study):
     folder = project / "predictions" / ROW / "0000"
     assert cli.main(["predict", str(study.clips[0]), "--row", ROW]) == 0
@@ -189,6 +221,21 @@ def test_a_row_of_encoding_rows_must_be_one_of_experiments(project):
     document = yaml.safe_load((project / "params.yaml").read_text())
     document["encoding"]["rows"].append("mini-none-layer-ridge")
     with pytest.raises(params.ParamsError, match=r"encoding\.rows has mini-none-layer-ridge, which is no row"):
+        params.parse(document, "here")
+
+
+def test_a_row_on_features_that_were_brought_predicts_no_new_clip(project):
+    document = yaml.safe_load((project / "params.yaml").read_text())
+    own = {"weights": "none", "file": "mine.npy", "model": "array"}
+    document["networks"]["mine"] = document["networks"]["efficientnet_lite0"] | own
+    space = {"layer": "mine", "pool": "none", "over_frames": "mean", "standardize": True, "n_components": None}
+    document["spaces"] = {name: space | {"network": name} for name in ("mine", "efficientnet_lite0")}
+    words = {"track": "mini", "label": "two", "together": "stack", "regressor": "ridge", "reported": None}
+    row = "mini-two-stack-ridge"
+    document["experiments"]["joint"] = {row: words | {"spaces": list(document["spaces"])}}
+    assert params.parse(document, "here").networks["mine"].model == "array"
+    document["encoding"]["rows"].append(row)
+    with pytest.raises(params.ParamsError, match=rf"encoding\.rows has {row}, on features that were brought.*leave it"):
         params.parse(document, "here")
 
 

@@ -54,9 +54,10 @@ SPACES = {  # two networks, pooled maps with and without PCA, and several grids 
     "late": {"network": "efficientnet_lite0", "layer": "blocks.5.3", "pool": "max3", "over_frames": "mean",
              "standardize": True, "n_components": 10},
 }  # fmt: skip
+STACK = "mini-two-stack-ridge"
 JOINT = {
     "mini-grids-each-ridge": ["lite"],
-    "mini-two-stack-ridge": ["lite.max3", "displaced", "late"],
+    STACK: ["lite.max3", "displaced", "late"],
     "mini-two-mean-ridge": ["lite.avg5", "late"],
     "mini-two-concat-ridge": ["late", "displaced"],
     "mini-two-banded-banded_ridge": ["late", "displaced"],
@@ -81,6 +82,7 @@ def small_params():
         "voxelwise": {name: rows[name] for name in ROWS},
         "roiwise": {TRANSFER: rows[TRANSFER]},
         "joint": {},
+        "ensembles": {},
     }
     for name, spaces in JOINT.items():
         track, label, together, regressor = name.split("-")
@@ -88,8 +90,8 @@ def small_params():
             "track": track, "label": label, "spaces": spaces, "together": together, "regressor": regressor,
             "reported": None,
         }  # fmt: skip
-    document["submission"]["rows"] = {"mini": ROWS[0], "full": ROWS[2]}
-    document["encoding"]["rows"] = [ROWS[0], TRANSFER]
+    document["submission"]["rows"] = {"mini": STACK, "full": ROWS[2]}
+    document["encoding"]["rows"] = [STACK, TRANSFER]
     document["transfer"]["keep_weights"] = "all"
     return document
 
@@ -316,7 +318,7 @@ def test_the_sizes_of_large_outputs_are_known_beforehand(repository, tmp_path, m
 
 
 def test_encoding_models_predict_from_video_files_what_the_flow_predicted(repository):
-    """A fitted row as the submission has it (but voxels that it filled), transfer networks as they did in training."""
+    """A stack as the submission has it (but voxels that it filled), transfer networks as they did in training."""
     import io
     import pickle
     import zipfile
@@ -325,7 +327,7 @@ def test_encoding_models_predict_from_video_files_what_the_flow_predicted(reposi
     with zipfile.ZipFile(repository.folder / "submission/mini_track.zip") as archive:
         submitted = pickle.load(io.BytesIO(archive.read("mini_track.pkl")))
     trained = np.load(repository.folder / f"data/predictions/{TRANSFER}/test/frozen.npy")
-    for row in (ROWS[0], TRANSFER):
+    for row in (STACK, TRANSFER):
         repository.run("cinevox", "predict", *map(str, clips), "--row", row, "--output", f"tmp/{row}", "--no-pictures")
         voxels = [np.load(repository.folder / f"tmp/{row}/{clip.stem}/voxels.npz") for clip in clips]
         found = {name: np.stack([clip[name] for clip in voxels]) for name in voxels[0]}
@@ -346,8 +348,9 @@ def test_an_edited_row_reruns_that_row_alone(repository):
     document["regressors"]["ridge"] |= {"alphas": [3.0, 300.0]}
     repository.write(document)
     would = repository.would_run()
-    fitted = {f"fits@{row}" for row in ROWS if row.endswith("ridge")}
-    read_alphas = {"submission@mini", "submission@full", f"encoding@{ROWS[0]}", f"encoding@{TRANSFER}"}
+    fitted = {f"fits@{row}" for row in ROWS if row.endswith("-ridge")}
+    fitted |= {f"fits-joint@{row}" for row in JOINT if row.endswith("-ridge")}
+    read_alphas = {"submission@mini", "submission@full", f"encoding@{STACK}", f"encoding@{TRANSFER}"}
     assert fitted <= {stage for stage in would if "@" in stage} <= fitted | read_alphas
 
     document = small_params()
@@ -358,6 +361,31 @@ def test_an_edited_row_reruns_that_row_alone(repository):
     repository.back(kept)
     assert {stage for stage in ran if "@" in stage} == {f"{step}@{other}" for step in ("fits", "scores", "selection")}
     assert repository.would_run() == set()
+
+
+@pytest.mark.parametrize(
+    ("space", "changed", "network"),
+    [
+        ("late", {"n_components": 5}, {"reduction@efficientnet_lite0"}),
+        ("lite", {"pool": ["max2", "avg5"]}, {"features@efficientnet_lite0", "reduction@efficientnet_lite0"}),
+        ("displaced", {"standardize": False}, {"reduction@displacement"}),
+    ],
+)
+def test_an_edited_space_reruns_its_network_and_its_rows(repository, space, changed, network):
+    """Of the network no more than it has to: a PCA extracts nothing again. Other rows follow where it wrote anew."""
+    document = small_params()
+    document["spaces"] = SPACES | {space: SPACES[space] | changed}
+    for row in document["experiments"]["joint"].values():
+        row["spaces"] = [
+            name.replace("lite.max3", "lite.max2") if "pool" in changed else name for name in row["spaces"]
+        ]
+    repository.write(document)
+    would = repository.would_run()
+    repository.write(small_params())
+    own = {f"fits-joint@{row}" for row, spaces in JOINT.items() if any(name.startswith(space) for name in spaces)}
+    if f"fits-joint@{STACK}" in own:
+        own |= {f"encoding@{STACK}", "submission@mini"}
+    assert would == network | own | {"checks", "report", "tracking"}
 
 
 def test_the_reported_score_of_a_row_refits_nothing(repository):
@@ -460,7 +488,7 @@ def test_another_test_clip_reaches_what_is_handed_in_and_kept(repository):
             np.save(stream, values)
             others.enter_context(with_other(repository.folder / "data" / file, stream.getvalue()))
         would = repository.would_run()
-    assert {"submission@mini", "submission@full", f"encoding@{ROWS[0]}", f"encoding@{TRANSFER}"} <= would
+    assert {"submission@mini", "submission@full", f"encoding@{STACK}", f"encoding@{TRANSFER}"} <= would
 
 
 def test_an_edit_of_code_reruns_what_can_load_it(repository):

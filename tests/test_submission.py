@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy.optimize import minimize_scalar
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import layout
@@ -20,7 +23,7 @@ from cinevox import cli
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.fitting import refit
-from cinevox.fitting.feature_spaces import Candidate, candidates
+from cinevox.fitting.feature_spaces import Candidate, candidates, joint_candidates
 from cinevox.fitting.fits import Method
 from cinevox.fitting.prediction_store import Index
 from cinevox.fitting.regressors import RegressorSpec
@@ -30,7 +33,7 @@ from cinevox.measured.response_store import Converted, Study
 from cinevox.measured.responses import Block, Columns
 from cinevox.outlets.submission import archive, faults, filling, offline, sidecar
 from cinevox.project import params, plugins
-from cinevox.project.params import Ceiling, Reduction, Scores
+from cinevox.project.params import Ceiling, FeatureSpace, Reduction, Scores
 from cinevox.scoring import claims
 from cinevox.scoring.origin import Origin
 from cinevox.scoring.outcomes import Outcome
@@ -103,6 +106,60 @@ def test_pairs_stand_side_by_side_and_raw_features_have_no_components(features, 
     np.testing.assert_allclose(pair, by_hand(features.values(), measured, LinearRegression()), atol=2e-5)
     raw = predict([1] * 9, features, measured, linear, {}, word="layer_raw")
     np.testing.assert_allclose(raw, by_hand([features["b"]], measured, LinearRegression(), reduced=False), atol=2e-4)
+
+
+NAMED = {  # the first as it is, but for its scale; of the second components
+    "a": FeatureSpace("squeezenet", "features.6", "max3", "mean", standardize=True, n_components=None),
+    "b": FeatureSpace("displacement", "displacement", "none", "mean", standardize=True, n_components=5),
+}
+
+
+def together(word, features, measured):
+    return refit.refit(
+        joint_candidates(NAMED, word), np.zeros(COLUMNS.n_voxels, dtype=np.int16), features, measured, COLUMNS,
+        {"b": REDUCTION}, Method(plugins.load("regressors", "ridge"), {"alphas": [3.0], "per": "voxel"}, 3, 2),
+        lambda items, _total, _label: items,
+    ).predicted  # fmt: skip
+
+
+@pytest.fixture
+def spaces(features):
+    """By scikit-learn, fitted on all training clips."""
+    Z = StandardScaler().fit(features["b"][:N_TRAIN]).transform(features["b"].astype(np.float64))
+    scores = PCA(5).fit(Z[:N_TRAIN]).transform(Z)
+    return features["a"].astype(np.float64), scores / scores[:N_TRAIN].std(axis=0)
+
+
+def scaled_ridge(scales):
+    return make_pipeline(StandardScaler(with_std=scales), Ridge(3.0))
+
+
+def test_a_stack_is_refitted_with_weights_from_clips_in_no_fit(features, measured, spaces):
+    """Weights of two spaces, one number a voxel, by a search between 0 and 1."""
+    models = [scaled_ridge(True), scaled_ridge(False)]
+    outside = [
+        cross_val_predict(model, X[:N_TRAIN], measured, cv=KFold(3)) - measured for model, X in zip(models, spaces)
+    ]
+    predicted = [model.fit(X[:N_TRAIN], measured).predict(X[N_TRAIN:]) for model, X in zip(models, spaces)]
+    shares = [
+        minimize_scalar(lambda w: np.square(w * a + (1 - w) * b).sum(), bounds=(0, 1), options={"xatol": 1e-9}).x  # noqa: B023
+        for a, b in zip(*(errors.T for errors in outside))
+    ]
+    assert min(shares) < 0.2 and max(shares) > 0.5
+    found = together("stack", features, measured)
+    np.testing.assert_allclose(found, predicted[0] * shares + predicted[1] * np.subtract(1, shares), atol=5e-5)
+    np.testing.assert_allclose(together("mean", features, measured), np.mean(predicted, axis=0), atol=5e-5)
+
+
+def test_spaces_side_by_side_have_the_same_variance_in_total(features, measured, spaces):
+    X = np.hstack([Z * np.sqrt(100 / Z[:N_TRAIN].var(axis=0).sum()) for Z in standardized(spaces)])
+    expected = Ridge(3.0).fit(X[:N_TRAIN], measured).predict(X[N_TRAIN:])
+    np.testing.assert_allclose(together("concat", features, measured), expected, atol=5e-5)
+
+
+def standardized(spaces):
+    """The first of them z-scored."""
+    return StandardScaler().fit(spaces[0][:N_TRAIN]).transform(spaces[0]), spaces[1]
 
 
 SEEN: list[tuple[int, int]] = []
@@ -497,6 +554,12 @@ def test_the_sidecar_says_what_was_fitted_on_which_clips_and_why_it_may_be_no_re
     assert about["not_for_the_challenge"][0] == "in-silico data"
     assert about["not_for_the_challenge"][1].startswith("random weights: an untrained")
     assert about["n_voxels"] == {"sub01": 7, "sub02": 2} and about["n_test_clips"] == 7
+    assert about["spaces"]["named"] == {}
+    joint = {"track": "mini", "label": "two", "spaces": ["a", "b"], "together": "stack", "regressor": "ridge"}
+    joint |= {"weights": {"alexnet": {}, "squeezenet": {}}, "named": {"a": {"pool": "max3"}, "b": {"pool": "none"}}}
+    about = sidecar.describe(Index(("stack",), clips, COLUMNS, joint, {}), outcome, 40)
+    assert about["spaces"]["named"] == joint["named"] and list(about["weights"]) == ["alexnet", "squeezenet"]
+    assert about["fitted_on"]["n_clips"] == 40
 
 
 def test_the_row_of_a_track_is_one_of_its_rows():

@@ -1,13 +1,17 @@
 """What dvc.lock says of a row: with what it was made, whatever the workspace holds by now."""
 
+import json
+import shutil
 from importlib import metadata
 
 import pytest
 import yaml
 
 import finished_run
+from cinevox import cli
+from cinevox.files import io
 from cinevox.outlets import tracking
-from cinevox.project import dvc_lock, package_versions, params
+from cinevox.project import dvc_lock, identity, package_versions, params
 from cinevox.project.paths import Paths
 
 ROW = finished_run.ROWS[1]
@@ -144,6 +148,78 @@ def test_what_else_changed_since_a_row_was_made(run):
     }
 
 
+SPACE = {"layer": "layer_1", "pool": "none", "over_frames": "mean", "standardize": True, "n_components": 5}
+SPACES = {"early": SPACE | {"network": "efficientnet_lite0"}, "late": SPACE | {"network": "alexnet", "pool": "max2"}}
+JOINT = {"track": "mini", "label": "two", "spaces": list(SPACES), "together": "concat", "regressor": "ridge"}
+JOINT_ROW = "mini-two-concat-ridge"
+
+
+@pytest.fixture
+def joint(run):
+    """A row of spaces of two networks, among three, with the results of another row."""
+    paths, stages = run
+    document = yaml.safe_load(paths.params.read_text())
+    document["spaces"], document["experiments"]["joint"] = SPACES, {JOINT_ROW: JOINT | {"reported": None}}
+    document["networks"]["squeezenet"] = dict(document["networks"]["alexnet"])
+    paths.params.write_text(yaml.safe_dump(document, sort_keys=False))
+    for folder in (paths.scores, paths.selection):
+        shutil.copytree(folder(ROW), folder(JOINT_ROW))
+    index = io.read_json(paths.scores(JOINT_ROW) / "index.json")
+    weights = index["provenance"]["weights"]["efficientnet_lite0"]
+    used = dict.fromkeys(("efficientnet_lite0", "alexnet"), weights)
+    index["provenance"] = JOINT | {"n_components": {}, "weights": used, "named": SPACES}
+    io.write_json(paths.scores(JOINT_ROW) / "index.json", index)
+    outcome = io.read_json(paths.selection(JOINT_ROW) / "selection.json")
+    io.write_json(paths.selection(JOINT_ROW) / "selection.json", outcome | {"row": JOINT_ROW})
+    made = {
+        "validation": entry({}, {"data/features/all": "a"}, networks=document["networks"]),
+        f"fits-joint@{JOINT_ROW}": entry({"data/features": "b"}, {f"data/predictions/{JOINT_ROW}": "c"}),
+        f"scores-joint@{JOINT_ROW}": entry({f"data/predictions/{JOINT_ROW}": "c"}, {f"data/scores/{JOINT_ROW}": "d"}),
+        f"selection-joint@{JOINT_ROW}": entry({f"data/scores/{JOINT_ROW}": "d"}, {f"data/selection/{JOINT_ROW}": "e"}),
+    }
+    write(paths.root, stages | made)
+    return paths
+
+
+def test_a_row_of_several_networks_is_recorded_with_those_and_with_its_spaces(joint):
+    found = recorded(joint)[JOINT_ROW]
+    assert found.params["network"] == "efficientnet_lite0 + alexnet" and found.params["features"] == "concat"
+    assert {name: json.loads(found.params[f"spaces.{name}"]) for name in SPACES} == SPACES
+    of_networks = {name.split(".")[1] for name in found.params if name.startswith("networks.")}
+    assert of_networks == {"efficientnet_lite0", "alexnet"}
+    assert "concat of efficientnet_lite0 + alexnet" in found.note
+    assert not any(name.startswith("spaces.") for name in recorded(joint)[ROW].params)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda d: d["networks"]["squeezenet"].update(seed=5), ()),
+        (lambda d: d["networks"]["alexnet"].update(seed=5), ("networks.alexnet.seed",)),
+        (lambda d: d["spaces"]["late"].update(pool="max3"), ("spaces.late",)),
+        (lambda d: d["spaces"].update(other=SPACES["early"]), ()),
+        (lambda d: d["spaces"]["late"].update(network="squeezenet"), ("spaces.late",)),
+    ],
+)
+def test_of_a_row_of_several_networks_its_own_networks_and_spaces_count(joint, change, told):
+    document = yaml.safe_load(joint.params.read_text())
+    change(document)
+    joint.params.write_text(yaml.safe_dump(document, sort_keys=False))
+    row, stages = params.load(joint.params).experiments.rows[JOINT_ROW], identity.read_lock(joint)
+    assert dvc_lock.other_parameters(joint, stages, {JOINT_ROW: row}) == {JOINT_ROW: told}
+
+
+def test_the_table_of_scores_marks_a_row_whose_spaces_have_another_meaning_now(joint, capsys, monkeypatch):
+    shutil.copy(joint.metrics(ROW), joint.metrics(JOINT_ROW))
+    monkeypatch.chdir(joint.root)
+    assert cli.main(["scores"]) == 0 and f"{JOINT_ROW}*" not in capsys.readouterr().out
+    edited(joint, spaces__late=SPACES["late"] | {"pool": "max3"})
+    assert cli.main(["scores"]) == 0
+    said = capsys.readouterr().out
+    assert f"{JOINT_ROW}*" in said
+    assert f"* made with other values or content of spaces.late than there are now: {JOINT_ROW}." in said
+
+
 def test_keys_of_a_text_are_those_of_all_of_it(run):
     paths, stages = run
     text = paths.lock.read_text()
@@ -157,8 +233,6 @@ def test_numbers_are_read_as_dvc_writes_them(run):
     """`1e-06` is a word to PyYAML."""
     paths, stages = run
     paths.lock.write_text(paths.lock.read_text().replace("seed: 77", "seed: 1e-06"))
-    from cinevox.project import identity
-
     assert identity.read_lock(paths)["validation"]["params"]["params.yaml"]["scores"] == {"seed": 1e-6}
 
 

@@ -2,14 +2,17 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
 import torch
 
+import small_encoding
 from cinevox.errors import InputError
+from cinevox.outlets.tracking import models
 from cinevox.project.params import Network
-from cinevox.stimuli import networks
+from cinevox.stimuli import features, networks
 from cinevox.stimuli.networks import _activations, _loading, _weights
 
 transformers = pytest.importorskip("transformers", reason="transformers is an extra")
@@ -105,6 +108,28 @@ def test_numbers_stay_as_they_are_in_the_file_whatever_the_configuration_says(tm
     own.half().save_pretrained(tmp_path)
     _, module = loaded(entry("Dinov2Model", tmp_path))
     assert all(torch.equal(values, own.state_dict()[name].float()) for name, values in module.state_dict().items())
+
+
+def test_a_served_model_of_one_brings_what_it_is_built_from(tmp_path):
+    """The weights and the configuration beside them, and nothing else of the folder."""
+    given, served = tmp_path / "given", tmp_path / "served"
+    transformers.Dinov2Model(configuration("Dinov2Model")).save_pretrained(given)
+    (given / "pytorch_model.bin").touch()
+    settings = entry("Dinov2Model", given)
+    shape = (4, 64, 64, 3)
+    own = features.prepare("mine", settings, small_encoding.FEATURES, shape, ("hidden.1",))
+    files = models.artifacts([own], tmp_path / "encoding", tmp_path / "together")
+    assert list(files) == ["encoding", "weights.mine"]
+    shutil.copytree(files["weights.mine"], served)
+    shutil.rmtree(given)
+    assert sorted(path.name for path in served.iterdir()) == ["config.json", "model.safetensors"]
+    moved = settings.model_copy(update={"file": served, "sha256": own.weights.sha256})
+    found = features.prepare("mine", moved, small_encoding.FEATURES, shape, ("hidden.1",))
+    assert (found.weights.sha256, found.n_features) == (own.weights.sha256, own.n_features)
+    about = SimpleNamespace(sources=[SimpleNamespace(settings=settings)])
+    assert {*models.requirements(about)} - {*models.requirements(SimpleNamespace(sources=[]))} == {
+        f"transformers=={transformers.__version__}"
+    }
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (_, larger) in FAMILIES.items() if larger])

@@ -34,9 +34,9 @@ def folder_of(paths: Paths, row: str) -> Path:
 
 def _is_stale(paths: Paths, row: str) -> bool:
     """Whether the row was scored or chosen anew since its model was made, as far as dvc.lock knows."""
-    lock = identity.read_lock(paths)
+    lock, known = identity.read_lock(paths), params.load(paths.params).experiments.rows[row]
     used = {dep["path"]: dep["md5"] for dep in lock.get(f"encoding@{row}", {}).get("deps", ())}
-    stages = (f"{step}{kind}@{row}" for step in ("scores", "selection") for kind in ("", "-roiwise"))
+    stages = [known.instance(step) for step in ("scores", "selection")]
     outs = (out for name in stages for out in lock.get(name, {}).get("outs", ()))
     return bool(used) and any(used.get(out["path"], out["md5"]) != out["md5"] for out in outs)
 

@@ -43,12 +43,12 @@ def _regressors(_: argparse.Namespace) -> None:
     ) -> str:  # of the candidates of `best` the names: their options would take 250 columns
         return f"{key} {', '.join(value) if isinstance(value, Mapping) else value}"
 
-    for name in plugins.names("regressors"):
+    for key in dict.fromkeys((*plugins.names("regressors"), *used)):
+        name, given = plugins.regressor_of(key, used.get(key, {}))
         spec = plugins.load("regressors", name)
-        given = used.get(name, {})
-        options = ", ".join(told(*option) for option in given.items()) if name in used else "–"
+        options = ", ".join(told(*option) for option in given.items()) if key in used else "–"
         table.add_row(
-            name,
+            key,
             spec.title,
             {"batch": "one by one", "roi": "an ROI together", "all": "all together"}[spec.together(given)],
             options or "none",
@@ -155,9 +155,10 @@ def _origin(
     simulated = then.get("simulation.datasets", settings.simulation.datasets)
     subjects = then.get("dataset.subjects", settings.dataset.subjects)
     rois = then.get("dataset.rois", settings.dataset.rois) if row.track == "mini" else (params.WHOLE_BRAIN,)
-    policy = "unknown"
-    if isinstance(row, params.NetworkRow):
-        policy = then.get(f"networks.{row.network}.weights", settings.networks[row.network].weights)
+    policies = (
+        then.get(f"networks.{network}.weights", settings.networks[network].weights)
+        for network in settings.networks_of(row)
+    )
     return Origin(
         dataset=name,
         title=spec.title if spec else name,
@@ -166,7 +167,7 @@ def _origin(
         n_train_clips=0,
         n_test_clips=0,
         n_voxels=dict.fromkeys(rois, 0),
-        weights=policy,
+        weights=" + ".join(dict.fromkeys(policies)),
         official=False,
     ), False
 
@@ -209,7 +210,8 @@ def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
 
 def _warnings(lines: Sequence[_Line]) -> Iterator[str]:
     """Tell why rows are no results, by the record made with each, and which are not of params.yaml as it is."""
-    if random := [line.row.stands_on for line in lines if line.origin.untrained]:
+    untrained = (line.row for line in lines if line.origin.untrained)
+    if random := [row.stands_on if isinstance(row, params.NetworkRow) else row.name for row in untrained]:
         yield claims.UNTRAINED.of(dict.fromkeys(random))
     if simulated := [line.row.name for line in lines if line.origin.in_silico]:
         yield claims.IN_SILICO.of(simulated if len(simulated) < len(lines) else ())

@@ -14,8 +14,8 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ def main() -> None:
     """Decode the clips that the JSON on the standard input asks for, in order."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     job = json.load(sys.stdin)
-    size, folder = job["count"] * job["size"] ** 2 * 3, Path(job["folder"])
+    size, folder = max(each["count"] * each["size"] ** 2 * 3 for each in job["wanted"]), Path(job["folder"])
     _confine(job["memory"], job["seconds"], size + MOST_JSON)
     limits = job["limits"] and Limits(**job["limits"])
     for number, name in enumerate(job["clips"]):
-        said = _decoded(Path(name), job, limits, folder / f"{number}.frames")
+        said = _decoded(Path(name), job, limits, folder / f"{number}")
         partial = folder / f"{number}.part"
         partial.write_text(json.dumps(said))
         partial.rename(folder / f"{number}.json")
@@ -43,12 +43,22 @@ def main() -> None:
 def _decoded(path: Path, job: dict[str, Any], limits: Limits | None, target: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew with this clip
+    clips = []
     try:
-        frames, clip = read_clip(path, job["count"], job["size"], job["resize"], limits)
-        target.write_bytes(frames.tobytes())
+        for place, each in enumerate(job["wanted"]):
+            frames, clip = read_clip(path, each["count"], each["size"], each["resize"], limits)
+            target.with_name(f"{target.name}-{place}.frames").write_bytes(frames.tobytes())
+            clips.append(clip)
     except (InputError, MemoryError) as error:
         return {"fault": _told(path, error, job["memory"])}
-    return {"clip": asdict(clip)}
+    return {"clip": asdict(_of_all(clips))}
+
+
+def _of_all(clips: Sequence[Clip]) -> Clip:
+    """One clip whose frames were taken in several ways, as one that has all of them."""
+    if len(clips) == 1:
+        return clips[0]
+    return replace(clips[0], indices=tuple(sorted({index for clip in clips for index in clip.indices})))
 
 
 def _told(path: Path, error: Exception, memory: float) -> str:

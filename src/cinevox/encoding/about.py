@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from cinevox.files import io
 from cinevox.measured.responses import Block, Columns
-from cinevox.project.params import Base, Features, Network, Section, Track
+from cinevox.project.params import Base, FeatureMap, Features, Network, Section, Track
 from cinevox.project.params.names import Name
 from cinevox.scoring import claims
 from cinevox.statistics.metrics import PLAIN, Measure
@@ -27,11 +27,22 @@ class FrameSettings(Section):
     resize: Literal["direct", "crop"]
 
 
+class SpaceInput(Section):
+    """A feature space as the model is given it.
+
+    map: the part of the network's output that it is made from
+    shape: of what the model is given of a clip: components where the space has some, else the values of the map
+    """
+
+    map: FeatureMap
+    shape: list[int]
+
+
 class Source(Section):
-    """The steps that a clip goes through before the model.
+    """A network in front of the model: the steps that a clip goes through to the feature spaces that come from it.
 
     settings: of the network, in the parameters; weights: which they were, by checksum
-    base: of transfer networks; inputs: layer -> shape of what the model is given of a clip
+    base: of transfer networks; inputs: feature space -> what the model is given of it
     """
 
     network: str
@@ -41,7 +52,7 @@ class Source(Section):
     frames: FrameSettings
     features: Features
     base: Base | None
-    inputs: dict[str, list[int]]
+    inputs: Annotated[dict[str, SpaceInput], Field(min_length=1)]
 
 
 class Region(Section):
@@ -88,6 +99,7 @@ class MadeFrom(Section):
 class About(Section):
     """An encoding model without its numbers.
 
+    sources: the networks in front of it, each once
     split: whose scores say how far to trust it; measure: what those are
     chosen_here: whether its clips also chose the model
     usual: the clips whose predictions are the usual range; n_usual: how many they are
@@ -100,7 +112,7 @@ class About(Section):
     track: Track
     features: str
     regressor: str
-    source: Source
+    sources: Annotated[list[Source], Field(min_length=1)]
     regions: list[Region]
     split: str
     measure: Measure
@@ -123,9 +135,19 @@ class About(Section):
         return Columns(tuple(Block(region.subject, region.roi, region.n_voxels) for region in self.regions))
 
     @property
+    def shapes(self) -> dict[str, list[int]]:
+        """Feature space -> shape of what the model is given of a clip."""
+        return {space: given.shape for source in self.sources for space, given in source.inputs.items()}
+
+    @property
+    def frames(self) -> tuple[FrameSettings, ...]:
+        """The frames that its networks are shown, each setting once."""
+        return tuple(dict.fromkeys(source.frames for source in self.sources))
+
+    @property
     def cautions(self) -> list[str]:
         """Why its predictions may be no statement about a brain, or a weaker one, a sentence each."""
-        untrained = self.source.weights.get("policy") == "random"
+        untrained = any(source.weights.get("policy") == "random" for source in self.sources)
         found = claims.cautions(untrained, self.in_silico, self.split, self.chosen_here, self.measure == PLAIN)
         return [caution.sentence for caution in found]
 

@@ -7,8 +7,8 @@ last, each resized as the stage frames does. So a longer clip is seen more spars
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
 from cinevox.encoding import decoding
+from cinevox.encoding.about import FrameSettings, Source
 from cinevox.encoding.decoding import Until
 from cinevox.encoding.model import EncodingModel, Floats
 from cinevox.errors import InputError
@@ -41,34 +42,42 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Predictor:
-    """An encoding model with the network in front of it.
+    """An encoding model with the networks in front of it.
 
-    weights: the network's file, where it is not to be had as the parameters said
+    weights: network -> its file, where it is not to be had as the parameters said
     """
 
     encoding: EncodingModel
-    weights: Path | None = None
+    weights: Mapping[str, Path] = field(default_factory=dict)
 
     @cached_property
-    def extraction(self) -> features.Extraction:
-        """The network, found and checked.
+    def extractions(self) -> tuple[features.Extraction, ...]:
+        """The networks, found and checked, in the order of `About.sources`.
 
         Raises
         ------
         InputError
-            Its weights are not to be had, or are others than those that the model was fitted with.
+            Weights are not to be had, or are others than those that the model was fitted with; `weights` names a
+            network that is not in front of this model, or one that has no weights to be read.
         """
-        source = self.encoding.about.source
+        about = self.encoding.about
+        if unknown := {*self.weights} - {source.network for source in about.sources}:
+            known = ", ".join(source.network for source in about.sources)
+            raise InputError(f"{about.row}: no network {', '.join(sorted(unknown))}; expected weights of {known}")
+        return tuple(self._extraction(source) for source in about.sources)
+
+    def _extraction(self, source: Source) -> features.Extraction:
         settings, sha256 = source.settings, source.weights["sha256"]
-        if self.weights is not None:
-            settings = Network(
-                weights="file", file=self.weights, sha256=sha256, n_frames=1, seed=0, model=settings.model
-            )
+        if (file := self.weights.get(source.network)) is not None:
+            if not sha256:
+                raise InputError(f"{source.network}: it was used with {settings.weights} weights; give it no file")
+            settings = Network(weights="file", file=file, sha256=sha256, n_frames=1, seed=0, model=settings.model)
         shape = (source.frames.count, source.frames.size, source.frames.size, 3)
         if source.base is not None:
             found = bases.prepare(source.base, settings, source.features, shape)
         else:
-            found = features.prepare(source.network, settings, source.features, shape, tuple(source.inputs))
+            maps = dict.fromkeys(given.map for given in source.inputs.values())
+            found = features.prepare(source.network, settings, source.features, shape, (), tuple(maps))
         if found.weights.sha256 != sha256:
             raise InputError(
                 f"{source.network}: its weights have sha256 {found.weights.sha256[:16]}..., and the model was fitted "
@@ -77,19 +86,29 @@ class Predictor:
         return found
 
     @cached_property
-    def _readers(self) -> features.Readers:
-        return features.Readers(self.extraction)
+    def _readers(self) -> tuple[features.Readers, ...]:
+        return tuple(features.Readers(extraction) for extraction in self.extractions)
 
-    def features(self, frames: NDArray[np.uint8]) -> dict[str, Floats]:
-        """The model's input, from frames (n_clips, n_frames, height, width, 3)."""
-        return self.encoding.model.reduced(features.extract(self.extraction, frames, self._readers))
+    def features(self, frames: Mapping[FrameSettings, NDArray[np.uint8]]) -> dict[str, Floats]:
+        """The model's input. frames: (n_clips, n_frames, height, width, 3) of each of `About.frames`"""
+        maps: dict[str, Floats] = {}
+        for source, readers in zip(self.encoding.about.sources, self._readers):
+            found = features.extract(readers.extraction, frames[source.frames], readers)
+            names = {taken: name for name, taken in readers.extraction.outputs.items()}
+            maps |= {space: found[names[given.map]] for space, given in source.inputs.items()}
+        return self.encoding.model.reduced(maps)
+
+    def _predicted(self, read: Sequence[tuple[NDArray[np.uint8], ...]]) -> NDArray[np.float32]:
+        """Responses to clips of which frames were read, (n_clips, n_voxels)."""
+        frames = {wanted: np.stack(found) for wanted, found in zip(self.encoding.about.frames, zip(*read))}
+        return self.encoding.predict(self.features(frames))
 
     def __call__(self, clips: Sequence[Path]) -> Iterator[Predicted]:
         """Responses to video files, some clips at a time, in order.
 
         They are decoded by as many child processes as the caller has workers.
         """
-        wanted, n_jobs = self.encoding.about.source.frames, effective_n_jobs(None)
+        wanted, n_jobs = self.encoding.about.frames, effective_n_jobs(None)
         for start in range(0, len(clips), CLIPS_AT_ONCE):
             group = clips[start : start + CLIPS_AT_ONCE]
             step = -(-len(group) // n_jobs)
@@ -101,7 +120,7 @@ class Predictor:
             read = [(path, *part) for path, part in zip(group, found) if not isinstance(part, str)]
             responses = np.empty((0, self.encoding.about.columns.n_voxels), dtype=np.float32)
             if read:
-                responses = self.encoding.predict(self.features(np.stack([frames for _, frames, _ in read])))
+                responses = self._predicted([frames for _, frames, _ in read])
             yield Predicted(
                 tuple(path for path, _, _ in read),
                 tuple(clip for _, _, clip in read),
@@ -135,17 +154,14 @@ class Predictor:
             paths = [Path(folder) / f"clip-{number}.mp4" for number in range(1, len(contents) + 1)]
             for path, content in zip(paths, contents):
                 path.write_bytes(content)
-            found = decoding.read(paths, self.encoding.about.source.frames, limits, until)
+            found = decoding.read(paths, self.encoding.about.frames, limits, until)
         if faults := [part.replace(f"{folder}/", "") for part in found if isinstance(part, str)]:
             raise FramesError("\n".join(faults))
         read = [part for part in found if not isinstance(part, str)]
-        frames = np.stack([part[0] for part in read])
-        responses = []
-        for start in range(0, len(frames), self.extraction.clips_per_batch):
+        step, responses = min(extraction.clips_per_batch for extraction in self.extractions), []
+        for start in range(0, len(read), step):
             until.check()
-            responses.append(
-                self.encoding.predict(self.features(frames[start : start + self.extraction.clips_per_batch]))
-            )
+            responses.append(self._predicted([frames for frames, _ in read[start : start + step]]))
         return np.concatenate(responses), [clip for _, clip in read]
 
 

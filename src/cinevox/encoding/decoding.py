@@ -32,7 +32,7 @@ OWN_MEMORY = 2000  # MB, of clips that are nobody's in particular: an hour of 8K
 _COMMAND = ["-m", _decoder.__name__]
 TICK = 0.02  # seconds between looks at a child
 
-Decoded = tuple[NDArray[np.uint8], Clip] | str
+Decoded = tuple[tuple[NDArray[np.uint8], ...], Clip] | str
 
 
 class TimeUpError(InputError):
@@ -60,8 +60,8 @@ class Until:
             raise TimeUpError("not done in the time that a request may take; send fewer or shorter clips")
 
 
-def read(paths: Sequence[Path], wanted: FrameSettings, limits: Limits | None, until: Until) -> list[Decoded]:
-    """Each clip's frames, (count, size, size, 3), and what was found in its file; or why it can't be had.
+def read(paths: Sequence[Path], wanted: Sequence[FrameSettings], limits: Limits | None, until: Until) -> list[Decoded]:
+    """Each clip's frames, (count, size, size, 3) of each of `wanted`, and what was found in its file; or why not.
 
     A clip that ends the child is told, and those after it are decoded by another one.
 
@@ -86,14 +86,19 @@ def read(paths: Sequence[Path], wanted: FrameSettings, limits: Limits | None, un
 
 
 def _run(
-    paths: Sequence[Path], wanted: FrameSettings, limits: Limits | None, folder: Path, end: float, until: Until
+    paths: Sequence[Path],
+    wanted: Sequence[FrameSettings],
+    limits: Limits | None,
+    folder: Path,
+    end: float,
+    until: Until,
 ) -> str | None:
     """Let a child decode these clips into a folder; why it did not come to its end, None if it did."""
     job = {
         "clips": [str(path) for path in paths], "folder": str(folder), "limits": limits and asdict(limits),
         "memory": OWN_MEMORY if limits is None else limits.memory,
-        "seconds": None if limits is None else limits.seconds,
-    } | wanted.model_dump()  # fmt: skip
+        "seconds": None if limits is None else limits.seconds, "wanted": [each.model_dump() for each in wanted],
+    }  # fmt: skip
     (folder / "job").write_text(json.dumps(job))
     search = os.pathsep.join([str(Path(cinevox.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": search.rstrip(os.pathsep), "OPENBLAS_NUM_THREADS": "1"}
@@ -118,19 +123,21 @@ def _run(
     raise RuntimeError(f"{' '.join(command)} failed: {(folder / 'said').read_bytes()[-3000:].decode(errors='replace')}")
 
 
-def _results(folder: Path, paths: Sequence[Path], wanted: FrameSettings) -> list[Decoded]:
+def _results(folder: Path, paths: Sequence[Path], wanted: Sequence[FrameSettings]) -> list[Decoded]:
     """What a child left, as far as it came. It read a stranger's file: sizes are looked at before anything is read."""
-    shape = (wanted.count, wanted.size, wanted.size, 3)
+    shapes = [(each.count, each.size, each.size, 3) for each in wanted]
     found: list[Decoded] = []
     for number in range(len(paths)):
-        said, frames = folder / f"{number}.json", folder / f"{number}.frames"
+        said = folder / f"{number}.json"
+        files = {folder / f"{number}-{place}.frames": shape for place, shape in enumerate(shapes)}
         if not said.is_file() or said.stat().st_size > _decoder.MOST_JSON:
             break
         content = json.loads(said.read_text())
         if "fault" in content:
             found.append(str(content["fault"]))
-        elif frames.stat().st_size != math.prod(shape):
+        elif any(frames.stat().st_size != math.prod(shape) for frames, shape in files.items()):
             break
         else:
-            found.append((np.fromfile(frames, dtype=np.uint8).reshape(shape), _decoder.restored(content["clip"])))
+            read = (np.fromfile(frames, dtype=np.uint8).reshape(shape) for frames, shape in files.items())
+            found.append((tuple(read), _decoder.restored(content["clip"])))
     return found

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.encoding.about import About, FrameSettings, MadeFrom, Region, Source, StoredGrid
+from cinevox.encoding.about import About, FrameSettings, MadeFrom, Region, Source, SpaceInput, StoredGrid
 from cinevox.encoding.model import Floats
-from cinevox.errors import InputError
 from cinevox.measured import response_store
 from cinevox.measured.datasets import open_dataset
 from cinevox.measured.response_store import Study
 from cinevox.measured.responses import Columns
 from cinevox.measured.voxel_positions import fingerprints, locate
 from cinevox.project import identity, plugins
-from cinevox.project.params import WHOLE_BRAIN, NetworkRow, Params, Row
+from cinevox.project.params import WHOLE_BRAIN, Base, FeatureMap, Params, Row
 from cinevox.project.paths import Paths
 from cinevox.statistics.significance import false_discovery_rate
 
@@ -27,23 +27,56 @@ UNITS = {  # whether it is a row of transfer networks
 }
 
 
-def source(params: Params, row: Row, sidecar: Mapping[str, Any], inputs: Mapping[str, list[int]]) -> Source:
+def sources(
+    params: Params,
+    row: Row,
+    sidecars: Mapping[str, Mapping[str, Any]],
+    inputs: Mapping[str, Mapping[str, SpaceInput]],
+) -> list[Source]:
     """What a clip goes through. params: has the sections networks, frames, features and bases
 
-    sidecar: features.json of the network, or of the base
+    sidecars: network -> its features.json, or that of its base
+    inputs: network -> the model's inputs that come from it; a network without one is left out
     """
-    if not isinstance(row, NetworkRow):
-        raise InputError(f"{row.name}: an encoding model of several networks can't be made yet; name another row")
-    return Source(
-        network=row.network,
-        title=sidecar["title"],
-        settings=params.networks[row.network],
-        weights=sidecar["weights"],
-        frames=FrameSettings(count=sidecar["n_frames"], size=sidecar["frame_size"][0], resize=params.frames.resize),
-        features=params.features.model_copy(update={"device": "auto"}),  # it may be used on another machine
-        base=None if row.base is None else params.bases[row.base],
-        inputs=dict(inputs),
-    )
+    return [
+        Source(
+            network=network,
+            title=sidecars[network]["title"],
+            settings=params.networks[network],
+            weights=sidecars[network]["weights"],
+            frames=FrameSettings(
+                count=sidecars[network]["n_frames"],
+                size=sidecars[network]["frame_size"][0],
+                resize=params.frames.resize,
+            ),
+            features=params.features.model_copy(update={"device": "auto"}),  # it may be used on another machine
+            base=None if row.base is None else params.bases[row.base],
+            inputs=dict(given),
+        )
+        for network, given in inputs.items()
+    ]
+
+
+def inputs_of_spaces(
+    given: Mapping[str, Floats], maps: Mapping[str, tuple[str, FeatureMap]]
+) -> dict[str, dict[str, SpaceInput]]:
+    """Network -> the inputs of a fitted model that come from it.
+
+    given: space -> what the fit was given, (n_clips, ...); maps: space -> its network, and what it is made from
+    """
+    found: dict[str, dict[str, SpaceInput]] = {}
+    for space, values in given.items():
+        network, made_from = maps[space]
+        found.setdefault(network, {})[space] = SpaceInput(map=made_from, shape=[math.prod(values.shape[1:])])
+    return found
+
+
+def inputs_of_base(base: Base, sidecar: Mapping[str, Any]) -> dict[str, dict[str, SpaceInput]]:
+    """Network -> the input of transfer networks: every frame of the base's one layer. sidecar: the base's record"""
+    [layer] = sidecar["layers"]
+    every_frame = FeatureMap(layer["name"], "none", "none")
+    shape = [sidecar["n_frames"], layer["n_features"]]
+    return {base.network: {layer["name"]: SpaceInput(map=every_frame, shape=shape)}}
 
 
 def scored(selected: Mapping[str, NDArray[Any]], split: str, columns: Columns) -> dict[str, NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""The model itself: from what a network gives for a clip to the responses of all voxels."""
+"""The model itself: from what networks give for a clip to the responses of all voxels."""
 
 from __future__ import annotations
 
@@ -25,12 +25,8 @@ Activations = Mapping[str, Floats]
 class Model(Protocol):
     """A fitted model: features in, responses out."""
 
-    def inputs(self, sidecar: Mapping[str, Any]) -> dict[str, list[int]]:
-        """Layer -> shape of what it is given of a clip. sidecar: features.json of the network, or of the base"""
-        ...
-
-    def reduced(self, activations: Activations) -> dict[str, Floats]:
-        """What `__call__` is given, from a network's activations: layer -> (n_clips, ...)."""
+    def reduced(self, maps: Activations) -> dict[str, Floats]:
+        """What `__call__` is given, from the maps of networks that spaces are made from: space -> (n_clips, ...)."""
         ...
 
     def __call__(self, features: Activations) -> NDArray[np.float32]:
@@ -54,17 +50,9 @@ class Voxelwise:
     projections: Mapping[str, Projection]
     parts: tuple[CandidateModel, ...]
 
-    def inputs(self, sidecar: Mapping[str, Any]) -> dict[str, list[int]]:
-        used = {space for part in self.parts for space in part.candidate.spaces}
-        n_frames = sidecar["n_frames"] if sidecar["over_frames"] == "none" else 1
-        sizes = {space: n * n_frames for space, n in _sizes(sidecar).items() if space in used}
-        return {
-            space: [n] for space, n in (sizes | {s: p.weights.shape[1] for s, p in self.projections.items()}).items()
-        }
-
-    def reduced(self, activations: Activations) -> dict[str, Floats]:
-        flat = {space: values.reshape(len(values), -1) for space, values in activations.items()}
-        return flat | {space: project(activations[space]) for space, project in self.projections.items()}
+    def reduced(self, maps: Activations) -> dict[str, Floats]:
+        flat = {space: values.reshape(len(values), -1) for space, values in maps.items()}
+        return flat | {space: project(maps[space]) for space, project in self.projections.items()}
 
     def __call__(self, features: Activations) -> NDArray[np.float32]:
         n_voxels = sum(len(voxels) for part in self.parts for voxels, _ in part.maps)
@@ -103,11 +91,8 @@ class Roiwise:
                 )
         return found
 
-    def inputs(self, sidecar: Mapping[str, Any]) -> dict[str, list[int]]:
-        return {layer: [sidecar["n_frames"], n_features] for layer, n_features in _sizes(sidecar).items()}
-
-    def reduced(self, activations: Activations) -> dict[str, Floats]:
-        return dict(activations)
+    def reduced(self, maps: Activations) -> dict[str, Floats]:
+        return dict(maps)
 
     def __call__(self, features: Activations) -> NDArray[np.float32]:
         from cinevox.fitting.transfer import predict
@@ -131,30 +116,26 @@ class EncodingModel:
     def predict(self, features: Activations) -> NDArray[np.float32]:
         """Responses, (n_clips, n_voxels), in the order of `about.columns`.
 
-        features: layer -> (n_clips, ...), of the shapes in `about.source.inputs`
+        features: space -> (n_clips, ...), of the shapes in `about.shapes`
 
         Raises
         ------
         InputError
-            A layer is missing or has another shape, or is not finite.
+            A space is missing or has another shape, or is not finite.
         """
-        faults = []
-        for layer, shape in self.about.source.inputs.items():
-            values = features.get(layer)
+        faults, shapes = [], self.about.shapes
+        for space, shape in shapes.items():
+            values = features.get(space)
             if values is None:
-                faults.append(f"no features of layer {layer}")
+                faults.append(f"no features of {space}")
             elif list(values.shape[1:]) != shape:
-                faults.append(f"{layer} has {values.shape[1:]} numbers a clip, expected {tuple(shape)}")
+                faults.append(f"{space} has {values.shape[1:]} numbers a clip, expected {tuple(shape)}")
             elif not np.isfinite(values).all():
-                faults.append(f"{layer} has NaN or infinite features")
+                faults.append(f"{space} has NaN or infinite features")
         if faults:
             raise InputError(f"{self.about.row}: {'; '.join(faults)}")
-        return self.model({layer: features[layer] for layer in self.about.source.inputs})
+        return self.model({space: features[space] for space in shapes})
 
     def means(self, responses: Floats) -> Floats:
         """Mean over the voxels of each region, (n_clips, n_regions), from responses (n_clips, n_voxels)."""
         return np.stack([responses[:, where].mean(axis=1) for where in self.about.columns.slices], axis=1)
-
-
-def _sizes(sidecar: Mapping[str, Any]) -> dict[str, int]:
-    return {layer["name"]: layer["n_features"] for layer in sidecar["layers"]}

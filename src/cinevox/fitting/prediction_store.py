@@ -74,6 +74,11 @@ class Index:
         return tuple(self.provenance["weights"])
 
     @property
+    def named(self) -> Mapping[str, Any]:
+        """Named feature space -> its definition, as it was; empty for a row with one of the paper's words."""
+        return self.provenance.get("named", {})
+
+    @property
     def weights_policy(self) -> str:
         """The policies of the networks' weights, each once: `package`, or `package + random` of several networks."""
         return " + ".join(dict.fromkeys(weights.policy for weights in self.weights.values()))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cinevox
 from cinevox.encoding.about import About
 from cinevox.errors import InputError
+from cinevox.files import io
 from cinevox.outlets.tracking.connection import opened, resolved, shown
 from cinevox.outlets.tracking.records import gather
 from cinevox.outlets.tracking.writing import KEY
@@ -19,7 +21,11 @@ from cinevox.project.params import Params
 from cinevox.project.paths import Paths
 from cinevox.stimuli.videos import Limits, write_example
 
+if TYPE_CHECKING:
+    from cinevox.stimuli.features import Extraction
+
 CAUTIONS = "cautions"
+WEIGHTS = "weights."  # begins the name of a network's file among the files of a served model
 # Of the clips that a stranger posts. Some seconds of 4K video pass; a file that unpacks to gigabytes does not.
 LIMITS = Limits(megabytes=50, megapixels=9, frames=4000, memory=800, seconds=30)
 # What a served model imports besides cinevox itself, whose code travels with the model. A test compares.
@@ -28,6 +34,7 @@ NEEDED = (
     "numba", "numpy", "packaging", "pandas", "pillow", "pyarrow", "pydantic", "pymoten", "ruamel-yaml",
     "ruamel-yaml-clib", "scikit-learn", "scipy", "starlette", "timm", "torch", "torchvision",
 )  # fmt: skip
+LIBRARIES = ("transformers",)  # needed besides where a network is a model of it
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,32 @@ def output_names(about: About) -> list[str]:
     return [f"{region.subject}.{region.roi}" for region in about.regions]
 
 
-def requirements() -> list[str]:
+def requirements(about: About) -> list[str]:
     """The packages that a served model needs, in the versions that are here."""
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in NEEDED]
+    libraries = {(source.settings.model or "").partition("/")[0] for source in about.sources}
+    names = (*NEEDED, *sorted(libraries & {*LIBRARIES}))
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
+
+
+def artifacts(networks: Sequence[Extraction], encoding: Path, folder: Path) -> dict[str, str]:
+    """The files that a served model needs, by name: the encoding model, and the weights of networks that have a file.
+
+    encoding: the encoding model's folder
+    folder: an empty one, in which the files of a network that has more than one are put together
+    """
+    found = {"encoding": str(encoding)}
+    for extraction in networks:
+        weights, beside = extraction.weights.file, extraction.spec.beside
+        if weights is None:
+            continue
+        if beside:
+            together = io.folder(folder / extraction.network)
+            for name in (weights.name, *beside):
+                if (file := weights.with_name(name)).is_file():
+                    (together / name).symlink_to(file.resolve())
+            weights = together
+        found[f"{WEIGHTS}{extraction.network}"] = str(weights)
+    return found
 
 
 def register(paths: Paths, params: Params, row: str, name: str) -> Registered:
@@ -70,17 +100,16 @@ def register(paths: Paths, params: Params, row: str, name: str) -> Registered:
     Raises
     ------
     InputError
-        The row has no encoding model or no run, its network's weights are not to be had, or the store refuses.
+        The row has no encoding model or no run, a network's weights are not to be had, or the store refuses.
     """
     from cinevox.encoding import store as folders  # torch: seconds, which a sync does not need
     from cinevox.encoding.clips import Predictor
 
     predictor = Predictor(folders.read(paths.encoding(row)))
-    about, weights = predictor.encoding.about, predictor.extraction.weights.file
-    artifacts = {"encoding": str(paths.encoding(row))} | ({} if weights is None else {"weights": str(weights)})
+    about, networks = predictor.encoding.about, predictor.extractions
     [record] = gather(paths, params, [row])
     uri = resolved(params.tracking.uri)
-    with opened(uri):
+    with opened(uri), tempfile.TemporaryDirectory(prefix="cinevox-") as folder:
         import mlflow
 
         mlflow.set_tracking_uri(uri)
@@ -95,16 +124,16 @@ def register(paths: Paths, params: Params, row: str, name: str) -> Registered:
             flavor=mlflow.pyfunc,
             run_id=runs[0].info.run_id,
             python_model=str(Path(__file__).with_name("served.py")),
-            artifacts=artifacts,
+            artifacts=artifacts(networks, paths.encoding(row), Path(folder)),
             code_paths=[str(Path(cinevox.__file__).parent)],
             signature=_signature(about),
             input_example=_example(),
-            pip_requirements=requirements(),
+            pip_requirements=requirements(about),
             registered_model_name=name,
             tags={
                 "row": row,
-                "weights_policy": str(about.source.weights["policy"]),
-                "weights_sha256": str(about.source.weights["sha256"]),
+                "weights_policy": " + ".join(dict.fromkeys(str(source.weights["policy"]) for source in about.sources)),
+                "weights_sha256": " ".join(str(source.weights["sha256"]) for source in about.sources),
                 "cautions": " ".join(about.cautions) or "none",
             },
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,11 @@ def left_out(paths: Paths, params: Params) -> dict[str, str]:
     rows = params.experiments.rows
     changed = dvc_lock.other_parameters(paths, identity.read_lock(paths), rows)
     found = ((row, _missing(paths, params.dataset, row, changed[row.name])) for row in rows.values())
-    return {row.name: why for row, why in found if why}
+    why_not = {row.name: why for row, why in found if why}
+    again = {name: row_results.remade(paths, row, rows) for name, row in rows.items() if name not in why_not}
+    return why_not | {
+        name: f"{', '.join(made)} was made again, and the ensemble was not" for name, made in again.items() if made
+    }
 
 
 def _missing(paths: Paths, dataset: Dataset, row: Row, changed: Iterable[str]) -> str | None:
@@ -146,7 +150,8 @@ def _validation_tags(paths: Paths) -> dict[str, str]:
 def _row_record(common: _Common, result: Result, key: str) -> Record:
     row, origin, weights = result.row, result.outcome.origin, result.index.weights_policy
     made = dvc_lock.made(common.stages, row.name)
-    settings = _settings(common.leaves if made is None else made.params, row)
+    settings = _settings(common.leaves if made is None else made.params, row, result.index.networks)
+    settings |= {f"spaces.{name}": json.dumps(space) for name, space in result.index.named.items()}
     params = {
         "row": row.name,
         "track": row.track,
@@ -225,8 +230,8 @@ def _own_key(result: Result) -> str:
     return identity.digest([result.name, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]])
 
 
-def _settings(leaves: Mapping[str, Any], row: Row) -> dict[str, str]:
-    """Select from these parameters, by dotted name, those that made the row.
+def _settings(leaves: Mapping[str, Any], row: Row, networks: Collection[str]) -> dict[str, str]:
+    """Select from these parameters, by dotted name, those that made the row. networks: those that it stands on
 
     A section of which rows of its kind take nothing is left out, and of networks, regressors and the like all others.
     """
@@ -237,5 +242,5 @@ def _settings(leaves: Mapping[str, Any], row: Row) -> dict[str, str]:
         if value is not None
         and name.partition(".")[0] in sections
         and name not in CHANGES_NOTHING
-        and dvc_lock.concerns(name, row)
+        and dvc_lock.concerns(name, row, networks)
     }

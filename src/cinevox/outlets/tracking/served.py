@@ -19,7 +19,7 @@ from cinevox.encoding.clips import CLIPS_AT_ONCE, Predictor
 from cinevox.encoding.decoding import TimeUpError, Until
 from cinevox.encoding.store import read
 from cinevox.errors import InputError
-from cinevox.outlets.tracking.models import CAUTIONS, LIMITS, output_names
+from cinevox.outlets.tracking.models import CAUTIONS, LIMITS, WEIGHTS, output_names
 
 SECONDS = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # after these MLflow answers, whatever the model does; 60 by default
 
@@ -34,8 +34,9 @@ class Served(PythonModel):
     """
 
     def load_context(self, context: Any) -> None:
-        weights = context.artifacts.get("weights")
-        self.predictor = Predictor(read(Path(context.artifacts["encoding"])), Path(weights) if weights else None)
+        files = {name: Path(file) for name, file in context.artifacts.items()}
+        weights = {name.removeprefix(WEIGHTS): file for name, file in files.items() if name.startswith(WEIGHTS)}
+        self.predictor = Predictor(read(files["encoding"]), weights)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         until = Until.after(float(os.environ.get(SECONDS, 60)))

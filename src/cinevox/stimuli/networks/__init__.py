@@ -61,6 +61,7 @@ class NetworkSpec:
     base: blocks of modules that, one after another, make up the network without its classifier: what transfer
         networks stand on; empty where it is no such chain
     randomize: draws what random weights need beyond what `build` draws (a fixed filter bank)
+    beside: files in the folder of its weights, where there are some, that say how it is built
     is_fixed: a computation without weights, such as motion energy; its policy is `weights: none`
     """
 
@@ -80,6 +81,7 @@ class NetworkSpec:
     adapt: Callable[[Any, nn.Module], Mapping[str, torch.Tensor]] | None = None
     base: tuple[tuple[str, ...], ...] = ()
     randomize: Callable[[nn.Module, torch.Generator], None] | None = None
+    beside: tuple[str, ...] = ()
     is_fixed: bool = False
 
     def divided(self, n_tuned: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

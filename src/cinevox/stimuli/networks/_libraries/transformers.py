@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 HUB = "https://huggingface.co"
 FILES = ("config.json", "model.safetensors")
+PREPROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
 SPLIT = (
     " Its weights are in several files: load each with safetensors.torch.load_file, and save all their entries "
     "together with save_file"
@@ -119,6 +120,7 @@ def spec(model: str, settings: Network) -> NetworkSpec:
         n_frames=getattr(configuration, family.n_frames) if family.n_frames else None,
         weights_page=page,
         adapt=_adapt,
+        beside=(FILES[0], *PREPROCESSORS),
     )
 
 
@@ -171,8 +173,7 @@ def _configuration(model: str, kind: str, folder: Path | None, page: str) -> Any
 
 def _normalisation(family: Family, folder: Path | None) -> tuple[Any, Any]:
     """Mean and standard deviation that the folder states, else those of the family."""
-    names = ("preprocessor_config.json", "video_preprocessor_config.json")
-    for path in () if folder is None else [folder / name for name in names]:
+    for path in () if folder is None else [folder / name for name in PREPROCESSORS]:
         if path.is_file() and isinstance(stated := io.read_json(path), dict) and "image_mean" in stated:
             return tuple(stated["image_mean"]), tuple(stated["image_std"])
     return family.mean, family.std
