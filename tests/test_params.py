@@ -209,8 +209,7 @@ def test_a_space_is_given_to_every_roi_or_to_none(document):
     document["spaces"] = {"one": space | {"pool": "max3"}, "many": space | {"pool": ["max3", "max5"]}}
     row = {"track": "mini", "label": "mine", "together": "each", "regressor": "ridge", "reported": None}
     given = dict.fromkeys(rois, "one") | {"V1": "many.max5", "V2": ["one", "many.max3"]}
-    joint = document["experiments"]["joint"]
-    joint["mini-mine-each-ridge"] = row | {"spaces": given}
+    joint = document["experiments"]["joint"] = {"mini-mine-each-ridge": row | {"spaces": given}}
     found = params.parse(document, "p")
     assert found.experiments.joint["mini-mine-each-ridge"].fixed["V2"] == ("one", "many.max3")
     assert list(found.spaces_of(found.experiments.joint["mini-mine-each-ridge"])) == ["many.max5", "one", "many.max3"]
