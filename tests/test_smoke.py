@@ -41,6 +41,8 @@ def test_the_folder_holds_the_flow_and_what_lay_there_is_gone(tmp_path, monkeypa
         p.name for p in folder.iterdir()
     }
     assert not list((folder / "data").iterdir())
+    assert cli.main(["smoke", str(folder), "--params", "params.winners.yaml"]) == 0
+    assert "9 rows" in capsys.readouterr().out
 
 
 def test_every_row_of_the_winners_is_there_on_little_data():
