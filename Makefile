@@ -93,6 +93,16 @@ paper-smoke: install  ## run all rows of the paper in small, on in-silico data w
 	cinevox smoke tmp/paper-smoke
 	cd tmp/paper-smoke && dvc init --no-scm --quiet && dvc repro && cinevox scores
 
+.PHONY: winners
+winners:  ## put what beat the paper in place of this run's parameters
+	cp params.winners.yaml params.yaml
+	@git diff --stat params.yaml 2>/dev/null || true
+
+.PHONY: winners-smoke
+winners-smoke: install  ## run all rows of params.winners.yaml in small, likewise
+	cinevox smoke tmp/winners-smoke --params params.winners.yaml
+	cd tmp/winners-smoke && dvc init --no-scm --quiet && dvc repro && cinevox scores
+
 .PHONY: bench
 bench: install  ## measure beside the alternatives: make bench NAME=regressors
 	@test -n "$(NAME)" || { echo "which one? make bench NAME=..., of: $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))"; exit 2; }
@@ -106,5 +116,5 @@ lock: install  ## resolve pyproject.toml anew into requirements.lock
 .PHONY: clean
 clean:  ## remove results and unfinished work; the DVC cache, MLflow's record and the environment stay
 	rm -rf tmp report submission predictions gate data/encoding data/frames data/features data/reduction data/bases \
-	    data/ceiling data/predictions data/scores data/selection data/validation data/conversion data/checks \
+	    data/ceiling data/predictions data/scores data/selection data/ensembles data/validation data/conversion data/checks \
 	    data/source_code data/versions.json

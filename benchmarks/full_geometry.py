@@ -64,7 +64,7 @@ def document(n_subjects: int, fraction: float) -> dict:
         "n_latents": N_LATENTS, "generators": dict.fromkeys(params.MINI_ROIS, "signal"),
     }  # fmt: skip
     row = dict(zip(("track", "network", "features", "regressor"), ROW.split("-"))) | {"reported": None}
-    found["experiments"] = {"voxelwise": {ROW: row}, "roiwise": {}}
+    found["experiments"] = {"voxelwise": {ROW: row}, "roiwise": {}, "joint": {}, "ensembles": {}}
     found["submission"]["rows"] = {}
     found["report"] |= {"brain_row": ROW, "subject": subjects[0]}
     return found

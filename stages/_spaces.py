@@ -86,9 +86,10 @@ class Spaces:
 def of_row(run: Run, row: Row) -> Spaces:
     """The spaces of a row that a regressor is fitted to."""
     if isinstance(row, JointRow):
-        found = run.asked()["spaces"]
+        asked = run.asked()
+        found = asked.get(row.name, asked)["spaces"]  # by its name where it is a member of an ensemble
         named = {name: FeatureSpace.from_json(space) for name, space in found.items()}
-        candidates = feature_spaces.joint_candidates(named, row.together)
+        candidates = feature_spaces.joint_candidates(named, row.together, row.fixed)
         networks = tuple(dict.fromkeys(space.network for space in named.values()))
         features = {name: io.read_json(run.paths.features(name) / "features.json") for name in networks}
         known = {name: map_files(sidecar) for name, sidecar in features.items()}

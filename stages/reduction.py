@@ -33,7 +33,7 @@ def main(run: Run) -> None:
         for file, pca in [jobs[job]]
     )
     described: dict[str, dict] = {"layers": {}, "spaces": {}}
-    results = Parallel(return_as="generator")(tasks)
+    results = Parallel(return_as="generator")(tasks) if wanted else ()  # joblib warns of what nobody asks
     for ((kind, name), part), components in zip(wanted, run.progress(results, len(wanted), f"PCA of {network}")):
         folder = run.paths.components(network, part.folder, named=kind == "spaces")
         io.write_array(folder / f"{name}.npy", components.scores)

@@ -22,6 +22,6 @@ def main(run: Run) -> None:
 
 if __name__ == "__main__":
     stage(
-        main, "dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "ceiling",
+        main, "dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "spaces", "ceiling",
         "regressors", "fits", "bases", "heads", "transfer", "experiments", "scores", "selection", "report",
     )  # fmt: skip

@@ -9,7 +9,7 @@ from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.response_store import measured
-from cinevox.project.params import NetworkRow, Row
+from cinevox.project.params import JointRow, NetworkRow, Row
 from cinevox.scoring import outcomes, row_metrics, selection
 from cinevox.scoring.origin import Origin
 from cinevox.stimuli.networks import layer_per_roi
@@ -28,10 +28,13 @@ def main(run: Run) -> None:
     )
     ceilings = noise_ceilings(run, index.row.track)
     clips = {name: index.clips[name] for name in (*ceilings, *candidates.outer)}
+    settings, published = run.params.selection, _published(index.row)
+    if isinstance(index.row, JointRow) and published:
+        settings = settings.model_copy(update={"policy": "given"})
     found = selection.select(
         candidates,
-        run.params.selection,
-        _published(index.row),
+        settings,
+        published,
         dict(measured(train, run.responses("test"), index.row.track, index.columns, clips)),
         {(name, space): prediction_store.read(folder, index, space, name) for name in clips for space in index.spaces},
         ceilings,
@@ -44,7 +47,9 @@ def main(run: Run) -> None:
 
 
 def _published(row: Row) -> Mapping[str, str]:
-    """The layer of each ROI that the paper chose; of named spaces it chose none."""
+    """The layer of each ROI that the paper chose, or the spaces that a row gives each; none where neither did."""
+    if isinstance(row, JointRow):
+        return {roi: "+".join(names) for roi, names in row.fixed.items()}
     return layer_per_roi(row.network) if isinstance(row, NetworkRow) else {}
 
 

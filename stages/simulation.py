@@ -4,24 +4,22 @@ from joblib import Parallel, delayed
 
 from _cli import Run, stage
 from cinevox import simulation
-from cinevox.project import plugins
 
 
 def main(run: Run) -> None:
     settings, folder = run.params.simulation, run.paths.simulation(run.instance)
-    spec = plugins.load("networks", settings.network)
-    layers = simulation.needed_layers(settings, spec.layers)
+    network = simulation.prepare(settings)
     n_clips, videos = settings.n_train + settings.n_test, folder / simulation.CLIPS
     films = Parallel(return_as="generator")(
         delayed(simulation.make_clip)(videos, settings.seed, index) for index in range(n_clips)
     )
     clips = list(run.progress(films, n_clips, "clips"))
     paths, scratch = [videos / clip.name for clip in clips], run.paths.unfinished / "simulation"
-    grams, weights = simulation.layer_grams(settings, layers, paths, scratch, run.progress) if layers else ({}, {})
-    components = simulation.driving_components(settings, clips, grams)
+    heard = simulation.listen(settings, network, paths, scratch, run.progress) if network else simulation.Heard()
+    components = simulation.driving_components(settings, clips, heard)
     for subject in run.progress(range(settings.n_subjects), settings.n_subjects, "subjects"):
         simulation.write_subject(folder, settings, subject, components)
-    simulation.write_truth(folder, settings, clips, components, weights)
+    simulation.write_truth(folder, settings, clips, components, heard)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ def main(paths: Paths, log: logging.Logger) -> None:
     modules = source_code.SourceCode.of(ROOT, source_code.remembered(memo))
     for found in instances(params, modules):
         io.write_bytes(paths.source_code(found.stage, found.instance), found.text(modules).encode())
-    io.folder(paths.base("any").parent)  # `checks` depends on all bases, also where the parameters have none
+    for folder in (paths.base("any").parent, paths.ensembles):  # `checks` and others depend on these, also on none
+        io.folder(folder)
     source_code.remember(memo, modules.used)
     now = package_versions.installed()
     io.write_json(paths.versions, now)

@@ -109,8 +109,8 @@ class SmallRun:
         for name in ("conversion@train", "conversion@test", *networks, *tracks):
             self.stage(name, changes)
         for row in self.params.experiments.rows:
-            made_by = "transfer" if row in self.params.experiments.roiwise else "fits"
-            for step in (made_by, "scores", "selection"):
+            made_by = {"roiwise": "transfer", "ensembles": "ensembles"}
+            for step in (made_by.get(self.params.experiments.rows[row].group, "fits"), "scores", "selection"):
                 self.stage(f"{step}@{row}", changes)
         return self
 
@@ -137,7 +137,9 @@ class SmallRun:
         weights |= {"sha256": ("0" if untrained else "1") * 64, "official": not untrained}
         sidecar = {"n_frames": known.n_frames, "over_frames": "mean", "dtype": "float32", "weights": weights}
         sidecar |= {"title": "Made up", "frame_size": [224, 224]}
-        sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in features], "maps": []}
+        sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in features]}
+        whole = {"pool": "none", "over_frames": "mean", "n_features": N_FEATURES}
+        sidecar["maps"] = [{"name": name, "layer": name} | whole for name in features if self.params.spaces]
         io.write_json(source / "features.json", sidecar)
         clips = [{"name": f"{number + 1:04d}.mp4"} for number in range(self.n_clips)]
         io.write_json(self.paths.frames(known.n_frames) / "clips.json", clips)
@@ -179,7 +181,7 @@ def run_stages(names: Iterable[str]) -> None:
 def document(rows: Sequence[str]) -> dict[str, Any]:
     """This repository's params.yaml with these rows, and what they need."""
     found: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
-    experiments: dict[str, Any] = {"voxelwise": {}, "roiwise": {}, "joint": {}}
+    experiments: dict[str, Any] = {"voxelwise": {}, "roiwise": {}, "joint": {}, "ensembles": {}}
     bases: dict[str, Any] = {}
     for name in rows:
         track, network, features, regressor = name.split("-")

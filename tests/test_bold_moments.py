@@ -337,6 +337,7 @@ def test_the_flow_from_clips_to_the_report(tmp_path, monkeypatch):
             "voxelwise": {row: document["experiments"]["voxelwise"][row] for row in rows},
             "roiwise": {},
             "joint": {},
+            "ensembles": {},
         }
         document["bases"], document["submission"]["rows"] = {}, {"mini": rows[0]}
         document["encoding"]["rows"] = [rows[0]]

@@ -37,6 +37,7 @@ def parameters():
         "voxelwise": {ROW: document["experiments"]["voxelwise"][ROW]},
         "roiwise": {},
         "joint": {},
+        "ensembles": {},
     }
     document["submission"]["rows"], document["splits"]["n_folds"] = {}, 2
     return parse(document, "params.yaml")

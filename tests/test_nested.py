@@ -11,6 +11,7 @@ import small_run
 from small_run import LAYERS, N_TRAIN, NETWORK, ROW
 
 ROIS, N_OUTER = ("V1", "FFA"), 3
+GIVEN = "mini-given-each-ridge"
 COLUMNS = small_run.columns_of("mini", small_run.SUBJECTS[:2], ROIS)
 OWN = {roi: LAYERS[small_run.DRIVEN_BY[roi]] for roi in ROIS}
 
@@ -21,6 +22,15 @@ def paths(tmp_path_factory):
     made = small_run.SmallRun(tmp_path_factory.mktemp("nested"), rois=ROIS)
     made.document["splits"]["n_outer_folds"], made.document["selection"]["policy"] = N_OUTER, "nested"
     made.document["scores"] |= {"n_bootstraps": 60, "n_permutations": 50}
+    for name, layer in (("right", OWN["V1"]), ("wrong", OWN["FFA"])):
+        made.document["spaces"][name] = {
+            "network": NETWORK, "layer": layer, "pool": "none", "over_frames": "mean", "standardize": False,
+            "n_components": None,
+        }  # fmt: skip
+    made.document["experiments"]["joint"][GIVEN] = {
+        "track": "mini", "label": "given", "spaces": dict.fromkeys(ROIS, "wrong") | {"V1": "right"},
+        "together": "each", "regressor": "ridge", "reported": None,
+    }  # fmt: skip
     return made.run().paths
 
 
@@ -69,3 +79,10 @@ def test_nested_scores_are_means_of_the_outer_folds(paths):
         assert said["rois"][roi]["correlation"] == pytest.approx(np.mean(means[position :: len(ROIS)]), abs=1e-5)
     metrics = json.loads(paths.metrics(ROW).read_text())
     assert metrics["nested"] == {"score": round(said["score"], 5)} and "low" in metrics["test"]
+
+
+def test_what_a_row_gives_each_roi_is_scored_in_outer_folds_and_chosen_in_none(paths):
+    said = json.loads((paths.selection(GIVEN) / "selection.json").read_text())
+    assert (said["policy"], said["chosen_on"]) == ("given", None) and not said["scores"]["nested"]["chosen_here"]
+    assert said["chosen"] == {"V1": {"right": 1.0}, "FFA": {"wrong": 1.0}}
+    assert said["scores"]["nested"]["score"] > 0.5 and said["optimism"] == {}

@@ -179,6 +179,19 @@ def shape(content, depth=0):
     }
 
 
+def test_the_winners_file_has_the_keys_of_the_others():
+    """Within sections; of what a user names (spaces, rows, ...) those of the section alone."""
+    free = {"networks", "spaces", "regressors", "bases", "heads", "voxelwise", "roiwise", "joint", "ensembles", "rows"}
+    free |= {"generators"}
+
+    def fields(content):
+        return {k: "..." if k in free or not isinstance(v, dict) else fields(v) for k, v in content.items()}
+
+    default, winners = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "params.winners.yaml"))
+    assert fields(default) == fields(winners)
+    assert set(default["regressors"]) < set(winners["regressors"])  # `cinevox warm` builds each
+
+
 def test_paper_and_default_have_the_same_keys_and_a_row_in_both_is_the_same_row():
     default, paper = (yaml.safe_load((ROOT / name).read_text()) for name in ("params.yaml", "params.paper.yaml"))
     assert shape(default) == shape(paper)
@@ -187,6 +200,30 @@ def test_paper_and_default_have_the_same_keys_and_a_row_in_both_is_the_same_row(
     shared = rows.keys() & reported.keys()
     assert shared
     assert {name: rows[name] for name in shared} == {name: reported[name] for name in shared}
+
+
+def test_a_space_is_given_to_every_roi_or_to_none(document):
+    rois = document["dataset"]["rois"]
+    space = {"network": "alexnet", "layer": "x", "over_frames": "max", "standardize": False, "n_components": None}
+    document["spaces"] = {"one": space | {"pool": "max3"}, "many": space | {"pool": ["max3", "max5"]}}
+    row = {"track": "mini", "label": "mine", "together": "each", "regressor": "ridge", "reported": None}
+    given = dict.fromkeys(rois, "one") | {"V1": "many.max5", "V2": ["one", "many.max3"]}
+    joint = document["experiments"]["joint"]
+    joint["mini-mine-each-ridge"] = row | {"spaces": given}
+    found = params.parse(document, "p")
+    assert found.experiments.joint["mini-mine-each-ridge"].fixed["V2"] == ("one", "many.max3")
+    assert list(found.spaces_of(found.experiments.joint["mini-mine-each-ridge"])) == ["many.max5", "one", "many.max3"]
+    for changed, message in (
+        ({"V9": "one"}, "expected together: each, and a space for each ROI of the track \\(V1, V2"),
+        ({"V1": "many"}, "many stands for several spaces; name one of them for an ROI"),
+        ({"V1": "none"}, "none is not in spaces"),
+    ):
+        joint["mini-mine-each-ridge"]["spaces"] = given | changed
+        with pytest.raises(params.ParamsError, match=message):
+            params.parse(document, "p")
+    joint["mini-mine-concat-ridge"] = joint.pop("mini-mine-each-ridge") | {"together": "concat", "spaces": given}
+    with pytest.raises(params.ParamsError, match="and together is concat; expected together: each"):
+        params.parse(document, "p")
 
 
 def test_candidates_of_each_word():

@@ -76,6 +76,8 @@ def test_transfer_networks_are_scored_as_fits_are(step):
     assert groups == [f"${{experiments.{group}}}" for group in ("voxelwise", "roiwise", "joint")]
     rows = params.load(ROOT / "params.yaml").experiments.rows.values()
     assert {row.instance(step).partition("@")[0] for row in rows} == {step, f"{step}-roiwise"}
+    apart = yaml.safe_load(yaml.safe_dump(body(f"{step}-ensembles")).replace("data/ensembles/", "data/"))
+    assert apart == body(step) and flow()[f"{step}-ensembles"]["foreach"] == "${experiments.ensembles}"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -156,9 +158,15 @@ def test_outputs_lie_where_paths_says():
     expected |= {
         f"{step}-{group}": expected[step] for step in ("scores", "selection") for group in ("roiwise", "joint")
     }
-    expected["fits-joint"] = expected["fits"]
+    expected["fits-joint"], expected["submission-ensembles"] = expected["fits"], expected["submission"]
+    expected |= {
+        "ensembles": [paths.predictions("KEY-ensemble")],
+        "scores-ensembles": [paths.scores("KEY-ensemble")],
+        "selection-ensembles": [paths.selection("KEY-ensemble"), paths.metrics("KEY")],
+    }
     found = {stage: [re.sub(r"\$\{(key|item)\}", "KEY", out) for out in outputs(stage)] for stage in flow()}
-    assert found == {stage: [path.as_posix() for path in paths] for stage, paths in expected.items()}
+    plain = {stage: [path.as_posix().replace("-ensemble", "") for path in own] for stage, own in expected.items()}
+    assert found == plain
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -185,7 +193,7 @@ def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
         if plain.startswith("data/source_code/"):
             continue
         shared = ("metrics", "data/scores", "data/selection", "data/ceiling", "data/frames", "data/features")
-        shared += ("data/predictions", "data/bases", "data/reduction")
+        shared += ("data/predictions", "data/bases", "data/reduction", "data/ensembles")
         if plain.startswith("KEY") or plain in shared:
             continue  # the data set's own folder, or a folder that several instances share
         if plain.startswith("report/"):
@@ -199,7 +207,9 @@ def test_dependencies_are_somebodys_outputs_or_in_the_repository(stage):
 def test_test_responses_are_read_where_scores_are_made_and_nowhere_else():
     """The ceiling is half of a normalized score. The data set itself is read by what looks at it first."""
     readers = {stage for stage in STAGES if "data/conversion/test" in names(body(stage).get("deps", []))}
-    of_rows = {f"{step}{group}" for step in ("scores", "selection") for group in ("", "-roiwise", "-joint")}
+    of_rows = {
+        f"{step}{group}" for step in ("scores", "selection") for group in ("", "-roiwise", "-joint", "-ensembles")
+    }
     assert readers == {"ceiling"} | of_rows
     whole = {stage for stage in STAGES if "${dataset.folder}" in names(body(stage).get("deps", []))}
     assert whole == {"validation", "report"}

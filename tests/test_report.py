@@ -16,10 +16,10 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import response_store
 from cinevox.outlets import report
-from cinevox.outlets.report import figures, scatters, solvers, sources, svg, tables
+from cinevox.outlets.report import figures, known_truth, scatters, solvers, sources, svg, tables
 from cinevox.outlets.report.sources import Sources, TrackCeiling, TrackTruth
 from cinevox.project import identity, package_versions
-from cinevox.project.params import load
+from cinevox.project.params import load, parse
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, row_results
 from cinevox.statistics.metrics import noise_ceilings
@@ -447,3 +447,52 @@ def test_the_scores_are_drawn_for_a_phone_too(made, page):
     assert drawing in page
     assert all(0 <= float(x) <= figures.NARROW for x in re.findall(r'(?:text x|circle cx)="([^"]+)"', drawing))
     assert drawing.count("score .") == figures.forest(tables.score_lines(made, "mini")).count("score .") > 0
+
+
+def test_choices_stand_beside_what_drives_the_voxels(made):
+    """Layers of a row of the generating network, and spaces of a row that chooses among some of it."""
+    grids = {"network": "efficientnet_lite0", "layer": "blocks.3.2", "pool": ["max3", "max5"]}
+    deep = {"network": "efficientnet_lite0", "layer": "blocks.5.3", "pool": "avg2"}
+    other = {"network": "alexnet", "layer": "features.4", "pool": "max5"}
+    rest = {"over_frames": "mean", "standardize": False, "n_components": None}
+    entries = {"mid": grids, "deep": deep, "other": other}
+    rows = {
+        name: {"track": "mini", "label": "maps", "spaces": list(entries), "together": together, "regressor": "ridge"}
+        | {"reported": None}
+        for name, together in (("mini-maps-each-ridge", "each"), ("mini-maps-stack-ridge", "stack"))
+    }
+    document = made.params.model_dump(mode="json")
+    document["spaces"] = {name: entry | rest for name, entry in entries.items()}
+    document["experiments"]["joint"] = rows
+    driving = {"V1": "blocks.3.2:max5", "V2": "blocks.3.2", "V3": "blocks.4.2:max3 + motion", "V4": "gabor_energy"}
+    document["simulation"]["generators"] |= driving
+    found = parse(document, "params.yaml")
+
+    def result(name, chosen):
+        row = found.experiments.rows[name]
+        spaces = ("blocks.2.1", "blocks.3.2", "blocks.4.2")
+        index = SimpleNamespace(networks=("efficientnet_lite0",), spaces=spaces)
+        return SimpleNamespace(name=name, row=row, index=index, chosen=dict.fromkeys(found.dataset.rois, chosen))
+
+    def verdicts(*results):
+        sources = SimpleNamespace(params=found, of_track=lambda track: results)
+        lines = known_truth.recovered(sources)
+        assert [line.roi for line in lines] == (found.dataset.rois if lines else [])
+        return {line.generator: [(one.verdict, one.kind) for one in line.chosen] for line in lines}
+
+    each, stack = rows
+    assert verdicts(result(stack, "stack")) == {}
+    five, three, away, none = (verdicts(result(each, name)) for name in ("mid.max5", "mid.max3", "deep", "other"))
+    whole = verdicts(result(RIDGE, "blocks.3.2"))
+    assert five["blocks.3.2:max5"] == [("the same", "hit")]
+    assert whole["blocks.3.2"] == [("the same", "hit")]
+    for pooled in (three["blocks.3.2:max5"], five["blocks.3.2"], whole["blocks.3.2:max5"]):
+        assert pooled == [("the same layer, pooled otherwise", "near")]
+    assert five["blocks.4.2:max3 + motion"] == whole["blocks.4.2:max3 + motion"] == [("1 layer away", "near")]
+    assert away["blocks.3.2:max5"] == [("2 layers away", "")]
+    assert none["blocks.3.2"] == [("another network", "")]
+    assert five["gabor_energy"] == whole["gabor_energy"] == [("", "")]
+    both = known_truth.recovered(
+        SimpleNamespace(params=found, of_track=lambda _: (result(each, "deep"), result(RIDGE, "blocks.2.1")))
+    )
+    assert [one.row for one in both[0].chosen] == ["maps each ridge", "layer ridge"]

@@ -6,6 +6,7 @@ import tracemalloc
 import av
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from sklearn.decomposition import PCA
 
@@ -15,10 +16,14 @@ from cinevox.files import io
 from cinevox.measured import insilico_truth
 from cinevox.measured.datasets.algonauts2021 import AFFINE, VOLUME
 from cinevox.measured.insilico_truth import NO_SIGNAL, signals
-from cinevox.project.params import MINI_ROIS, ParamsError, parse
-from cinevox.simulation import generators, scenes, voxels
+from cinevox.project import plugins
+from cinevox.project.params import MINI_ROIS, Network, ParamsError, parse
+from cinevox.simulation import generators, listening, scenes, voxels
 from cinevox.simulation.anatomy import PLACES, place
+from cinevox.simulation.receptive_fields import field_components, fields_in_use
 from cinevox.statistics import metrics
+from cinevox.stimuli import features
+from cinevox.stimuli.frames import read_clip
 
 ONLY_CLIPS = dict(zip(MINI_ROIS, itertools.cycle(generators.CLIP_GENERATORS)))
 
@@ -46,7 +51,7 @@ def written(tmp_path_factory, default_params):
     settings = small(default_params)
     components = white(np.random.default_rng(5), settings)
     simulation.write_subject(folder, settings, 1, components)
-    simulation.write_truth(folder, settings, [], components, {"policy": "package"})
+    simulation.write_truth(folder, settings, [], components, simulation.Heard())
     return folder, settings, components
 
 
@@ -181,7 +186,7 @@ def test_own_components_leave_out_what_another_layer_shares(rng, monkeypatch):
 
 def test_generators_are_uncorrelated_components(default_params, clips):
     _, made = clips
-    found = simulation.driving_components(small(default_params), made, {})
+    found = simulation.driving_components(small(default_params), made, simulation.Heard())
     assert list(found) == list(generators.CLIP_GENERATORS)
     for name, z in found.items():
         np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-6, err_msg=name)
@@ -191,24 +196,101 @@ def test_generators_are_uncorrelated_components(default_params, clips):
 def test_unknown_generators_are_named(default_params):
     settings = small(default_params, generators=ONLY_CLIPS | {"V2": "blocks.9", "LOC": "conv1"})
     with pytest.raises(InputError, match=r"blocks\.9 .*gabor_energy.*\(conv1, conv2\)"):
-        simulation.needed_layers(settings, ["conv1", "conv2"])
-    assert simulation.needed_layers(small(default_params), ["conv1"]) == ()
+        listening.needed_layers(settings, ["conv1", "conv2"])
+    assert listening.needed_layers(small(default_params), ["conv1"]) == ()
     layered = small(default_params, generators=ONLY_CLIPS | {"V2": "conv1"})
-    assert simulation.needed_layers(layered, ["conv1", "conv2"]) == ("conv1", "conv2")
+    assert listening.needed_layers(layered, ["conv1", "conv2"]) == ("conv1", "conv2")
 
 
-def test_layer_grams_come_from_the_files(default_params, clips, tmp_path):
-    folder, made = clips
-    settings = small(default_params, network="squeezenet", weights="random", n_frames=2)
-    paths = [folder / clip.name for clip in made]
+def heard(settings, folder, made, scratch):
+    """What voxels listen to of a network while it sees these clips, with nothing left behind."""
     progress = lambda items, _total, _label: items  # noqa: E731
-    grams, weights = simulation.layer_grams(settings, ["features.12"], paths, tmp_path / "scratch", progress)
-    assert weights["policy"] == "random"
-    assert not (tmp_path / "scratch").exists()
-    gram = grams["features.12"]
+    paths = [folder / clip.name for clip in made]
+    found = simulation.listen(settings, simulation.prepare(settings), paths, scratch, progress)
+    assert not scratch.exists()
+    return found
+
+
+def test_layers_and_maps_come_from_the_files(default_params, clips, tmp_path):
+    """Whole layers as their Gram matrices, of pooled maps the channels that were drawn, from one pass of the clips."""
+    part = "features.6:max3"
+    driving = ONLY_CLIPS | {"V2": "features.12", "V3": part, "V4": f"{part} + category"}
+    settings = small(default_params, network="squeezenet", weights="random", n_frames=2, generators=driving)
+    found = heard(settings, *clips, tmp_path / "scratch")
+    assert found.weights["policy"] == "random"
+    assert list(found.grams) == list(plugins.load("networks", "squeezenet").layers)
+    gram = found.grams["features.12"]
     assert gram.shape == (4, 4)
     np.testing.assert_allclose(gram.sum(axis=0), 0, atol=1e-3 * gram.max())
     assert np.linalg.matrix_rank(gram, tol=1e-4 * gram.max()) == 3
+
+    folder, made = clips
+    films = [read_clip(folder / clip.name, 2, 224, "direct")[0] for clip in made]
+    whole = features.extract(
+        features.prepare(
+            "squeezenet", Network(weights="random", file=None, sha256=None, n_frames=2, seed=settings.seed),
+            listening.EXTRACTION.model_copy(update={"over_frames": "none"}), (2, 224, 224, 3), ("features.6",),
+        ),
+        np.stack(films),
+    )["features.6"]  # fmt: skip
+    maps = torch.from_numpy(whole).reshape(4, 2, 256, 27, 27)
+    pooled = torch.stack([torch.nn.functional.adaptive_max_pool2d(of_clip, 3) for of_clip in maps]).mean(dim=1)
+    by_field = pooled.flatten(2).numpy().transpose(0, 2, 1)
+    chosen = np.take_along_axis(by_field, found.channels[part][None].repeat(4, axis=0), axis=2)
+    ratio = found.fields[part] / (chosen - chosen.mean(axis=0))
+    assert found.fields[part].shape == (4, 9, settings.n_latents)
+    np.testing.assert_allclose(ratio, np.median(ratio), rtol=1e-3)  # one unit for the whole map
+    assert np.mean(found.fields[part] ** 2) == pytest.approx(1)
+    assert list(simulation.driving_components(settings, made, found)) == list(settings.parts)
+
+
+def test_maps_of_a_video_network_are_pooled_over_space_alone(default_params, clips, tmp_path):
+    part = "layer1:avg2"
+    driving = ONLY_CLIPS | {"V1": part}
+    settings = small(default_params, network="mc3_18", weights="random", n_frames=2, generators=driving)
+    assert simulation.prepare(settings).layers == ()  # whole layers are for voxels that listen to one
+    found = heard(settings, *clips, tmp_path / "scratch")
+    assert found.fields[part].shape == (4, 4, settings.n_latents)
+    assert found.channels[part].max() < 64
+    assert not found.grams
+
+
+def test_a_field_has_channels_that_vary_there_and_the_same_ones_again(rng):
+    pooled = rng.standard_normal((20, 6, 4)) * np.array([1, 1, 0, 1, 1e-6, 2])[:, None]
+    pooled[:, :, 2] = 1.0
+    found, channels = field_components("a:max2", pooled, 5, np.random.default_rng(1))
+    again, _ = field_components("a:max2", pooled, 5, np.random.default_rng(1))
+    np.testing.assert_array_equal(found, again)
+    assert {frozenset(own.tolist()) for own in channels} == {frozenset({0, 1, 3, 5, -1}), frozenset({-1})}
+    assert not found[:, channels == -1].any()
+    assert list(fields_in_use(found)) == [0, 1, 3]
+    with pytest.raises(InputError, match=r"no channel of a:max2 varies over the clips; name another"):
+        field_components("a:max2", np.ones((20, 6, 4)), 5, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generators": ONLY_CLIPS | {"V2": "conv1:max3"}}, r"simulation\.generators.*no layer conv1"),
+        (
+            {"generators": ONLY_CLIPS | {"V2": "features.12:max99"}},
+            r"its map is 13 x 13; expected a grid of at most 13",
+        ),
+        ({"generators": ONLY_CLIPS | {"V2": "features.12"}, "weights": "package"}, r"expected pretrained or random"),
+    ],
+)
+def test_networks_that_cannot_be_listened_to_are_told_before_any_clip(default_params, changes, message):
+    with pytest.raises(InputError, match=message):
+        simulation.prepare(small(default_params, network="squeezenet", **{"weights": "random"} | changes))
+    assert simulation.prepare(small(default_params)) is None
+
+
+@pytest.mark.parametrize("word", ["conv1:max", "conv1:max0", "conv1:min3", "conv1 + conv1", "conv1+conv2", "a:max3 +b"])
+def test_generators_that_are_none_are_refused(default_params, word):
+    document = default_params.model_dump(mode="json")
+    document["simulation"]["generators"]["V2"] = word
+    with pytest.raises(ParamsError, match=r"simulation\.generators\.V2: expected a property .* <layer>:max<k>"):
+        parse(document, "params.yaml")
 
 
 # --- anatomy
@@ -274,7 +356,7 @@ def test_true_reliability_is_recovered(default_params, rng):
     drawn = voxels.draw_voxels(settings, anatomy, components, rng)
     loc = anatomy.columns("LOC")
     generator, noise = drawn.generator[loc], drawn.noise[loc]
-    signal = signals(generator, drawn.weights[:, loc], components)
+    signal = signals(settings.driving, generator, drawn.weights[:, loc], drawn.fields[:, loc], components)
     true = voxels.reliability(signal, noise, 10)
     found = metrics.split_half_reliability(voxels.trials(signal, noise, 10, rng))
     assert np.abs(found - true).mean() < 0.03
@@ -284,12 +366,48 @@ def test_true_reliability_is_recovered(default_params, rng):
     mean, mean_root = voxels.among_driven("LOC", settings.null_fraction)
     assert true[driven].mean() == pytest.approx(mean, abs=0.02)
     assert np.sqrt(true[driven]).mean() == pytest.approx(mean_root, abs=0.02)
-    everywhere = voxels.reliability(signals(drawn.generator, drawn.weights, components), drawn.noise, 10)
+    whole = signals(settings.driving, drawn.generator, drawn.weights, drawn.fields, components)
+    everywhere = voxels.reliability(whole, drawn.noise, 10)
     assert everywhere.mean() == pytest.approx(voxels.RELIABILITY["WB"][0], abs=0.04)
     assert (~driven).mean() == pytest.approx(settings.null_fraction, abs=0.04)
     assert not signal[:, ~driven].any()
     assert not true[~driven].any()
     np.testing.assert_allclose(signal.var(axis=0) + noise**2, voxels.SD**2, rtol=1e-3)
+
+
+def test_a_voxel_listens_to_one_field_and_to_the_parts_of_its_generator_in_equal_shares(default_params, rng, tmp_path):
+    pooled, both = "conv1:max3", "conv1:max3 + category"
+    driving = dict.fromkeys(MINI_ROIS, "motion") | {"V1": pooled, "LOC": both}
+    settings = small(default_params, n_train=300, n_test=100, generators=driving)
+    components = {name: z for name, z in white(rng, settings).items() if name in ("motion", "category")}
+    components[pooled] = (rng.standard_normal((400, 9, 3)) * rng.uniform(0.1, 3, (9, 3))).astype(np.float32)
+    components[pooled] -= components[pooled].mean(axis=0)
+    components[pooled][:, 4] = 0  # a field without any channel that varies
+    simulation.write_subject(tmp_path, settings, 0, components)
+    simulation.write_truth(tmp_path, settings, [], components, simulation.Heard(channels={pooled: np.zeros((9, 3))}))
+    assert io.read_json(tmp_path / "truth/truth.json")["generators"] == list(settings.driving)
+    fields = set()
+    for roi, word in (("V1", pooled), ("LOC", both), ("PPA", "motion")):
+        truth = insilico_truth.read_truth(tmp_path, "sub01", roi)
+        driven = truth.generators != NO_SIGNAL
+        assert set(truth.generators[driven]) == {word}
+        own = truth.fields[0]
+        assert (own[driven] >= 0).all() == (word != "motion")
+        assert (own[~driven] == insilico_truth.NO_FIELD).all()
+        assert (truth.fields[1] == insilico_truth.NO_FIELD).all()
+        fields |= set(own[driven].tolist())
+        for voxel in np.flatnonzero(driven) if word != "motion" else ():
+            X = components[pooled][:, own[voxel]]
+            shared = np.hstack([X, components["category"]]) if word == both else X
+            of_parts = np.linalg.lstsq(shared, truth.signal[:, voxel], rcond=None)[0]
+            np.testing.assert_allclose(shared @ of_parts, truth.signal[:, voxel], atol=1e-4)  # of nothing else
+            if word == both:
+                first = (X @ of_parts[:3]).std()
+                assert first == pytest.approx((components["category"] @ of_parts[3:]).std(), rel=1e-3)
+    assert fields <= {-1, 0, 1, 2, 3, 5, 6, 7, 8}
+    assert len(fields) > 5
+    whole = io.read_pickle(tmp_path / "participants_data_v2021/mini_track/sub01/LOC.pkl")["train"]
+    assert whole.std(axis=(0, 1)).mean() == pytest.approx(voxels.SD, rel=0.05)
 
 
 def test_files_are_those_of_the_challenge(written):

@@ -43,6 +43,33 @@ def test_the_folder_holds_the_flow_and_what_lay_there_is_gone(tmp_path, monkeypa
     assert not list((folder / "data").iterdir())
 
 
+def test_every_row_of_the_winners_is_there_on_little_data():
+    winners = parsed("params.winners.yaml")
+    whole = params.parse(winners, "params.winners.yaml")
+    found = params.parse(smoke.parameters(winners, parsed("params.yaml")), "smoke")
+    assert found.experiments == whole.experiments and found.spaces == whole.spaces
+    assert set(found.networks) >= set(whole.networks) and found.simulation.n_train < 100
+    policies = {name: network.weights for name, network in found.networks.items()}
+    assert {name for name, policy in policies.items() if policy == "none"} == {"displacement", "motion_energy"}
+    assert set(policies.values()) == {"random", "none"}
+    assert {network.n_frames for network in found.networks.values()} <= set(found.frames.counts)
+
+
+def test_the_winners_alpha_and_grids_are_those_of_their_report():
+    found = params.load(ROOT / "params.winners.yaml")
+    assert found.regressors["ridge_1e4"] == {"kind": "ridge", "alphas": [1e4], "per": "voxel"}
+    n_fields = {  # features / channels, of the reference's table
+        "v1": 25_088 / 512, "v2_v3": 50_176 / 1024, "v4": 25_600 / 1024, "body": 10_240 / 1024, "ppa": 9_216 / 1024,
+        "sts": 2_048 / 1024,
+    }  # fmt: skip
+    for name, n in n_fields.items():
+        pool = found.feature_spaces[name].pool
+        n_here = int(pool.removeprefix("max")) ** 2 if isinstance(pool, str) else sum(len(g) ** 2 for g in pool.fields)
+        assert n_here == n, name
+    rows = found.experiments.joint
+    assert rows["mini-bionn-each-ridge"].fixed == rows["mini-bionn-each-ridge_1e4"].fixed
+
+
 @pytest.mark.parametrize("given", [".", "..", "data", "params.yaml"])
 def test_no_folder_but_its_own_is_replaced(tmp_path, monkeypatch, capsys, given):
     home = tmp_path / "home"

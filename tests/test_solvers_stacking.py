@@ -8,7 +8,13 @@ from scipy.optimize import minimize
 
 from cinevox.errors import InputError
 from cinevox.fitting.regressors._solvers import maps
-from cinevox.fitting.regressors._solvers.stacking import StackedMap, combined, residual_products, simplex_weights
+from cinevox.fitting.regressors._solvers.stacking import (
+    StackedMap,
+    combined,
+    residual_products,
+    simplex_weights,
+    with_block_means,
+)
 from regression_problems import fitted, problem
 
 
@@ -216,3 +222,15 @@ def test_arrays_that_make_no_stack_are_refused(stack, change, message):
     arrays = {**maps.to_arrays(stack[0])[1], **change}
     with pytest.raises(InputError, match=message):
         maps.from_arrays("stacked", {key: array for key, array in arrays.items() if array is not None})
+
+
+def test_a_voxel_has_its_own_errors_and_the_mean_of_its_block_in_units_of_the_least(rng):
+    R = rng.standard_normal((7, 20, 3)) * 10.0 ** rng.integers(-3, 3, 7)[:, None, None]
+    S = np.einsum("vnj,vnk->vjk", R, R)
+    S[5] = 0  # a voxel that every space predicts exactly
+    T = with_block_means(S, [slice(0, 4), slice(4, 6), slice(6, 7)])
+    scaled = [each / each.diagonal().min() if each.any() else each for each in S]
+    np.testing.assert_allclose(T[:4], [own + np.mean(scaled[:4], axis=0) for own in scaled[:4]])
+    np.testing.assert_allclose(T[4], 2 * scaled[4])
+    np.testing.assert_array_equal(T[5], 0)
+    np.testing.assert_allclose(T[6], 2 * scaled[6])

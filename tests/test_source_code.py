@@ -50,7 +50,7 @@ def graph(tmp_path_factory):
     (folder / "__init__.py").touch()
     for path in (ROOT / "stages").glob("*.py"):
         text = path.read_text()
-        for name in ("_cli", "_inputs", "_ceilings", "_spaces"):
+        for name in (path.stem for path in (ROOT / "stages").glob("_*.py")):
             text = text.replace(f"\nfrom {name} import", f"\nfrom stage_scripts.{name} import")
             text = text.replace(f"\nimport {name}\n", f"\nimport stage_scripts.{name}\n")
         (folder / path.name).write_text(text)

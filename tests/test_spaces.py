@@ -230,8 +230,8 @@ def measured(rng, given):
     return (rng.standard_normal((30, 9)) + given["b"][:30, :1] / 50).astype(np.float32)
 
 
-def run(candidates, given, measured):
-    method = fits.Method(RegressorSpec("recorder", Recorder), {"offset": 0.0}, 3, 4)
+def run(candidates, given, measured, batch_voxels=4):
+    method = fits.Method(RegressorSpec("recorder", Recorder), {"offset": 0.0}, 3, batch_voxels)
     return list(fits.fit(candidates, given, measured, COLUMNS, PART, method, keep_maps=True))
 
 
@@ -241,6 +241,15 @@ def test_each_is_a_candidate_for_each_space_and_the_others_are_one():
         [found] = joint_candidates(SPACES, together)
         assert found.name == together and found.spaces == ("a", "b", "c") and found.standardized == ("a",)
     assert [part.standardized for part in found.members] == [("a",), (), ()]
+
+
+def test_a_space_for_each_roi_is_a_candidate_and_several_stand_side_by_side_as_they_are(given):
+    fixed = {"V1": ("c",), "V2": ("b", "c"), "V3": ("c",)}
+    alone, several = joint_candidates(SPACES, "each", fixed)
+    assert (alone.name, several.name, several.even) == ("c", "b+c", False)
+    X, bands = feature_matrix(several, [given["b"], given["c"]], PART.train)
+    np.testing.assert_array_equal(X, np.hstack([given["b"], given["c"]]))
+    assert [band.stop - band.start for band in bands] == [given["b"].shape[1], 2]
 
 
 @pytest.mark.parametrize("together", ["concat", "banded"])
@@ -265,7 +274,7 @@ def test_the_mean_is_that_of_a_model_for_each_space(given, measured):
 
 
 def weights_by_hand(given, Y, train):
-    """argmin |sum_s w_s r_s|^2 of out-of-fold residuals, w on the simplex, by SLSQP for each voxel."""
+    """w on the simplex of least out-of-fold error, a voxel's own and the mean over its ROI, by SLSQP for each voxel."""
     residuals = []
     for values in given.values():
         outside = np.empty(Y.shape)
@@ -274,10 +283,11 @@ def weights_by_hand(given, Y, train):
             outside[held_out] = LinearRegression().fit(values[train[rest]], Y[rest]).predict(values[train[held_out]])
         residuals.append(Y - outside)
     R, found, k = np.array(residuals), [], len(given)
-    for voxel in range(Y.shape[1]):
-        S = R[:, :, voxel] @ R[:, :, voxel].T
-        bounds, together = [(0, 1)] * k, {"type": "eq", "fun": lambda w: w.sum() - 1}
-        found.append(minimize(lambda w, S=S: w @ S @ w, np.full(k, 1 / k), bounds=bounds, constraints=together).x)
+    S = np.einsum("jnv,knv->vjk", R, R) / np.square(R).sum(axis=1).min(axis=0)[:, None, None]
+    for where in COLUMNS.slices:
+        for own in S[where] + S[where].mean(axis=0):
+            bounds, together = [(0, 1)] * k, {"type": "eq", "fun": lambda w: w.sum() - 1}
+            found.append(minimize(lambda w, T=own: w @ T @ w, np.full(k, 1 / k), bounds=bounds, constraints=together).x)
     return np.array(found)
 
 
@@ -292,6 +302,12 @@ def test_a_stack_weighs_models_by_predictions_of_clips_in_no_fit(given, measured
     for number, name in enumerate(SPACES):
         median = found.diagnostics[f"weight_{name}"]["median"]
         assert median == pytest.approx(np.median(weights[:, number]), abs=2e-3)
+
+
+def test_batches_do_not_change_the_weights_of_a_stack(given, measured):
+    """They are drawn to those of a subject's ROI, however many of its voxels are fitted at once."""
+    whole, parts = (run(joint_candidates(SPACES, "stack"), given, measured, n)[0] for n in (100, 2))
+    np.testing.assert_allclose(parts.predicted["test"], whole.predicted["test"], atol=1e-5)
 
 
 def test_what_a_stack_keeps_predicts_what_it_predicted(given, measured):

@@ -82,6 +82,7 @@ def small_params():
         "voxelwise": {name: rows[name] for name in ROWS},
         "roiwise": {TRANSFER: rows[TRANSFER]},
         "joint": {},
+        "ensembles": {},
     }
     for name, spaces in JOINT.items():
         track, label, together, regressor = name.split("-")
@@ -360,6 +361,31 @@ def test_an_edited_row_reruns_that_row_alone(repository):
     repository.back(kept)
     assert {stage for stage in ran if "@" in stage} == {f"{step}@{other}" for step in ("fits", "scores", "selection")}
     assert repository.would_run() == set()
+
+
+@pytest.mark.parametrize(
+    ("space", "changed", "network"),
+    [
+        ("late", {"n_components": 5}, {"reduction@efficientnet_lite0"}),
+        ("lite", {"pool": ["max2", "avg5"]}, {"features@efficientnet_lite0", "reduction@efficientnet_lite0"}),
+        ("displaced", {"standardize": False}, {"reduction@displacement"}),
+    ],
+)
+def test_an_edited_space_reruns_its_network_and_its_rows(repository, space, changed, network):
+    """Of the network no more than it has to: a PCA extracts nothing again. Other rows follow where it wrote anew."""
+    document = small_params()
+    document["spaces"] = SPACES | {space: SPACES[space] | changed}
+    for row in document["experiments"]["joint"].values():
+        row["spaces"] = [
+            name.replace("lite.max3", "lite.max2") if "pool" in changed else name for name in row["spaces"]
+        ]
+    repository.write(document)
+    would = repository.would_run()
+    repository.write(small_params())
+    own = {f"fits-joint@{row}" for row, spaces in JOINT.items() if any(name.startswith(space) for name in spaces)}
+    if f"fits-joint@{STACK}" in own:
+        own |= {f"encoding@{STACK}", "submission@mini"}
+    assert would == network | own | {"checks", "report", "tracking"}
 
 
 def test_the_reported_score_of_a_row_refits_nothing(repository):

@@ -532,6 +532,19 @@ def test_unknown_names_and_options_are_told_together():
     assert len(lines) == 5
 
 
+def test_a_regressor_may_have_a_name_of_ones_own():
+    ridge = {"kind": "ridge", "alphas": [1.0], "per": "voxel"}
+    validation.check_plugins("insilico", {}, {"mine": ridge}, {})
+    with pytest.raises(InputError) as caught:
+        validation.check_plugins(
+            "insilico", {}, {"lasso": ridge, "mine": {**ridge, "kind": "rigde"}, "other": {**ridge, "alpha": 1}}, {}
+        )
+    unknown, lasso, other = str(caught.value).splitlines()[1:]
+    assert unknown.startswith("  regressors: there is no 'rigde'; there are ")
+    assert lasso == "  regressors.lasso.kind is ridge, and lasso is a regressor of its own; choose another key"
+    assert other.startswith("  regressors.other: does not know alpha; its options are alphas, per")
+
+
 @pytest.mark.parametrize(
     ("network", "features", "message"),
     [

@@ -33,7 +33,7 @@ def parameters():
     found["simulation"]["datasets"] = []
     found["networks"] = {"alexnet": found["networks"]["alexnet"]}
     row = dict(zip(("track", "network", "features", "regressor"), ROW.split("-"))) | {"reported": None}
-    found["experiments"] = {"voxelwise": {ROW: row}, "roiwise": {}, "joint": {}}
+    found["experiments"] = {"voxelwise": {ROW: row}, "roiwise": {}, "joint": {}, "ensembles": {}}
     found |= {"bases": {}, "parallel": {"backend": "sequential", "n_jobs": 1, "scheduler": None, "jobqueue": None}}
     found["scores"] |= {"n_bootstraps": 20, "n_permutations": 20}
     found["report"] = {"brain_row": None, "subject": "sub01"}

@@ -43,7 +43,7 @@ def _without_submissions(paths: Paths, settings: params.Params) -> Iterator[str]
     """That rows can't be submitted where nobody was shown a test clip."""
     from cinevox.validation import disk_needs
 
-    if settings.submission.rows and disk_needs.study(paths, settings).n_test <= 0:
+    if settings.submission.every and disk_needs.study(paths, settings).n_test <= 0:
         left_out = "submissions are left out (submission.rows: {} asks for none)"
         yield f"{settings.dataset.folder}: it has no test clips, so {left_out}"
 

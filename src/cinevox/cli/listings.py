@@ -43,12 +43,12 @@ def _regressors(_: argparse.Namespace) -> None:
     ) -> str:  # of the candidates of `best` the names: their options would take 250 columns
         return f"{key} {', '.join(value) if isinstance(value, Mapping) else value}"
 
-    for name in plugins.names("regressors"):
+    for key in dict.fromkeys((*plugins.names("regressors"), *used)):
+        name, given = plugins.regressor_of(key, used.get(key, {}))
         spec = plugins.load("regressors", name)
-        given = used.get(name, {})
-        options = ", ".join(told(*option) for option in given.items()) if name in used else "–"
+        options = ", ".join(told(*option) for option in given.items()) if key in used else "–"
         table.add_row(
-            name,
+            key,
             spec.title,
             {"batch": "one by one", "roi": "an ROI together", "all": "all together"}[spec.together(given)],
             options or "none",

@@ -34,17 +34,23 @@ def _warm(_: argparse.Namespace) -> None:
 
 
 def _smoke(chosen: argparse.Namespace) -> None:
-    """make a folder in which all of the paper's rows can be run in small, on in-silico data
+    """make a folder in which all rows of the paper, or of another run, can be run in small, on in-silico data
 
-    `make paper-smoke` does so and runs them.
+    `make paper-smoke` and `make winners-smoke` do so and run them.
     """
     from cinevox.project import smoke
 
-    smoke.make(chosen.folder)
+    smoke.make(chosen.folder, large=chosen.params)
     print(f"{chosen.folder}: {len(params.load(Paths(chosen.folder).params).experiments.rows)} rows")
 
 
 COMMANDS: Commands = {
     "warm": (_warm, {}),
-    "smoke": (_smoke, {"folder": {"type": Path, "help": "new, or made by this command: then it is replaced"}}),
+    "smoke": (
+        _smoke,
+        {
+            "folder": {"type": Path, "help": "new, or made by this command: then it is replaced"},
+            "--params": {"default": "params.paper.yaml", "help": "of the large run (default: params.paper.yaml)"},
+        },
+    ),
 }

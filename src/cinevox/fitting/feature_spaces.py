@@ -76,14 +76,21 @@ def candidates(features: str, layers: Sequence[str]) -> tuple[Candidate, ...]:
     return tuple(Candidate("+".join(chosen), chosen, raw, degree) for chosen in combinations(layers, size))
 
 
-def joint_candidates(spaces: Mapping[str, FeatureSpace], together: Together) -> tuple[Candidate, ...]:
-    """The candidates of a row of named spaces: each by itself, or one of all of them."""
+def joint_candidates(
+    spaces: Mapping[str, FeatureSpace], together: Together, fixed: Mapping[str, tuple[str, ...]] | None = None
+) -> tuple[Candidate, ...]:
+    """The candidates of a row of named spaces: each by itself, or one of all of them.
+
+    fixed: ROI -> its spaces side by side, where ROIs have theirs (`JointRow.fixed`): a candidate for each of those
+    """
     unscaled = {name for name, space in spaces.items() if space.n_components is None and space.standardize}
 
     def candidate(name: str, names: Sequence[str], **settings: bool | Combine) -> Candidate:
         own = tuple(name for name in names if name in unscaled)
         return Candidate(name, tuple(names), standardized=own, **settings)  # type: ignore[arg-type]
 
+    if fixed:
+        return tuple(candidate("+".join(names), names) for names in dict.fromkeys(fixed.values()))
     match together:
         case "each":
             return tuple(candidate(name, [name]) for name in spaces)

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.fitting.feature_spaces import Candidate, Scaling, bands, joined
 from cinevox.fitting.regressors import FEWER_FEATURES, Map, Regressor, RegressorSpec
-from cinevox.fitting.regressors._solvers.stacking import StackedMap, residual_products, simplex_weights
+from cinevox.fitting.regressors._solvers.stacking import (
+    StackedMap,
+    residual_products,
+    simplex_weights,
+    with_block_means,
+)
 from cinevox.measured.responses import Columns
 from cinevox.project import plugins
 from cinevox.project.params import Params
@@ -40,8 +45,8 @@ class Method:
     @classmethod
     def of(cls, regressor: str, params: Params) -> Self:
         """As the parameters have it. params: has the sections splits, regressors and fits."""
-        spec, options = plugins.load("regressors", regressor), params.regressors[regressor]
-        return cls(spec, options, params.splits.n_folds, params.fits.batch_voxels)
+        name, options = plugins.regressor_of(regressor, params.regressors[regressor])
+        return cls(plugins.load("regressors", name), options, params.splits.n_folds, params.fits.batch_voxels)
 
     @property
     def voxels(self) -> Literal["batch", "roi", "all"]:
@@ -113,12 +118,17 @@ def fit(
         units = columns.units(measured, partition.train)
     # made once: workers get each array once
     responses = [(measured[partition.train, batch], units[batch]) for batch in batches]
+    spaces = {candidate.name: [features[space] for space in candidate.spaces] for candidate in candidates}
+    weights = {
+        candidate.name: _weights(candidate, spaces[candidate.name], responses, columns, partition.train, method)
+        for candidate in candidates
+    }
     tasks = (
         joblib.delayed(_fit_batch)(
-            candidate, [features[space] for space in candidate.spaces], *part, partition, method, keep_maps
+            candidate, spaces[candidate.name], *part, weights[candidate.name][batch], partition, method, keep_maps
         )
         for candidate in candidates
-        for part in responses
+        for part, batch in zip(responses, batches)
     )
     return _side_by_side(candidates, len(batches), tasks)
 
@@ -173,6 +183,7 @@ def _fit_batch(
     spaces: Sequence[Floats],
     Y: NDArray[np.float32],
     units: NDArray[np.float64],
+    weights: NDArray[np.float64],
     partition: Partition,
     method: Method,
     keep: bool,
@@ -183,9 +194,8 @@ def _fit_batch(
         predicted = {name: regressor.predict(X[rows]) for name, rows in partition.predicted.items()}
         return predicted, dict(regressor.diagnostics), regressor.map if keep else None
     found: dict[str, NDArray[Any]] = {}
-    weights = np.full((Y.shape[1], len(own)), 1 / len(own))
     if candidate.combine == "stack":
-        weights, found = _weights(candidate, spaces, Y, units, partition.train, method)
+        found = {f"weight_{name}": weights[:, number] for number, name in enumerate(candidate.spaces)}
     trained = X[partition.train]
     regressors = [method.fitted(trained[:, band], Y, (slice(0, band.stop - band.start),), units) for band in own]
     ends = np.array([band.stop for band in own])
@@ -199,19 +209,39 @@ def _fit_batch(
 def _weights(
     candidate: Candidate,
     spaces: Sequence[Floats],
+    responses: Sequence[tuple[NDArray[np.float32], NDArray[np.float64]]],
+    columns: Columns,
+    train: Indices,
+    method: Method,
+) -> NDArray[np.float64]:
+    """Weights of a candidate's models, (n_voxels, n_models): equal ones, or of a stack those that it chooses.
+
+    It chooses them on predictions of clips that were in no fit of theirs: with S_v of `_residual_products` and T_v its
+    sum with the mean over the subject's ROI (`with_block_means`),
+
+        w_v = argmin w' T_v w over w >= 0, sum w = 1.
+
+    responses: Y and units of every batch
+    """
+    n_models = len(_fitted(candidate))
+    if candidate.combine != "stack":
+        return np.full((columns.n_voxels, n_models), 1 / n_models)
+    tasks = (joblib.delayed(_residual_products)(candidate, spaces, *part, train, method) for part in responses)
+    return simplex_weights(with_block_means(np.concatenate(joblib.Parallel()(tasks)), columns.slices))
+
+
+def _residual_products(
+    candidate: Candidate,
+    spaces: Sequence[Floats],
     Y: NDArray[np.float32],
     units: NDArray[np.float64],
     train: Indices,
     method: Method,
-) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
-    """Weights of a stack's models, chosen on predictions of clips that were in no fit of theirs.
+) -> NDArray[np.float64]:
+    """R'R / n_clips of each voxel, R its residuals outside of the fits, a column for each space.
 
     For each of `n_folds` folds of the training clips every space is fitted to the other folds, whatever the regressor
-    chooses included, and predicts the fold. With R_v the residuals of voxel v, a column for each space,
-
-        w_v = argmin |R_v w|^2 over w >= 0, sum w = 1.
-
-    Returns (n_voxels, n_spaces), and each space's weight as a diagnostic.
+    chooses included, and predicts the fold.
     """
     outside = [np.empty_like(Y) for _ in candidate.members]
     for fold in folds(len(train), method.n_folds):
@@ -219,8 +249,7 @@ def _weights(
             X, own = feature_matrix(member, [space], train[fold.fit])
             regressor = method.fitted(X[train[fold.fit]], Y[fold.fit], own, units)
             held_out[fold.held_out] = regressor.predict(X[train[fold.held_out]])
-    weights = simplex_weights(residual_products(Y, outside))
-    return weights, {f"weight_{name}": weights[:, number] for number, name in enumerate(candidate.spaces)}
+    return residual_products(Y, outside)
 
 
 def _summary(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any]:

@@ -124,6 +124,8 @@ def components(
     features: space -> (n_clips, n_features), a memory map at best, and how it is reduced
     keep: whether the space's projection, for other clips, comes too
     """
+    if not features:  # joblib warns of a generator that nobody asks
+        return
     tasks = (joblib.delayed(_components)(values, n_train, settings, keep) for values, settings in features.values())
     for name, found in zip(features, joblib.Parallel(return_as="generator")(tasks)):
         yield name, *found

@@ -14,7 +14,7 @@ from typing import Any
 
 from cinevox.files import io
 from cinevox.project import identity
-from cinevox.project.params import JointRow, NetworkRow, Row, load
+from cinevox.project.params import EnsembleRow, JointRow, NetworkRow, Row, load
 from cinevox.project.params import text as texts
 from cinevox.project.paths import Paths
 
@@ -23,7 +23,9 @@ CODE = f"{Paths().source_code('any').parent.as_posix()}/"  # in it the code that
 UNRELATED = {  # sections that no score follows from
     "validation", "storage", "parallel", "report", "submission", "encoding", "gate", "tracking",
 }  # fmt: skip
-ENTRY = re.compile(rf"^  ['\"]?((?:{'|'.join(ENDS)})(?:-roiwise|-joint)?@[^\n]+?)['\"]?:\n((?:    .*\n|\n)+)", re.M)
+ENTRY = re.compile(
+    rf"^  ['\"]?((?:{'|'.join(ENDS)})(?:-roiwise|-joint|-ensembles)?@[^\n]+?)['\"]?:\n((?:    .*\n|\n)+)", re.M
+)
 
 Stages = Mapping[str, Any]
 
@@ -66,7 +68,7 @@ def made(stages: Stages, row: str) -> Made | None:
     found = [
         name
         for end in ENDS
-        for name in (f"{end}@{row}", f"{end}-roiwise@{row}", f"{end}-joint@{row}")
+        for name in (f"{end}{group}@{row}" for group in ("", "-roiwise", "-joint", "-ensembles"))
         if name in stages
     ]
     if not found:
@@ -86,8 +88,18 @@ def made(stages: Stages, row: str) -> Made | None:
             if path.startswith(CODE):
                 code.setdefault(path, md5)
                 continue
-            found += sorted({source for out, (source, _) in outs.items() if _overlap(out, path)} - set(found))
+            sources = {source for out, (source, _) in outs.items() if _overlap(out, path)}
+            found += sorted({name for name in sources if _took(stages[stage], stage, name)} - set(found))
     return Made(params, frozenset(tracked), code, broken)
+
+
+def _took(entry: Mapping[str, Any], stage: str, source: str) -> bool:
+    """Whether a stage read what another one made: an ensemble depends on the folders of all rows, and reads some."""
+    kind, _, row = stage.partition("@")
+    if kind != "ensembles":
+        return True
+    members = entry.get("params", {}).get("params.yaml", {}).get(f"experiments.ensembles.{row}.rows", ())
+    return source.partition("@")[2] in (*members, "train")
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -143,6 +155,10 @@ def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> d
 
 def _stands_on(paths: Paths, row: Row) -> tuple[Collection[str], list[str]]:
     """Networks of the row now and of its result, and spaces of the result that have another meaning now."""
+    if isinstance(row, EnsembleRow):
+        rows = load(paths.params).experiments.rows
+        members = [_stands_on(paths, rows[name]) for name in row.rows]
+        return {name for own, _ in members for name in own}, [name for _, changed in members for name in changed]
     if not isinstance(row, JointRow):
         return ((row.network,) if isinstance(row, NetworkRow) else ()), []
     index = paths.scores(row.name) / "index.json"
@@ -155,6 +171,8 @@ def _stands_on(paths: Paths, row: Row) -> tuple[Collection[str], list[str]]:
 def concerns(leaf: str, row: Row, networks: Collection[str]) -> bool:
     """Whether a score of the row follows from this leaf of the parameters. networks: those that the row stands on"""
     section, _, rest = leaf.partition(".")
+    if isinstance(row, EnsembleRow):
+        return _concerns_a_member(section, rest, row, networks)
     own = {"regressors": row.regressor, "heads": row.regressor, "bases": row.base}
     if section == "networks":
         return rest.partition(".")[0] in networks
@@ -162,4 +180,16 @@ def concerns(leaf: str, row: Row, networks: Collection[str]) -> bool:
         return rest.partition(".")[0] == own[section]
     if section == "experiments":
         return row.name in rest.split(".") and not rest.endswith(".reported")
+    return section not in UNRELATED
+
+
+def _concerns_a_member(section: str, rest: str, row: EnsembleRow, networks: Collection[str]) -> bool:
+    """The same of an ensemble; the names of its members say what regressor, head and base they have."""
+    if section == "experiments":
+        return bool({row.name, *row.rows} & {*rest.split(".")}) and not rest.endswith(".reported")
+    if section in ("regressors", "heads", "bases"):
+        key = rest.partition(".")[0]
+        return any(f"-{key}-" in f"{name}-" for name in row.rows)
+    if section == "networks":
+        return rest.partition(".")[0] in networks
     return section not in UNRELATED

@@ -71,19 +71,27 @@ class Paths:
     def base(self, name: str) -> Path:
         return self.data / "bases" / name
 
+    @property
+    def ensembles(self) -> Path:
+        """Results of rows that are made of other rows: apart, as no stage can depend on a folder that it writes to."""
+        return self.data / "ensembles"
+
+    def _of_rows(self, row: str) -> Path:
+        return self.ensembles if row.endswith("-ensemble") else self.data
+
     def predictions(self, row: str) -> Path:
-        """The output of `fits` or `transfer`: predictions in one format, and what else the row's fit left."""
-        return self.data / "predictions" / row
+        """The output of `fits`, `transfer` or `ensembles`: predictions in one format, and what else these left."""
+        return self._of_rows(row) / "predictions" / row
 
     def checkpoints(self, row: str) -> Path:
         """The weights of a row's transfer networks, those that `transfer.keep_weights` keeps."""
         return self.predictions(row) / "checkpoints"
 
     def scores(self, row: str) -> Path:
-        return self.data / "scores" / row
+        return self._of_rows(row) / "scores" / row
 
     def selection(self, row: str) -> Path:
-        return self.data / "selection" / row
+        return self._of_rows(row) / "selection" / row
 
     def metrics(self, row: str) -> Path:
         """Metrics of a row, or the counts that `validation` and `checks` found."""

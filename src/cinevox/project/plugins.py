@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from cinevox.errors import InputError
@@ -30,6 +31,11 @@ def names(kind: Kind) -> tuple[str, ...]:
     """Keys of the plug-ins of a kind, sorted."""
     path = importlib.import_module(PACKAGES[kind]).__path__
     return tuple(sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")))
+
+
+def regressor_of(key: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The plug-in that a key of params.regressors means, by its `kind` or its own name, and the plug-in's options."""
+    return str(options.get("kind", key)), {name: value for name, value in options.items() if name != "kind"}
 
 
 def load(kind: Kind, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The paper's run in small: its rows and networks, and a video network, on little in-silico data: all of it runs."""
+"""The paper's run or the winners' in small: their rows and networks on little in-silico data: all of it runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cinevox.project import plugins
 from cinevox.project.params import text
 from cinevox.project.paths import Paths
 
-# What differs from the paper's parameters, besides the data set and the weights. Nothing here is a result.
+# What differs from the parameters of the large run, besides the data set and the weights. Nothing here is a result.
 SMALLER: dict[str, dict[str, Any]] = {
-    "frames": {"counts": [2, 8], "size": 96},
+    "frames": {"counts": [2, 8], "size": 96},  # of frames: of image networks, of others
     "reduction": {"n_components": 20},
     "transfer": {"n_epochs": 2, "rois_at_once": 9},
     "scores": {"n_bootstraps": 100},
@@ -25,34 +25,44 @@ SIMULATED = {
     "n_subjects": 2, "n_train": 60, "n_test": 24, "voxel_fraction": 0.02, "min_voxels": 6, "n_frames": 2,
 }  # fmt: skip
 OTHERS = ("r3d_18",)  # networks that the paper has none of
+FEWEST = {"motion_energy": 27}  # of frames: what shows its fastest filters
 AS_BY_DEFAULT = ("dataset", "regressors", "heads", "storage")  # sections of the small default run
 MARK = ".cinevox-smoke"  # a file in each folder that was made here: those are replaced, and no others
 
 
-def parameters(paper: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """The paper's parameters with its rows, networks and bases, all else small and offline.
+def parameters(large: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a large run with its rows, networks, spaces and bases, all else small and offline.
 
-    paper, default: params.paper.yaml and params.yaml, parsed
+    Frames stay as large as they are where there are named spaces: their fields are positions in a map.
+
+    large, default: params.paper.yaml or params.winners.yaml, and params.yaml, parsed
     """
-    found = {section: dict(values) for section, values in paper.items()}
-    found |= {section: dict(default[section]) for section in AS_BY_DEFAULT}
+    found = {section: dict(values) for section, values in large.items()}
+    found |= {section: {**large[section], **default[section]} for section in AS_BY_DEFAULT}
     found["dataset"]["subjects"] = found["dataset"]["subjects"][: SIMULATED["n_subjects"]]
     found["report"]["subject"] = found["dataset"]["subjects"][-1]
     found["simulation"] = {**default["simulation"], **SIMULATED, "datasets": [found["dataset"]["name"]]}
     for section, changes in SMALLER.items():
         found[section] |= changes
+    if large["spaces"]:
+        found["frames"]["size"] = large["frames"]["size"]
     untrained = {"weights": "random", "file": None, "sha256": None, "seed": 0}
     fewest, clip = found["frames"]["counts"]
-    specs = {name: plugins.load("networks", name) for name in (*paper["networks"], *OTHERS)}
+    specs = {name: plugins.load("networks", name) for name in dict.fromkeys((*large["networks"], *OTHERS))}
+    counts = {name: FEWEST.get(name, fewest if spec.n_frames is None else clip) for name, spec in specs.items()}
     found["networks"] = {
-        name: {**untrained, "n_frames": fewest if spec.n_frames is None else clip} for name, spec in specs.items()
+        name: {**untrained, "weights": "none" if spec.is_fixed else "random", "n_frames": counts[name]}
+        for name, spec in specs.items()
     }
-    found["bases"] = {name: {**base, "n_frames": 2} for name, base in paper["bases"].items()}
+    found["frames"]["counts"] = sorted({fewest, clip, *counts.values()})
+    found["bases"] = {name: {**base, "n_frames": 2} for name, base in large["bases"].items()}
     return found
 
 
-def make(folder: Path, root: Path = Path()) -> None:
+def make(folder: Path, root: Path = Path(), large: str = "params.paper.yaml") -> None:
     """A copy of the flow in a folder of its own, with these parameters, in place of an earlier one.
+
+    large: the file of the parameters of the large run
 
     Raises
     ------
@@ -61,7 +71,7 @@ def make(folder: Path, root: Path = Path()) -> None:
     """
     _require_replaceable(folder, root)
     paths = Paths(root)
-    paper, default = map(text.read_file, (paths.paper_params, paths.params))
+    source, default = map(text.read_file, (root / large, paths.params))
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -72,7 +82,7 @@ def make(folder: Path, root: Path = Path()) -> None:
     shutil.copy(root / ".dvcignore", folder)
     shutil.copy(paths.paper_params, folder)
     (folder / "data").mkdir()
-    (folder / "params.yaml").write_text(yaml.safe_dump(parameters(paper, default), sort_keys=False))
+    (folder / "params.yaml").write_text(yaml.safe_dump(parameters(source, default), sort_keys=False))
 
 
 def _require_replaceable(folder: Path, root: Path) -> None:

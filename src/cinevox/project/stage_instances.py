@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from cinevox.files.labelled_arrays import digest_of
 from cinevox.project import asked
-from cinevox.project.params import FeatureSpace, JointRow, Params, Row, load, maps
+from cinevox.project.params import EnsembleRow, FeatureSpace, JointRow, Params, Row, load, maps
 from cinevox.project.paths import Paths
-from cinevox.project.plugins import PACKAGES, Kind
+from cinevox.project.plugins import PACKAGES, Kind, regressor_of
 from cinevox.project.source_code import STAGES, SourceCode, remembered
 
 
@@ -81,17 +81,18 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
     yield from (
         Instance("fits", name, _regressors(params, row), _spaces(params, row))
         for name, row in rows.items()
-        if not row.is_transfer
+        if row.group in ("voxelwise", "joint")
     )
     yield from (Instance("bases", name, _network(params, base.network)) for name, base in params.bases.items())
     yield from (
         Instance("transfer", name, _network(params, row.network)) for name, row in params.experiments.roiwise.items()
     )
+    yield from (Instance("ensembles", name, ()) for name in params.experiments.ensembles)
     yield from (Instance("scores", name, ()) for name in rows)
     yield from (Instance("selection", name, _networks(params, row)) for name, row in rows.items())
     yield Instance("checks", "", data)
     yield Instance("report", "", every)
-    for track, name in params.submission.rows.items():
+    for track, name in params.submission.every.items():
         yield Instance("submission", track, _regressors(params, rows[name]), _spaces(params, rows[name]))
     for name in params.encoding.rows:
         row = rows[name]
@@ -119,7 +120,10 @@ def _networks(params: Params, row: Row) -> tuple[str, ...]:
 
 
 def _spaces(params: Params, row: Row) -> dict[str, Any]:
-    """The named spaces that a row stands on."""
+    """The named spaces that a row stands on, or each member of an ensemble."""
+    if isinstance(row, EnsembleRow):
+        members = {name: _spaces(params, params.experiments.rows[name]) for name in row.rows}
+        return {name: found for name, found in members.items() if found}
     return {"spaces": _listed(params.spaces_of(row))} if isinstance(row, JointRow) else {}
 
 
@@ -146,9 +150,12 @@ def _listed(spaces: Mapping[str, FeatureSpace]) -> dict[str, Any]:
 
 
 def _regressors(params: Params, row: Row) -> tuple[str, ...]:
-    """The row's, and its candidates where it chooses among several (`best`)."""
+    """The row's, and its candidates where it chooses among several (`best`); of an ensemble its members'."""
     if row.is_transfer:
         return ()
-    candidates = params.regressors[row.regressor].get("candidates", ())
-    names = (row.regressor, *candidates) if isinstance(candidates, dict) else (row.regressor,)
+    if isinstance(row, EnsembleRow):
+        own = (_regressors(params, params.experiments.rows[name]) for name in row.rows)
+        return tuple(dict.fromkeys(module for found in own for module in found))
+    name, options = regressor_of(row.regressor, params.regressors[row.regressor])
+    names = (name, *options.get("candidates", ()))
     return tuple(_plugin("regressors", name) for name in names)

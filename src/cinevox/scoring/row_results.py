@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cinevox.files import io
 from cinevox.fitting import prediction_store
-from cinevox.project.params import Row
+from cinevox.project.params import EnsembleRow, Row
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, outcomes
 from cinevox.scoring.outcomes import Outcome, SplitScores
@@ -167,6 +167,18 @@ def _read(paths: Paths, name: str, row: Row) -> Result:
         cure = f"`dvc repro -f -s {row.instance('selection')}` makes it again"
         raise io.FileError(f"{paths.selection(name) / outcomes.FILE}: not of the scores in {folder}: {told}; {cure}")
     return Result(name, row, index, rois, subjects, outcome, folder, paths.selection(name))
+
+
+def remade(paths: Paths, row: Row, rows: Mapping[str, Row]) -> tuple[str, ...]:
+    """Members of an ensemble whose result was made again since the ensemble was; none of another row.
+
+    rows: those of the parameters. Errors: FileError, where a file is missing or broken.
+    """
+    if not isinstance(row, EnsembleRow):
+        return ()
+    then = prediction_store.read_index(paths.predictions(row.name)).provenance["made_of"]
+    known = {name: rows[name] for name in row.rows if name in rows and name in then}
+    return tuple(name for name, own in known.items() if outcomes.read(paths.selection(name), own).digest != then[name])
 
 
 def _odd(table: pd.DataFrame, index: prediction_store.Index) -> str:

@@ -1,28 +1,23 @@
 """Simulation: a data set in the format of the Algonauts 2021 challenge whose truth is known.
 
 Clips are dead-leaves scenes with moving objects; voxels listen to Gabor or motion energy, to a network's
-layers or to the scenes' latents, with independent noise in every trial and the reliabilities of the real data.
-What every voxel listens to, its noise-free signal and its true reliability are written beside the data.
+layers, to receptive fields in its maps or to the scenes' latents, with independent noise in every trial and the
+reliabilities of the real data. What every voxel listens to, its noise-free signal and its true reliability are written
+beside the data.
 
 Clips depend on (seed, clip) and subjects on (seed, subject) alone, so they can be made in any order.
 """
 
-from cinevox.simulation.study import (
-    CLIPS,
-    driving_components,
-    layer_grams,
-    make_clip,
-    needed_layers,
-    write_subject,
-    write_truth,
-)
+from cinevox.simulation.listening import Heard, listen, prepare
+from cinevox.simulation.study import CLIPS, driving_components, make_clip, write_subject, write_truth
 
 __all__ = [
     "CLIPS",
+    "Heard",
     "driving_components",
-    "layer_grams",
+    "listen",
     "make_clip",
-    "needed_layers",
+    "prepare",
     "write_subject",
     "write_truth",
 ]

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from cinevox.errors import InputError
+from cinevox.measured.insilico_truth import no_fields, part_signals
 from cinevox.project.params import MINI_ROIS, WHOLE_BRAIN, Simulation
+from cinevox.project.params.generators import is_pooled, parts
 from cinevox.simulation.anatomy import PLACES, Anatomy
+from cinevox.simulation.receptive_fields import fields_in_use
 
 SD = 0.8  # of single-trial responses
 REAL_REPETITIONS = 10  # what the table of reliabilities refers to
@@ -56,13 +59,15 @@ class Voxels:
     """Truth of the whole-brain voxels of one subject, in C order of the volume.
 
     generator: index among the generators, -1 for a voxel without signal
-    weights: float32, (n_latents, n_voxels); signal = components of the generator @ weights
+    weights: float32, (n_rows, n_voxels), of the components of its generator; signal: `insilico_truth.signals`
+    fields: (n_parts, n_voxels), receptive field in the map of each part of the generator; NO_FIELD where it has none
     noise: float32, (n_voxels,), SD of a single trial about the signal
     """
 
     anatomy: Anatomy
     generator: NDArray[np.int8]
     weights: NDArray[np.float32]
+    fields: NDArray[np.int16]
     noise: NDArray[np.float32]
 
 
@@ -124,17 +129,19 @@ def among_driven(roi: str, silent: float) -> tuple[float, float]:
 
 
 def draw_voxels(
-    settings: Simulation, anatomy: Anatomy, generators: Mapping[str, NDArray[np.floating]], rng: np.random.Generator
+    settings: Simulation, anatomy: Anatomy, components: Mapping[str, NDArray[np.floating]], rng: np.random.Generator
 ) -> Voxels:
     """What each voxel listens to, and how well.
 
     A voxel of an ROI follows the ROI's generator, a share `null_fraction` follows none. Outside the ROIs a
     voxel follows the nearest ROI's generator, sometimes another one's, and more and more often none with the
-    distance. Weights are random, scaled so that over all clips signal variance t and noise variance e have
+    distance. In a pooled map it has one field, any with equal chance. Weights are random, scaled so that over all
+    clips the parts of a generator have equal variance, and signal variance t and noise variance e have
     t + e = SD^2 and t / (t + e / 10) = the reliability drawn from its ROI's distribution. A share s of silent
     voxels has reliability 0, so the others are drawn with mean m / (1 - s): together they have the real mean m.
 
-    generators: name -> (n_clips, n_components), uncorrelated, mean 0, variance 1
+    components: part of a generator -> (n_clips, n_components), uncorrelated, mean 0, variance 1; of a pooled map
+        (n_clips, n_fields, n_components), mean 0
 
     Raises
     ------
@@ -142,7 +149,7 @@ def draw_voxels(
         So many voxels are silent that the others cannot make up for them.
     """
     n_voxels = len(anatomy.rois)
-    names, places = list(generators), list(PLACES)
+    names, places = settings.driving, list(PLACES)
     outside = anatomy.rois < 0
     followed = np.where(outside, anatomy.nearest, anatomy.rois)
     stray = outside & (rng.uniform(size=n_voxels) < STRAY)
@@ -160,12 +167,53 @@ def draw_voxels(
             reliability[inside] = rng.beta(*reliability_distribution(*pair), size=int(inside.sum()))
     reliability = np.where(generator < 0, 0, reliability.clip(max=0.99))
     ratio = reliability / (REAL_REPETITIONS * (1 - reliability))  # t / e
-    weights = rng.standard_normal((settings.n_latents, n_voxels))
-    for index, name in enumerate(names):
-        weights[generators[name].shape[1] :, generator == index] = 0
-    weights *= SD * np.sqrt(ratio / (1 + ratio)) / np.linalg.norm(weights, axis=0)
+    weights, fields, size = _listening(settings, generator, components, rng)
+    weights *= SD * np.sqrt(ratio / (1 + ratio)) / size
     noise = SD / np.sqrt(1 + ratio)
-    return Voxels(anatomy, generator, weights.astype(np.float32), noise.astype(np.float32))
+    return Voxels(anatomy, generator, weights.astype(np.float32), fields, noise.astype(np.float32))
+
+
+def _listening(
+    settings: Simulation,
+    generator: NDArray[np.int8],
+    components: Mapping[str, NDArray[np.floating]],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.int16], NDArray[np.float64]]:
+    """Random weights and fields of voxels, and the SD of the signals that they make over all clips, (n_voxels,).
+
+    Of uncorrelated components of variance 1 the SD is the norm of the weights; of others the signals are made.
+    """
+    n_parts, n_voxels = max(len(parts(name)) for name in settings.driving), len(generator)
+    weights = rng.standard_normal((n_parts * settings.n_latents, n_voxels))
+    fields = no_fields(n_parts, n_voxels)
+    for index, name in enumerate(settings.driving):
+        own = np.flatnonzero(generator == index)
+        n_components = [components[part].shape[-1] for part in parts(name)]
+        weights[sum(n_components) :, own] = 0
+        for number, part in enumerate(parts(name)):
+            if is_pooled(part):
+                fields[number, own] = rng.choice(fields_in_use(components[part]), len(own))
+    size = np.linalg.norm(weights, axis=0)
+    for index, name in enumerate(settings.driving):
+        if len(parts(name)) > 1 or is_pooled(name):
+            own = np.flatnonzero(generator == index)
+            weights[:, own], size[own] = _in_equal_shares(name, weights[:, own], fields[:, own], components)
+    return weights, fields, size
+
+
+def _in_equal_shares(
+    name: str,
+    weights: NDArray[np.float64],
+    fields: NDArray[np.int16],
+    components: Mapping[str, NDArray[np.floating]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights of one generator's voxels with which each of its parts has variance 1; and the SD of their sum."""
+    added = part_signals(name, weights.astype(np.float32), fields, components)
+    spread = [part.std(axis=0, dtype=np.float64) for part in added]
+    n_rows = [components[part].shape[-1] for part in parts(name)]
+    scaled = weights.copy()
+    scaled[: sum(n_rows)] /= np.repeat(spread, n_rows, axis=0)
+    return scaled, np.sum([part / sd for part, sd in zip(added, spread)], axis=0).std(axis=0)
 
 
 def trials(

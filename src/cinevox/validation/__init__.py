@@ -55,7 +55,9 @@ def check_plugins(
         One or more do not; the message has all of them, with the names there are.
     """
     own = [name for name, network in networks.items() if network.model is None]
-    asked: dict[plugins.Kind, Iterable[str]] = {"datasets": [dataset], "networks": own, "regressors": regressors}
+    kinds = {key: plugins.regressor_of(key, options) for key, options in regressors.items()}
+    named = [name for name, _ in kinds.values()]
+    asked: dict[plugins.Kind, Iterable[str]] = {"datasets": [dataset], "networks": own, "regressors": named}
     faults = []
     for kind, wanted in asked.items():
         known = plugins.names(kind)
@@ -64,9 +66,11 @@ def check_plugins(
     for name, network in networks.items():
         faults += [] if network.model is None else _model_faults(name, network.model, network)
     known = plugins.names("regressors")
-    for name, options in regressors.items():
-        if name in known:
-            faults += _option_faults(name, options)
+    for key, (name, options) in kinds.items():
+        if key in known and name != key:
+            faults.append(f"regressors.{key}.kind is {name}, and {key} is a regressor of its own; choose another key")
+        elif name in known:
+            faults += _option_faults(key, name, options)
     for name, base in bases.items():
         if base.network in plugins.names("networks") or (base.network in networks and base.network not in own):
             try:
@@ -91,18 +95,18 @@ def _model_faults(name: str, model: str, network: settings.Network) -> list[str]
     return []
 
 
-def _option_faults(name: str, options: Mapping[str, Any]) -> list[str]:
+def _option_faults(key: str, name: str, options: Mapping[str, Any]) -> list[str]:
     make = plugins.load("regressors", name).make
     takes = inspect.signature(make).parameters
     unknown = [option for option in options if option not in takes]
     missing = [option for option, what in takes.items() if what.default is what.empty and option not in options]
     told = [f"{verb} {', '.join(which)}" for verb, which in (("does not know", unknown), ("needs", missing)) if which]
     if told:
-        return [f"regressors.{name}: {' and '.join(told)}; its options are {', '.join(takes) or 'none'}"]
+        return [f"regressors.{key}: {' and '.join(told)}; its options are {', '.join(takes) or 'none'}"]
     try:
         make(**options)
     except (TypeError, ValueError) as error:
-        return [f"regressors.{name}: {error}"]
+        return [f"regressors.{key}: {error}"]
     return []
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from cinevox.files import disk
 from cinevox.fitting import feature_spaces
 from cinevox.measured.datasets import StudyData, open_dataset
-from cinevox.project.params import JointRow, Params, Track, VoxelwiseRow, maps
+from cinevox.project.params import EnsembleRow, JointRow, Params, Track, VoxelwiseRow, maps
 from cinevox.project.paths import Paths
 from cinevox.simulation.voxels import voxel_counts
 from cinevox.stimuli.networks import spec_of
@@ -140,8 +140,11 @@ def _fits(paths: Paths, params: Params, study: StudySize) -> Iterator[int]:
     for name, row in params.experiments.rows.items():
         if paths.predictions(name).is_dir():
             continue
-        if isinstance(row, JointRow):
-            yield len(feature_spaces.joint_candidates(params.spaces_of(row), row.together)) * of_one[row.track]
+        if isinstance(row, EnsembleRow):
+            yield of_one[row.track]
+        elif isinstance(row, JointRow):
+            candidates = feature_spaces.joint_candidates(params.spaces_of(row), row.together, row.fixed)
+            yield len(candidates) * of_one[row.track]
         elif isinstance(row, VoxelwiseRow):
             layers = spec_of(row.network, params.networks[row.network]).layers
             yield len(feature_spaces.candidates(row.features, layers)) * of_one[row.track]

@@ -20,7 +20,7 @@ from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.responses import Columns
-from cinevox.project.params import Ceiling, Params, Reduction, expanded
+from cinevox.project.params import Ceiling, EnsembleRow, Params, Reduction, expanded
 from cinevox.project.paths import Paths
 from cinevox.statistics import metrics, splits
 from cinevox.stimuli.named_spaces import pca_of
@@ -194,7 +194,8 @@ def _predicted(folder: Path, index: prediction_store.Index, space: str, split: s
         return row | {"fault": str(error).removeprefix(f"{path}: ")}
     part = _spread(whole)
     row |= {"dtype": whole.dtype.name, "n_clips_read": len(part)} | _described(part)
-    if index.row.is_transfer:  # correlation, its loss, has no scale
+    # correlation, the loss of transfer networks, has no scale; an ensemble has that of its members, which are checked
+    if index.row.is_transfer or isinstance(index.row, EnsembleRow):
         return row
     track, ratios, finite = index.row.track, [], np.where(np.isfinite(part), part, 0)
     for block, where in zip(index.columns.blocks, index.columns.slices):

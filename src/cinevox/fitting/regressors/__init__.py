@@ -126,7 +126,8 @@ def cautions(regressor: str, options: Mapping[str, Any], features: str, *, norma
     options: the regressor's; features: the row's word; normalize: whether components have unit variance, as with
     reduction.normalize
     """
-    names = (regressor, *options.get("candidates", ()))
+    name, _ = plugins.regressor_of(regressor, options)
+    names = (name, *options.get("candidates", ()))
     even = [name for name in names if plugins.load("regressors", name).shrinks_evenly]
     if not (even and normalize and features == "layer"):
         return []

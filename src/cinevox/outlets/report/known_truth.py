@@ -2,44 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.outlets.report.sources import Sources
-from cinevox.project.params import Track
+from cinevox.project import plugins
+from cinevox.project.params import JointRow, Track
+from cinevox.project.params.generators import is_pooled, layer_and_pool, parts
+from cinevox.scoring.row_results import Result
 from cinevox.statistics.splits import ceiling_split
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """The feature space that one row chose for an ROI, beside what drives the voxels.
+
+    row: the part of its name that tells it from the others of the table
+    verdict: how far the space is from the truth, in words; "" where nothing of the network drives the voxels
+    kind: hit (the generating map), near (the same layer, pooled otherwise, or the next layer), or "" of all others
+    """
+
+    row: str
+    space: str
+    verdict: str
+    kind: Literal["hit", "near", ""]
+
+
+@dataclass(frozen=True)
 class Recovered:
-    """One ROI: what drives its voxels, and what each row on the generating network chose for it."""
+    """One ROI: what drives its voxels, whether that is of the network, and what each row chose for it."""
 
     roi: str
     generator: str
     is_layer: bool
-    chosen: tuple[tuple[str, str, int | None], ...]  # row, layer, how many layers away from the true one
+    chosen: tuple[Chosen, ...]
 
 
 def recovered(sources: Sources) -> list[Recovered]:
-    """The choice of layers against the truth, for the mini-track rows of single layers of the generating network."""
-    simulation = sources.params.simulation
-    rows = [
-        result
-        for result in sources.of_track("mini")
-        if result.index.networks == (simulation.network,) and result.row.way.startswith("layer")
-    ]
-    if not rows:
-        return []
-    layers = rows[0].index.spaces
+    """The choice of feature spaces against the truth, for the mini-track rows whose candidates can be the truth.
+
+    They are rows on single layers of the generating network, and joint rows that choose among spaces some of which
+    are of it. A space is the truth if its layer and its pool are; over frames the truth is a mean.
+    """
+    network = sources.params.simulation.network
+    layers = plugins.load("networks", network).layers
+    rows = [(result, found) for result in sources.of_track("mini") if (found := _candidates(sources, result))]
     lines = []
-    for roi in sources.params.dataset.rois:
-        true = simulation.generators[roi]
-        away = {name: abs(layers.index(name) - layers.index(true)) if true in layers else None for name in layers}
-        chosen = tuple((r.name, r.chosen[roi], away.get(r.chosen[roi])) for r in rows)
-        lines.append(Recovered(roi, true, true in layers, chosen))
+    for roi in sources.params.dataset.rois if rows else ():
+        word = sources.params.simulation.generators[roi]
+        true = [layer_and_pool(part) for part in parts(word) if is_pooled(part) or part in layers]
+        chosen = tuple(
+            Chosen(_heading(result), result.chosen[roi], *_judged(found.get(result.chosen[roi]), true, layers))
+            for result, found in rows
+        )
+        lines.append(Recovered(roi, word, bool(true), chosen))
     return lines
+
+
+def _candidates(sources: Sources, result: Result) -> dict[str, tuple[str, str]]:
+    """Space -> its layer and pool, of those of the generating network that the row can choose."""
+    network, row = sources.params.simulation.network, result.row
+    if isinstance(row, JointRow):
+        spaces = sources.params.spaces_of(row) if row.together == "each" else {}
+        return {name: (space.layer, str(space.pool)) for name, space in spaces.items() if space.network == network}
+    if result.index.networks == (network,) and row.way.startswith("layer"):
+        return {layer: (layer, "none") for layer in result.index.spaces}
+    return {}
+
+
+def _heading(result: Result) -> str:
+    words = result.name.split("-")
+    return " ".join(words[1:] if isinstance(result.row, JointRow) else words[2:])
+
+
+def _judged(
+    space: tuple[str, str] | None, true: Sequence[tuple[str, str]], layers: Sequence[str]
+) -> tuple[str, Literal["hit", "near", ""]]:
+    """Verdict and kind of a chosen space, None of another network. true: layer and pool of each part of the truth"""
+    if not true:
+        return "", ""
+    if space is None:
+        return "another network", ""
+    if space in true:
+        return "the same" if len(true) == 1 else "a part of it", "hit"
+    if space[0] in (layer for layer, _ in true):
+        return "the same layer, pooled otherwise", "near"
+    known = [layers.index(layer) for layer, _ in true if layer in layers]
+    if space[0] not in layers or not known:
+        return "another layer", ""
+    away = min(abs(layers.index(space[0]) - number) for number in known)
+    return f"{away} layer{'s' * (away > 1)} away", "near" if away == 1 else ""
 
 
 @dataclass(frozen=True)

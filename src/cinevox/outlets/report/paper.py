@@ -10,7 +10,7 @@ import pandas as pd
 
 from cinevox.outlets.report.sources import Sources
 from cinevox.project import plugins
-from cinevox.project.params import FEATURES_GRAMMAR, JointRow, NetworkRow, Row, Together, Track
+from cinevox.project.params import FEATURES_GRAMMAR, EnsembleRow, JointRow, NetworkRow, Row, Together, Track
 from cinevox.scoring import claims
 from cinevox.scoring.row_results import Result
 
@@ -22,6 +22,11 @@ TOGETHER: dict[Together, str] = {
     "banded": "side by side, a penalty for each",
     "stack": "a model each, weighted for every voxel",
     "mean": "the mean of a model each",
+}
+COMBINED = {
+    "mean": "the mean of their predictions",
+    "stack": "their predictions, weighted for every voxel",
+    "paste": "the second pasted into the first",
 }
 
 
@@ -103,8 +108,11 @@ def judge(
 
 def in_words(row: Row) -> str:
     """Describe a row in plain words: network, feature spaces, regressor."""
+    if isinstance(row, EnsembleRow):
+        return f"{', '.join(row.rows)}: {COMBINED[row.together]}"
     if isinstance(row, JointRow):
-        return f"{', '.join(row.spaces)}: {TOGETHER[row.together]}, {plugins.load('regressors', row.regressor).title}"
+        way = "given for each ROI" if row.fixed else TOGETHER[row.together]
+        return f"{', '.join(row.named)}: {way}, {plugins.load('regressors', row.regressor).title}"
     assert isinstance(row, NetworkRow)
     network = plugins.load("networks", row.network).title
     if row.is_transfer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinevox.fitting.regressors import cautions
-from cinevox.project.params import Params
+from cinevox.project.params import EnsembleRow, Params
 from cinevox.scoring.row_results import Result
 
 AT_AN_END = 0.05  # of the voxels: chance takes some to an end of any grid
@@ -32,7 +32,7 @@ class SolverLine:
 
 
 def solver_lines(results: Iterable[Result], params: Params) -> list[SolverLine]:
-    """A line for each row of fits; transfer networks have their curves instead.
+    """A line for each row of fits; transfer networks have their curves instead, ensembles their members.
 
     params: has the sections regressors and reduction
     """
@@ -41,7 +41,7 @@ def solver_lines(results: Iterable[Result], params: Params) -> list[SolverLine]:
 
 def _line(result: Result, params: Params) -> SolverLine | None:
     spaces = list(result.index.diagnostics.values())
-    if not spaces or result.row.is_transfer:
+    if not spaces or result.row.is_transfer or isinstance(result.row, EnsembleRow):
         return None
     n_voxels = result.index.columns.n_voxels
     n_fits = len(spaces) * n_voxels

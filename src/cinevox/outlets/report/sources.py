@@ -25,7 +25,7 @@ from cinevox.scoring.row_results import Result
 from cinevox.statistics.metrics import noise_ceilings
 
 SECTIONS = (
-    "dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "ceiling",
+    "dataset", "simulation", "splits", "frames", "networks", "features", "reduction", "spaces", "ceiling",
     "regressors", "fits", "bases", "heads", "transfer", "experiments", "scores", "selection", "report",
 )  # fmt: skip
 

@@ -116,7 +116,11 @@ def left_out(paths: Paths, params: Params) -> dict[str, str]:
     rows = params.experiments.rows
     changed = dvc_lock.other_parameters(paths, identity.read_lock(paths), rows)
     found = ((row, _missing(paths, params.dataset, row, changed[row.name])) for row in rows.values())
-    return {row.name: why for row, why in found if why}
+    why_not = {row.name: why for row, why in found if why}
+    again = {name: row_results.remade(paths, row, rows) for name, row in rows.items() if name not in why_not}
+    return why_not | {
+        name: f"{', '.join(made)} was made again, and the ensemble was not" for name, made in again.items() if made
+    }
 
 
 def _missing(paths: Paths, dataset: Dataset, row: Row, changed: Iterable[str]) -> str | None:

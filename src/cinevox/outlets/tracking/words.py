@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from cinevox.project.params import EnsembleRow
 from cinevox.project.paths import Paths
 from cinevox.scoring.row_results import Result
 
@@ -30,6 +31,8 @@ def kind_of(result: Result) -> str:
     where = "the whole brain" if row.track == "full" else f"{len(rois)} region{'s' * (len(rois) != 1)}"
     data = result.outcome.origin.title
     networks = " + ".join(result.index.networks)
+    if isinstance(row, EnsembleRow):
+        return f"{row.way} of {', '.join(row.rows)}, {row.track} track ({where}), {data} data"
     return f"{row.regressor} on {row.way} of {networks}, {row.track} track ({where}), {data} data"
 
 

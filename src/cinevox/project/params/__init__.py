@@ -14,10 +14,13 @@ from pydantic import ValidationError, model_validator
 
 from cinevox.errors import FileError, InputError, printable
 from cinevox.project.params import text
+from cinevox.project.params.ensembles import ensemble_faults, submission_faults
 from cinevox.project.params.experiments import (
     BASE_GRAMMAR,
+    ENSEMBLE,
     FEATURES_GRAMMAR,
     Base,
+    EnsembleRow,
     Experiments,
     Head,
     JointRow,
@@ -62,12 +65,12 @@ from cinevox.project.params.sections import (
 from cinevox.project.params.spaces import FeatureMap, FeatureSpace, Fields, Pool, SpaceEntry, expanded, maps
 
 __all__ = [
-    "BASE_GRAMMAR", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset", "Encoding",
-    "Experiments", "FeatureMap", "FeatureSpace", "Features", "Fields", "Fits", "Frames", "Gate", "Head", "JobQueue",
-    "JointRow", "Network", "NetworkRow", "Parallel", "Params", "ParamsError", "Pool", "Reduction", "Report",
-    "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "SpaceEntry", "Splits", "Storage",
-    "Submission", "Together", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow", "Weights", "expanded",
-    "load", "maps", "parse", "row_of",
+    "BASE_GRAMMAR", "ENSEMBLE", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset",
+    "Encoding", "EnsembleRow", "Experiments", "FeatureMap", "FeatureSpace", "Features", "Fields", "Fits", "Frames",
+    "Gate", "Head", "JobQueue", "JointRow", "Network", "NetworkRow", "Parallel", "Params", "ParamsError", "Pool",
+    "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "SpaceEntry",
+    "Splits", "Storage", "Submission", "Together", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow",
+    "Weights", "expanded", "load", "maps", "parse", "row_of",
 ]  # fmt: skip
 
 
@@ -131,15 +134,13 @@ class Params(Section):
             )
         if self.report.brain_row is not None and self.report.brain_row not in rows:
             faults.append(f"report.brain_row is {self.report.brain_row}, which is no row of experiments")
-        for track, name in self.submission.rows.items():
-            fitting = [known for known, row in rows.items() if row.track == track]
-            if name not in fitting:
-                faults.append(
-                    f"submission.rows.{track} is {name}, which is no row of the {track} track in experiments "
-                    f"({', '.join(fitting) or 'there is none'})"
-                )
+        faults += submission_faults(self.submission, self.experiments)
         if unknown := [name for name in self.encoding.rows if name not in rows]:
             faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
+        if several := [name for name in self.encoding.rows if name in self.experiments.ensembles]:
+            faults.append(
+                f"encoding.rows has {', '.join(several)}: an ensemble has no encoding model; name its members instead"
+            )
         brought = {name for name, network in self.networks.items() if network.model == "array"}
         if closed := [n for n in self.encoding.rows if n in rows and brought & {*self.networks_of(rows[n])}]:
             why = "on features that were brought: a new clip has none; leave it out"
@@ -149,9 +150,15 @@ class Params(Section):
         return self
 
     def _row_faults(self) -> Iterator[str]:
+        for section in ("regressors", "heads"):
+            if ENSEMBLE in getattr(self, section):
+                yield f"{section}.{ENSEMBLE}: the name is taken by experiments.ensembles; choose another one"
         for name, row in self.experiments.rows.items():
             if row.track not in self.dataset.tracks:
                 yield f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})"
+            if isinstance(row, EnsembleRow):
+                yield from ensemble_faults(row, self.experiments)
+                continue
             wanted = {"networks": row.network} if isinstance(row, NetworkRow) else {}
             wanted |= {"regressors": row.regressor} if row.base is None else {"heads": row.regressor, "bases": row.base}
             if isinstance(row, JointRow):
@@ -167,19 +174,32 @@ class Params(Section):
 
     def _joint_faults(self, row: JointRow) -> Iterator[str]:
         known = self.feature_spaces
-        if unknown := [name for name in row.spaces if name not in self.spaces and name not in known]:
+        if unknown := [name for name in row.named if name not in self.spaces and name not in known]:
             yield f"row {row.name}: {', '.join(unknown)} is not in spaces ({', '.join(known) or 'there is none'})"
             return
-        names = [name for given in row.spaces for name in self.named(given)]
+        names = [name for given in row.named for name in self.named(given)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             yield f"row {row.name}: {', '.join(twice)} is named twice in spaces"
         if row.together != "each" and len(names) < 2:
             yield f"row {row.name}: together is {row.together}, and there is one space; name another one, or set each"
-        if (row.together == "banded") != (row.regressor == "banded_ridge"):
+        if row.fixed:
+            yield from self._fixed_faults(row)
+        kind = self.regressors.get(row.regressor, {}).get("kind", row.regressor)
+        if (row.together == "banded") != (kind == "banded_ridge"):
             yield (
                 f"row {row.name}: together is {row.together}, and the regressor is {row.regressor}; "
                 "banded goes with banded_ridge, and banded_ridge with banded"
             )
+
+    def _fixed_faults(self, row: JointRow) -> Iterator[str]:
+        rois = self.dataset.track_rois(row.track)
+        if row.together != "each" or set(row.fixed) != set(rois):
+            yield (
+                f"row {row.name}: spaces gives one to {', '.join(row.fixed)}, and together is {row.together}; expected "
+                f"together: each, and a space for each ROI of the track ({', '.join(rois)})"
+            )
+        if several := [name for name in row.named if len(self.named(name)) > 1]:
+            yield f"row {row.name}: {', '.join(several)} stands for several spaces; name one of them for an ROI"
 
     def _space_faults(self) -> Iterator[str]:
         for name, entry in self.spaces.items():
@@ -207,7 +227,7 @@ class Params(Section):
 
     def spaces_of(self, row: JointRow) -> dict[str, FeatureSpace]:
         """The spaces of a row, in its order."""
-        return {name: space for given in row.spaces for name, space in self.named(given).items()}
+        return {name: space for given in row.named for name, space in self.named(given).items()}
 
     def networks_of(self, row: Row) -> tuple[str, ...]:
         """The networks that a row stands on."""

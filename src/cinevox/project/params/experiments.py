@@ -17,6 +17,7 @@ BASE_GRAMMAR = re.compile(r"frozen|tuned(?P<n_tuned>[1-9])")
 FEATURES_GRAMMAR = re.compile(r"(?P<group>layer|pair|all)(?P<raw>_raw)?(?:_poly(?P<degree>[2-9]))?")
 
 Together = Literal["each", "concat", "banded", "stack", "mean"]
+ENSEMBLE = "ensemble"  # what stands where other rows' names have their regressor
 
 OnBase = TypeVar("OnBase", "Base", "RoiwiseRow")
 
@@ -177,14 +178,52 @@ class JointRow(Row):
     """A regressor on named feature spaces, of any networks.
 
     label: a name for the spaces together, a part of the row's name
+    spaces: their names; or ROI -> the one it has, or several side by side, as they are: then nothing is chosen
     together: each (candidates of the selection) | concat (side by side) | banded (side by side, with a penalty of its
         own for each) | stack (a model for each, combined for every voxel by weights) | mean (of those models)
     """
 
     group = "joint"
     label: Name
-    spaces: Annotated[list[str], Field(min_length=1)]
+    spaces: Annotated[list[str], Field(min_length=1)] | dict[str, str | Annotated[list[str], Field(min_length=1)]]
     together: Together
+
+    @property
+    def fixed(self) -> dict[str, tuple[str, ...]]:
+        """ROI -> the spaces that it has side by side; empty where the selection chooses."""
+        given = self.spaces if isinstance(self.spaces, dict) else {}
+        return {roi: (names,) if isinstance(names, str) else tuple(names) for roi, names in given.items()}
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The names of spaces that stand in it, each once where ROIs share one."""
+        if not isinstance(self.spaces, dict):
+            return tuple(self.spaces)
+        return tuple(dict.fromkeys(name for names in self.fixed.values() for name in names))
+
+    @property
+    def stands_on(self) -> str:
+        return self.label
+
+    @property
+    def way(self) -> str:
+        return self.together
+
+
+class EnsembleRow(Row):
+    """The predictions of other rows together, each with the feature spaces that it chose.
+
+    label: a name for them together, a part of the row's name
+    rows: the members' names
+    together: mean | stack (weights for every voxel, chosen on the validation clips) | paste (into a row of the whole
+        brain the predictions of a mini-track row, where its voxels lie)
+    """
+
+    group = "ensembles"
+    label: Name
+    rows: Annotated[list[str], Field(min_length=2)]
+    together: Literal["mean", "stack", "paste"]
+    regressor: Literal["ensemble"]
 
     @property
     def stands_on(self) -> str:
@@ -199,28 +238,35 @@ class Experiments(Section):
     voxelwise: dict[str, VoxelwiseRow]
     roiwise: dict[str, RoiwiseRow]
     joint: dict[str, JointRow]
+    ensembles: dict[str, EnsembleRow]
 
     @model_validator(mode="after")
     def _names_say_what_rows_are(self) -> Experiments:
         wrong = [f"{key} is {row.name}" for key, row in self.rows.items() if key != row.name]
-        names = Counter(name for group in (self.voxelwise, self.roiwise, self.joint) for name in group)
+        names = Counter(name for group in self._groups for name in group)
         if twice := [name for name, count in names.items() if count > 1]:
             raise ValueError(f"{', '.join(sorted(twice))} stands in two groups; remove it from one of them")
         if wrong:
             raise ValueError(
                 "a row's key is <track>-<network>-<features>-<regressor>, of joint rows "
-                "<track>-<label>-<together>-<regressor>; " + "; ".join(wrong)
+                "<track>-<label>-<together>-<regressor>, of ensembles <track>-<label>-<together>-ensemble; "
+                + "; ".join(wrong)
             )
         return self
 
     @property
+    def _groups(self) -> tuple[Mapping[str, Row], ...]:
+        return (self.voxelwise, self.roiwise, self.joint, self.ensembles)
+
+    @property
     def rows(self) -> dict[str, Row]:
-        return {**self.voxelwise, **self.roiwise, **self.joint}
+        """Every row; ensembles come after their members."""
+        return {name: row for group in self._groups for name, row in group.items()}
 
 
 def row_of(provenance: Mapping[str, Any]) -> Row:
     """The row that a file's provenance is of, without what the paper reports of it; a KeyError where it is of none."""
-    kind: type[Row] = JointRow
+    kind: type[Row] = EnsembleRow if "rows" in provenance else JointRow
     if "together" not in provenance:
         kind = VoxelwiseRow if FEATURES_GRAMMAR.fullmatch(provenance["features"]) else RoiwiseRow
     return kind(**{name: provenance[name] for name in kind.model_fields if name != "reported"}, reported=None)

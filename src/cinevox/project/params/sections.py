@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cinevox.project.params.generators import Generator, parts
 from cinevox.project.params.names import Inside, Name
 
 MINI_ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
@@ -61,13 +62,23 @@ class Simulation(Section):
     n_frames: Positive
     n_latents: Positive
     n_leading: Positive
-    generators: dict[str, str]
+    generators: dict[str, Generator]
 
     @model_validator(mode="after")
     def _every_roi_has_a_generator(self) -> Simulation:
         if set(self.generators) != set(MINI_ROIS):
             raise ValueError(f"generators must name each of {', '.join(MINI_ROIS)} once")
         return self
+
+    @property
+    def driving(self) -> tuple[str, ...]:
+        """The generators in use, each once, in the order of the ROIs; the truth counts them in this order."""
+        return tuple(dict.fromkeys(self.generators[roi] for roi in MINI_ROIS))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of these generators, each once."""
+        return tuple(dict.fromkeys(part for word in self.driving for part in parts(word)))
 
     @model_validator(mode="after")
     def _enough_to_choose_from(self) -> Simulation:
@@ -185,7 +196,13 @@ class Report(Section):
 
 class Submission(Section):
     rows: dict[Track, str]
+    ensembles: dict[Track, str]
     constant: Literal["roi_mean", "refuse"]
+
+    @property
+    def every(self) -> dict[Track, str]:
+        """Track -> the row that is handed in, of whichever kind."""
+        return self.rows | self.ensembles
 
 
 class Encoding(Section):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cinevox.project.params import Scores, Selection
 from cinevox.scoring.outcomes import Optimism, Outcome
-from cinevox.scoring.selection.choice import Candidates, Choice, Seen, choose, frequencies
+from cinevox.scoring.selection.choice import GIVEN, Candidates, Choice, Seen, choose, frequencies
 from cinevox.scoring.selection.evidence import Evidence, Predicted, Stratum, gather, summary
 from cinevox.scoring.selection.optimism import choice_effect, mean_rank_correlation, optimism, rank_correlation
 from cinevox.statistics.splits import ScoredSplit, ceiling_split, inner_of
@@ -89,10 +89,10 @@ def select(
 
     splits: tuple[ScoredSplit, ...] = ("validation", "test")
     evidence: dict[ScoredSplit, Evidence] = {name: on([name], [choice]) for name in splits if name in ceilings}
-    chosen = len(index.spaces) > 1 and policy != "paper"
+    chosen = len(index.spaces) > 1 and policy not in GIVEN
     chosen_on = "nested" if chosen and outer else "validation" if chosen else index.chosen_on
     if outer:
-        evidence["nested"] = on(outer, _inner_choices(candidates, policy, per))
+        evidence["nested"] = on(outer, _inner_choices(candidates, policy, per, published))
     flat = on(outer, [choice] * len(outer)) if chosen and outer else evidence["validation"]
 
     def alike(name: ScoredSplit, found: Evidence) -> tuple[Evidence, Evidence]:
@@ -121,9 +121,9 @@ def select(
     return Selected(choice, evidence, outcome)
 
 
-def _inner_choices(candidates: Candidates, policy: str, per: str) -> list[Choice]:
+def _inner_choices(candidates: Candidates, policy: str, per: str, published: Mapping[str, str]) -> list[Choice]:
     clips = candidates.index.clips
-    return [choose(candidates.seen(inner_of(name, clips)), policy, per, {}) for name in candidates.outer]
+    return [choose(candidates.seen(inner_of(name, clips)), policy, per, published) for name in candidates.outer]
 
 
 def _optimism(

@@ -20,6 +20,8 @@ from cinevox.statistics.splits import outer_names
 
 Floats = NDArray[np.floating]
 
+GIVEN = ("paper", "given")  # policies that choose nothing: the published layers, a row's own spaces of each ROI
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -147,11 +149,11 @@ def choose(found: Seen, policy: str, per: str, published: Mapping[str, str]) -> 
 
     policy: the highest score (validation, nested), the earlier on a tie; one_standard_error: the
         earliest whose score is no more than one standard error (over clips, of the best one's score) below that;
-        paper: the layer that the network's spec names for the ROI
+        paper: the layer that the network's spec names for the ROI; given: the one that the row names for it
     per: what has one candidate: an ROI (`roi`: by the mean over subjects), an ROI of a subject (`subject`), or a
         voxel (`voxel`: by its r, its ceiling being the same for all). A subject's ROI without a scored voxel
         takes the ROI's
-    published: ROI -> layer
+    published: ROI -> layer, or the candidate that is given
 
     Raises
     ------
@@ -163,7 +165,7 @@ def choose(found: Seen, policy: str, per: str, published: Mapping[str, str]) -> 
         return Choice(found.spaces, np.zeros(columns.n_voxels, dtype=np.int16))
     block_roi = np.array([rois.index(block.roi) for block in columns.blocks])
     of_voxel = np.repeat(np.arange(len(columns.blocks)), [block.n_voxels for block in columns.blocks])
-    if policy == "paper":
+    if policy in GIVEN:
         by_roi = _published(found.spaces, rois, published)
     elif per == "voxel":
         return Choice(found.spaces, found.correlation.argmax(axis=0).astype(np.int16))
@@ -172,7 +174,7 @@ def choose(found: Seen, policy: str, per: str, published: Mapping[str, str]) -> 
         _check_scored(rois, table)
         by_roi = _best(table, roi_means(found.replicates, found.blocks, rois), policy)
     by_block = by_roi[block_roi]
-    if per == "subject" and policy != "paper":
+    if per == "subject" and policy not in GIVEN:
         scored = np.isfinite(found.score).all(axis=0)
         by_block[scored] = _best(found.score[:, scored], found.replicates[:, :, scored], policy)
     return Choice(found.spaces, by_block[of_voxel].astype(np.int16))

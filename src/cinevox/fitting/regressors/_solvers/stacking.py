@@ -109,6 +109,27 @@ def residual_products(Y: Floats, predictions: Sequence[Floats]) -> Matrix:
     return S
 
 
+def with_block_means(S: NDArray[np.floating], blocks: Iterable[slice], worth: float = 1.0) -> Matrix:
+    """Each voxel's S beside the mean over its block, which is worth as much as so many voxels; (n_voxels, k, k).
+
+        T_v = S_v / s_v + worth x mean over u in the block of S_u / s_u,  s_v = min_j S_v,jj
+
+    The weights of a voxel with little signal are mostly noise: where one space drives it, whatever another one takes of
+    the weight is lost. With T they are drawn to those that its block has in common, the more so the less its own
+    residuals tell. Voxels with a space that has no error stay as they are, and have no say in the mean.
+
+    S: (n_voxels, k, k), from `residual_products`; blocks: voxels that share their weights, such as an ROI of a subject
+    """
+    T = np.array(S, dtype=np.float64)
+    least = np.einsum("vjj->vj", T).min(axis=1)
+    for block in blocks:
+        own = np.arange(len(T))[block][least[block] > 0]
+        if len(own):
+            T[own] /= least[own, None, None]
+            T[own] += worth * T[own].mean(axis=0)
+    return T
+
+
 def simplex_weights(S: NDArray[np.floating]) -> Matrix:
     """argmin_w w'Sw, w >= 0, sum w = 1, of every voxel; (n_voxels, k).
 

@@ -1,0 +1,43 @@
+"""What a row predicts of the test clips in the end: refitted on all training clips where it can be."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+import _members
+import _spaces
+from _inputs import Run
+from cinevox.files import io
+from cinevox.fitting import ensembles, prediction_store, refit
+from cinevox.fitting.fits import Method
+from cinevox.fitting.prediction_store import Index
+from cinevox.project.params import EnsembleRow, Row
+
+
+def predicted(run: Run, index: Index) -> tuple[NDArray[np.float32], tuple[Row, ...]]:
+    """A row's predictions, (n_test_clips, n_voxels), and its members where it is an ensemble.
+
+    An ensemble's members predict each by itself, and are combined as they were on the validation clips. Transfer
+    networks are not refitted: their best epoch is chosen on the validation clips.
+    """
+    if not isinstance(index.row, EnsembleRow):
+        return _of_one(run, index), ()
+    combine = ensembles.from_arrays(io.read_arrays(run.paths.predictions(index.row.name) / _members.FILE))
+    members = _members.of_row(run, index.row)
+    return combine([_of_one(run, member.index) for member in members]), tuple(member.row for member in members)
+
+
+def _of_one(run: Run, index: Index) -> NDArray[np.float32]:
+    row = index.row
+    if row.is_transfer:
+        return np.array(prediction_store.read(run.paths.predictions(row.name), index, index.spaces[0], "test"))
+    spaces = _spaces.of_row(run, row)
+    blocks = [(block.subject, block.roi) for block in index.columns.blocks]
+    return refit.refit(
+        spaces.candidates,
+        io.read_arrays(run.paths.selection(row.name) / "voxels.npz")["space"],
+        spaces.raw(),
+        *run.responses("train").means(row.track, blocks),
+        spaces.reductions(run.params.reduction), Method.of(row.regressor, run.params), run.progress,
+    ).predicted  # fmt: skip
