@@ -12,6 +12,7 @@ from cinevox.files import io
 from cinevox.fitting import ensembles, prediction_store, refit
 from cinevox.fitting.fits import Method
 from cinevox.fitting.prediction_store import Index
+from cinevox.measured.responses import Columns
 from cinevox.project.params import EnsembleRow, Row
 
 
@@ -32,12 +33,16 @@ def _of_one(run: Run, index: Index) -> NDArray[np.float32]:
     row = index.row
     if row.is_transfer:
         return np.array(prediction_store.read(run.paths.predictions(row.name), index, index.spaces[0], "test"))
-    spaces = _spaces.of_row(run, row)
-    blocks = [(block.subject, block.roi) for block in index.columns.blocks]
+    chosen = io.read_arrays(run.paths.selection(row.name) / "voxels.npz")["space"]
+    return refitted(run, row, index.columns, chosen, _spaces.of_row(run, row)).predicted
+
+
+def refitted(
+    run: Run, row: Row, columns: Columns, chosen: NDArray[np.integer], spaces: _spaces.Spaces, *, keep: bool = False
+) -> refit.Refitted:
+    """Each voxel's chosen candidate, fitted again on all training clips; `refit.refit` has the arguments."""
+    blocks = [(block.subject, block.roi) for block in columns.blocks]
     return refit.refit(
-        spaces.candidates,
-        io.read_arrays(run.paths.selection(row.name) / "voxels.npz")["space"],
-        spaces.raw(),
-        *run.responses("train").means(row.track, blocks),
-        spaces.reductions(run.params.reduction), Method.of(row.regressor, run.params), run.progress,
-    ).predicted  # fmt: skip
+        spaces.candidates, chosen, spaces.raw(), *run.responses("train").means(row.track, blocks),
+        spaces.reductions(run.params.reduction), Method.of(row.regressor, run.params), run.progress, keep=keep,
+    )  # fmt: skip

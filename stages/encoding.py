@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
+import _final
 from _ceilings import noise_ceilings
 from _inputs import Run, stage
-from _spaces import Spaces, of_row
+from _spaces import of_row
 from cinevox.encoding import SECTIONS, build, description, store
 from cinevox.encoding.model import EncodingModel, Model
 from cinevox.files import io
-from cinevox.fitting import fits, prediction_store, refit
-from cinevox.measured.responses import Columns
-from cinevox.project.params import Row
+from cinevox.fitting import prediction_store
 from cinevox.scoring import outcomes
 from cinevox.scoring.selection.choice import Choice
 from cinevox.statistics.splits import ceiling_split
@@ -34,7 +31,7 @@ def main(run: Run) -> None:
         sidecars: Mapping[str, Any] = dict.fromkeys(inputs, base)
     else:
         spaces, n_clips = of_row(run, row), run.n_clips()[0]
-        refitted = _refitted(run, row, columns, chosen["space"], spaces)
+        refitted = _final.refitted(run, row, columns, chosen["space"], spaces, keep=True)
         model, sidecars = build.voxelwise(refitted), spaces.features
         inputs = description.inputs_of_spaces(refitted.features, spaces.maps())
         predicted = refitted.predicted if usual == "test" else predicted
@@ -51,14 +48,6 @@ def main(run: Run) -> None:
     run.made(paths.encoding(name), paths.selection(name))
     for caution in about.cautions:
         run.log.warning("%s: %s", run.log.name, caution)
-
-
-def _refitted(run: Run, row: Row, columns: Columns, chosen: np.ndarray, spaces: Spaces) -> refit.Refitted:
-    return refit.refit(
-        spaces.candidates, chosen, spaces.raw(),
-        *run.responses("train").means(row.track, [(block.subject, block.roi) for block in columns.blocks]),
-        spaces.reductions(run.params.reduction), fits.Method.of(row.regressor, run.params), run.progress, keep=True,
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ def _run(root: Path, test: bool, transfer: bool, nested: bool, once: tuple[str, 
     study = SmallRun(root, rows=rows, subjects=SUBJECTS, rois=params.MINI_ROIS, test=test, n_repetitions=shown)
     found = study.document
     found["experiments"]["voxelwise"][ROWS[0]]["reported"] = 0.42
+    if transfer:
+        found["experiments"]["roiwise"][TRANSFER]["reported"] = 0.43
     found["report"] |= {"brain_row": ROWS[-1], "subject": SUBJECTS[1]}
     found["submission"]["rows"] = {"mini": ROWS[1], "full": ROWS[-1]}
     found["scores"] |= {"n_bootstraps": 50, "n_permutations": 40}

@@ -194,6 +194,7 @@ def document(rows: Sequence[str]) -> dict[str, Any]:
     networks = dict.fromkeys(name.split("-")[1] for name in rows)
     found |= {"experiments": experiments, "bases": bases}
     found["networks"] = {name: found["networks"][name] for name in found["networks"] if name in networks}
+    found["spaces"] = {}
     found["dataset"]["tracks"] = sorted({name.split("-")[0] for name in rows}, reverse=True)
     found["simulation"]["datasets"] = []
     found["reduction"]["n_components"] = 30

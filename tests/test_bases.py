@@ -31,7 +31,7 @@ def forward(network, module, images):
     """The network's own pass up to its classifier, as its library writes it."""
     if network == "alexnet":
         return module.avgpool(module.features(images))
-    if network == "efficientnet_lite0":
+    if network.startswith("efficientnet_lite"):
         return module.blocks(module.bn1(module.conv_stem(images)))
     stem = module.maxpool(module.relu(module.bn1(module.conv1(images))))
     return module.layer4(module.layer3(module.layer2(module.layer1(stem))))

@@ -30,7 +30,7 @@ MADE = {"track": "mini", "network": NETWORK, "features": "layer", "regressor": "
 def parameters():
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["dataset"] |= {"tracks": ["mini"], "subjects": ["sub01", "sub02"], "rois": ["V1", "FFA"]}
-    document["networks"] = {NETWORK: document["networks"][NETWORK]}
+    document["networks"], document["spaces"] = {NETWORK: document["networks"][NETWORK]}, {}
     document["bases"], document["report"]["brain_row"] = {}, None
     document["spaces"] = {SPACE: {"network": NETWORK, **MAP, "standardize": False, "n_components": 5}}
     document["experiments"] = {

@@ -68,13 +68,13 @@ def test_weights_say_policy_source_and_licence(project, capsys):
 def test_rows_of_this_run_and_of_the_paper(project, capsys):
     cli.main(["rows"])
     said = capsys.readouterr().out
-    line = next(line for line in said.splitlines() if line.startswith("mini-squeezenet-layer-lasso "))
-    assert line.split()[1:] == ["0.499", "yes", "yes"]
+    line = next(line for line in said.splitlines() if line.startswith("mini-alexnet-layer-sparse_linear "))
+    assert line.split()[1:] == ["0.422", "yes", "yes"]
     assert "full-vgg19-layer-res" in said
 
 
 def test_one_row_by_name_and_no_other(project, capsys):
-    assert cli.main(["rows", "mini-squeezenet-layer-lasso"]) == 0
+    assert cli.main(["rows", "mini-efficientnet_lite1-layer-lasso"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     for name in ("nope", "full-vgg19-layer-res"):  # the paper has the second, this run has neither
         assert cli.main(["rows", name]) == 2
@@ -105,12 +105,12 @@ def test_scores_warn_by_what_made_them_and_not_by_todays_parameters(project, cap
     shutil.copy(project / "params.paper.yaml", project / "params.yaml")
     assert cli.main(["scores"]) == 0
     said = capsys.readouterr().out
-    assert "Random weights, so no result: alexnet, resnet18_ssl, squeezenet.\n" in said
+    assert "Random weights, so no result: alexnet.\n" in said
     assert "In-silico data, so not comparable with reported scores.\n" in said
     assert "* made from In-silico data (insilico), and dataset.name is algonauts2021 now: mini-" in said
     assert "Made by an earlier version, which did not record the data" in said and "reported\n" not in said
     assert "Committed metrics: " in said and "index.html" not in said
-    io.write_json(project / "data/selection/mini-squeezenet-layer-lasso/selection.json", {})
+    io.write_json(project / "data/selection/mini-efficientnet_lite1-layer-lasso/selection.json", {})
     io.write_bytes(project / "report/index.html", b"")
     lock = (project / "dvc.lock").read_text().replace("name: insilico", "name: algonauts2021")
     (project / "dvc.lock").write_text(lock.replace("weights: random", "weights: pretrained"))
@@ -187,7 +187,9 @@ def test_a_faulty_parameter_ends_in_a_message(project, capsys):
 
 def test_ready_names_all_that_a_run_would_miss(project, capsys):
     assert cli.main(["ready"]) == 0
-    assert re.search(r"rows, nothing missing; at least [0-9.]+ GB to write, [0-9.]+ GB free", capsys.readouterr().out)
+    assert re.search(
+        r"rows, nothing missing; at least [0-9.]+ [GM]B to write, [0-9.]+ GB free", capsys.readouterr().out
+    )
     content = yaml.safe_load((project / "params.yaml").read_text())
     content["regressors"] |= {"laso": {}, "ridge": {"alpha": 1.0}}
     content["dataset"] |= {"name": "algonauts2021", "folder": "data/algonauts2021"}
@@ -217,7 +219,7 @@ def latin1(project):
 
 def twice(project):
     lines = (project / "params.yaml").read_text().splitlines(keepends=True)
-    where = next(k for k, line in enumerate(lines) if "mini-squeezenet-layer-lasso: {" in line)
+    where = next(k for k, line in enumerate(lines) if "mini-efficientnet_lite1-layer-lasso: {" in line)
     (project / "params.yaml").write_text("".join([*lines[: where + 1], lines[where], *lines[where + 1 :]]))
 
 
@@ -235,7 +237,7 @@ def restricted(project):
         (lambda project: (project / "dvc.yaml").write_text(CONFLICT), "dvc.yaml: line 1: a merge left its conflict"),
         (lambda project: (project / "params.yaml").write_text(CONFLICT), "params.yaml: line 1: a merge left its"),
         (latin1, "params.yaml: line 1: byte 5 (0xe9) is not UTF-8; save the file in UTF-8, or, from Latin-1: iconv"),
-        (twice, "mini-squeezenet-layer-lasso is there twice in the mapping that begins in line "),
+        (twice, "mini-efficientnet_lite1-layer-lasso is there twice in the mapping that begins in line "),
         (restricted, "storage.remote is '', and Algonauts 2021 may not be passed on"),
     ],
 )
@@ -250,14 +252,14 @@ def test_ready_knows_what_a_run_writes_and_what_is_free(project, capsys, monkeyp
     monkeypatch.setattr(disk, "free", lambda _: 10**6)
     assert cli.main(["ready"]) == 2
     assert re.search(
-        r"data: the run writes at least [0-9.]+ GB \(.*features .*\), and 1.0 MB are free; free some",
+        r"data: the run writes at least [0-9.]+ [GM]B \(.*features .*\), and 1.0 MB are free; free some",
         capsys.readouterr().err,
     )
 
 
 def test_ready_reads_weights_of_ones_own(project, capsys):
     content = yaml.safe_load((project / "params.yaml").read_text())
-    content["networks"]["squeezenet"] |= {"weights": "file", "file": "mine.pth"}
+    content["networks"]["squeezenet"] = content["networks"]["alexnet"] | {"weights": "file", "file": "mine.pth"}
     content["networks"]["alexnet"] |= {"weights": "file", "file": "page.pth"}
     (project / "params.yaml").write_text(yaml.safe_dump(content))
     (project / "page.pth").write_text("<html>")

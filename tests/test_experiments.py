@@ -167,7 +167,7 @@ def test_what_is_no_mapping_is_refused():
         text.rewritten("- 1\n", {"a": 1})
 
 
-ROW = "mini-squeezenet-layer-lasso"
+ROW = "mini-efficientnet_lite1-layer-lasso"
 SCRIPT = f"""
 from pathlib import Path
 

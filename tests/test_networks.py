@@ -29,6 +29,7 @@ VGG = [802816, 401408, 200704, 100352, 25088, 4096, 4096, 1000]
 PUBLISHED = {
     "alexnet": (61_100_840, [46656, 32448, 64896, 43264, 9216, 4096, 4096, 1000]),
     "efficientnet_lite0": (4_652_008, [200704, 75264, 31360, 15680, 21952, 9408, 15680, 1000]),
+    "efficientnet_lite1": (5_416_680, [230400, 86400, 36000, 18000, 25200, 12288, 20480, 1000]),  # of 240 x 240
     "nasnet_mobile": (
         5_289_978,
         [394272, 137984, 68992, *[206976] * 4, 68992, *[103488] * 4, 34496, *[51744] * 4, 1000],
@@ -224,7 +225,7 @@ def vone_alexnet(s, x):
     return out | {"model.classifier.6": linear(s, "model.classifier.6", x)}
 
 
-def efficientnet(s, x):
+def efficientnet(s, x, counts):
     def same(name, x, stride, groups=1):
         kernel, size = s[name + ".weight"].shape[-1], x.shape[-1]
         total = max(0, (math.ceil(size / stride) - 1) * stride + kernel - size)
@@ -233,7 +234,7 @@ def efficientnet(s, x):
 
     out = {}
     x = norm(s, "bn1", same("conv_stem", x, 2), 1e-3).clamp(0, 6)
-    for stage, (count, first_stride) in enumerate(zip((1, 2, 2, 3, 3, 4, 1), (1, 2, 2, 2, 1, 2, 1))):
+    for stage, (count, first_stride) in enumerate(zip(counts, (1, 2, 2, 2, 1, 2, 1))):
         for block in range(count):
             name, y = f"blocks.{stage}.{block}", x
             steps = ("conv_pw", "conv_dw", "conv_pwl") if stage else ("conv_dw", "conv_pw")
@@ -329,7 +330,8 @@ def nasnet(s, x):
 
 ORACLES = {
     "alexnet": alexnet,
-    "efficientnet_lite0": efficientnet,
+    "efficientnet_lite0": lambda s, x: efficientnet(s, x, (1, 2, 2, 3, 3, 4, 1)),
+    "efficientnet_lite1": lambda s, x: efficientnet(s, x, (1, 3, 3, 4, 4, 5, 1)),
     "nasnet_mobile": nasnet,
     "resnet18": lambda s, x: resnet(s, x, (2, 2, 2, 2), 2),
     "resnet18_ssl": lambda s, x: resnet(s, x, (2, 2, 2, 2), 2),

@@ -120,7 +120,7 @@ def test_features_outside_the_grammar_are_refused(document, word):
 
 def test_a_weights_file_stands_where_it_is_used(document):
     document["networks"]["alexnet"] |= {"weights": "file"}
-    document["networks"]["squeezenet"] |= {"file": "a.pth"}
+    document["networks"]["efficientnet_lite1"] |= {"file": "a.pth"}
     with pytest.raises(params.ParamsError, match="2 faults"):
         params.parse(document, "p")
 
@@ -145,10 +145,11 @@ def test_a_floor_goes_with_standardised_features(document, standardize, min_spre
 
 
 def test_a_row_is_of_one_kind(document, default_params):
-    for row in default_params.experiments.rows.values():
-        transfer = row.name in default_params.experiments.roiwise
-        assert row.is_transfer == transfer and (row.base == f"{row.network}-{row.features}") == transfer
-        assert row.instance("scores") == f"scores-roiwise@{row.name}" if transfer else f"scores@{row.name}"
+    for group, step in (("voxelwise", "scores"), ("roiwise", "scores-roiwise"), ("joint", "scores-joint")):
+        for row in getattr(default_params.experiments, group).values():
+            base = f"{row.network}-{row.features}" if group == "roiwise" else None
+            assert row.is_transfer == (group == "roiwise") and row.base == base
+            assert row.instance("scores") == f"{step}@{row.name}"
     name, row = next(iter(document["experiments"]["roiwise"].items()))
     document["experiments"]["voxelwise"][name] = row | {"features": "layer"}
     with pytest.raises(params.ParamsError, match=f"{name} stands in two groups; remove it from one of them"):
@@ -172,7 +173,7 @@ def test_missing_and_broken_files_are_named(tmp_path):
 
 def shape(content, depth=0):
     """Keys of a document; names that a user chooses (networks, rows, ...) count as one."""
-    free = {"networks", "regressors", "voxelwise", "generators"}
+    free = {"networks", "spaces", "bases", "regressors", "voxelwise", "roiwise", "joint", "generators"}
     return {
         key: "..." if key in free or not isinstance(value, dict) else shape(value, depth + 1)
         for key, value in content.items()
@@ -208,8 +209,7 @@ def test_a_space_is_given_to_every_roi_or_to_none(document):
     document["spaces"] = {"one": space | {"pool": "max3"}, "many": space | {"pool": ["max3", "max5"]}}
     row = {"track": "mini", "label": "mine", "together": "each", "regressor": "ridge", "reported": None}
     given = dict.fromkeys(rois, "one") | {"V1": "many.max5", "V2": ["one", "many.max3"]}
-    joint = document["experiments"]["joint"]
-    joint["mini-mine-each-ridge"] = row | {"spaces": given}
+    joint = document["experiments"]["joint"] = {"mini-mine-each-ridge": row | {"spaces": given}}
     found = params.parse(document, "p")
     assert found.experiments.joint["mini-mine-each-ridge"].fixed["V2"] == ("one", "many.max3")
     assert list(found.spaces_of(found.experiments.joint["mini-mine-each-ridge"])) == ["many.max5", "one", "many.max3"]

@@ -75,7 +75,7 @@ def test_transfer_networks_are_scored_as_fits_are(step):
     groups = [flow()[name]["foreach"] for name in (step, f"{step}-roiwise", f"{step}-joint")]
     assert groups == [f"${{experiments.{group}}}" for group in ("voxelwise", "roiwise", "joint")]
     rows = params.load(ROOT / "params.yaml").experiments.rows.values()
-    assert {row.instance(step).partition("@")[0] for row in rows} == {step, f"{step}-roiwise"}
+    assert {row.instance(step).partition("@")[0] for row in rows} == {step, f"{step}-roiwise", f"{step}-joint"}
     apart = yaml.safe_load(yaml.safe_dump(body(f"{step}-ensembles")).replace("data/ensembles/", "data/"))
     assert apart == body(step) and flow()[f"{step}-ensembles"]["foreach"] == "${experiments.ensembles}"
 

@@ -39,6 +39,7 @@ def project(tmp_path, monkeypatch, encoding):
     """A folder with parameters and one encoding model."""
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     row = {"track": "mini", "network": "squeezenet", "features": "layer", "regressor": "ridge", "reported": None}
+    document["networks"]["squeezenet"] = document["networks"]["alexnet"]
     document["experiments"]["voxelwise"][ROW] = row
     document["encoding"]["rows"].append(ROW)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))

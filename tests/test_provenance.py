@@ -19,7 +19,7 @@ COLUMNS = Columns((Block("sub01", "V1", 3), Block("sub01", "hV4 left", 4), Block
 
 def index(**weights):
     clips = {"validation": np.arange(2), "test": np.arange(7)}
-    return Index(("a",), clips, COLUMNS, {"weights": weights}, {})
+    return Index(("a",), clips, COLUMNS, {"weights": {"alexnet": weights}}, {})
 
 
 def recorded(folder, **weights):
@@ -36,6 +36,13 @@ def test_an_origin_is_of_the_voxels_clips_and_weights_that_are_scored(tmp_path):
         recorded(tmp_path, policy="random").untrained
         and recorded(tmp_path, policy="pretrained", official=True).official
     )
+
+
+def test_of_several_networks_one_without_training_is_enough_for_a_caution(tmp_path):
+    weights = {"one": {"policy": "package", "official": True}, "two": {"policy": "random", "official": False}}
+    both = Index(("stack",), {"validation": np.arange(3)}, COLUMNS, {"weights": weights}, {})
+    found = origin.Origin.of(both, response_store.Converted(tmp_path, {}, STUDY))
+    assert (found.weights, found.official, found.untrained) == ("package + random", False, True)
 
 
 def test_it_is_read_as_it_was_written(tmp_path):

@@ -79,12 +79,15 @@ def loaded(graph, start):
 
 def plugins(stage, instance, document):
     """Names of the plug-ins that an instance asks for, from the parameters' text: a row's name says what it is of."""
-    rows, options = document["experiments"]["voxelwise"], document["regressors"]
+    joint, options = document["experiments"]["joint"], document["regressors"]
+    rows = document["experiments"]["voxelwise"] | joint
     data = {DATASETS + document["dataset"]["name"]}
     row = {"submission": document["submission"]["rows"].get(instance)}.get(stage, instance)
     _, network, _, last = row.split("-") if row.count("-") == 3 else 4 * [""]
     own = {last, *options[last].get("candidates", {})} if row in rows else set()
     regressors = {REGRESSORS + name for name in own}
+    entries = [document["spaces"][space.partition(".")[0]] for space in joint[row]["spaces"]] if row in joint else []
+    networks = {NETWORKS + name for name in ([entry["network"] for entry in entries] or [network])}
     if stage == "report":
         files = {p: (ROOT / "src" / p.replace(".", "/")).glob("[a-z]*.py") for p in (NETWORKS, REGRESSORS)}
         return data | {prefix + path.stem for prefix, paths in files.items() for path in paths}
@@ -96,11 +99,11 @@ def plugins(stage, instance, document):
         "checks": data,
         "features": {NETWORKS + instance},
         "bases": {NETWORKS + instance.partition("-")[0]},
-        "transfer": {NETWORKS + network},
-        "selection": {NETWORKS + network},
+        "transfer": networks,
+        "selection": networks,
         "fits": regressors,
         "submission": regressors,
-        "encoding": data | {NETWORKS + network} | regressors,
+        "encoding": data | networks | regressors,
     }.get(stage, set())
 
 
@@ -139,12 +142,12 @@ def test_an_edit_of_any_module_reruns_what_can_import_it_and_nothing_else(code, 
 
 def test_a_model_of_a_library_is_of_the_librarys_code(code):
     document = document_of("params.yaml")
-    document["networks"]["mine"] = {**document["networks"]["squeezenet"], "model": "timm/resnet18"}
+    document["networks"]["mine"] = {**document["networks"]["alexnet"], "model": "timm/resnet18"}
     code_of = {key: set(modules) for key, modules in reached(document, code).items() if key[0] == "features"}
     library = f"{NETWORKS}_libraries.timm"
-    assert library in code_of["features", "mine"] and library not in code_of["features", "squeezenet"]
+    assert library in code_of["features", "mine"] and library not in code_of["features", "alexnet"]
     assert f"{NETWORKS}_maps" in code_of["features", "mine"]
-    assert f"{NETWORKS}squeezenet" not in code_of["features", "mine"]
+    assert f"{NETWORKS}alexnet" not in code_of["features", "mine"]
 
 
 def test_candidates_are_loaded_by_what_chooses_among_them(code, graph):
@@ -185,10 +188,11 @@ def copied(tmp_path, memo=None):
 @pytest.mark.parametrize(
     ("file", "reruns", "spared"),
     [
-        ("src/cinevox/stimuli/networks/alexnet.py", {"features/alexnet", "bases/alexnet-frozen"},
-         {"features/squeezenet"}),
+        ("src/cinevox/stimuli/networks/efficientnet_lite0.py",
+         {"features/efficientnet_lite0", "bases/efficientnet_lite0-frozen"}, {"features/efficientnet_lite1"}),
         ("src/cinevox/fitting/regressors/_solvers/ard.py", {"fits/mini-alexnet-layer-sparse_linear"},
-         {"fits/mini-efficientnet_lite0-layer-ridge", "validation", "transfer/mini-alexnet-frozen-two_lstm"}),
+         {"fits/mini-efficientnet_lite0-layer-ridge", "validation",
+          "transfer/mini-efficientnet_lite0-frozen-two_lstm"}),
         ("src/cinevox/validation/expectations/clips.json", {"validation", "checks"}, {"frames/2", "report"}),
         ("src/cinevox/outlets/report/page.html", {"report"}, {"gate", "tracking"}),
         ("src/cinevox/statistics/metrics.py", {"ceiling/mini", "gate"}, {"features/alexnet", "reduction/alexnet"}),

