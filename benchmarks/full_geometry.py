@@ -101,7 +101,9 @@ def simulate(folder: Path) -> None:
     for subject in range(settings.simulation.n_subjects):
         target = folder / settings.dataset.folder
         simulation.write_subject(target, settings.simulation, subject, {"signal": driving()})
-    simulation.write_truth(folder / settings.dataset.folder, settings.simulation, [], {"signal": driving()}, simulation.Heard())
+    simulation.write_truth(
+        folder / settings.dataset.folder, settings.simulation, [], {"signal": driving()}, simulation.Heard()
+    )
 
 
 def write_large(path: Path) -> None:

@@ -471,7 +471,10 @@ def test_choices_stand_beside_what_drives_the_voxels(made):
     def result(name, chosen):
         row = found.experiments.rows[name]
         spaces = ("blocks.2.1", "blocks.3.2", "blocks.4.2")
-        index = SimpleNamespace(networks=("efficientnet_lite0",), spaces=spaces)
+        named = found.spaces_of(row) if name in rows else {}
+        index = SimpleNamespace(
+            networks=("efficientnet_lite0",), spaces=spaces, named={key: one.to_json() for key, one in named.items()}
+        )
         return SimpleNamespace(name=name, row=row, index=index, chosen=dict.fromkeys(found.dataset.rois, chosen))
 
     def verdicts(*results):
