@@ -240,3 +240,21 @@ def test_leaves_that_were_not_there_differ():
     then = dvc_lock.Made({"a.x": 1, "a.gone.y": 2}, frozenset({"a"}), {}, None)
     found = dvc_lock.differing(then, {"a": {"x": 1, "new": 3}, "b": 4})
     assert found == {"a.gone.y": 2, "a.new": None}
+
+
+def test_a_network_that_the_parameters_have_no_more_is_no_source_of_a_row_of_named_spaces():
+    """dvc.lock keeps its entry, with the frames of then."""
+    row = "mini-two-stack-ridge"
+    stages = {
+        "frames@2": entry({}, {"data/frames/2": "now"}),
+        "features@alexnet": entry({"data/frames/2": "now"}, {"data/features/alexnet": "a"}),
+        "features@squeezenet": entry({"data/frames/2": "then"}, {"data/features/squeezenet": "b"}, features={"x": 1}),
+        f"fits-joint@{row}": entry({"data/features": "c"}, {f"data/predictions/{row}": "d"}),
+        f"scores-joint@{row}": entry({f"data/predictions/{row}": "d"}, {f"data/scores/{row}": "e"}),
+        f"selection-joint@{row}": entry({f"data/scores/{row}": "e"}, {f"data/selection/{row}": "f"}),
+    }
+    assert dvc_lock.made(stages, row).broken == "data/frames/2"
+    found = dvc_lock.made(stages, row, ["alexnet"])
+    assert found.broken is None and "features.x" not in found.params
+    stages["frames@2"] = entry({}, {"data/frames/2": "newer"})
+    assert dvc_lock.made(stages, row, ["alexnet"]).broken == "data/frames/2"

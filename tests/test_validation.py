@@ -511,7 +511,9 @@ def test_models_that_no_library_has_are_told_with_those_close_to_them():
         alexnet == "  networks.alexnet.model is timm/resnet18, and alexnet is a network of its own; choose another key"
     )
     assert other.startswith("  networks.other: timm/resnet_18: timm ") and "resnet18," in other
-    assert theirs.startswith("  networks.theirs.model is tim/resnet18: there is no library 'tim'; there are array, timm, transformers")
+    assert theirs.startswith(
+        "  networks.theirs.model is tim/resnet18: there is no library 'tim'; there are array, timm, transformers"
+    )
     base = Base(network="mine", features="frozen", n_frames=2)
     with pytest.raises(InputError, match=r"bases\.mine-frozen: test_vit \(timm\) is no chain of blocks"):
         validation.check_plugins("insilico", {"mine": untrained(asked["mine"])}, {}, {base.name: base})

@@ -63,8 +63,12 @@ def ends(text: str) -> Stages:
     return found or {}
 
 
-def made(stages: Stages, row: str) -> Made | None:
-    """Everything that a row comes from; None where DVC did not run it."""
+def made(stages: Stages, row: str, networks: Collection[str] | None = None) -> Made | None:
+    """Everything that a row comes from; None where DVC did not run it.
+
+    networks: those that the row stands on. A row of named spaces depends on the folder of all networks, and dvc.lock
+        keeps those that the parameters have no more; None takes all of them
+    """
     found = [
         name
         for end in ENDS
@@ -89,13 +93,19 @@ def made(stages: Stages, row: str) -> Made | None:
                 code.setdefault(path, md5)
                 continue
             sources = {source for out, (source, _) in outs.items() if _overlap(out, path)}
-            found += sorted({name for name in sources if _took(stages[stage], stage, name)} - set(found))
+            found += sorted({name for name in sources if _took(stages[stage], stage, name, networks)} - set(found))
     return Made(params, frozenset(tracked), code, broken)
 
 
-def _took(entry: Mapping[str, Any], stage: str, source: str) -> bool:
-    """Whether a stage read what another one made: an ensemble depends on the folders of all rows, and reads some."""
+def _took(entry: Mapping[str, Any], stage: str, source: str, networks: Collection[str] | None) -> bool:
+    """Whether a stage read what another one made, where it depends on the folder of all and reads some.
+
+    These are ensembles, which read their rows, and rows of named spaces, which read their networks.
+    """
     kind, _, row = stage.partition("@")
+    if kind == "fits-joint" and networks is not None:
+        step, _, network = source.partition("@")
+        return step not in ("features", "reduction") or network in networks
     if kind != "ensembles":
         return True
     members = entry.get("params", {}).get("params.yaml", {}).get(f"experiments.ensembles.{row}.rows", ())
@@ -145,8 +155,8 @@ def other_parameters(paths: Paths, stages: Stages, rows: Mapping[str, Row]) -> d
     now = texts.read(paths.params.read_text()) if stages else {}
     found: dict[str, tuple[str, ...]] = {}
     for name, row in rows.items():
-        then = made(stages, name)
         networks, spaces = _stands_on(paths, row)
+        then = made(stages, name, networks)
         leaves = [] if then is None else [leaf for leaf in differing(then, now) if concerns(leaf, row, networks)]
         broken = [then.broken] if then is not None and then.broken else []
         found[name] = (*leaves, *spaces, *broken)

@@ -149,7 +149,7 @@ def _validation_tags(paths: Paths) -> dict[str, str]:
 
 def _row_record(common: _Common, result: Result, key: str) -> Record:
     row, origin, weights = result.row, result.outcome.origin, result.index.weights_policy
-    made = dvc_lock.made(common.stages, row.name)
+    made = dvc_lock.made(common.stages, row.name, result.index.networks)
     settings = _settings(common.leaves if made is None else made.params, row, result.index.networks)
     settings |= {f"spaces.{name}": json.dumps(space) for name, space in result.index.named.items()}
     params = {
