@@ -60,7 +60,7 @@ class Study:
         (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
         shutil.copy(ROOT / ".gitignore", root / ".gitignore")
         shutil.copy(ROOT / ".dvcignore", root / ".dvcignore")
-        (root / "data/source_code/scores").mkdir(parents=True)
+        (root / "data/source_code/scores").mkdir(parents=True, exist_ok=True)
         (root / "data/source_code/scores/code.json").write_text("{}")
         self.run("git", "init", "--quiet")
         self.run("dvc", "init", "--quiet")
