@@ -224,7 +224,7 @@ def test_the_sidecar_says_what_was_computed(frames):
     assert sidecar["network"] == NAME and sidecar["n_frames"] == N_FRAMES and sidecar["over_frames"] == "mean"
     assert sidecar["weights"]["policy"] == "random" and sidecar["weights"]["seed"] == 1
     assert [layer["name"] for layer in sidecar["layers"]] == list(extraction.spec.layers)
-    assert sidecar["layers"][-1] == {"name": "classifier.3", "n_features": 1000}
+    assert sidecar["layers"][-1] == {"name": "classifier.3", "n_features": 1000, "n_times": N_FRAMES}
     assert sidecar["normalisation"]["mean"] == (0.485, 0.456, 0.406)
     assert (sidecar["device"], sidecar["dtype"], sidecar["torch"]) == ("cpu", "float32", torch.__version__)
 

@@ -5,7 +5,7 @@ import pytest
 from cinevox import cli
 from cinevox.errors import InputError
 from cinevox.outlets import gate
-from cinevox.outlets.tracking import history
+from cinevox.outlets.tracking import data, history
 from cinevox.project import identity, remote_guard
 from cinevox.project.paths import Paths
 from conftest import ROOT
@@ -18,7 +18,7 @@ def _no_git(monkeypatch, tmp_path):
 
 def test_what_only_asks_is_told_nothing():
     assert identity.commit(ROOT) is None
-    assert history.experiments(ROOT) == [] and history.remote(ROOT) is None
+    assert history.experiments(ROOT) == [] and data.remote(ROOT) == ""
     assert history.keys_at(Paths(ROOT), "HEAD") == {} and history.revisions(Paths(ROOT)) == []
 
 

@@ -43,6 +43,7 @@ def test_a_unit_is_the_median_spread_of_the_voxels_that_vary(rng, monkeypatch):
 def test_predictions_come_back_as_they_were_written(tmp_path, rng):
     columns = Columns.from_json([{"subject": "sub01", "roi": "V1", "n_voxels": 4}])
     row = {"track": "mini", "network": "alexnet", "features": "layer", "regressor": "ridge"}
+    row["weights"] = {"alexnet": {"policy": "random"}}
     index = prediction_store.Index(("c1", "c1+c2"), {"test": np.arange(3)}, columns, row, {"c1": {"flag": 2}})
     folder = tmp_path / "mini-alexnet-layer-ridge"
     predicted = rng.standard_normal((3, 4)).astype(np.float32)
