@@ -14,8 +14,10 @@ def main(run: Run) -> None:
     network, settings = run.instance, run.params.reduction
     source, target = run.paths.features(network), run.paths.reduction(network)
     sidecar = io.read_json(source / "features.json")
-    jobs = {("layers", layer["name"]): (layer["name"], settings) for layer in sidecar["layers"]}
-    for name, found in run.asked().get("spaces", {}).items():
+    asked = run.asked()
+    layers = sidecar["layers"] if asked.get("layers", True) else []
+    jobs = {("layers", layer["name"]): (layer["name"], settings) for layer in layers}
+    for name, found in asked.get("spaces", {}).items():
         space = FeatureSpace.from_json(found)
         if (pca := pca_of(space, settings)) is not None:
             jobs["spaces", name] = map_files(sidecar)[space.map], pca

@@ -8,6 +8,7 @@ import os
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.files.labelled_arrays import _parts, digest_of, open_arrays
-from cinevox.project.params import Network
+from cinevox.project.params import FeatureMap, Network
 from cinevox.stimuli import brought_features
 from cinevox.stimuli.brought_features import BroughtFeaturesError
 from cinevox.stimuli.networks._libraries import array
@@ -93,6 +94,19 @@ def test_parquet_has_columns_of_numbers_and_of_lists(tmp_path):
     np.testing.assert_array_equal(found["maps"], MAPS[:3].reshape(3, 6).astype(np.float32))
     np.testing.assert_array_equal(found["maps.2"], MAPS[:3, 0].astype(np.float32))
     assert list(read(table(tmp_path / "first.parquet", clip=pa.array(IDS), b=WORDS[ORDER, 1]))) == ["first"]
+
+
+def test_the_numbers_of_rows_that_pandas_writes_are_no_feature(tmp_path):
+    rows = pd.DataFrame({"id": IDS, "a": WORDS[ORDER, 0], "b": WORDS[ORDER, 1]}).iloc[::-1]
+    rows.to_parquet(tmp_path / "words.parquet")
+    np.testing.assert_array_equal(read(tmp_path / "words.parquet")["words"], WORDS[:3])
+
+
+def test_nothing_is_written_where_a_space_names_no_array(tmp_path):
+    path = npz(tmp_path / "my.npz", ids=np.array(IDS), maps=MAPS[ORDER])
+    with pytest.raises(InputError, match="mine: no layer nope"):
+        brought_features.write("mine", asked(path), CLIPS, tmp_path / "out", [FeatureMap("nope", "none", "mean")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_files_are_those_of_a_network(tmp_path):

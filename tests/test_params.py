@@ -215,7 +215,7 @@ def test_a_space_is_given_to_every_roi_or_to_none(document):
     assert list(found.spaces_of(found.experiments.joint["mini-mine-each-ridge"])) == ["many.max5", "one", "many.max3"]
     for changed, message in (
         ({"V9": "one"}, "expected together: each, and a space for each ROI of the track \\(V1, V2"),
-        ({"V1": "many"}, "many stands for several spaces; name one of them for an ROI"),
+        ({"V1": "many"}, "many stands for many.max3, many.max5; name one of these for an ROI"),
         ({"V1": "none"}, "none is not in spaces"),
     ):
         joint["mini-mine-each-ridge"]["spaces"] = given | changed

@@ -49,7 +49,7 @@ def test_an_entry_is_one_space_or_one_for_each_combination_of_its_lists():
     many = dict(entry(pool=["max3", OWN], n_components=[50, None], standardize=[True]).spaces("mid"))
     assert list(many) == [
         "mid.max3.standardized.pca50", "mid.max3.standardized.all",
-        "mid.max.0-2_1-4+2-5.standardized.pca50", "mid.max.0-2_1-4+2-5.standardized.all",
+        "mid.max.0-2_1-4.2-5.standardized.pca50", "mid.max.0-2_1-4.2-5.standardized.all",
     ]  # fmt: skip
     assert many["mid.max3.standardized.pca50"] == space(pool="max3", standardize=True, n_components=50)
 
@@ -78,6 +78,7 @@ def refused(**changes):
     document["spaces"] = {
         name: entry(network=network).model_dump() for name, network in (("a", "alexnet"), ("b", "vgg99"), ("c", "mine"))
     }
+    document["spaces"]["d"] = entry(pool=["max3"]).model_dump()
     document["experiments"]["joint"] = {f"mini-x-{row['together']}-{row['regressor']}": row}
     with pytest.raises(params.ParamsError) as error:
         params.parse(document, "p")
@@ -89,9 +90,12 @@ def test_rows_and_spaces_that_cannot_be_are_told_together():
     assert "spaces.b: vgg99 is not a key of networks" in said
     assert "spaces.c: mine is an array that was brought" in said and "pool: none" in said
     assert "row mini-x-stack-ridge: together is stack, and there is one space" in said
-    assert "row mini-x-stack-ridge: zz is not in spaces (a, b, c)" in refused(spaces=["a", "zz"])
+    assert "row mini-x-stack-ridge: zz is not in spaces (a, b, c, d.max3)" in refused(spaces=["a", "zz"])
     assert "a is named twice" in refused(spaces=["a", "a"])
     assert "banded goes with banded_ridge" in refused(together="banded", spaces=["a", "b"])
+    rois = dict.fromkeys(params.MINI_ROIS, "a")
+    assert "V1 has a space twice" in refused(together="each", spaces=rois | {"V1": ["a", "a"]})
+    assert "d stands for d.max3; name one of these" in refused(together="each", spaces=rois | {"V2": "d"})
     assert "banded goes with banded_ridge" in refused(together="concat", spaces=["a", "b"], regressor="banded_ridge")
 
 
@@ -156,6 +160,23 @@ def test_a_whole_layer_and_its_pooled_map_come_from_one_pass(frames, whole):
     described = {entry["name"]: entry for entry in extraction.to_json()["maps"]}
     assert described[one.name]["n_features"] == found[one.name].shape[1] == 9 * whole[one.layer].shape[2]
     assert FeatureMap.from_json(described[LAYERS[0]]) == FeatureMap(LAYERS[0], "none", "none")
+
+
+@pytest.mark.parametrize("over_frames", ["max", "none"])
+def test_a_whole_layer_and_another_reduction_of_it_are_two_files(frames, whole, over_frames):
+    one = FeatureMap(LAYERS[1], "none", "mean")
+    extraction, found = extracted(frames, [one], LAYERS[1:], over_frames=over_frames)
+    every = whole[LAYERS[1]].reshape(N_CLIPS, N_FRAMES, -1)
+    np.testing.assert_allclose(found[LAYERS[1]], every.max(axis=1) if over_frames == "max" else every, rtol=1e-6)
+    [described] = extraction.to_json()["maps"]
+    assert FeatureMap.from_json(described) == one and described["name"] != LAYERS[1]
+    np.testing.assert_allclose(found[described["name"]], every.mean(axis=1), atol=1e-6 * np.abs(every).max())
+
+
+def test_modules_with_channels_last_are_not_pooled_over_the_wrong_axes():
+    clips = np.zeros((1, 4, 64, 64, 3), dtype=np.uint8)
+    with pytest.raises(FeaturesError, match=r"features\.2 gives is no map .* name maps\.features\.2"):
+        extracted(clips, [FeatureMap("features.2", "max3", "mean")], network="swin3d_t")
 
 
 @pytest.mark.parametrize(

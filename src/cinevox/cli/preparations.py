@@ -24,7 +24,7 @@ def _warm(_: argparse.Namespace) -> None:
     settings = params.load(Paths().params).regressors
     rng = np.random.default_rng(0)
     X, Y = (rng.standard_normal((24, n)).astype(np.float32) for n in (6, 20))
-    for name in plugins.names("regressors"):
+    for name in (name for name in plugins.names("regressors") if name in settings):
         regressor = plugins.load("regressors", name).build(settings[name])
         regressor.fit(X, Y, folds=folds(24, 3), bands=(slice(0, 3), slice(3, 6))).predict(X)
     simplex_weights(np.eye(2)[None])

@@ -76,7 +76,7 @@ def instances(params: Params, modules: SourceCode) -> Iterator[Instance]:
     yield from (Instance("conversion", part, data) for part in ("train", "test"))
     yield from (Instance("frames", str(count), data) for count in params.frames.counts)
     yield from (Instance("features", name, _network(params, name), _maps(params, name)) for name in params.networks)
-    yield from (Instance("reduction", name, (), _spaces_on(params, name)) for name in params.networks)
+    yield from (Instance("reduction", name, (), _components(params, name)) for name in params.networks)
     yield from (Instance("ceiling", track, ()) for track in params.dataset.tracks)
     yield from (
         Instance("fits", name, _regressors(params, row), _spaces(params, row))
@@ -134,15 +134,28 @@ def _spaces_on(params: Params, network: str) -> dict[str, Any]:
     return {"layers": whole, "spaces": _listed(own)} if own else {}
 
 
+def _components(params: Params, network: str) -> dict[str, Any]:
+    """The named spaces of a network that have a PCA, and whether whole layers are reduced as well."""
+    found = _spaces_on(params, network)
+    reduced = {name: space for name, space in found.get("spaces", {}).items() if space["n_components"] is not None}
+    return found | {"spaces": reduced} if found else {}
+
+
 def _maps(params: Params, network: str) -> dict[str, Any]:
     """The pooled maps of a network that its named spaces are made from, and whether whole layers are, too.
 
-    Of features that the user brings also the digest of their file, which is no file that DVC tracks.
+    Of arrays that the user brings also the digest of their file, and of a model of transformers that of the files
+    which say how it is built: DVC tracks neither.
     """
     found, settings = _spaces_on(params, network), params.networks[network]
     own = (FeatureSpace.from_json(space) for space in found.get("spaces", {}).values())
     told = {"layers": found["layers"], "maps": [one.to_json() for one in maps(own)]} if found else {}
-    return told | ({"digest": digest_of(settings.file)} if settings.model == "array" and settings.file else {})
+    if settings.file is None or settings.model is None:
+        return told
+    if settings.model == "array":
+        return told | {"digest": digest_of(settings.file)}
+    beside = sorted(settings.file.glob("*.json")) if settings.file.is_dir() else []
+    return told | ({"configuration": {file.name: digest_of(file) for file in beside}} if beside else {})
 
 
 def _listed(spaces: Mapping[str, FeatureSpace]) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def write(network: str, settings: Network, clips: Sequence[str], folder: Path, m
     clips, errors: as `read`; nothing is written where there is one
     maps: those that named spaces are made from, which are arrays as they are
     """
+    described = sidecar(network, settings, maps)
     aligned = _checked(network, settings, clips)
     for layer, size in _sizes(aligned.arrays).items():
         with io.whole(folder / f"{layer}.npy", 4 * len(clips) * size) as stream:
@@ -90,7 +91,7 @@ def write(network: str, settings: Network, clips: Sequence[str], folder: Path, m
             np.lib.format.write_array_header_1_0(stream, header)
             for _, values in aligned.blocks(layer):
                 stream.write(values.astype("<f4", copy=False).tobytes())
-    io.write_json(folder / "features.json", sidecar(network, settings, maps))
+    io.write_json(folder / "features.json", described)
 
 
 def sidecar(network: str, settings: Network, maps: Sequence[FeatureMap] = ()) -> dict[str, Any]:

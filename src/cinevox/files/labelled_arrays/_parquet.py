@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cinevox.errors import FileError
 from cinevox.files.labelled_arrays._parts import NAME, SIGNS, Opened, listed, refuse_absurd, stem_fault
 
 LABELS = "id"  # the column of labels, if the first one is not
+INDEX = re.compile(r"__index_level_\d+__")  # the numbers of rows, which pandas writes as a column
 
 
 def open_parquet(path: Path) -> Opened:
@@ -54,9 +56,9 @@ def _fields(path: Path) -> tuple[str, dict[str, Any]]:
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         values = sum(group.column(index).num_values for group in groups for index in range(metadata.num_columns))
         refuse_absurd(8 * values, path)
-    kinds = {field.name: field.type for field in schema}
+    kinds = {field.name: field.type for field in schema if not INDEX.fullmatch(field.name)}
     label = LABELS if LABELS in kinds else next(iter(kinds), LABELS)
-    if not _is_text(kinds.get(label)) or len(kinds) < len(schema.names):
+    if not _is_text(kinds.get(label)) or len({*schema.names}) < len(schema.names):
         there = listed([f"{field.name} ({field.type})" for field in schema]) or "no column"
         raise FileError(f"{path}: expected a column {LABELS} of text, and no two of one name; found {there}")
     return label, {name: kind for name, kind in kinds.items() if name != label}

@@ -74,6 +74,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+LONGEST_NAME = 200  # of a candidate, whose name is that of a file
+
+
 class ParamsError(InputError):
     """The parameters are unusable; the message lists every fault."""
 
@@ -151,8 +154,9 @@ class Params(Section):
 
     def _row_faults(self) -> Iterator[str]:
         for section in ("regressors", "heads"):
-            if ENSEMBLE in getattr(self, section):
-                yield f"{section}.{ENSEMBLE}: the name is taken by experiments.ensembles; choose another one"
+            for key in getattr(self, section):
+                if key == ENSEMBLE or key.endswith(f"-{ENSEMBLE}"):
+                    yield f"{section}.{key}: the name is taken by experiments.ensembles; choose another one"
         for name, row in self.experiments.rows.items():
             if row.track not in self.dataset.tracks:
                 yield f"row {name}: its track is not one of dataset.tracks ({', '.join(self.dataset.tracks)})"
@@ -180,6 +184,11 @@ class Params(Section):
         names = [name for given in row.named for name in self.named(given)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             yield f"row {row.name}: {', '.join(twice)} is named twice in spaces"
+        if self.selection.policy == "paper" and row.together == "each" and not row.fixed and len(names) > 1:
+            yield (
+                f"row {row.name}: selection.policy is paper, and the paper chose among no named spaces; give each ROI "
+                "its space, or set the policy to validation"
+            )
         if row.together != "each" and len(names) < 2:
             yield f"row {row.name}: together is {row.together}, and there is one space; name another one, or set each"
         if row.fixed:
@@ -198,8 +207,16 @@ class Params(Section):
                 f"row {row.name}: spaces gives one to {', '.join(row.fixed)}, and together is {row.together}; expected "
                 f"together: each, and a space for each ROI of the track ({', '.join(rois)})"
             )
-        if several := [name for name in row.named if len(self.named(name)) > 1]:
-            yield f"row {row.name}: {', '.join(several)} stands for several spaces; name one of them for an ROI"
+        if several := [name for name in row.named if list(self.named(name)) != [name]]:
+            those = ", ".join(name for entry in several for name in self.named(entry)) or "none of spaces"
+            yield f"row {row.name}: {', '.join(several)} stands for {those}; name one of these for an ROI"
+        if long := [roi for roi, names in row.fixed.items() if len("+".join(names)) > LONGEST_NAME]:
+            yield (
+                f"row {row.name}: the names of the spaces of {', '.join(long)} together are longer than {LONGEST_NAME} "
+                "characters, and become the name of a file; give the spaces shorter names"
+            )
+        if twice := [roi for roi, names in row.fixed.items() if len({*names}) < len(names)]:
+            yield f"row {row.name}: {', '.join(twice)} has a space twice; name it once"
 
     def _space_faults(self) -> Iterator[str]:
         for name, entry in self.spaces.items():

@@ -37,7 +37,7 @@ class Fields(Section):
 
     def __str__(self) -> str:
         groups = ("_".join(f"{first}-{last}" for first, last in group) for group in self.fields)
-        return f"{self.kind}.{'+'.join(groups)}"
+        return ".".join([self.kind, *groups])
 
 
 Pool = Grid | Fields

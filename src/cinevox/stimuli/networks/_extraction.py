@@ -48,9 +48,14 @@ class Extraction:
 
     @property
     def outputs(self) -> dict[str, FeatureMap]:
-        """Name -> what is written under it: the layers, then the maps that are none of them."""
+        """Name -> what is written under it: the layers, then the maps that are none of them.
+
+        A whole layer whose mean over frames is a map has its own name already where layers are reduced otherwise.
+        """
         whole = {layer: FeatureMap(layer, "none", self.settings.over_frames) for layer in self.layers}
-        return whole | {found.name: found for found in self.maps if found not in whole.values()}
+        others = [found for found in self.maps if found not in whole.values()]
+        named = {f"{found.name}.{found.over_frames}" if found.name in whole else found.name: found for found in others}
+        return whole | named
 
     @property
     def frame_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -128,6 +133,7 @@ class Extraction:
             "weights": self.weights.to_json(),
             "network": self.network,
             "title": self.spec.title,
+            "images": (self.spec.mean, self.spec.std, self.spec.input_size),
             "layers": self.layers,
             "maps": [found.to_json() for found in self.maps],
             "settings": self.settings.model_dump(),
@@ -145,6 +151,7 @@ class Extraction:
         return {
             "network": self.network,
             "title": self.spec.title,
+            "images": (self.spec.mean, self.spec.std, self.spec.input_size),
             "weights": self.weights.to_json(),
             "layers": [
                 {"name": layer, "n_features": self.n_features[layer], "n_times": self.n_times(layer)}
@@ -198,6 +205,12 @@ def prepare(
         raise FeaturesError(
             f"{network}: no layer {', '.join(unknown)}; its own are {', '.join(spec.layers)}, "
             f"and any module of it can be named ({len(known)} in all)"
+        )
+    as_maps = [found.layer for found in maps if found.pool != "none" or spec.n_frames is not None]
+    if turned := [layer for layer in as_maps if f"maps.{layer}" in known]:
+        raise FeaturesError(
+            f"{network}: what {turned[0]} gives is no map (n, channels, height, width): its channels come last, or it "
+            f"gives tokens; name maps.{turned[0]} for the maps that it stands for"
         )
     device = find_device(settings.device)
     found = _loading.checked(network, spec, module, _weights.locate(network, spec, weights))
