@@ -174,17 +174,33 @@ class RoiwiseRow(NetworkRow):
         return f"{self.network}-{self.features}"
 
 
-class JointRow(Row):
+class LabelledRow(Row):
+    """A row of spaces or of rows together.
+
+    label: a name for them, a part of the row's name
+    """
+
+    label: Name
+    together: str
+
+    @property
+    def stands_on(self) -> str:
+        return self.label
+
+    @property
+    def way(self) -> str:
+        return self.together
+
+
+class JointRow(LabelledRow):
     """A regressor on named feature spaces, of any networks.
 
-    label: a name for the spaces together, a part of the row's name
     spaces: their names; or ROI -> the one it has, or several side by side, as they are: then nothing is chosen
     together: each (candidates of the selection) | concat (side by side) | banded (side by side, with a penalty of its
         own for each) | stack (a model for each, combined for every voxel by weights) | mean (of those models)
     """
 
     group = "joint"
-    label: Name
     spaces: Annotated[list[str], Field(min_length=1)] | dict[str, str | Annotated[list[str], Field(min_length=1)]]
     together: Together
 
@@ -201,37 +217,19 @@ class JointRow(Row):
             return tuple(self.spaces)
         return tuple(dict.fromkeys(name for names in self.fixed.values() for name in names))
 
-    @property
-    def stands_on(self) -> str:
-        return self.label
 
-    @property
-    def way(self) -> str:
-        return self.together
-
-
-class EnsembleRow(Row):
+class EnsembleRow(LabelledRow):
     """The predictions of other rows together, each with the feature spaces that it chose.
 
-    label: a name for them together, a part of the row's name
     rows: the members' names
     together: mean | stack (weights for every voxel, chosen on the validation clips) | paste (into a row of the whole
         brain the predictions of a mini-track row, where its voxels lie)
     """
 
     group = "ensembles"
-    label: Name
     rows: Annotated[list[str], Field(min_length=2)]
     together: Literal["mean", "stack", "paste"]
     regressor: Literal["ensemble"]
-
-    @property
-    def stands_on(self) -> str:
-        return self.label
-
-    @property
-    def way(self) -> str:
-        return self.together
 
 
 class Experiments(Section):
