@@ -1,4 +1,4 @@
-"""How often tests of data without signal find some: permuted clips, outer folds that cross, flipped signs."""
+"""The false positive rates of tests on data without signal: permuted clips, crossed outer folds and flipped signs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from cinevox.statistics.significance import (
 
 
 def _verdicts(measured: list, predicted: list, rng: np.random.Generator) -> tuple[bool, bool, bool, bool]:
-    """Of data without signal: a voxel passes, any passes family-wise, any by false discovery rate, the region does."""
+    """Tell which tests find an effect in data without signal.
+
+    In order: one voxel passes, any voxel passes family-wise, any passes by false discovery rate, the region passes.
+    """
     n_voxels = measured[0].shape[1]
     orders = permuted_clips([len(part) for part in measured], 999, rng)
     found = permutation_test(measured, predicted, np.full((n_voxels, 1), 1 / n_voxels), orders)

@@ -1,4 +1,4 @@
-"""What choosing one of eight layers does to a score, and whether optimism and frequency tell it."""
+"""The effect on a score of choosing one of eight layers, and whether optimism and frequency reveal it."""
 
 from __future__ import annotations
 

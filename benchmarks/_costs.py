@@ -1,4 +1,4 @@
-"""What every stage of the paper's run costs: the measured pieces, times how often each is done."""
+"""The cost of every stage of the paper's run: the measured pieces, each times how often it is done."""
 
 from __future__ import annotations
 

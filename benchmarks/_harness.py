@@ -46,7 +46,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a contender that runs in a process of its own (or prepares first) measured of itself, and its result.
+    """A contender's measurements of itself, and its result; it runs in its own process (or prepares first).
 
     peak_mb: None to have it measured as for everybody
     """

@@ -1,4 +1,4 @@
-"""How often intervals hold the truth: of a score, of a difference of two rows, of a nested score."""
+"""The rate at which intervals hold the true value: of a score, of a difference of two rows, of a nested score."""
 
 from __future__ import annotations
 

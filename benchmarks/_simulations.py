@@ -1,4 +1,4 @@
-"""How often inference is wrong: every simulation, as one table."""
+"""A table of every simulation of how often inference is wrong."""
 
 from __future__ import annotations
 

@@ -44,8 +44,12 @@ PERIOD = 0.1  # seconds between two looks at the memory
 
 @dataclass(frozen=True)
 class Step:
-    """What one process took. peak: bytes resident in it and its children together, pages they share counted for each;
-    own: without the pages of mapped files, which the system takes back when it needs them; written: bytes."""
+    """The resources that one process took.
+
+    peak: bytes resident in it and its children together, pages they share counted for each
+    own: without the pages of mapped files, which the system takes back when it needs them
+    written: bytes
+    """
 
     name: str
     seconds: float
@@ -91,7 +95,7 @@ def prepare(folder: Path, n_subjects: int, fraction: float) -> None:
 
 
 def driving() -> np.ndarray:
-    """What the voxels listen to: uncorrelated, mean 0, variance 1, (n_clips, n_latents)."""
+    """Return the latents that the voxels listen to: uncorrelated, mean 0, variance 1, (n_clips, n_latents)."""
     values = np.random.default_rng(1).standard_normal((N_TRAIN + N_TEST, N_LATENTS))
     return np.linalg.qr(values - values.mean(axis=0))[0] * np.sqrt(len(values))
 

@@ -1,4 +1,4 @@
-"""How often the gate fails a build in which nothing but chance has changed, and how often it catches a real drop."""
+"""The rates at which the gate fails a build in which only chance has changed, and catches a real drop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DROPS = {  # what has become worse, by how much, how many of a row's ROIs
 
 
 def study(rng: np.random.Generator, n_clips: int) -> tuple[np.ndarray, np.ndarray]:
-    """What drives the voxels, and what is measured of it."""
+    """Simulate the signal that drives the voxels, and the responses that are measured of it."""
     signal = smooth(rng, n_clips, N_VOXELS * len(ROIS))
     return signal, CEILING * signal + np.sqrt(1 - CEILING**2) * smooth(rng, *signal.shape)
 

@@ -37,7 +37,10 @@ def timed(run: Callable[[], Any]) -> Measured:
 
 
 def predictions() -> list[np.ndarray]:
-    """Of one block of voxels: what all spaces see of it, and what each sees by itself; float32 (n_clips, n_voxels)."""
+    """Return each space's prediction of one block of voxels, float32 (n_clips, n_voxels).
+
+    Each is the sum of what all spaces see of the block and what this one sees by itself.
+    """
     rng = np.random.default_rng(0)
     shared = rng.standard_normal((N_CLIPS, BLOCK), dtype=np.float32)
     return [shared + rng.standard_normal(shared.shape, dtype=np.float32) for _ in range(N_SPACES)]

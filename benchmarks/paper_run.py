@@ -1,4 +1,4 @@
-"""What the paper's run costs: time, disk and memory of every stage at full size, from measured pieces.
+"""The cost of the paper's run: time, disk and memory of every stage at full size, from measured pieces.
 
 Writes docs/paper-run.md. Pieces are measured here (a few seconds each, at the paper's shapes but for few clips or few
 voxels) or taken from the other benchmarks' results; totals are the formulas in the text. Nothing is typed in.

@@ -1,4 +1,4 @@
-"""What the winners' run costs: time and disk of every stage at full size, from measured pieces.
+"""The cost of the winners' run: time and disk of every stage at full size, from measured pieces.
 
 Writes docs/winners-run.md. Pieces are measured here, at the run's shapes but for few clips or few voxels, as processor
 time of all threads; totals are the formulas in the text. Nothing is typed in.
@@ -47,7 +47,7 @@ def core_seconds(run: Callable[[], object]) -> float:
 
 
 def clip_pieces(settings: Params, n_clips: int) -> Iterator[tuple[str, float, int]]:
-    """Of each network: core seconds of a clip, and how many features of it are written."""
+    """Yield each network's name, the core seconds that a clip takes, and how many features of a clip are written."""
     rng = np.random.default_rng(0)
     size = settings.frames.size
     for name, network in settings.networks.items():

@@ -60,7 +60,7 @@ class Run:
             yield bar.update
 
     def n_clips(self) -> tuple[int, int]:
-        """How many clips train, and how many test, as `validation` found them."""
+        """Return how many clips train, and how many test, as `validation` found them."""
         clips = io.read_json(self.paths.validation / "clips.json")
         return clips["n_train_clips"], clips["n_clips"] - clips["n_train_clips"]
 
@@ -70,7 +70,7 @@ class Run:
         return shortest, longest
 
     def asked(self) -> dict[str, Any]:
-        """What params.spaces asks of this instance, as the stage source_code found it."""
+        """Return what params.spaces asks of this instance, as the stage source_code found it."""
         return asked.read(self.paths, self.name, self.instance)
 
     def made(self, target: Path, *sources: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a row predicts of the test clips in the end: refitted on all training clips where it can be."""
+"""The final predictions of the test clips by a row: refitted on all training clips where it can be."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _volumes(
 def _pictures(
     encoding: EncodingModel, subjects: Sequence[str], responses: Floats, lines: Sequence[predicted.PredictionLine]
 ) -> dict[str, bytes]:
-    """Of the ROIs, if there are several, and of the brain, if voxels have a place."""
+    """Draw the ROIs, if there are several, and the brain, if its voxels have a place."""
     drawn = predicted.roi_pictures(lines, encoding.about) if len(lines) > 1 else {}
     found = {f"rois.{kind}": content for kind, content in drawn.items()}
     volumes = predicted.volumes(encoding, subjects, responses, predicted.LARGEST_Q)

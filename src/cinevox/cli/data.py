@@ -89,7 +89,10 @@ def _look_at_weights(_: Paths, settings: params.Params) -> None:
 
 
 def _look_for_data(paths: Paths, settings: params.Params) -> None:
-    """What is simulated comes by itself; a data set that is no plug-in is told among those."""
+    """Require that the data set can be opened.
+
+    Simulated data come by themselves; a data set that is no plug-in is reported by the check of the plug-ins.
+    """
     folder = settings.dataset.folder
     simulated = folder in map(paths.simulation, settings.simulation.datasets)
     if simulated or settings.dataset.name not in plugins.names("datasets"):

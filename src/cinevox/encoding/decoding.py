@@ -124,7 +124,10 @@ def _run(
 
 
 def _results(folder: Path, paths: Sequence[Path], wanted: Sequence[FrameSettings]) -> list[Decoded]:
-    """What a child left, as far as it came. It read a stranger's file: sizes are looked at before anything is read."""
+    """Read the results that a child left, as far as it came.
+
+    The child read a stranger's file, so sizes are checked before anything is read.
+    """
     shapes = [(each.count, each.size, each.size, 3) for each in wanted]
     found: list[Decoded] = []
     for number in range(len(paths)):

@@ -33,8 +33,9 @@ def sources(
     sidecars: Mapping[str, Mapping[str, Any]],
     inputs: Mapping[str, Mapping[str, SpaceInput]],
 ) -> list[Source]:
-    """What a clip goes through. params: has the sections networks, frames, features and bases
+    """List the networks that a clip goes through, with their settings.
 
+    params: has the sections networks, frames, features and bases
     sidecars: network -> its features.json, or that of its base
     inputs: network -> the model's inputs that come from it; a network without one is left out
     """
@@ -80,7 +81,7 @@ def inputs_of_base(base: Base, sidecar: Mapping[str, Any]) -> dict[str, dict[str
 
 
 def scored(selected: Mapping[str, NDArray[Any]], split: str, columns: Columns) -> dict[str, NDArray[np.float32]]:
-    """Of every voxel: correlation, normalized (if there is a ceiling) and q (false discovery rate) on one split."""
+    """Return every voxel's correlation, normalized (if there is a ceiling) and q (false discovery rate) on a split."""
     q = np.empty(columns.n_voxels, dtype=np.float32)
     for _, where in columns.by_subject:
         q[where] = false_discovery_rate(selected[f"{split}.p"][where])

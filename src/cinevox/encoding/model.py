@@ -26,7 +26,7 @@ class Model(Protocol):
     """A fitted model: features in, responses out."""
 
     def reduced(self, maps: Activations) -> dict[str, Floats]:
-        """What `__call__` is given, from the maps of networks that spaces are made from: space -> (n_clips, ...)."""
+        """Compute the input of `__call__` from maps of networks that spaces are made from: space -> (n_clips, ...)."""
         ...
 
     def __call__(self, features: Activations) -> NDArray[np.float32]:

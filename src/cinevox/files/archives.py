@@ -28,7 +28,7 @@ _METHODS = {9: "Deflate64, as Windows does for large files", 93: "Zstandard", 98
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What an archive became: folders or files beside it."""
+    """The result of unpacking an archive: folders or files beside it."""
 
     archive: Path
     made: tuple[Path, ...]
@@ -89,7 +89,7 @@ def _refuse(faults: list[str]) -> None:
 
 
 def _faults(path: Path, max_bytes: int) -> Iterator[str]:
-    """What is wrong with an archive by its directory: the first fault of every kind, each with its cure."""
+    """Yield the faults that an archive's directory shows: the first one of every kind, each with its cure."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

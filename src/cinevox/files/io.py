@@ -214,7 +214,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def as_read(content: Any) -> Any:
-    """What `read_json` finds after `write_json` of this content."""
+    """Return what `read_json` finds after `write_json` of this content."""
     return json.loads(json.dumps(_plain(content), allow_nan=False))
 
 

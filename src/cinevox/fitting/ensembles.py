@@ -117,7 +117,7 @@ def stack(predicted: Sequence[Floats], measured: Floats, columns: Columns) -> Co
 
 
 def paste(whole: Columns, part: Columns, trials: Mapping[tuple[str, str], Floats]) -> Pasted:
-    """Where the voxels of a mini-track row lie among those of the whole brain: where their responses are the same.
+    """Locate the voxels of a mini-track row in the whole brain, where their responses are the same.
 
     A voxel of several ROIs is taken from the first of them.
 

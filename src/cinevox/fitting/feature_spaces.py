@@ -116,7 +116,7 @@ def joined(candidate: Candidate, spaces: Sequence[Floats]) -> Floats:
 
 
 def bands(candidate: Candidate, spaces: Sequence[Floats], n_features: int) -> tuple[slice, ...]:
-    """Which columns of `joined` are each space's own; products of several spaces' features make it one band."""
+    """Return the columns of `joined` that are each space's own; products of several spaces' features make one band."""
     if candidate.degree > 1:
         return (slice(0, n_features),)
     sizes = [space[0].size for space in spaces]

@@ -50,7 +50,7 @@ class Method:
 
     @property
     def voxels(self) -> Literal["batch", "roi", "all"]:
-        """Which voxels the regressor is given at once."""
+        """The voxels that the regressor is given at once."""
         return self.spec.together(self.options)
 
     def batches(self, columns: Columns) -> list[slice]:

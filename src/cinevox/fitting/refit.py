@@ -61,7 +61,7 @@ class Refitted:
 
 
 def in_use(candidates: Sequence[Candidate], chosen: NDArray[np.integer], columns: Columns) -> tuple[Candidate, ...]:
-    """Those of the candidates that some voxel has.
+    """Select the candidates that at least one voxel has.
 
     chosen: (n_voxels,), each voxel's position in `candidates`, as the stage selection wrote it
 

@@ -134,7 +134,7 @@ def _convert(dataset: StudyData, part: Part, key: Key, wanted: settings.Dataset,
 
 
 class NotFloat32(Exception):
-    """How many responses are not finite, or too large."""
+    """An error that counts the responses that are not finite, or too large."""
 
 
 def write_responses(folder: Path, values: NDArray[Any], block: int, may_be_missing: bool = False) -> None:

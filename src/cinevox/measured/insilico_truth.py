@@ -45,7 +45,7 @@ def is_simulated(folder: Path) -> bool:
 
 
 def read_truth(folder: Path, subject: str, roi: str) -> Truth:
-    """What is true of the voxels of one ROI (or WB) of one subject.
+    """Read the truth about the voxels of one ROI (or WB) of one subject.
 
     Raises
     ------

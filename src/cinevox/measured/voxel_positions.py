@@ -71,7 +71,7 @@ def fingerprints(values: Floats) -> NDArray[np.uint64]:
 
 
 def locate(wanted: NDArray[np.uint64], among: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Where each fingerprint of an ROI stands among those of the whole brain, (n_voxels,); -1 if nowhere."""
+    """Locate each fingerprint of an ROI among those of the whole brain, (n_voxels,); -1 if it is nowhere."""
     order = np.argsort(among, kind="stable")
     found = order[np.minimum(np.searchsorted(among, wanted, sorter=order), len(order) - 1)]
     return np.where(among[found] == wanted, found, -1)

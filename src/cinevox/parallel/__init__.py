@@ -1,4 +1,4 @@
-"""How parallel work runs, said once: steps call joblib's `Parallel()` bare, or `run`; the caller opens the context."""
+"""The rules of parallel work: steps call joblib's `Parallel()` bare, or `run`; the caller opens the context."""
 
 from __future__ import annotations
 

@@ -150,7 +150,10 @@ class Backend(DaskDistributedBackend):
         self.files, self.n_workers = files, n_workers
 
     def effective_n_jobs(self, n_jobs: int) -> int:
-        """Of batch jobs all workers, not those of now: joblib sends twice as many tasks, so later ones find theirs."""
+        """Count all workers of batch jobs, not only those of now.
+
+        joblib sends twice as many tasks, so workers that come later find theirs.
+        """
         return self.n_workers or super().effective_n_jobs(n_jobs)
 
     def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:

@@ -157,7 +157,7 @@ class _Jobs:
             self._n_made += 1
 
     def look(self, workers: Iterable[str], now: float) -> tuple[int, int]:
-        """How many jobs have workers now, which is remembered, and how many never had any.
+        """Count the jobs that have workers now, which is remembered, and those that never had any.
 
         A worker is called `<job>` or `<job>-<process>`.
         """

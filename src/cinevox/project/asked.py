@@ -1,4 +1,4 @@
-"""What params.spaces asks of one instance of a stage and of no other: DVC can't tell that from params.yaml.
+"""The requests of params.spaces to one instance of a stage and no other: DVC can't tell them from params.yaml.
 
 The stage source_code writes it beside the hashes of the modules that the instance can load, which DVC looks at.
 """

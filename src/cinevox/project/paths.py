@@ -112,7 +112,7 @@ class Paths:
         return self.data / "encoding" / row
 
     def responses(self, row: str) -> Path:
-        """Where `cinevox predict` writes unless told otherwise; no DVC output."""
+        """Return the path where `cinevox predict` writes unless told otherwise; it is no DVC output."""
         return self.root / "predictions" / row
 
     @property
@@ -131,5 +131,5 @@ class Paths:
 
     @property
     def cluster(self) -> Path:
-        """Where `cinevox cluster` leaves its address and keys, and its jobs their logs; never a DVC output."""
+        """The folder of the address and keys of `cinevox cluster`, and of its jobs' logs; never a DVC output."""
         return self.root / "tmp" / "cluster"

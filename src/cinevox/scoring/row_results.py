@@ -92,7 +92,7 @@ class Result:
 
     @property
     def best_network(self) -> str | None:
-        """Of transfer networks: `<subject>-<roi>` of the one with the highest validation correlation."""
+        """The transfer network with the highest validation correlation, as `<subject>-<roi>`; else None."""
         return self._diagnostics.get("best_network")
 
     @property
@@ -101,8 +101,11 @@ class Result:
 
     @cached_property
     def voxels(self) -> dict[str, NDArray[Any]]:
-        """Of the chosen spaces: `<split>.correlation`, `.normalized` (with a ceiling), `.p` and `.p_familywise`, each
-        (n_voxels,); and `<split>.replicates`, (n_resamples, n_blocks)."""
+        """The arrays of the chosen spaces.
+
+        They are `<split>.correlation`, `.normalized` (with a ceiling), `.p` and `.p_familywise`, each (n_voxels,); and
+        `<split>.replicates`, (n_resamples, n_blocks).
+        """
         file = self.selection_folder / "voxels.npz"
         found, expected = io.read_arrays(file), (self.index.columns.n_voxels,)
         for split in self.outcome.scores:

@@ -1,4 +1,4 @@
-"""What simulated voxels listen to of a network: its layers, and receptive fields in its maps."""
+"""The parts of a network that simulated voxels listen to: its layers, and receptive fields in its maps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EXTRACTION = Features(
 
 @dataclass(frozen=True)
 class Heard:
-    """What the voxels listen to of a network; nothing where they listen to the clips alone.
+    """The parts of a network that the voxels listen to; empty where they listen to the clips alone.
 
     grams: layer -> its Gram matrix over the clips, (n_clips, n_clips), of all layers where a voxel listens to one
     fields: pooled map -> its components, (n_clips, n_fields, n_components), see `field_components`

@@ -122,7 +122,7 @@ def write_truth(
     components: Mapping[str, NDArray[np.floating]],
     heard: Heard,
 ) -> None:
-    """What holds for all subjects: `truth.json`, `latents.csv` (a line per clip), `components.npz`."""
+    """Write what holds for all subjects: `truth.json`, `latents.csv` (a line per clip), `components.npz`."""
     table = {roi: dict(zip(("mean", "mean_root"), pair)) for roi, pair in voxels.RELIABILITY.items()}
     formulas = {
         "signal": "components of the voxel's generator (components.npz) @ its weights (subXX.npz)",

@@ -131,7 +131,7 @@ def among_driven(roi: str, silent: float) -> tuple[float, float]:
 def draw_voxels(
     settings: Simulation, anatomy: Anatomy, components: Mapping[str, NDArray[np.floating]], rng: np.random.Generator
 ) -> Voxels:
-    """What each voxel listens to, and how well.
+    """Draw what each voxel listens to, and how well.
 
     A voxel of an ROI follows the ROI's generator, a share `null_fraction` follows none. Outside the ROIs a
     voxel follows the nearest ROI's generator, sometimes another one's, and more and more often none with the

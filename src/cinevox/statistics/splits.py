@@ -85,7 +85,7 @@ class Partition:
 
     @property
     def folder(self) -> str:
-        """Where its files are within an output; those of the first lie there directly."""
+        """The folder of its files within an output; "" for the first one, whose files lie there directly."""
         return "" if self.name == "train" else self.name
 
 
@@ -143,7 +143,7 @@ def best_split(names: Iterable[str]) -> ScoredSplit:
 
 
 def ceiling_split(split: str) -> str:
-    """Whose noise ceiling scores of a split are divided by: folds of the training clips share that of validation."""
+    """Return the split whose noise ceiling divides a split's scores: folds of the training clips use validation's."""
     return "test" if split == "test" else "validation"
 
 

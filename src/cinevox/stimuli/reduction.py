@@ -58,7 +58,7 @@ class Components:
     scale: Scale
 
     def to_json(self) -> dict[str, Any]:
-        """What is recorded of them beside their scores."""
+        """Return what is recorded of the components beside their scores."""
         return {
             "n_features": len(self.scale.mean),
             "n_constant": self.scale.n_constant,
@@ -148,7 +148,7 @@ def principal_components(
 
 
 def projection(features: NDArray[np.floating], train: Indices, found: Components) -> Projection:
-    """What turns features of any clip into the components that `principal_components` found for these.
+    """Build the projection of any clip's features onto the components that `principal_components` found for these.
 
     W = diag(weight) Z_train' D, D the duals: their scores are Z Z_train' D. A feature that does not vary over the
     training clips has no weight. Features are read once more, in blocks, which a run without new clips saves.

@@ -38,7 +38,7 @@ class StudySize:
 
 
 def require_room(paths: Paths, params: Params) -> str:
-    """What a run will write and what is free, in a sentence.
+    """Require enough room on the disk, and say in a sentence what a run will write and what is free.
 
     Raises
     ------

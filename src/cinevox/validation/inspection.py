@@ -101,7 +101,7 @@ def _unlike_others(seconds: Sequence[float | None]) -> list[float | None]:
 
 
 def _clip(path: Path, folder: Path) -> Row:
-    """What a clip's container says, and how many frames are shown; only the first one is decoded."""
+    """Describe a clip by its container, and count the frames that are shown; only the first one is decoded."""
     number = re.match(r"(\d{4,})(_|\.)", path.name)
     row: Row = {
         "file": printable(path.relative_to(folder)), "name": printable(Path(path.name)), "fault": None,
@@ -159,7 +159,7 @@ def _inspect(
 
 
 def _described(stored: NDArray[Any], may_be_missing: bool) -> Row:
-    """Of a file's responses, in the float32 that the steps use.
+    """Describe a file's responses, in the float32 that the steps use.
 
     may_be_missing: whether a trial that is NaN in every voxel is declared to be missing
     """
@@ -223,7 +223,7 @@ def _split_half(values: NDArray[np.floating]) -> Row:
 
 
 def _agreement(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """How far the mean split-half r lies from what clips in any order would give, in standard deviations.
+    """Compute how far the mean split-half r lies from what clips in any order would give, in standard deviations.
 
     With z-scored halves A, B, (n_stimuli, n_voxels), the mean r of an order pi is sum_i G[i, pi(i)] with
     G = A B' / (n_stimuli n_voxels). Over all orders its mean is 0 and its variance sum_ij G_ij^2 / (n_stimuli - 1),

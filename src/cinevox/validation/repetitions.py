@@ -61,19 +61,19 @@ def faults(values: Floats, there: NDArray[np.bool_], varies: NDArray[np.bool_]) 
 
 
 def named(trials: NDArray[np.bool_]) -> str | None:
-    """Which trials these are, counted from 1; None of none. trials: (n_stimuli, n_repetitions)"""
+    """Say which trials these are, counted from 1; None if there are none. trials: (n_stimuli, n_repetitions)"""
     found = [(int(stimulus), int(repetition)) for stimulus, repetition in np.argwhere(trials)]
     return _told(f"{len(found)} of {trials.size} trials", [_name(trial) for trial in found]) if found else None
 
 
 def named_stimuli(stimuli: NDArray[np.bool_]) -> str | None:
-    """Which stimuli these are, counted from 1; None of none. stimuli: (n_stimuli,)"""
+    """Say which stimuli these are, counted from 1; None if there are none. stimuli: (n_stimuli,)"""
     found = [f"stimulus {number + 1}" for number in np.flatnonzero(stimuli)]
     return _told(f"{len(found):,} of {len(stimuli):,} stimuli", found) if found else None
 
 
 def keys(values: NDArray[Any]) -> frozenset[bytes]:
-    """Of every trial the responses of some voxels, by which a copy of it in another file is found.
+    """Collect every trial's responses of some voxels, by which a copy of it in another file is found.
 
     Empty where fewer than MIN_VOXELS of them vary, and of whole numbers, which agree by chance.
 
@@ -158,7 +158,10 @@ def _dependent(values: Floats, usable: NDArray[np.bool_]) -> dict[int, set[tuple
 
 
 def _correlations(covariance: Floats, there: NDArray[np.bool_]) -> Floats:
-    """Those between trials, (n_stimuli, n_repetitions, n_repetitions), 0 with one that is missing or does not vary."""
+    """Compute the correlations between trials, (n_stimuli, n_repetitions, n_repetitions).
+
+    A correlation with a trial that is missing or does not vary is 0.
+    """
     variance = np.einsum("srr->sr", covariance)
     varies = there & (variance > 0)
     both = varies[:, :, None] & varies[:, None, :]

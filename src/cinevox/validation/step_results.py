@@ -135,7 +135,7 @@ def _layer(path: Path, shape: tuple[int, ...], dtype: str) -> Row:
 def _components(
     path: Path, train: splits.Indices, settings: Reduction, described: Mapping[str, Any], clips: Sequence[str]
 ) -> Row:
-    """What holds on the clips that scaler and PCA were fitted on and on no others: mean 0, no correlation, variance 1.
+    """Measure what holds only on the clips that scaler and PCA were fitted on: mean 0, no correlation, variance 1.
 
     The mean is told in standard deviations of its component, and of all components the largest. Of the SDs it is the
     distance from 1: of each where components are normalized, else of the root of their mean variance. The scaler's own

@@ -28,7 +28,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Opaque:
-    """What was read past; it must not be left over outside of an image."""
+    """A value that was read past; it must not be left over outside of an image."""
 
     what: str
 

@@ -67,7 +67,7 @@ class Reader:
         return self.stack[0]
 
     def expect(self, count: int) -> int:
-        """Where the next so many bytes begin, after it is seen that they are there."""
+        """Return the position where the next `count` bytes begin, after checking that they are there."""
         here = self.stream.tell()
         if not 0 <= count <= self.size - here:
             raise Refused(
@@ -218,7 +218,7 @@ class Reader:
         target.update(zip(keys, items[1::2]))
 
     def reduced(self, function: Any, arguments: Any) -> Any:
-        """What a call of a symbol stands for. Sizes that the file names here are not believed."""
+        """Return the value that a call of a symbol stands for. Sizes that the file gives here are not trusted."""
         if not isinstance(function, _Symbol) or type(arguments) is not tuple:
             raise Refused("it calls something that is no function of numpy")
         match function.name, arguments:

@@ -60,7 +60,7 @@ class Regressor(Protocol):
 
     @property
     def map(self) -> Map:
-        """What was fitted, by which `predict` predicts."""
+        """The fitted map, by which `predict` predicts."""
         ...
 
     def fit(self, X: Floats, Y: Floats, *, folds: Sequence[Fold], bands: Sequence[slice]) -> Self:

@@ -23,7 +23,7 @@ def curves(trained: Sequence[Trained]) -> pd.DataFrame:
 
 
 def diagnostics(trained: Sequence[Trained]) -> dict[str, Any]:
-    """What is told of a row's training.
+    """Describe a row's training.
 
     best_epoch: its range over networks; best_network: `<subject>-<roi>` of the highest validation correlation;
     curves: ROI -> name -> value per epoch, mean over the subjects whose network was still training

@@ -29,7 +29,7 @@ class Dropout(nn.Module):
 
 
 def one_step(lstm: nn.Module, values: torch.Tensor) -> torch.Tensor:
-    """What an LSTM layer gives for sequences of one step, both directions side by side.
+    """Compute the output of an LSTM layer for sequences of one step, both directions side by side.
 
     Nothing comes from a step before, so neither the recurrent weights nor the forget gate take part:
     h = sigmoid(o) tanh(sigmoid(i) tanh(g)), and half the time of the general layer.

@@ -71,7 +71,7 @@ def groups(columns: Columns, size: int) -> list[list[tuple[Block, slice]]]:
 
 
 def n_ticks(columns: Columns, settings: Transfer) -> int:
-    """How often `train` calls `tick` where nothing stops early."""
+    """Count how often `train` calls `tick` where nothing stops early."""
     return settings.n_epochs * len(groups(columns, settings.rois_at_once))
 
 

@@ -45,7 +45,7 @@ class StudyData(Protocol):
         ...
 
     def file(self, part: Part, track: Track, subject: str, roi: str) -> Path:
-        """Where these responses are, or would be (for messages and validation)."""
+        """Return the path where these responses are, or would be (for messages and validation)."""
         ...
 
     def arrays(self, part: Part, track: Track, subject: str, roi: str) -> Mapping[str, NDArray]:

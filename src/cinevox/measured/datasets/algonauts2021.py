@@ -146,7 +146,7 @@ def open_as(kind: type[Kind], wanted: settings.Dataset, cure: str) -> Kind:
 
 
 def _elsewhere(folder: Path) -> str:
-    """Where in a folder, two levels deep at most, the tracks are; "" if nowhere."""
+    """Find where in a folder, two levels deep at most, the tracks are; "" if nowhere."""
     places = [
         place
         for depth in ("", "*/", "*/*/")

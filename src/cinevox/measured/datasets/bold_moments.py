@@ -133,7 +133,7 @@ class BoldMoments:
 
     @cached_property
     def _stored_grid(self) -> Grid | None:
-        """Of version B's first mask file; the pickles have gigabytes."""
+        """The grid of version B's first mask file, if there is one; the pickles have gigabytes."""
         for path in sorted((self.responses_path / GLM / MASKS).glob("*.nii")):
             mask, affine = _ds005165.read_mask(path)
             return _grid(mask.shape, affine)
@@ -165,7 +165,7 @@ class BoldMoments:
         return _ds005165.read(path, part, self._numbers, CURE)
 
     def _mask(self, part: Part, subject: str, content: Content) -> NDArray | None:
-        """Where whole-brain columns lie: as the pickle says, else by the mask of as many voxels in GLM/mask."""
+        """Locate the whole-brain columns: as the pickle says, else by the mask of as many voxels in GLM/mask."""
         image, grid = content.image, self._stored_grid if self.is_version_b else None
         if image is not None and grid is not None and not np.allclose(image.affine, grid.affine, atol=1e-3):
             path = self.file(part, "full", subject, WHOLE_BRAIN)

@@ -154,12 +154,12 @@ def _cautions(sources: Sources) -> list[tuple[claims.Caution, list[str]]]:
 
 
 def n_regions(rois: Collection[str]) -> str:
-    """How many regions there are, in words."""
+    """Say how many regions there are, in words."""
     return f"{len(rois)} region{'s' * (len(rois) != 1)}"
 
 
 def _changed(sources: Sources) -> list[tuple[str, str]]:
-    """What has changed since rows were made, and which rows."""
+    """List what has changed since rows were made, and for which rows."""
     found = sources.changed
     return [
         (", ".join(names), ", ".join(row for row in found if found[row] == names))

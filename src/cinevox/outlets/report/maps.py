@@ -38,7 +38,7 @@ class BrainMap:
 
 
 def names(who: tuple[str, ...], measure: str) -> list[tuple[str, dict[str, str]]]:
-    """Whose maps a row has -> file name -> what it shows; subjects first, then the group, if it is one."""
+    """List the owners of a row's maps, each with file name -> what it shows; first subjects, then any group."""
     words = {end: measure if word == "score" else word for end, word in ENDS.items()}
     each = [(subject, {f"{subject}{end}.nii.gz": word for end, word in words.items()}) for subject in who]
     group = ("group", {f"{name}.nii.gz": word for name, word in GROUP.items()})
@@ -66,7 +66,7 @@ def least_subjects(n_subjects: int) -> int:
 
 
 def smallest_p(n_subjects: int) -> float:
-    """What no p of so many subjects can be under: one of the 2^n flips of signs (or of those drawn) is no flip."""
+    """Return the smallest p that so many subjects allow: one of the 2^n sign flips (or of those drawn) is no flip."""
     return 1 / min(2**n_subjects, MOST_FLIPS + 1)
 
 

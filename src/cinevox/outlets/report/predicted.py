@@ -39,7 +39,7 @@ class PredictionLine:
 
     @property
     def band(self) -> tuple[float, float]:
-        """Of the data set's own clips (`About.usual`), 5th to 95th percentile, mean over subjects."""
+        """The band of the data set's own clips (`About.usual`): 5th to 95th percentile, mean over subjects."""
         low, high = np.mean([(region.low, region.high) for region in self.regions], axis=0)
         return float(low), float(high)
 

@@ -110,7 +110,7 @@ def unpack(path: Path, track: Track, limit: int) -> tuple[Any, list[str]]:
 
 
 def _name_faults(path: Path, track: Track, members: list[zipfile.ZipInfo]) -> Iterator[str]:
-    """What is wrong with the names: the archive's own, and those in it."""
+    """Yield the faults of the names: the archive's own, and those in it."""
     others = {f"{other}_track" for other in TRACKS if other != track}
     if path.stem in others:
         yield f"the archive is called {path.name} and is of the {track} track; expected {track}_track.zip"

@@ -28,7 +28,7 @@ class Revision:
 
     @property
     def cure(self) -> str:
-        """What brings the result back."""
+        """The command that brings the result back."""
         if self.experiment is not None:
             return f"dvc exp apply {self.experiment}"
         return f"git checkout {self.sha[:10]} && dvc checkout --allow-missing"

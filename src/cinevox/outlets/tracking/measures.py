@@ -76,5 +76,5 @@ def _other(group: str, named: Mapping[str, Any], measure: Measure, row_measure: 
 
 
 def _known(named: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """What has a value: a mean over no voxel has none, and the store takes no NaN for missing."""
+    """Yield the measures that have a value: a mean over no voxel has none, and the store takes no NaN for missing."""
     return ((name, float(value)) for name, value in named.items() if value is not None and math.isfinite(value))

@@ -50,7 +50,7 @@ class Registered:
     restricted: bool
 
     def commands(self, port: int) -> str:
-        """How to serve it on this machine, and to ask it.
+        """Return the commands that serve the model on this machine, and ask it.
 
         An address with a password is left out: it has to be in MLFLOW_TRACKING_URI already.
         """

@@ -296,5 +296,5 @@ def parse(document: Any, source: str) -> Params:
 
 
 def _place(parts: tuple[int | str, ...]) -> str:
-    """Where a fault is, with dots; pydantic marks a faulty key by a further part."""
+    """Say where a fault is, with dots; pydantic marks a faulty key by a further part."""
     return ".".join(printable(str(part)) for part in parts if part != "[key]") or "params"

@@ -129,7 +129,7 @@ def _fit(mapping: CommentedMap, before: Mapping[str, Any], after: Mapping[str, A
 
 
 def _slot(parent: Any, key: Any) -> tuple[list[Any], int]:
-    """Where the comment behind and below an entry is kept: with the last leaf in it."""
+    """Find where the comment behind and below an entry is kept: with the last leaf in it."""
     value = parent[key]
     if isinstance(value, CommentedMap | CommentedSeq) and value and not value.fa.flow_style():
         return _slot(value, next(reversed(value)) if isinstance(value, CommentedMap) else len(value) - 1)

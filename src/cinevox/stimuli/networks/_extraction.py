@@ -117,7 +117,10 @@ class Extraction:
         return found
 
     def shape(self, name: str, n_clips: int) -> tuple[int, ...]:
-        """Of an output's array: (n_clips, n_features), with n_frames in the middle where every frame is kept."""
+        """Return the shape of an output's array.
+
+        It is (n_clips, n_features), with n_frames in the middle where every frame is kept.
+        """
         taken = self.outputs[name]
         kept = (self.n_times(taken.layer),) if taken.over_frames == "none" else ()
         return (n_clips, *kept, self.n_features[name])

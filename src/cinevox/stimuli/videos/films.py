@@ -47,12 +47,12 @@ class Film:
 
     @property
     def unit(self) -> Fraction:
-        """Of time stamps, in seconds."""
+        """The unit of time stamps, in seconds."""
         return self.stream.time_base or Fraction(0)
 
     @property
     def n_indexed(self) -> int:
-        """How many frames the index says are shown; what an edit list hides is not counted. 0: there is no index."""
+        """The number of frames shown by the index, without those that an edit list hides; 0 if there is no index."""
         if self.stream.frames and self.container.format.name in ("mp4", "mov"):
             return sum(not entry.is_discard for entry in self.stream.index_entries)
         return self.stream.frames
@@ -109,7 +109,7 @@ class Film:
             )
 
     def look(self) -> ClipProperties:
-        """What there is to say without decoding more than one frame.
+        """Describe the clip without decoding more than one frame.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class Film:
         return view.upright(on_white(Image.fromarray(converted.to_ndarray())) if has_alpha else converted.to_image())
 
     def _notes(self, decoded: VideoFrame) -> tuple[str, ...]:
-        """What a viewer would see otherwise."""
+        """List the ways in which a viewer would see the frame differently."""
         said = {
             "its colours are HDR and are taken as if they were not, paler than a player shows them": (
                 decoded.color_trc in HDR

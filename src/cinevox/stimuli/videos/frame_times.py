@@ -58,7 +58,7 @@ class FrameTimes:
 
     @property
     def _span(self) -> Fraction:
-        """How far the last frame that is taken lies behind the first one, in units.
+        """The distance of the last frame that is taken from the first one, in units.
 
         It is the start of the last frame. Where that frame is held, the clip goes on behind its start, and the last
         moment lies before the end as a mean frame is long.
@@ -80,7 +80,7 @@ class FrameTimes:
         return self._span == starts[-1] and off <= max(Fraction(1), ROUNDING / self.unit) and off < period / 4
 
     def indices(self, count: int) -> NDArray[np.intp]:
-        """Which frames are taken, (count,): those that are shown at `count` evenly spread moments, the first included.
+        """Select the frames to take, (count,): those shown at `count` evenly spread moments, the first included.
 
         Where frames follow each other evenly, they are `frame_indices`, as in the challenge's devkit. Elsewhere it is
         the frame shown at i span / (count - 1), i = 0..count-1: the ones that a copy of the clip with a constant

@@ -56,7 +56,7 @@ class View:
 
 
 def turn_of(matrix: bytes | None) -> Image.Transpose | None:
-    """What the display matrix of a frame asks for; nothing where it has none.
+    """Return the turn that the display matrix of a frame asks for; None where it has none.
 
     matrix: nine integers a, b, u, c, d, v, x, y, w: a stored point (x, y) is shown at (a x + c y, b x + d y).
         FFmpeg's `av_display_rotation_get` tells its angle alone, the same for a mirror and for half a turn.

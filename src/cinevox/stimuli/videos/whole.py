@@ -10,7 +10,7 @@ _SEGMENT = 0x18538067
 
 
 def announced_bytes(path: Path, reader: str) -> int:
-    """How long the file must be to hold what it announces; 0 where it does not say.
+    """Return how many bytes the file must have to hold what it announces; 0 where it does not say.
 
     reader: FFmpeg's, of the container: mp4 and mov (the box with the frames), matroska (the segment), avi (its list)
     """

@@ -38,7 +38,7 @@ class LinearMap:
 
 
 def constant_columns(values: Floats) -> NDArray[np.bool_]:
-    """Which columns hold one value only, (n_columns,)."""
+    """Tell which columns hold one value only, (n_columns,)."""
     same: NDArray[np.bool_] = values.max(axis=0) == values.min(axis=0)
     return same
 

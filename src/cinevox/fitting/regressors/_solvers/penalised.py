@@ -37,7 +37,7 @@ class Path:
     early_stop: bool
 
     def faults(self) -> dict[str, str | None]:
-        """What is wrong with each option."""
+        """Say what is wrong with each option."""
         return {
             "n_alphas": whole(self.n_alphas, 1),
             "alpha_ratio": within(self.alpha_ratio, 0, 1),

@@ -162,7 +162,10 @@ def _layers(network: nn.Module, side: int) -> tuple[tuple[str, ...], Taps]:
 
 
 def _reshaped(network: nn.Module, shape: tuple[int, ...], n_channels: int) -> Any:
-    """How a layer's output becomes a map; None if it is one, or can't be made one. shape: of one picture's output"""
+    """Return the function that makes a layer's output a map; None if it is one, or can't be made one.
+
+    shape: of one picture's output
+    """
     from cinevox.stimuli.networks import _maps
 
     is_last = shape[-1] == n_channels

@@ -153,7 +153,10 @@ def _folder(model: str, given: Path, page: str) -> Path:
 
 
 def _configuration(model: str, kind: str, folder: Path | None, page: str) -> Any:
-    """Of the class; read as text, and checked to be of this class before transformers takes it."""
+    """Build the configuration of the model class `kind`.
+
+    A file is read as text, and checked to be of this class before transformers takes it.
+    """
     wanted = getattr(_library(), kind).config_class
     if folder is None:
         return wanted()
