@@ -236,10 +236,11 @@ def test_candidates_of_each_word():
         feature_spaces.candidates("layers", layers)
 
 
-def test_the_examples_of_the_docs_fit_this_run(document):
-    """Each block of docs/adding.md, put into params.yaml as it stands."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/adding.md").read_text(), re.DOTALL)
-    assert len(blocks) >= 6
+@pytest.mark.parametrize(("file", "fewest"), [("adding", 6), ("spaces", 4)])
+def test_the_examples_of_the_docs_fit_this_run(document, file, fewest):
+    """Each block of the page, put into params.yaml as it stands."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / f"docs/{file}.md").read_text(), re.DOTALL)
+    assert len(blocks) >= fewest
     for block in blocks:
         for section, added in yaml.safe_load(block).items():
             kinds = added if section == "experiments" else {"": added}
