@@ -316,6 +316,18 @@ def test_a_long_list_of_candidates_is_cut_and_keeps_the_chosen(made, monkeypatch
     assert set(result.chosen.values()) <= set(found.spaces)
 
 
+def test_long_names_of_spaces_do_not_lie_on_each_other_below_a_panel(made):
+    shown = tables.profile(made.results[0])
+    assert f">{shown.spaces[0]}<" in figures.profiles(shown) and ">first<" not in figures.profiles(shown)
+    longer = {space: f"lite0.blocks.{space}.avg5" for space in shown.spaces}
+    tables_of = {split: table.replace({"space": longer}) for split, table in shown.by_split.items()}
+    chosen = {roi: {longer[space]: share for space, share in found.items()}
+              for roi, found in shown.result.outcome.chosen.items()}  # fmt: skip
+    result = replace(shown.result, outcome=shown.result.outcome.model_copy(update={"chosen": chosen}))
+    drawn = figures.profiles(replace(shown, result=result, spaces=tuple(longer.values()), by_split=tables_of))
+    assert drawn.count(">first<") == drawn.count(">last<") == 9
+
+
 def test_candidates_are_paired_over_splits(made):
     pairs, chosen = scatters.candidate_pairs(made.results[:1])
     result = made.results[0]

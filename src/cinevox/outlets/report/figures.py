@@ -71,6 +71,9 @@ def profiles(profile: Profile) -> str:
     limits = (float(every.min(initial=0)), max(0.1, float(every.max(initial=0))) + 0.02)
     marks: list[str] = []
     xs = list(range(len(profile.spaces)))
+    ends = (profile.spaces[0], profile.spaces[-1])
+    if CHARACTER * len("".join(ends)) > wide:  # side by side they would lie on each other
+        ends = ("first", "last")
     for number, roi in enumerate(profile.rois):
         at = (left + (number % columns) * (wide + gap), 24 + (number // columns) * row_height)
         panel = Panel((*at, wide, tall), (-0.3, len(xs) - 0.7), limits, marks)
@@ -89,8 +92,8 @@ def profiles(profile: Profile) -> str:
             panel.dot(chosen, values[chosen], 4, "chosen", f"{profile.spaces[chosen]} {shown(values[chosen])}")
         marks.append(text(at[0], at[1] - 9, roi, "panel-name"))
         marks.append(text(at[0] + wide, at[1] - 9, profile.spaces[chosen], "tick accent", "end"))
-        marks.append(text(at[0], at[1] + tall + 14, profile.spaces[0], "tick"))
-        marks.append(text(at[0] + wide, at[1] + tall + 14, profile.spaces[-1], "tick", "end"))
+        marks.append(text(at[0], at[1] + tall + 14, ends[0], "tick"))
+        marks.append(text(at[0] + wide, at[1] + tall + 14, ends[1], "tick", "end"))
     width = left + columns * (wide + gap) - gap + 8
     height = -(-len(profile.rois) // columns) * row_height - 4
     return figure(width, height, marks, f"Scores of the layers in every ROI, {profile.result.name}")
