@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.errors import InputError
 from cinevox.measured.responses import Part as Part
 from cinevox.measured.responses import Responses
 from cinevox.project import params as settings
@@ -91,6 +93,46 @@ class StudyData(Protocol):
 
 
 @dataclass(frozen=True)
+class Stimulus:
+    """A stimulus of a study.
+
+    id: text, of this stimulus alone; file: its clip or image, None where that is not on this disk
+    columns: what else the study says of it, by which a split can be held together (params.splits.together)
+    """
+
+    id: str
+    file: Path | None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class TrialData(StudyData, Protocol):
+    """A study whose subjects may have seen different stimuli, and each of them another number of times.
+
+    Its arrays are as those of any study, but (n_stimuli seen, the most repetitions, n_voxels): a repetition that a
+    stimulus does not have is NaN in every voxel.
+    """
+
+    @property
+    def stimuli(self) -> tuple[Stimulus, ...]:
+        """The training stimuli, then the test stimuli, as the study's split has them; its files may have any order."""
+        ...
+
+    @property
+    def n_train(self) -> int:
+        """Number of training stimuli."""
+        ...
+
+    def seen(self, part: Part, subject: str) -> NDArray[np.intp]:
+        """The subject's stimuli: for each row of its arrays the position among those of this part, in rising order."""
+        ...
+
+    def shape(self, part: Part, track: Track, subject: str, roi: str) -> tuple[int, int, int]:
+        """Shape of these arrays, as the tables have it."""
+        ...
+
+
+@dataclass(frozen=True)
 class Expected:
     """Properties of a study's files that validation holds them to, where params.validation says null.
 
@@ -116,6 +158,7 @@ class DatasetSpec:
         (`cinevox.project.remote_guard`)
     n_train, n_test: how many clips the published study has; None where that is the user's own affair
     simulated: its responses are made by a program, and are marked as such wherever a result of them is shown
+    unequal: stimuli may have different numbers of repetitions, so that there are fewer than the most is no fault
     """
 
     title: str
@@ -125,6 +168,7 @@ class DatasetSpec:
     n_train: int | None = None
     n_test: int | None = None
     simulated: bool = False
+    unequal: bool = False
     expected: Expected = Expected()
 
 
@@ -134,7 +178,62 @@ def open_dataset(wanted: settings.Dataset) -> StudyData:
     Raises
     ------
     InputError
-        No such plug-in, or its folder is not there or holds something else.
+        No such plug-in, or its folder is not there or holds something else, or `test` divides a study that is divided.
     """
     dataset: StudyData = plugins.load("datasets", wanted.name).open(wanted)
+    if wanted.test is not None and not isinstance(dataset, TrialData):
+        raise InputError(
+            f"params.yaml: dataset.test divides studies in the format trials, and {wanted.name} has training and test "
+            "clips of its own; set it to null"
+        )
     return dataset
+
+
+def folders(wanted: settings.Dataset) -> tuple[str, str]:
+    """Where the clips and the responses are in the folder, of a study that has such folders.
+
+    Raises
+    ------
+    InputError
+        The parameters do not say so.
+    """
+    if wanted.clips is None or wanted.responses is None:
+        raise InputError(
+            f"params.yaml: dataset.clips is {wanted.clips or 'null'} and dataset.responses is "
+            f"{wanted.responses or 'null'}; expected the folders of clips and responses in {wanted.folder}"
+        )
+    return wanted.clips, wanted.responses
+
+
+def stimuli_of(dataset: StudyData) -> tuple[Stimulus, ...]:
+    """The stimuli of a study, those for training first; clips have the names of their files for ids."""
+    if isinstance(dataset, TrialData):
+        return dataset.stimuli
+    return tuple(Stimulus(path.name, path) for path in dataset.clips)
+
+
+def blocks_of(dataset: StudyData, wanted: settings.Dataset, track: Track) -> list[tuple[str, str]]:
+    """Every subject and ROI of a track that is there, subjects who saw the same stimuli one after another.
+
+    Raises
+    ------
+    InputError
+        Subjects have none of the ROIs, or no subject has one of them; and `missing_rois` is skip.
+    """
+    blocks = wanted.blocks(track)
+    if wanted.missing_rois == "skip":
+        there = {subject: dataset.rois(track, subject) for subject in wanted.subjects}
+        blocks = [(subject, roi) for subject, roi in blocks if roi in there[subject]]
+        without = [f"{s} has none of dataset.rois" for s in wanted.subjects if s not in {own for own, _ in blocks}]
+        without += [f"no subject has {r}" for r in wanted.track_rois(track) if r not in {own for _, own in blocks}]
+        if without:
+            known = "; ".join(f"{subject} has {', '.join(rois) or 'none'}" for subject, rois in there.items())
+            raise InputError(
+                f"{wanted.folder}: {'; '.join(without)}; {known}; correct dataset.rois or dataset.subjects in "
+                "params.yaml"
+            )
+    if not isinstance(dataset, TrialData):
+        return blocks
+    lists = {s: tuple(dataset.seen(part, s).tobytes() for part in ("train", "test")) for s in wanted.subjects}
+    order = list(dict.fromkeys(lists.values()))
+    return sorted(blocks, key=lambda block: order.index(lists[block[0]]))
