@@ -118,7 +118,8 @@ NAMED = {  # the first as it is, but for its scale; of the second components
 def together(word, features, measured):
     (found,) = refit.refit(
         joint_candidates(NAMED, word), np.zeros(COLUMNS.n_voxels, dtype=np.int16), features, N_TRAIN,
-        [refit.Measured(measured, COLUMNS)], {"b": REDUCTION}, Method(plugins.load("regressors", "ridge"), {"alphas": [3.0], "per": "voxel"}, 3, 2),
+        [refit.Measured(measured, COLUMNS)], {"b": REDUCTION},
+        Method(plugins.load("regressors", "ridge"), {"alphas": [3.0], "per": "voxel"}, 3, 2),
         lambda items, _total, _label: items,
     ).predicted  # fmt: skip
     return found

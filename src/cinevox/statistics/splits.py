@@ -92,7 +92,7 @@ def _dealt(order: Indices, n_folds: int, groups: Indices | None) -> list[Indices
     if groups is None:
         return np.array_split(order, n_folds)
     begins = np.flatnonzero(np.diff(groups[order], prepend=-1))[1:]
-    wanted = len(order) * np.arange(1, n_folds) / n_folds
+    wanted = np.cumsum([len(part) for part in np.array_split(order, n_folds)])[:-1]
     cuts = begins[np.abs(begins[:, None] - wanted).argmin(axis=0)] if len(begins) else np.zeros(n_folds - 1, int)
     if len(set(cuts.tolist())) < n_folds - 1:
         raise InputError(
