@@ -28,8 +28,13 @@ def main(run: Run) -> None:
         drawn = 0 if name.startswith("inner") else settings.n_bootstraps  # inner folds choose and are not reported
         resamples = metrics.resampled_clips(len(clips[name]), drawn, generator(settings.seed, name))
         tasks = (
-            delayed(scores.score)(
-                responses, prediction_store.read(source, index, space, name), ceiling, index.columns, resamples
+            delayed(scores.score_own)(
+                responses,
+                prediction_store.read(source, index, space, name),
+                ceiling,
+                index.columns,
+                index.columns_of(space),
+                resamples,
             )
             for space in index.spaces
         )

@@ -365,7 +365,7 @@ def test_ticks_are_round_and_inside(low, high, expected):
 
 
 def fits_of(name, diagnostics, regressor="lasso", features="layer", used=("c1",), n_voxels=10):
-    index = SimpleNamespace(diagnostics=diagnostics, columns=SimpleNamespace(n_voxels=n_voxels))
+    index = SimpleNamespace(diagnostics=diagnostics, n_voxels_of=lambda space: n_voxels)
     row = SimpleNamespace(regressor=regressor, way=features, is_transfer=features == "frozen")
     outcome = SimpleNamespace(chosen={"V1": dict.fromkeys(used, 1.0)})
     return SimpleNamespace(name=name, index=index, row=row, outcome=outcome)

@@ -31,6 +31,7 @@ class Candidate:
     standardized: those of the spaces that are z-scored on the training clips of the fit
     even: whether each space is scaled to the same variance in total, so that none outweighs the others by its size
     combine: columns (one model of all, side by side) | stack (a model for each, weighted for every voxel) | mean
+    rois: the ROIs that it is fitted to and predicts; none for all of them
     """
 
     name: str
@@ -40,6 +41,7 @@ class Candidate:
     standardized: tuple[str, ...] = ()
     even: bool = False
     combine: Combine = "columns"
+    rois: tuple[str, ...] = ()
 
     @property
     def is_scaled(self) -> bool:
@@ -81,16 +83,18 @@ def joint_candidates(
 ) -> tuple[Candidate, ...]:
     """The candidates of a row of named spaces: each by itself, or one of all of them.
 
-    fixed: ROI -> its spaces side by side, where ROIs have theirs (`JointRow.fixed`): a candidate for each of those
+    fixed: ROI -> its spaces side by side, where ROIs have theirs (`JointRow.fixed`): a candidate for each of those,
+        for the ROIs that have it
     """
     unscaled = {name for name, space in spaces.items() if space.n_components is None and space.standardize}
 
-    def candidate(name: str, names: Sequence[str], **settings: bool | Combine) -> Candidate:
+    def candidate(name: str, names: Sequence[str], **settings: bool | Combine | tuple[str, ...]) -> Candidate:
         own = tuple(name for name in names if name in unscaled)
         return Candidate(name, tuple(names), standardized=own, **settings)  # type: ignore[arg-type]
 
     if fixed:
-        return tuple(candidate("+".join(names), names) for names in dict.fromkeys(fixed.values()))
+        served = {names: tuple(roi for roi in fixed if fixed[roi] == names) for names in fixed.values()}
+        return tuple(candidate("+".join(names), names, rois=rois) for names, rois in served.items())
     match together:
         case "each":
             return tuple(candidate(name, [name]) for name in spaces)

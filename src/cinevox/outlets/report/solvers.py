@@ -43,8 +43,7 @@ def _line(result: Result, params: Params) -> SolverLine | None:
     spaces = list(result.index.diagnostics.values())
     if not spaces or result.row.is_transfer or isinstance(result.row, EnsembleRow):
         return None
-    n_voxels = result.index.columns.n_voxels
-    n_fits = len(spaces) * n_voxels
+    n_fits = sum(map(result.index.n_voxels_of, result.index.diagnostics))
 
     def share(flag: str) -> float | None:
         known = all(flag in space for space in spaces)
@@ -57,17 +56,18 @@ def _line(result: Result, params: Params) -> SolverLine | None:
         alpha = (min(r["min"] for r in ranges), medians[len(medians) // 2], max(r["max"] for r in ranges))
     used = {space for shares in result.outcome.chosen.values() for space in shares}
     chosen = [found for name, found in result.index.diagnostics.items() if name in used]
+    n_chosen = sum(result.index.n_voxels_of(name) for name in result.index.diagnostics if name in used)
     row, options = result.row, params.regressors[result.row.regressor]
     warnings = tuple(cautions(row.regressor, options, row.way, normalize=params.reduction.normalize))
     # where alpha changes nothing, which alpha it is says nothing
-    warnings += tuple(_empty(chosen, n_voxels)) + (
-        () if warnings else tuple(_ends(chosen, n_voxels, row.regressor, options))
+    warnings += tuple(_empty(chosen, n_chosen)) + (
+        () if warnings else tuple(_ends(chosen, n_chosen, row.regressor, options))
     )
     return SolverLine(result.name, n_fits, share("empty"), share("not_converged"), alpha, warnings)
 
 
-def _empty(spaces: list[Mapping[str, Any]], n_voxels: int) -> Iterator[str]:
-    found = sum(space.get("empty", 0) for space in spaces) / (n_voxels * len(spaces)) if spaces else 0.0
+def _empty(spaces: list[Mapping[str, Any]], n_fits: int) -> Iterator[str]:
+    found = sum(space.get("empty", 0) for space in spaces) / n_fits if n_fits else 0.0
     if found > MANY_EMPTY:
         yield (
             f"{found:.0%} of the models are empty: their voxels are predicted by the mean and score 0, which is right "
@@ -75,12 +75,12 @@ def _empty(spaces: list[Mapping[str, Any]], n_voxels: int) -> Iterator[str]:
         )
 
 
-def _ends(spaces: list[Mapping[str, Any]], n_voxels: int, regressor: str, options: Mapping[str, Any]) -> Iterator[str]:
+def _ends(spaces: list[Mapping[str, Any]], n_fits: int, regressor: str, options: Mapping[str, Any]) -> Iterator[str]:
     """Alphas at an end of their grid where the error still falls (`_solvers.ridge.at_ends`)."""
     key = "alphas" if "alphas" in options else "alpha_ratio"
     smaller = "smaller alphas" if key == "alphas" else "a smaller value"
     for end, cure in (("lowest", smaller), ("highest", "larger alphas")):
-        found = sum(space.get(f"alpha_{end}", 0) for space in spaces) / (n_voxels * len(spaces)) if spaces else 0.0
+        found = sum(space.get(f"alpha_{end}", 0) for space in spaces) / n_fits if n_fits else 0.0
         if found > AT_AN_END:
             yield (
                 f"alpha is the {end} of its grid for {found:.0%} of the voxels on the chosen feature spaces, and the "
