@@ -10,7 +10,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.project.params import FEATURES_GRAMMAR, FeatureSpace, Together
+from cinevox.project.params import FEATURES_GRAMMAR, FeatureSpace, JointRow, Row, Together
 from cinevox.statistics.spreads import MIN_SHARE, least_spread
 
 Floats = NDArray[np.floating]
@@ -58,6 +58,11 @@ class Candidate:
             for name in self.spaces
         )
 
+    @property
+    def fitted(self) -> tuple[Candidate, ...]:
+        """The models of it: one of all its spaces, or one for each."""
+        return (self,) if self.combine == "columns" else self.members
+
 
 def candidates(features: str, layers: Sequence[str]) -> tuple[Candidate, ...]:
     """The candidates that a row's `features` word asks for.
@@ -102,6 +107,17 @@ def joint_candidates(
             return (candidate(together, list(spaces), even=True),)
         case "stack" | "mean":
             return (candidate(together, list(spaces), combine=together),)
+
+
+def lone_components(row: Row, spaces: Mapping[str, FeatureSpace]) -> tuple[str, ...]:
+    """The spaces of a row of named ones whose components a model is given by themselves, not beside other spaces.
+
+    spaces: those of the row; a row with one of the paper's words has none
+    """
+    if not isinstance(row, JointRow):
+        return ()
+    models = [fitted.spaces for found in joint_candidates(spaces, row.together, row.fixed) for fitted in found.fitted]
+    return tuple(names[0] for names in models if len(names) == 1 and spaces[names[0]].n_components is not None)
 
 
 def joined(candidate: Candidate, spaces: Sequence[Floats]) -> Floats:

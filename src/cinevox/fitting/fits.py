@@ -114,18 +114,13 @@ def _side_by_side(
 
 
 def _check_sizes(candidates: Sequence[Candidate], features: Mapping[str, Floats], spec: RegressorSpec) -> None:
-    sizes = {fitted.name: _n_features(fitted, features) for candidate in candidates for fitted in _fitted(candidate)}
+    sizes = {fitted.name: _n_features(fitted, features) for candidate in candidates for fitted in candidate.fitted}
     if spec.max_features is not None and (large := {k: n for k, n in sizes.items() if n > spec.max_features}):
         listed = ", ".join(f"{name} {n:,}" for name, n in large.items())
         raise InputError(
             f"{spec.title} takes at most {spec.max_features:,} features, and {len(large)} of {len(sizes)} feature "
             f"spaces have more: {listed}. {FEWER_FEATURES.capitalize()}"
         )
-
-
-def _fitted(candidate: Candidate) -> tuple[Candidate, ...]:
-    """The models of a candidate: one of all its spaces, or one for each."""
-    return (candidate,) if candidate.combine == "columns" else candidate.members
 
 
 def _n_features(candidate: Candidate, features: Mapping[str, Floats]) -> int:
@@ -187,7 +182,7 @@ def _weights(
 
         w_v = argmin w' T_v w over w >= 0, sum w = 1.
     """
-    n_models = len(_fitted(candidate))
+    n_models = len(candidate.fitted)
     if candidate.combine != "stack":
         return np.full((served.columns.n_voxels, n_models), 1 / n_models)
     tasks = (joblib.delayed(_residual_products)(candidate, spaces, *part, train, method) for part in served.responses)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cinevox.fitting.feature_spaces import lone_components
 from cinevox.fitting.regressors import cautions
-from cinevox.project.params import EnsembleRow, Params
+from cinevox.project.params import EnsembleRow, FeatureSpace, Params
 from cinevox.scoring.row_results import Result
 
 AT_AN_END = 0.05  # of the voxels: chance takes some to an end of any grid
@@ -55,15 +56,20 @@ def _line(result: Result, params: Params) -> SolverLine | None:
         medians = sorted(found["median"] for found in ranges)
         alpha = (min(r["min"] for r in ranges), medians[len(medians) // 2], max(r["max"] for r in ranges))
     used = {space for shares in result.outcome.chosen.values() for space in shares}
-    chosen = [found for name, found in result.index.diagnostics.items() if name in used]
-    n_chosen = sum(result.index.n_voxels_of(name) for name in result.index.diagnostics if name in used)
     row, options = result.row, params.regressors[result.row.regressor]
-    warnings = tuple(cautions(row.regressor, options, row.way, normalize=params.reduction.normalize))
+    named = {name: FeatureSpace.from_json(space) for name, space in result.index.named.items()}
+    lone = lone_components(row, named)
+    warnings = tuple(cautions(row.regressor, options, row.way, lone, normalize=params.reduction.normalize))
     # where alpha changes nothing, which alpha it is says nothing
-    warnings += tuple(_empty(chosen, n_chosen)) + (
-        () if warnings else tuple(_ends(chosen, n_chosen, row.regressor, options))
-    )
+    idle = (used if set(lone) == set(named) else set(lone)) if warnings else set()
+    warnings += (*_empty(*_of(result, used)), *_ends(*_of(result, used - idle), row.regressor, options))
     return SolverLine(result.name, n_fits, share("empty"), share("not_converged"), alpha, warnings)
+
+
+def _of(result: Result, used: Collection[str]) -> tuple[list[Mapping[str, Any]], int]:
+    """The diagnostics of some feature spaces, and how many fits they are of."""
+    known = {name: found for name, found in result.index.diagnostics.items() if name in used}
+    return list(known.values()), sum(map(result.index.n_voxels_of, known))
 
 
 def _empty(spaces: list[Mapping[str, Any]], n_fits: int) -> Iterator[str]:
