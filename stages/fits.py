@@ -28,8 +28,7 @@ def main(run: Run) -> None:
             if result.weights is not None:
                 names = result.candidate.spaces
                 prediction_store.write_weights(target, result.weights, names)
-                means = prediction_store.mean_weights(result.weights, names, columns)
-                diagnostics[result.candidate.name][prediction_store.WEIGHTS] = means
+                diagnostics[result.candidate.name] |= prediction_store.mean_weights(result.weights, names, columns)
         clips |= part.predicted
     provenance = row.model_dump(exclude={"reported"}) | {
         "n_components": spaces.n_components(),

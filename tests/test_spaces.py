@@ -288,6 +288,19 @@ def test_a_candidate_is_fitted_to_its_own_rois_as_it_would_be_to_all(given, meas
     assert lonely[0].diagnostics["n_voxels_together"]["max"] == 4 and len(lonely[0].maps) == 1
 
 
+@pytest.mark.parametrize("floor", [0.5, 0.0])
+def test_a_standardized_space_without_a_pca_has_the_floor_that_a_pca_has(rng, floor):
+    """0: plain z-scores, where a feature that does not vary stays as it is, but for its mean."""
+    values = (rng.standard_normal((36, 4)) * [0.1, 1.0, 3.0, 0.0] + 0.1).astype(np.float32)
+    [candidate] = joint_candidates({"a": SPACES["a"]}, "each", floor=floor)
+    X, _ = feature_matrix(candidate, [values], PART.train)
+    mean, sd = values[PART.train].mean(axis=0, dtype=float), values[PART.train].std(axis=0, dtype=float)
+    spread = np.maximum(sd, 0.5 * np.median(sd[:-1])) if floor else np.append(sd[:-1], 1)
+    np.testing.assert_allclose(X, (values - mean) / spread, rtol=1e-4, atol=1e-5)
+    settings = params.Reduction(n_components=5, standardize=True, min_spread=floor, normalize=False)
+    assert pca_of(replace(SPACES["a"], n_components=3), settings).min_spread == floor
+
+
 @pytest.mark.parametrize("together", ["concat", "banded"])
 def test_spaces_side_by_side_have_one_variance_in_total_on_the_training_clips(given, together):
     [candidate] = joint_candidates(SPACES, together)
@@ -339,7 +352,7 @@ def test_a_stack_weighs_models_by_predictions_of_clips_in_no_fit(given, measured
         median = found.diagnostics[f"weight_{name}"]["median"]
         assert median == pytest.approx(np.median(weights[:, number]), abs=2e-3)
     np.testing.assert_allclose(found.weights, weights, atol=2e-3)
-    means = prediction_store.mean_weights(found.weights, list(SPACES), COLUMNS)
+    means = prediction_store.mean_weights(found.weights, list(SPACES), COLUMNS)["mixing_weights"]
     v1 = [np.mean([weights[:3, k].mean(), weights[7:, k].mean()]) for k in range(3)]  # subjects count alike
     assert list(means["V1"].values()) == pytest.approx(v1, abs=2e-3) and list(means) == ["V1", "V2"]
     assert run(joint_candidates(SPACES, "mean"), given, measured)[0].weights is None

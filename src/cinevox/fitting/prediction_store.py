@@ -148,11 +148,15 @@ def read_index(folder: Path) -> Index:
     return found
 
 
-def mean_weights(weights: NDArray[np.floating], names: Sequence[str], columns: Columns) -> dict[str, dict[str, float]]:
-    """ROI -> name -> mean mixing weight: over subjects, of the means over their voxels. weights: (n_voxels, n_names)"""
+def mean_weights(weights: NDArray[np.floating], names: Sequence[str], columns: Columns) -> dict[str, Any]:
+    """The diagnostics of mixing weights, `Index.mixing_weights`: means over subjects of the means over their voxels.
+
+    weights: (n_voxels, n_names)
+    """
     of_blocks = np.array([weights[where].mean(axis=0, dtype=np.float64) for where in columns.slices])
     rois = np.array([block.roi for block in columns.blocks])
-    return {roi: dict(zip(names, of_blocks[rois == roi].mean(axis=0).tolist())) for roi in columns.rois}
+    means = {roi: dict(zip(names, of_blocks[rois == roi].mean(axis=0).tolist())) for roi in columns.rois}
+    return {WEIGHTS: means}
 
 
 def write_weights(folder: Path, weights: NDArray[np.floating], names: Sequence[str]) -> None:
