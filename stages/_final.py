@@ -10,7 +10,7 @@ import _spaces
 from _inputs import Run
 from cinevox.files import io
 from cinevox.fitting import ensembles, prediction_store, refit
-from cinevox.fitting.fits import Method
+from cinevox.fitting.method import Method
 from cinevox.fitting.prediction_store import Index
 from cinevox.project.params import EnsembleRow, Row
 

@@ -30,6 +30,8 @@ def main(run: Run) -> None:
     else:
         shares = zip(row.rows, combine.shares.T)
         diagnostics = {f"weight_{name}": {"min": w.min(), "median": np.median(w), "max": w.max()} for name, w in shares}
+        if row.together == "stack":
+            diagnostics |= prediction_store.mean_weights(combine.shares, row.rows, index.columns)
     io.write_arrays(target / _members.FILE, **vars(combine))
     chose = row.together == "stack" or any(member.outcome.chosen_on for member in members)
     provenance = row.model_dump(exclude={"reported"}) | {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -233,6 +234,10 @@ def test_metrics_hold_the_rows_with_their_rois(repository):
 def test_the_report_names_the_networks_of_a_row_of_several(repository):
     page = (repository.folder / "report/index.html").read_text()
     assert 'two<span class="sub">stack of efficientnet_lite0 + displacement, ridge' in page
+    weights = repository.json(f"data/scores/{STACK}/index.json")["diagnostics"]["stack"]["mixing_weights"]
+    [table] = re.findall(rf"<h3>{STACK}</h3>\n<div class=\"scroll\"><table class=\"heat\">.*?</table>", page, re.DOTALL)
+    cells = [float(cell) for cell in re.findall(r">(1?\.\d\d)</td>", table)]
+    assert cells == pytest.approx([weights[roi][name] for name in JOINT[STACK] for roi in weights], abs=0.006)
 
 
 def test_the_scores_can_be_had_again_from_the_predictions(repository):

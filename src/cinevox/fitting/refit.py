@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from cinevox.errors import FileError
 from cinevox.fitting.feature_spaces import Candidate
-from cinevox.fitting.fits import EVERY_CLIP, Method, Shown, fit
+from cinevox.fitting.fits import fit
+from cinevox.fitting.method import EVERY_CLIP, Method, Shown
 from cinevox.fitting.regressors import Map
 from cinevox.measured.responses import Block, Columns
 from cinevox.project.params import Reduction
