@@ -63,6 +63,7 @@ from cinevox.project.params.sections import (
     Weights,
 )
 from cinevox.project.params.spaces import FeatureMap, FeatureSpace, Fields, Pool, SpaceEntry, expanded, maps
+from cinevox.project.paths import Paths
 
 __all__ = [
     "BASE_GRAMMAR", "ENSEMBLE", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset",
@@ -124,6 +125,7 @@ class Params(Section):
                 f"dataset.folder is {self.dataset.folder}; {why}; where the data lie elsewhere, make a link to them: "
                 f"`ln -s FOLDER data/{self.dataset.name}`, and give data/{self.dataset.name}"
             )
+        faults += self._simulation_faults()
         if (self.selection.policy == "nested") != (self.splits.n_outer_folds is not None):
             faults.append(
                 f"selection.policy is {self.selection.policy} and splits.n_outer_folds is {self.splits.n_outer_folds}; "
@@ -151,6 +153,17 @@ class Params(Section):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _simulation_faults(self) -> Iterator[str]:
+        settings = self.simulation
+        if self.dataset.folder not in map(Paths().simulation, settings.datasets):
+            return
+        made = [f"sub{number:02d}" for number in range(1, settings.n_subjects + 1)]
+        if missing := [subject for subject in self.dataset.subjects if subject not in made]:
+            yield (
+                f"dataset.subjects has {', '.join(missing)}, and simulation.n_subjects is {settings.n_subjects}, which "
+                f"makes {made[0]} to {made[-1]}; take them out, or make more subjects (10 at most)"
+            )
 
     def _row_faults(self) -> Iterator[str]:
         for section in ("regressors", "heads"):
