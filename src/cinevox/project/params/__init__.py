@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ValidationError, model_validator
 
@@ -32,6 +32,7 @@ from cinevox.project.params.experiments import (
     VoxelwiseRow,
     row_of,
 )
+from cinevox.project.params.forms import LIST, MAPPING, TAGS, VALUE, by_form
 from cinevox.project.params.names import NAME, Name, outside
 from cinevox.project.params.sections import (
     MINI_ROIS,
@@ -75,6 +76,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+Option = Annotated[
+    Annotated[Scalar, VALUE] | Annotated[Scalar, LIST] | Annotated[dict[str, Options], MAPPING], by_form("an option")
+]
 LONGEST_NAME = 200  # of a candidate, whose name is that of a file
 
 
@@ -95,7 +99,7 @@ class Params(Section):
     reduction: Reduction
     spaces: dict[Name, SpaceEntry]
     ceiling: Ceiling
-    regressors: dict[Name, dict[str, Scalar | dict[str, Options]]]
+    regressors: dict[Name, dict[str, Option]]
     fits: Fits
     bases: dict[Name, Base]
     heads: dict[Name, Head]
@@ -310,4 +314,4 @@ def parse(document: Any, source: str) -> Params:
 
 def _place(parts: tuple[int | str, ...]) -> str:
     """Say where a fault is, with dots; pydantic marks a faulty key by a further part."""
-    return ".".join(printable(str(part)) for part in parts if part != "[key]") or "params"
+    return ".".join(printable(str(part)) for part in parts if part not in ("[key]", *TAGS)) or "params"
