@@ -146,14 +146,9 @@ class Params(Section):
         faults += submission_faults(self.submission, self.experiments)
         if unknown := [name for name in self.encoding.rows if name not in rows]:
             faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
-        if several := [name for name in self.encoding.rows if name in self.experiments.ensembles]:
-            faults.append(
-                f"encoding.rows has {', '.join(several)}: an ensemble has no encoding model; name its members instead"
-            )
-        brought = {name for name, network in self.networks.items() if network.model == "array"}
-        if closed := [n for n in self.encoding.rows if n in rows and brought & {*self.networks_of(rows[n])}]:
-            why = "on features that were brought: a new clip has none; leave it out"
-            faults.append(f"encoding.rows has {', '.join(closed)}, {why}")
+        for name in self.encoding.rows:
+            if name in rows and (why := self.no_model(rows[name])):
+                faults.append(f"encoding.rows has {name}, which can have no encoding model: {why}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -246,6 +241,24 @@ class Params(Section):
                         f"spaces.{name}: {entry.network} is an array that was brought, without positions and frames; "
                         "expected pool: none and over_frames: mean"
                     )
+
+    def no_model(self, row: Row) -> str:
+        """Say why a row can have no encoding model, and what to do instead; "" where it can have one."""
+        if isinstance(row, EnsembleRow):
+            able = [name for name in row.rows if (one := self.experiments.rows.get(name)) and not self.no_model(one)]
+            return f"it is an ensemble; take one of its members that can ({', '.join(able) or 'none of them can'})"
+        entries = {name: self.networks[name] for name in self.networks_of(row) if name in self.networks}
+        if brought := [name for name, network in entries.items() if network.model == "array"]:
+            return (
+                f"it stands on features that were brought ({', '.join(brought)}), and a new clip has none; take a row "
+                "on networks alone"
+            )
+        if row.is_transfer and self.transfer.keep_weights != "all" and len(self.dataset.blocks(row.track)) > 1:
+            return (
+                f"transfer.keep_weights is {self.transfer.keep_weights}, so not all of its networks are kept; set that "
+                "to all"
+            )
+        return ""
 
     @property
     def feature_spaces(self) -> dict[str, FeatureSpace]:
