@@ -1,5 +1,7 @@
 """The paper's run in small: every row and network of it, none of its size."""
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
@@ -73,7 +75,7 @@ def test_the_winners_alpha_and_grids_are_those_of_their_report():
     assert rows["mini-bionn-each-ridge"].fixed == rows["mini-bionn-each-ridge_1e4"].fixed
 
 
-def test_models_of_libraries_come_along_and_what_can_t_be_simulated_is_refused():
+def test_models_of_libraries_come_along_and_what_can_t_be_simulated_is_refused(monkeypatch):
     default, large = parsed("params.yaml"), parsed("params.yaml")
 
     def smaller(model, layer):
@@ -88,6 +90,11 @@ def test_models_of_libraries_come_along_and_what_can_t_be_simulated_is_refused()
     found = smaller("timm/vit_tiny_patch16_224", "maps.blocks.3")
     assert (found.networks["mine"].model, found.networks["mine"].weights) == ("timm/vit_tiny_patch16_224", "random")
     assert found.frames.size == large["frames"]["size"] and found.spaces["m"].layer == "maps.blocks.3"
+    real, clips = (
+        plugins.network_of,
+        SimpleNamespace(n_frames=16, is_fixed=False, layers=[f"hidden.{n}" for n in range(13)]),
+    )
+    monkeypatch.setattr(plugins, "network_of", lambda name, *given: clips if name == "mine" else real(name, *given))
     video = "transformers/VideoMAEModel/MCG-NJU/videomae-base@abc"
     assert smaller(video, "hidden.12").networks["mine"].n_frames == 16  # its positions are those of so many frames
     with pytest.raises(InputError, match=r"spaces\.m: mine has random weights .*, without hidden\.13 \(hidden\.0 to"):
