@@ -58,6 +58,25 @@ def test_every_help_has_its_sentences_and_paragraphs(capsys):
     assert said[1].endswith("or while a command runs.") and said[2].startswith("Stages then find it by themselves. All")
 
 
+def test_a_network_has_a_line_for_each_layer_with_the_shape_of_its_output(project, capsys):
+    """Of a plug-in of images, of one of videos, of a model of timm by its name, of arrays by the run's own name."""
+    np.savez(project / "mine.npz", ids=np.array(["a", "b"]), words=np.zeros((2, 3, 5)))
+    edited(project, networks={"mine": ENTRY | {"weights": "none", "file": "mine.npz", "model": "array"}})
+    for name, layer, line in (
+        ("squeezenet", "features.2", "96 x 54 x 54 279,936"),
+        ("r3d_18", "layer3", "256 x 14 x 14 4 50,176"),
+        ("timm/vit_tiny_patch16_224", "maps.blocks.3", "192 x 14 x 14 37,632"),
+        ("mine", "words", "15"),
+    ):
+        assert cli.main(["networks", name]) == 0
+        lines = lines_of(capsys.readouterr().out)
+        assert " ".join(lines[layer]) == line
+        if name in plugins.names("networks"):
+            assert {*plugins.load("networks", name).layers} <= {*lines}
+    assert cli.main(["networks", "nope"]) == 2
+    assert "there is no 'nope'; there are alexnet" in capsys.readouterr().err
+
+
 def test_weights_say_policy_source_and_licence(project, capsys):
     cli.main(["weights"])
     said = " ".join(capsys.readouterr().out.split())
