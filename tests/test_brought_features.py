@@ -104,7 +104,9 @@ def test_the_numbers_of_rows_that_pandas_writes_are_no_feature(tmp_path):
 
 def test_nothing_is_written_where_a_space_names_no_array(tmp_path):
     path = npz(tmp_path / "my.npz", ids=np.array(IDS), maps=MAPS[ORDER])
-    with pytest.raises(InputError, match="mine: no layer nope"):
+    with pytest.raises(
+        InputError, match="networks.mine: .*/my.npz cannot be .*\n  params.spaces has the layer nope; it has maps"
+    ):
         brought_features.write("mine", asked(path), CLIPS, tmp_path / "out", [FeatureMap("nope", "none", "mean")])
     assert not (tmp_path / "out").exists()
 

@@ -72,6 +72,11 @@ def test_clips_are_what_the_challenge_has(clips):
             assert 2.96 <= n_decoded / stream.average_rate <= 3.08
 
 
+def test_names_of_clips_are_known_before_they_are_made(default_params, clips):
+    names = simulation.clip_names(small(default_params, seed=7))
+    assert names[: len(clips[1])] == [clip.name for clip in clips[1]]
+
+
 def test_a_clip_depends_on_seed_and_index_alone(clips, tmp_path):
     folder, made = clips
     again = simulation.make_clip(tmp_path, 7, 2)
@@ -277,11 +282,15 @@ def test_a_field_has_channels_that_vary_there_and_the_same_ones_again(rng):
             r"its map is 13 x 13; expected a grid of at most 13",
         ),
         ({"generators": ONLY_CLIPS | {"V2": "features.12"}, "weights": "package"}, r"expected pretrained or random"),
+        (
+            {"generators": ONLY_CLIPS | {"V2": "features.12"}, "network": "displacement"},
+            "network is displacement, a fixed computation without weights, .*; name a network, or let",
+        ),
     ],
 )
 def test_networks_that_cannot_be_listened_to_are_told_before_any_clip(default_params, changes, message):
     with pytest.raises(InputError, match=message):
-        simulation.prepare(small(default_params, network="squeezenet", **{"weights": "random"} | changes))
+        simulation.prepare(small(default_params, **{"network": "squeezenet", "weights": "random"} | changes))
     assert simulation.prepare(small(default_params)) is None
 
 

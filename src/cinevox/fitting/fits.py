@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.fitting.feature_spaces import Candidate, Scaling, bands, joined
-from cinevox.fitting.regressors import FEWER_FEATURES, Map, Regressor, RegressorSpec
+from cinevox.fitting.regressors import ANY_NUMBER, Map, Regressor, RegressorSpec
 from cinevox.fitting.regressors._solvers.stacking import (
     StackedMap,
     residual_products,
@@ -112,7 +112,7 @@ def fit(
     InputError
         A candidate has more features than the regressor can take; before the first fit.
     """
-    _check_sizes(candidates, features, method.spec)
+    check_sizes(candidates, {name: int(np.prod(values.shape[1:])) for name, values in features.items()}, method)
     batches = method.batches(columns)
     if units is None:
         units = columns.units(measured, partition.train)
@@ -146,14 +146,37 @@ def _side_by_side(candidates: Sequence[Candidate], n_batches: int, tasks: Iterab
         )
 
 
-def _check_sizes(candidates: Sequence[Candidate], features: Mapping[str, Floats], spec: RegressorSpec) -> None:
-    sizes = {fitted.name: _n_features(fitted, features) for candidate in candidates for fitted in _fitted(candidate)}
-    if spec.max_features is not None and (large := {k: n for k, n in sizes.items() if n > spec.max_features}):
-        listed = ", ".join(f"{name} {n:,}" for name, n in large.items())
+def check_sizes(candidates: Sequence[Candidate], n_features: Mapping[str, int], method: Method) -> None:
+    """Require that the regressor can take the features of every candidate.
+
+    n_features: of each space
+
+    Raises
+    ------
+    InputError
+        One or more candidates have too many.
+    """
+    most = method.spec.most_features(method.options)
+    sizes = {each: _n_features(each, n_features) for candidate in candidates for each in _fitted(candidate)}
+    large = {each: n for each, n in sizes.items() if most is not None and n > most}
+    if large:
+        listed = ", ".join(f"{each.name} {n:,}" for each, n in large.items())
         raise InputError(
-            f"{spec.title} takes at most {spec.max_features:,} features, and {len(large)} of {len(sizes)} feature "
-            f"spaces have more: {listed}. {FEWER_FEATURES.capitalize()}"
+            f"{method.spec.title} takes at most {most:,} features, and {len(large)} of {len(sizes)} candidates have "
+            f"more: {listed}. {_fewer(next(iter(large)))}, or {ANY_NUMBER}"
         )
+
+
+def _fewer(candidate: Candidate) -> str:
+    """The cure of a candidate that has too many features."""
+    if candidate.raw:
+        return "Take components: the row's word without _raw"
+    if candidate.degree > 1:
+        return "Take no products (the row's word without _poly), or fewer components (reduction.n_components)"
+    return (
+        "Take fewer components (n_components of the spaces, or of params.reduction for rows with one of the paper's "
+        "words), or maps of fewer, larger fields (pool of the spaces)"
+    )
 
 
 def _fitted(candidate: Candidate) -> tuple[Candidate, ...]:
@@ -161,9 +184,9 @@ def _fitted(candidate: Candidate) -> tuple[Candidate, ...]:
     return (candidate,) if candidate.combine == "columns" else candidate.members
 
 
-def _n_features(candidate: Candidate, features: Mapping[str, Floats]) -> int:
+def _n_features(candidate: Candidate, n_features: Mapping[str, int]) -> int:
     """All products of up to `degree` of n features: C(n + degree, degree) - 1."""
-    n = sum(int(np.prod(features[space].shape[1:])) for space in candidate.spaces)
+    n = sum(n_features[space] for space in candidate.spaces)
     return comb(n + candidate.degree, candidate.degree) - 1
 
 

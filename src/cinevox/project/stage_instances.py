@@ -127,7 +127,7 @@ def _spaces(params: Params, row: Row) -> dict[str, Any]:
     return {"spaces": _listed(params.spaces_of(row))} if isinstance(row, JointRow) else {}
 
 
-def _spaces_on(params: Params, network: str) -> dict[str, Any]:
+def spaces_on(params: Params, network: str) -> dict[str, Any]:
     """The named spaces of a network, and whether whole layers are asked for as well."""
     own = {name: space for name, space in params.feature_spaces.items() if space.network == network}
     whole = any(row.network == network for row in params.experiments.voxelwise.values())
@@ -136,7 +136,7 @@ def _spaces_on(params: Params, network: str) -> dict[str, Any]:
 
 def _components(params: Params, network: str) -> dict[str, Any]:
     """The named spaces of a network that have a PCA, and whether whole layers are reduced as well."""
-    found = _spaces_on(params, network)
+    found = spaces_on(params, network)
     reduced = {name: space for name, space in found.get("spaces", {}).items() if space["n_components"] is not None}
     return found | {"spaces": reduced} if found else {}
 
@@ -147,7 +147,7 @@ def _maps(params: Params, network: str) -> dict[str, Any]:
     Of arrays that the user brings also the digest of their file, and of a model of transformers that of the files
     which say how it is built: DVC tracks neither.
     """
-    found, settings = _spaces_on(params, network), params.networks[network]
+    found, settings = spaces_on(params, network), params.networks[network]
     own = (FeatureSpace.from_json(space) for space in found.get("spaces", {}).values())
     told = {"layers": found["layers"], "maps": [one.to_json() for one in maps(own)]} if found else {}
     if settings.file is None or settings.model is None:

@@ -114,11 +114,7 @@ def spec_of(name: str, settings: Network | None = None) -> NetworkSpec:
     InputError
         There is no such plug-in, library or model; the message has close names.
     """
-    if settings is None or settings.model is None:
-        spec: NetworkSpec = plugins.load("networks", name)
-    else:
-        library, _, model = settings.model.partition("/")
-        spec = plugins.load("libraries", library)(model, settings)
+    spec: NetworkSpec = plugins.network_of(name, settings)
     return spec
 
 

@@ -159,6 +159,26 @@ def _published(name: str, spec: NetworkSpec, cache: Path) -> Provenance:
     return replace(_checked(name, spec.source, path, "pretrained"), source=spec.source.url)
 
 
+def to_download(spec: NetworkSpec, policy: Weights, cache: Path | None = None) -> str:
+    """Say what `locate` would download, from where and to where; "" where it would download nothing."""
+    if policy != "pretrained" or spec.source is None:
+        return ""
+    path = (cache or cache_folder()) / spec.source.file_name
+    if path.exists():
+        return ""
+    size = _size(spec.source) or "of a size that is not stated"
+    place = f"{spec.source.url} to {path}"
+    return f"its weights will be downloaded, {size}, from {place} (licence: {_licence(spec.source)})"
+
+
+def _size(source: WeightsSource) -> str:
+    return f"{source.megabytes:.1f} MB" if source.megabytes else ""
+
+
+def _licence(source: WeightsSource) -> str:
+    return source.licence + " (non-commercial)" * source.non_commercial
+
+
 def _checked(name: str, source: WeightsSource, path: Path, policy: Weights) -> Provenance:
     sha256, expected = sha256_of(path), expected_sha256(source, path)
     if not sha256.startswith(expected):
@@ -209,8 +229,7 @@ def _status(name: str, settings: Network | None, cache: Path) -> Status:
     path = _looked_for(spec, policy, settings.file if settings else None, cache)
     size, url, licence = "", spec.weights_page, ""
     if source := spec.source:
-        size = f"{source.megabytes:.1f} MB" if source.megabytes else ""
-        url, licence = source.url, source.licence + (" (non-commercial)" if source.non_commercial else "")
+        size, url, licence = _size(source), source.url, _licence(source)
     state = _state(spec, policy, path, settings.sha256 if settings else None)
     return Status(name, policy, state, str(path or "–"), url, size, licence)
 
