@@ -222,6 +222,7 @@ def test_files_that_dvc_does_not_track_are_asked_for_by_their_content(tmp_path):
     document["networks"] |= {
         "mine": entry | {"weights": "none", "model": "array", "file": str(array)},
         "clip": entry | {"weights": "file", "model": "transformers/X/a/b@c", "file": str(folder)},
+        "same": entry | {"weights": "file", "model": "transformers/X/a/b@c", "file": f"{folder}/model.safetensors"},
     }
     found = []
     for text in ("one", "two"):
@@ -233,7 +234,7 @@ def test_files_that_dvc_does_not_track_are_asked_for_by_their_content(tmp_path):
             {i.instance: i.text(code) for i in stage_instances.instances(settings, code) if i.stage == "features"}
         )
     before, after = found
-    assert {name for name in before if before[name] != after[name]} == {"mine", "clip"}
+    assert {name for name in before if before[name] != after[name]} == {"mine", "clip", "same"}
 
 
 def test_what_editors_and_runs_leave_behind_is_no_code(tmp_path, everything):

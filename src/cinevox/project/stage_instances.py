@@ -154,7 +154,8 @@ def _maps(params: Params, network: str) -> dict[str, Any]:
         return told
     if settings.model == "array":
         return told | {"digest": digest_of(settings.file)}
-    beside = sorted(settings.file.glob("*.json")) if settings.file.is_dir() else []
+    folder = settings.file if settings.file.is_dir() else settings.file.parent
+    beside = sorted(folder.glob("*.json")) if settings.model.startswith("transformers/") else []
     return told | ({"configuration": {file.name: digest_of(file) for file in beside}} if beside else {})
 
 
