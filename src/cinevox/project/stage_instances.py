@@ -71,14 +71,12 @@ def instances(params: Params, modules: SourceCode, files: Digests | None = None)
     paper's rows that are not among this run's.
     """
     data = (_plugin("datasets", params.dataset.name),)
+    driving = _module(params.simulation.network, params.simulation.model)
     every = modules.plugins(PACKAGES["networks"]) + modules.plugins(PACKAGES["regressors"]) + data
     rows = params.experiments.rows
     untracked = {name: _untracked(network, files or Digests()) for name, network in params.networks.items()}
 
-    yield from (
-        Instance("simulation", name, (_plugin("networks", params.simulation.network),))
-        for name in params.simulation.datasets
-    )
+    yield from (Instance("simulation", name, (driving,)) for name in params.simulation.datasets)
     yield Instance("validation", "", data)
     yield from (Instance("conversion", part, data) for part in ("train", "test"))
     yield from (Instance("frames", str(count), data) for count in params.frames.counts)
@@ -104,7 +102,7 @@ def instances(params: Params, modules: SourceCode, files: Digests | None = None)
     yield from (Instance("scores", name, ()) for name in rows)
     yield from (Instance("selection", name, _networks(params, row)) for name, row in rows.items())
     yield Instance("checks", "", data)
-    yield Instance("report", "", every)
+    yield Instance("report", "", (*every, driving))
     for track, name in params.submission.every.items():
         yield Instance("submission", track, _regressors(params, rows[name]), _spaces(params, rows[name]))
     for name in params.encoding.rows:
@@ -121,10 +119,13 @@ def _plugin(kind: Kind, name: str) -> str:
 
 
 def _network(params: Params, name: str) -> tuple[str, ...]:
+    """The module of a network of the parameters."""
+    return (_module(name, params.networks[name].model),)
+
+
+def _module(name: str, model: str | None) -> str:
     """The plug-in of a network, or of the library that has its model."""
-    if model := params.networks[name].model:
-        return (_plugin("libraries", model.partition("/")[0]),)
-    return (_plugin("networks", name),)
+    return _plugin("libraries", model.partition("/")[0]) if model else _plugin("networks", name)
 
 
 def _networks(params: Params, row: Row) -> tuple[str, ...]:

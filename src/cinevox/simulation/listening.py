@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.project import plugins
-from cinevox.project.params import FeatureMap, Features, Network, Simulation
+from cinevox.project.params import FeatureMap, Features, Simulation
 from cinevox.project.params.generators import is_pooled, layer_and_pool
 from cinevox.simulation import generators
 from cinevox.simulation.receptive_fields import field_components
 from cinevox.stimuli import frames
+from cinevox.stimuli.networks import spec_of
 
 if TYPE_CHECKING:
     from cinevox.stimuli.features import Extraction
@@ -63,10 +64,21 @@ def prepare(settings: Simulation) -> Extraction | None:
     InputError
         The network, its weights or a layer are not there, or a map is too small for its grid.
     """
-    spec = plugins.load("networks", settings.network)
+    weights = settings.listened_to
+    if weights.model and settings.network in plugins.names("networks"):
+        raise InputError(
+            f"simulation.model is {weights.model}, and simulation.network {settings.network} is a network of its own; "
+            "choose another name"
+        )
+    spec = spec_of(settings.network, weights)
     layers, maps = needed_layers(settings, spec.layers), pooled_maps(settings)
     if not layers and not maps:
         return None
+    if spec.is_fixed:
+        raise InputError(
+            f"simulation.network is {settings.network}, a fixed computation; expected a network with weights. Without "
+            f"a network, voxels can listen to {', '.join(generators.CLIP_GENERATORS)}"
+        )
     there = {"package": spec.package_file, "pretrained": spec.source, "random": spec}
     if there[settings.weights] is None:
         raise InputError(
@@ -75,7 +87,6 @@ def prepare(settings: Simulation) -> Extraction | None:
         )
     from cinevox.stimuli import features
 
-    weights = Network(weights=settings.weights, file=None, sha256=None, n_frames=settings.n_frames, seed=settings.seed)
     shape = (settings.n_frames, spec.input_size, spec.input_size, 3)
     try:
         return features.prepare(settings.network, weights, EXTRACTION, shape, layers, tuple(maps.values()))
