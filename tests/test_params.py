@@ -77,12 +77,14 @@ def test_sections_are_checked_against_each_other(document):
     row = document["experiments"]["voxelwise"].pop("mini-alexnet-layer-sparse_linear")
     document["experiments"]["voxelwise"]["mini-vgg99-layer-sparse_linear"] = row | {"network": "vgg99"}
     document["report"]["brain_row"] = "nobody"
+    document["simulation"] |= {"network": "alexnet", "model": "timm/test_vit", "datasets": ["insilico"]}
     with pytest.raises(params.ParamsError) as caught:
         params.parse(document, "p")
     message = str(caught.value)
     assert "networks.alexnet.n_frames is 7" in message
     assert "vgg99 is not a key of networks (alexnet," in message
     assert "report.brain_row is nobody" in message
+    assert "simulation.model is timm/test_vit, and networks.alexnet.model is None: one name means two" in message
 
 
 NO_NAMES = (
@@ -279,7 +281,7 @@ def test_candidates_of_each_word():
         feature_spaces.candidates("layers", layers)
 
 
-@pytest.mark.parametrize(("file", "fewest"), [("adding", 6), ("spaces", 4)])
+@pytest.mark.parametrize(("file", "fewest"), [("adding", 6), ("spaces", 4), ("simulation", 2)])
 def test_the_examples_of_the_docs_fit_this_run(document, file, fewest):
     """Each block of the page, put into params.yaml as it stands."""
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / f"docs/{file}.md").read_text(), re.DOTALL)

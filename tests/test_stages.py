@@ -525,6 +525,30 @@ def test_a_new_network_is_extracted_alone(repository):
     assert [stage for stage in would if "@" in stage] == ["features@alexnet"]
 
 
+def test_an_edited_array_that_the_user_brought_reaches_a_row_that_is_asked_for_alone(repository):
+    """DVC knows nothing of its file; one value of it is changed, and its size is not."""
+    document, kept = small_params(), repository.kept()
+    document["networks"]["mine"] = {
+        "weights": "none", "model": "array", "file": "tmp/mine.npz", "sha256": None, "n_frames": 2, "seed": 0,
+    }  # fmt: skip
+    repository.write(document)
+    clips = sorted(
+        path.stem for path in (repository.folder / "data/insilico/AlgonautsVideos268_All_30fpsmax").iterdir()
+    )
+    values = np.random.default_rng(0).standard_normal((len(clips), 24))
+    would = []
+    for edited in (0, 1):
+        values[-1, -1] += edited
+        np.savez(repository.folder / "tmp/mine.npz", ids=clips, words=values)
+        if not edited:
+            for stage in ("source_code", "features@mine", "reduction@mine"):
+                repository.repro("--single-item", stage)
+            (repository.folder / "tmp/mine.npz").touch()  # which is no edit
+        would.append("features@mine" in repository.in_order(f"selection-joint@{STACK}"))
+    repository.back(kept)
+    assert would == [False, True]
+
+
 def test_a_fault_in_the_parameters_is_told_before_anything_runs(repository):
     document, kept = small_params(), repository.kept()
     document["splits"]["n_folds"] = 0

@@ -22,6 +22,7 @@ from cinevox.project.params.generators import is_pooled, layer_and_pool
 from cinevox.simulation import generators
 from cinevox.simulation.receptive_fields import field_components
 from cinevox.stimuli import frames
+from cinevox.stimuli.networks import spec_of
 
 if TYPE_CHECKING:
     from cinevox.stimuli.features import Extraction
@@ -68,7 +69,7 @@ def prepare(settings: Simulation) -> Extraction | None:
         return None
     from cinevox.stimuli import features
 
-    spec = plugins.load("networks", settings.network)
+    spec = spec_of(settings.network, weights)
     layers, maps = needed_layers(settings, spec.layers), pooled_maps(settings)
     shape = (settings.n_frames, spec.input_size, spec.input_size, 3)
     try:
@@ -85,7 +86,13 @@ def network_of(settings: Simulation) -> Network | None:
     InputError
         There is no such network or layer, it has no such weights, or it is a fixed computation and no network.
     """
-    spec = plugins.load("networks", settings.network)
+    weights = settings.listened_to
+    if weights.model and settings.network in plugins.names("networks"):
+        raise InputError(
+            f"simulation.model is {weights.model}, and simulation.network {settings.network} is a network of its own; "
+            "choose another name"
+        )
+    spec = spec_of(settings.network, weights)
     if not set(settings.parts) - set(generators.CLIP_GENERATORS):
         return None
     if spec.is_fixed:
@@ -101,7 +108,7 @@ def network_of(settings: Simulation) -> Network | None:
             f"simulation.weights is {settings.weights}, and {settings.network} has no such weights; expected "
             + " or ".join(policy for policy, found in there.items() if found is not None)
         )
-    return Network(weights=settings.weights, file=None, sha256=None, n_frames=settings.n_frames, seed=settings.seed)
+    return weights
 
 
 def needed_layers(settings: Simulation, layers: Sequence[str]) -> tuple[str, ...]:

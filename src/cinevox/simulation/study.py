@@ -143,7 +143,7 @@ def write_truth(
     }
     content = {
         "generators": list(settings.driving),
-        "simulation": settings.model_dump(mode="json"),
+        "simulation": settings.model_dump(mode="json", exclude_none=True),
         "weights": dict(heard.weights),
         "formulas": formulas,
         "reliability": table,

@@ -156,7 +156,7 @@ def check_simulation(paths: Paths, params: Params) -> list[str]:
     simulation.prepare(settings.model_copy(update={"weights": "random"}))
     if all(paths.simulation(name).is_dir() for name in settings.datasets):
         return []
-    spec = spec_of(settings.network)
+    spec = spec_of(settings.network, network)
     if found := _weights.to_download(spec, network.weights):
         return [f"simulation.network {settings.network}: {found}"]
     _weights.locate(settings.network, spec, network)

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.outlets.report.sources import Sources
-from cinevox.project import plugins
 from cinevox.project.params import FeatureMap, FeatureSpace, JointRow, Track
 from cinevox.project.params.generators import is_pooled, layer_and_pool, parts
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.splits import ceiling_split
+from cinevox.stimuli.networks import spec_of
 
 TRUE_OVER_FRAMES: Literal["mean"] = "mean"  # as `simulation.listening` has it
 OVER_FRAMES = {"mean": "its mean over frames", "max": "its maximum over frames", "none": "every frame by itself"}
@@ -52,8 +52,8 @@ def recovered(sources: Sources) -> list[Recovered]:
     They are rows on single layers of the generating network, and joint rows that choose among spaces some of which
     are of it. A space is the truth if its layer and its pool are, and if it is a mean over frames, as the truth is.
     """
-    network = sources.params.simulation.network
-    layers = plugins.load("networks", network).layers
+    simulation = sources.params.simulation
+    layers = spec_of(simulation.network, simulation.listened_to).layers
     rows = [(result, found) for result in sources.of_track("mini") if (found := _candidates(sources, result))]
     lines = []
     for roi in sources.params.dataset.rois if rows else ():

@@ -124,6 +124,12 @@ class Params(Section):
         ]
         faults += self._base_faults()
         faults += self._space_faults()
+        truth, own = self.simulation, self.networks.get(self.simulation.network)
+        if truth.datasets and own is not None and own.model != truth.model:
+            faults.append(
+                f"simulation.model is {truth.model}, and networks.{truth.network}.model is {own.model}: one name means "
+                "two networks; choose another simulation.network"
+            )
         if why := outside(self.dataset.folder):
             faults.append(
                 f"dataset.folder is {self.dataset.folder}; {why}; where the data lie elsewhere, make a link to them: "

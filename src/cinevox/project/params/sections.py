@@ -17,6 +17,7 @@ WHOLE_BRAIN = "WB"
 
 Fraction = Annotated[Float, Field(gt=0, lt=1)]
 Positive = Annotated[Int, Field(ge=1)]
+MODEL = r"^[a-z][a-z0-9_]*/\S+$"  # <library>/<name>
 Seed = Annotated[Int, Field(ge=0)]
 Share = Annotated[Float, Field(ge=0, lt=1)]
 Scalar = Annotated[
@@ -51,6 +52,8 @@ class Dataset(Section):
 
 
 class Simulation(Section):
+    """An in-silico study. model: <library>/<name> where `network` is no plug-in's, a key that may be left out"""
+
     datasets: list[Name]
     seed: Seed
     n_subjects: Annotated[Int, Field(ge=1, le=10)]
@@ -67,6 +70,14 @@ class Simulation(Section):
     n_latents: Positive
     n_leading: Positive
     generators: dict[str, Generator]
+    model: Annotated[str, Field(pattern=MODEL)] | None = None
+
+    @property
+    def listened_to(self) -> Network:
+        """The network as an entry of `networks` has it."""
+        return Network(
+            weights=self.weights, file=None, sha256=None, n_frames=self.n_frames, seed=self.seed, model=self.model
+        )
 
     @model_validator(mode="after")
     def _every_roi_has_a_generator(self) -> Simulation:
@@ -124,7 +135,7 @@ class Network(Section):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
     n_frames: Positive
     seed: Seed
-    model: Annotated[str, Field(pattern=r"^(array|[a-z][a-z0-9_]*/\S+)$")] | None = None
+    model: Annotated[str, Field(pattern=f"^array$|{MODEL}")] | None = None
 
     @model_validator(mode="after")
     def _a_file_where_it_is_used(self) -> Network:

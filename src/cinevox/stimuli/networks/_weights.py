@@ -115,7 +115,7 @@ def _pinned(name: str, found: Provenance, sha256: str | None) -> Provenance:
     """The user's own file is the one that the parameters name: a path alone does not say what lies there."""
     if sha256 is None:
         LOG.warning(
-            "%s: networks.%s.sha256 is null, so a changed file would go unnoticed; its checksum is %s",
+            "%s: networks.%s.sha256 is null, so any file at that path is taken; the checksum of this one is %s",
             name, name, found.sha256,
         )  # fmt: skip
     elif not found.sha256.startswith(sha256):
