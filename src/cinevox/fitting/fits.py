@@ -15,6 +15,7 @@ from cinevox.errors import InputError
 from cinevox.fitting.feature_spaces import Candidate, Scaling, bands, joined
 from cinevox.fitting.method import Method, Served
 from cinevox.fitting.regressors import FEWER_FEATURES, Map, RegressorSpec
+from cinevox.fitting.regressors._solvers.maps import sharing
 from cinevox.fitting.regressors._solvers.stacking import (
     StackedMap,
     residual_products,
@@ -63,7 +64,8 @@ def fit(
 
     features: space -> (n_clips, n_features), components or raw, of all clips
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
-    keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients
+    keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients, or
+        training features, which all batches then share
     units: what each voxel's responses are divided by for the fit, (n_voxels,); None: `Columns.units` of the training
         clips, which is right where every block is here with all its voxels
 
@@ -102,13 +104,17 @@ def _side_by_side(
     """Run the tasks, and put each candidate's batches together as they come."""
     results = joblib.Parallel(return_as="generator")(tasks)
     for candidate, own, mixed in zip(candidates, served, weights):
-        parts = [next(results) for _ in own.batches]
-        joined = {name: np.concatenate([found[name] for found, _, _ in parts], axis=1) for name in parts[0][0]}
+        parts, maps, pool = [], [], list[Floats]()
+        for _ in own.batches:
+            *part, found = next(results)
+            parts.append(part)
+            maps += [] if found is None else [sharing(found, pool)]
+        joined = {name: np.concatenate([found[name] for found, _ in parts], axis=1) for name in parts[0][0]}
         yield Fit(
             candidate,
             {name: own.widened(values) for name, values in joined.items()},
-            _summary([diagnostics for _, diagnostics, _ in parts]),
-            tuple(found for _, _, found in parts if found is not None),
+            _summary([diagnostics for _, diagnostics in parts]),
+            tuple(maps),
             mixed.astype(np.float32) if candidate.combine == "stack" else None,
         )
 
