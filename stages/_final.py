@@ -10,7 +10,7 @@ import _spaces
 from _inputs import Run
 from cinevox.files import io
 from cinevox.fitting import ensembles, prediction_store, refit
-from cinevox.fitting.fits import Method
+from cinevox.fitting.method import Method
 from cinevox.fitting.prediction_store import Index
 from cinevox.measured.responses import Columns
 from cinevox.project.params import EnsembleRow, Row
@@ -19,7 +19,7 @@ from cinevox.project.params import EnsembleRow, Row
 def predicted(run: Run, index: Index) -> tuple[NDArray[np.float32], tuple[Row, ...]]:
     """A row's predictions, (n_test_clips, n_voxels), and its members where it is an ensemble.
 
-    An ensemble's members predict each by itself, and are combined as they were on the validation clips. Transfer
+    An ensemble's members predict each by itself, and are combined as they were on clips of no member's fit. Transfer
     networks are not refitted: their best epoch is chosen on the validation clips.
     """
     if not isinstance(index.row, EnsembleRow):

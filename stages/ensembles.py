@@ -7,18 +7,22 @@ import numpy as np
 import _members
 from _inputs import Run, stage
 from cinevox.files import io
-from cinevox.fitting import ensembles, prediction_store
-from cinevox.fitting.ensembles import Combination, Pasted
-from cinevox.project.params import WHOLE_BRAIN, EnsembleRow, Track
+from cinevox.fitting import prediction_store
+from cinevox.fitting.ensembles import Pasted
+from cinevox.statistics.splits import inner_of, outer_names, outer_of
 
 
 def main(run: Run) -> None:
     row, target = run.params.experiments.ensembles[run.instance], run.paths.predictions(run.instance)
     members = _members.of_row(run, row)
     index = members[0].index
-    combine = _combine(run, row, members)
-    for split in index.clips:
-        prediction_store.write(target, row.way, split, combine([member.predicted(split) for member in members]))
+    outer = outer_names(index.clips)
+    combine = _members.combine(run, row, members, outer or ("validation",))
+    clips = {name: rows for name, rows in index.clips.items() if name in outer or outer_of(name) is None}
+    for split in clips:  # an outer fold by a combination that was chosen without it; where voxels lie is not chosen
+        anew = split in outer and not isinstance(combine, Pasted)
+        own = _members.combine(run, row, members, inner_of(split, index.clips)) if anew else combine
+        prediction_store.write(target, row.way, split, own([member.predicted(split) for member in members]))
     diagnostics: dict[str, Any]
     if isinstance(combine, Pasted):
         diagnostics = {"n_pasted": int((combine.source >= 0).sum())}
@@ -26,6 +30,8 @@ def main(run: Run) -> None:
     else:
         shares = zip(row.rows, combine.shares.T)
         diagnostics = {f"weight_{name}": {"min": w.min(), "median": np.median(w), "max": w.max()} for name, w in shares}
+        if row.together == "stack":
+            diagnostics |= prediction_store.mean_weights(combine.shares, row.rows, index.columns)
     io.write_arrays(target / _members.FILE, **vars(combine))
     chose = row.together == "stack" or any(member.outcome.chosen_on for member in members)
     provenance = row.model_dump(exclude={"reported"}) | {
@@ -34,24 +40,9 @@ def main(run: Run) -> None:
         "chosen_on": "validation" if chose else None,  # by the members, or by the weights
     }
     prediction_store.write_index(
-        target, prediction_store.Index((row.way,), index.clips, index.columns, provenance, {row.way: diagnostics})
+        target, prediction_store.Index((row.way,), clips, index.columns, provenance, {row.way: diagnostics})
     )
     run.made(target, *(run.paths.selection(name) for name in row.rows), run.paths.conversion("train"))
-
-
-def _combine(run: Run, row: EnsembleRow, members: list[_members.Member]) -> Combination | Pasted:
-    train, columns = run.responses("train"), [member.index.columns for member in members]
-    if row.together == "paste":
-        tracks: dict[str, Track] = {WHOLE_BRAIN: "full"}
-        blocks = [(block.subject, block.roi) for own in columns for block in own.blocks]
-        trials = {key: train.trials(tracks.get(key[1], "mini"), *key).values for key in blocks}
-        return ensembles.paste(columns[0], columns[1], trials)
-    predicted = [member.predicted("validation") for member in members]
-    if row.together == "mean":
-        return ensembles.mean(predicted, columns[0])
-    blocks = [(block.subject, block.roi) for block in columns[0].blocks]
-    measured, _ = train.means(row.track, blocks, members[0].index.clips["validation"])
-    return ensembles.stack(predicted, measured, columns[0])
 
 
 if __name__ == "__main__":

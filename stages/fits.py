@@ -3,7 +3,8 @@
 import _spaces
 from _inputs import Run, stage
 from cinevox.fitting import prediction_store
-from cinevox.fitting.fits import Method, fit
+from cinevox.fitting.fits import fit
+from cinevox.fitting.method import Method
 from cinevox.statistics.splits import Indices, partitions, split
 
 
@@ -21,21 +22,26 @@ def main(run: Run) -> None:
         for result in run.progress(fitted, len(spaces.candidates), f"{row.name} {part.folder}".strip()):
             for name, predicted in result.predicted.items():
                 prediction_store.write(target, result.candidate.name, name, predicted)
-            diagnostics.setdefault(result.candidate.name, result.diagnostics)
+            if result.candidate.name in diagnostics:
+                continue  # what is told of a candidate is of the first partition, the training clips
+            diagnostics[result.candidate.name] = dict(result.diagnostics)
+            if result.weights is not None:
+                names = result.candidate.spaces
+                prediction_store.write_weights(target, result.weights, names)
+                diagnostics[result.candidate.name] |= prediction_store.mean_weights(result.weights, names, columns)
         clips |= part.predicted
-    for flag in ("not_converged", "empty", "constant", "alpha_lowest", "alpha_highest"):
-        if count := sum(found.get(flag, 0) for found in diagnostics.values()):
-            of = len(diagnostics) * columns.n_voxels
-            run.log.warning("%s: %s: %d of %d fits (voxel x feature space)", run.log.name, flag, count, of)
     provenance = row.model_dump(exclude={"reported"}) | {
         "n_components": spaces.n_components(),
         "weights": spaces.weights(),
     }
     if spaces.named:
         provenance["named"] = {name: space.to_json() for name, space in spaces.named.items()}
-    prediction_store.write_index(
-        target, prediction_store.Index(tuple(diagnostics), clips, columns, provenance, diagnostics)
-    )
+    index = prediction_store.Index(tuple(diagnostics), clips, columns, provenance, diagnostics)
+    n_fits = sum(map(index.n_voxels_of, index.spaces))
+    for flag in ("not_converged", "empty", "constant", "alpha_lowest", "alpha_highest"):
+        if count := sum(found.get(flag, 0) for found in diagnostics.values()):
+            run.log.warning("%s: %s: %d of %d fits (voxel x feature space)", run.log.name, flag, count, n_fits)
+    prediction_store.write_index(target, index)
     sources = [folder(name) for name in spaces.networks for folder in (run.paths.features, run.paths.reduction)]
     run.made(target, *sources, run.paths.conversion("train"))
 

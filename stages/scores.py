@@ -1,5 +1,7 @@
 """Scores: one row's predictions against measured responses, per feature space, subject, ROI and voxel."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from joblib import delayed
@@ -19,6 +21,7 @@ def main(run: Run) -> None:
     source, target = run.paths.predictions(run.instance), run.paths.scores(run.instance)
     index, settings = prediction_store.read_index(source), run.params.scores
     track, arrays, replicates = index.row.track, {}, {}
+    predicted = partial(prediction_store.read, source, index)
     tables: dict[str, list[pd.DataFrame]] = {"subjects": [], "rois": []}
     ceilings = noise_ceilings(run, track)
     recorded = run.responses("train"), run.responses("test")
@@ -28,8 +31,8 @@ def main(run: Run) -> None:
         drawn = 0 if name.startswith("inner") else settings.n_bootstraps  # inner folds choose and are not reported
         resamples = metrics.resampled_clips(len(clips[name]), drawn, generator(settings.seed, name))
         tasks = (
-            delayed(scores.score)(
-                responses, prediction_store.read(source, index, space, name), ceiling, index.columns, resamples
+            delayed(scores.score_own)(
+                responses, predicted(space, name), ceiling, index.columns, index.columns_of(space), resamples
             )
             for space in index.spaces
         )

@@ -368,6 +368,18 @@ def test_ready_says_which_rows_are_least_squares_under_another_name(project, cap
     rows = "full-efficientnet_lite0-layer-ridge, mini-alexnet-layer-best, mini-efficientnet_lite0-layer-ridge"
     assert [note.partition(": ridge on one layer")[0] for note in notes] == [f"note: {rows}"]
     assert "Set reduction.normalize to false" in notes[0]
+    reduced = {"layer": "features.2", "pool": "max3", "over_frames": "mean", "standardize": False, "n_components": 9}
+    content["spaces"] = {name: reduced | {"network": "alexnet"} for name in ("one", "other")}
+    content["spaces"]["map"] = content["spaces"]["one"] | {"n_components": None}
+    words = {"track": "mini", "spaces": ["one", "map"], "regressor": "ridge", "reported": None}
+    rows = {together: words | {"label": "x", "together": together} for together in ("each", "stack", "concat")}
+    rows["lasso"] = rows["each"] | {"regressor": "lasso"}
+    content["experiments"]["joint"] = {f"mini-x-{r['together']}-{r['regressor']}": r for r in rows.values()}
+    io.write_bytes(project / "params.yaml", yaml.safe_dump(content).encode())
+    assert cli.main(["ready"]) == 0
+    _, _, note = capsys.readouterr().out.splitlines()
+    assert note.startswith("note: mini-x-each-ridge, mini-x-stack-ridge: ridge on one space's components of unit")
+    assert note.endswith("or set n_components to null in these spaces: one")
 
 
 def test_a_place_that_cannot_be_written_ends_in_a_message(project, capsys):

@@ -19,7 +19,7 @@ from cinevox.outlets import report
 from cinevox.outlets.report import figures, known_truth, scatters, solvers, sources, svg, tables
 from cinevox.outlets.report.sources import Sources, TrackCeiling, TrackTruth
 from cinevox.project import identity, package_versions
-from cinevox.project.params import load, parse
+from cinevox.project.params import JointRow, load, parse
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, row_results
 from cinevox.statistics.metrics import noise_ceilings
@@ -365,7 +365,7 @@ def test_ticks_are_round_and_inside(low, high, expected):
 
 
 def fits_of(name, diagnostics, regressor="lasso", features="layer", used=("c1",), n_voxels=10):
-    index = SimpleNamespace(diagnostics=diagnostics, columns=SimpleNamespace(n_voxels=n_voxels))
+    index = SimpleNamespace(diagnostics=diagnostics, n_voxels_of=lambda space: n_voxels, named={})
     row = SimpleNamespace(regressor=regressor, way=features, is_transfer=features == "frozen")
     outcome = SimpleNamespace(chosen={"V1": dict.fromkeys(used, 1.0)})
     return SimpleNamespace(name=name, index=index, row=row, outcome=outcome)
@@ -423,6 +423,25 @@ def test_ridge_that_is_least_squares_says_so_and_its_alpha_nothing(regressor, na
         for warning in solver_lines(fits_of("a", ends, regressor, features), normalize=True)[0].warnings
     )
     assert "least squares" not in str(solver_lines(fits_of("a", ends, regressor))[0].warnings)
+
+
+def test_ridge_that_is_least_squares_on_a_named_space_says_so_and_other_spaces_alphas_still_count():
+    space = {"network": "a", "layer": "b", "pool": "max3", "over_frames": "mean", "standardize": True}
+    named = {"c1": space | {"n_components": 5}, "c2": space | {"n_components": None}}
+    ends = {"c1": {"alpha_highest": 9}, "c2": {"alpha_highest": 1}}
+    result = fits_of("a", ends, "ridge", used=("c1", "c2"))
+    result.index.named = named
+    result.row = JointRow(
+        track="mini", label="a", spaces=["c1", "c2"], together="each", regressor="ridge", reported=None
+    )
+    even, alpha = solver_lines(result, normalize=True)[0].warnings
+    assert even.startswith("ridge on one space's components of unit variance") and even.endswith("in these spaces: c1")
+    assert alpha.startswith("alpha is the highest of its grid for 10% of the voxels")
+    assert solver_lines(result)[0].warnings[0].startswith("alpha is the highest of its grid for 50% of the voxels")
+    result.index.named = dict.fromkeys(named, named["c1"])
+    assert solver_lines(result, normalize=True)[0].warnings == (even.replace(": c1", ": c1, c2"),)
+    result.row = result.row.model_copy(update={"together": "concat"})
+    assert "least squares" not in str(solver_lines(result, normalize=True)[0].warnings)
 
 
 def test_only_the_highest_score_is_bold(made):

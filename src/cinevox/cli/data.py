@@ -53,12 +53,14 @@ def _without_submissions(paths: Paths, settings: params.Params) -> Iterator[str]
 
 def _cautions(settings: params.Params) -> Iterator[str]:
     """Say what will run and mean less than its name says, a line each with the rows that it holds for."""
+    from cinevox.fitting.feature_spaces import lone_components
     from cinevox.fitting.regressors import cautions
 
     found: dict[str, list[str]] = {}
-    for name, row in settings.experiments.voxelwise.items():
+    for name, row in {**settings.experiments.voxelwise, **settings.experiments.joint}.items():
         options, normalize = settings.regressors[row.regressor], settings.reduction.normalize
-        for caution in cautions(row.regressor, options, row.way, normalize=normalize):
+        lone = lone_components(row, settings.spaces_of(row)) if isinstance(row, params.JointRow) else ()
+        for caution in cautions(row.regressor, options, row.way, lone, normalize=normalize):
             found.setdefault(caution, []).append(name)
     for caution, rows in found.items():
         yield f"note: {', '.join(rows)}: {caution}"

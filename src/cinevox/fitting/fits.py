@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import Any, Literal, Self
+from typing import Any
 
 import joblib
 import numpy as np
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.fitting.feature_spaces import Candidate, Scaling, bands, joined
-from cinevox.fitting.regressors import ANY_NUMBER, Map, Regressor, RegressorSpec
+from cinevox.fitting.method import Method, Served
+from cinevox.fitting.regressors import ANY_NUMBER, Map
+from cinevox.fitting.regressors._solvers.maps import sharing
 from cinevox.fitting.regressors._solvers.stacking import (
     StackedMap,
     residual_products,
@@ -21,68 +23,27 @@ from cinevox.fitting.regressors._solvers.stacking import (
     with_block_means,
 )
 from cinevox.measured.responses import Columns
-from cinevox.project import plugins
-from cinevox.project.params import Params
 from cinevox.statistics.splits import Indices, Partition, folds
 
 Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Method:
-    """The way in which a row is fitted, whichever the feature space.
-
-    spec, options: the regressor
-    n_folds: inside the training clips, for what the regressor chooses itself
-    batch_voxels: how many are fitted at once, where the regressor takes each by itself
-    """
-
-    spec: RegressorSpec
-    options: Mapping[str, Any]
-    n_folds: int
-    batch_voxels: int
-
-    @classmethod
-    def of(cls, regressor: str, params: Params) -> Self:
-        """As the parameters have it. params: has the sections splits, regressors and fits."""
-        name, options = plugins.regressor_of(regressor, params.regressors[regressor])
-        return cls(plugins.load("regressors", name), options, params.splits.n_folds, params.fits.batch_voxels)
-
-    @property
-    def voxels(self) -> Literal["batch", "roi", "all"]:
-        """The voxels that the regressor is given at once."""
-        return self.spec.together(self.options)
-
-    def batches(self, columns: Columns) -> list[slice]:
-        """The voxels that are fitted at once, see `RegressorSpec.voxels`."""
-        n_voxels = columns.n_voxels
-        match self.voxels:
-            case "roi":
-                return list(columns.slices)
-            case "all":
-                return [slice(0, n_voxels)]
-        starts = range(0, n_voxels, self.batch_voxels)
-        return [slice(start, min(start + self.batch_voxels, n_voxels)) for start in starts]
-
-    def fitted(self, X: Floats, Y: Floats, bands: Sequence[slice], units: NDArray[np.float64]) -> Regressor:
-        """The regressor, fitted to training clips. units: of each column of Y, as for `InUnits.fit`"""
-        regressor = self.spec.build(self.options)
-        return regressor.fit(X, Y, folds=folds(len(X), self.n_folds), bands=bands, units=units)
-
-
-@dataclass(frozen=True)
 class Fit:
     """The result of fitting one candidate.
 
-    predicted: split name -> float32 (n_clips, n_voxels), for the clips that the partition predicts
+    predicted: split name -> float32 (n_clips, n_voxels), for the clips that the partition predicts; NaN in the voxels
+        of ROIs that are not the candidate's
     diagnostics: name -> what the solver says of its voxels: a count of flags, or the range of a number
     maps: what was fitted, one of each of `Method.batches`; none unless they are kept
+    weights: mixing weights of a stack, float32 (n_voxels, n_spaces); None of anything else
     """
 
     candidate: Candidate
     predicted: dict[str, NDArray[np.float32]]
     diagnostics: dict[str, Any]
     maps: tuple[Map, ...] = ()
+    weights: NDArray[np.float32] | None = None
 
 
 def fit(
@@ -99,11 +60,12 @@ def fit(
 
     A task is one candidate and one batch of voxels (`RegressorSpec.voxels`: some of them, an ROI of one subject, or
     all); workers take them in turn, and a candidate is yielded as soon as its last batch is done. Nothing sees a
-    clip outside `partition.train` in fitting.
+    clip outside `partition.train` in fitting. A candidate for some ROIs is fitted to their voxels and to no others.
 
     features: space -> (n_clips, n_features), components or raw, of all clips
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
-    keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients
+    keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients, or
+        training features, which all batches then share
     units: what each voxel's responses are divided by for the fit, (n_voxels,); None: `Columns.units` of the training
         clips, which is right where every block is here with all its voxels
 
@@ -113,36 +75,47 @@ def fit(
         A candidate has more features than the regressor can take; before the first fit.
     """
     check_sizes(candidates, {name: int(np.prod(values.shape[1:])) for name, values in features.items()}, method)
-    batches = method.batches(columns)
     if units is None:
         units = columns.units(measured, partition.train)
-    # made once: workers get each array once
-    responses = [(measured[partition.train, batch], units[batch]) for batch in batches]
-    spaces = {candidate.name: [features[space] for space in candidate.spaces] for candidate in candidates}
-    weights = {
-        candidate.name: _weights(candidate, spaces[candidate.name], responses, columns, partition.train, method)
-        for candidate in candidates
+    of_rois = {
+        rois: Served.of(rois, measured, columns, units, partition.train, method)
+        for rois in dict.fromkeys(candidate.rois for candidate in candidates)
     }
+    served = [of_rois[candidate.rois] for candidate in candidates]
+    spaces = {candidate.name: [features[space] for space in candidate.spaces] for candidate in candidates}
+    weights = [
+        _weights(candidate, spaces[candidate.name], own, partition.train, method)
+        for candidate, own in zip(candidates, served)
+    ]
     tasks = (
-        joblib.delayed(_fit_batch)(
-            candidate, spaces[candidate.name], *part, weights[candidate.name][batch], partition, method, keep_maps
-        )
-        for candidate in candidates
-        for part, batch in zip(responses, batches)
+        joblib.delayed(_fit_batch)(candidate, spaces[candidate.name], *part, mixed[batch], partition, method, keep_maps)
+        for candidate, own, mixed in zip(candidates, served, weights)
+        for part, batch in zip(own.responses, own.batches)
     )
-    return _side_by_side(candidates, len(batches), tasks)
+    return _side_by_side(candidates, served, weights, tasks)
 
 
-def _side_by_side(candidates: Sequence[Candidate], n_batches: int, tasks: Iterable[Any]) -> Iterator[Fit]:
+def _side_by_side(
+    candidates: Sequence[Candidate],
+    served: Sequence[Served],
+    weights: Sequence[NDArray[np.float64]],
+    tasks: Iterable[Any],
+) -> Iterator[Fit]:
     """Run the tasks, and put each candidate's batches together as they come."""
     results = joblib.Parallel(return_as="generator")(tasks)
-    for candidate in candidates:
-        parts = [next(results) for _ in range(n_batches)]
+    for candidate, own, mixed in zip(candidates, served, weights):
+        parts, maps, pool = [], [], list[Floats]()
+        for _ in own.batches:
+            *part, found = next(results)
+            parts.append(part)
+            maps += [] if found is None else [sharing(found, pool)]
+        joined = {name: np.concatenate([found[name] for found, _ in parts], axis=1) for name in parts[0][0]}
         yield Fit(
             candidate,
-            {name: np.concatenate([predicted[name] for predicted, _, _ in parts], axis=1) for name in parts[0][0]},
-            _summary([diagnostics for _, diagnostics, _ in parts]),
-            tuple(found for _, _, found in parts if found is not None),
+            {name: own.widened(values) for name, values in joined.items()},
+            _summary([diagnostics for _, diagnostics in parts]),
+            tuple(maps),
+            mixed.astype(np.float32) if candidate.combine == "stack" else None,
         )
 
 
@@ -157,7 +130,7 @@ def check_sizes(candidates: Sequence[Candidate], n_features: Mapping[str, int], 
         One or more candidates have too many.
     """
     most = method.spec.most_features(method.options)
-    sizes = {each: _n_features(each, n_features) for candidate in candidates for each in _fitted(candidate)}
+    sizes = {each: _n_features(each, n_features) for candidate in candidates for each in candidate.fitted}
     large = {each: n for each, n in sizes.items() if most is not None and n > most}
     if large:
         listed = ", ".join(f"{each.name} {n:,}" for each, n in large.items())
@@ -177,11 +150,6 @@ def _fewer(candidate: Candidate) -> str:
         "Take fewer components (n_components of the spaces, or of params.reduction for rows with one of the paper's "
         "words), or maps of fewer, larger fields (pool of the spaces)"
     )
-
-
-def _fitted(candidate: Candidate) -> tuple[Candidate, ...]:
-    """The models of a candidate: one of all its spaces, or one for each."""
-    return (candidate,) if candidate.combine == "columns" else candidate.members
 
 
 def _n_features(candidate: Candidate, n_features: Mapping[str, int]) -> int:
@@ -232,8 +200,7 @@ def _fit_batch(
 def _weights(
     candidate: Candidate,
     spaces: Sequence[Floats],
-    responses: Sequence[tuple[NDArray[np.float32], NDArray[np.float64]]],
-    columns: Columns,
+    served: Served,
     train: Indices,
     method: Method,
 ) -> NDArray[np.float64]:
@@ -243,14 +210,12 @@ def _weights(
     sum with the mean over the subject's ROI (`with_block_means`),
 
         w_v = argmin w' T_v w over w >= 0, sum w = 1.
-
-    responses: Y and units of every batch
     """
-    n_models = len(_fitted(candidate))
+    n_models = len(candidate.fitted)
     if candidate.combine != "stack":
-        return np.full((columns.n_voxels, n_models), 1 / n_models)
-    tasks = (joblib.delayed(_residual_products)(candidate, spaces, *part, train, method) for part in responses)
-    return simplex_weights(with_block_means(np.concatenate(joblib.Parallel()(tasks)), columns.slices))
+        return np.full((served.columns.n_voxels, n_models), 1 / n_models)
+    tasks = (joblib.delayed(_residual_products)(candidate, spaces, *part, train, method) for part in served.responses)
+    return simplex_weights(with_block_means(np.concatenate(joblib.Parallel()(tasks)), served.columns.slices))
 
 
 def _residual_products(

@@ -1,11 +1,12 @@
 """Predicted responses on disk: what fits and transfer networks write and scores read, in one format.
 
-A folder per row: `index.json`, and one float32 array (n_clips, n_voxels) per feature space and split.
+A folder per row: `index.json`, and one float32 array (n_clips, n_voxels) per feature space and split. Of a stack of
+spaces `mixing_weights.npz` has the mixing weights of every voxel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.measured.responses import Columns
-from cinevox.project.params import Row, row_of
+from cinevox.project.params import JointRow, Row, row_of
+
+WEIGHTS = "mixing_weights"  # the file of every voxel's, and among the diagnostics their means
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,25 @@ class Index:
         return self.provenance.get("named", {})
 
     @property
+    def mixing_weights(self) -> Mapping[str, Mapping[str, float]]:
+        """ROI -> feature space, or member of an ensemble -> its mean mixing weight; empty for what mixes nothing."""
+        found: Mapping[str, Mapping[str, float]] = self.diagnostics.get(self.spaces[0], {}).get(WEIGHTS, {})
+        return found
+
+    def columns_of(self, space: str) -> tuple[Columns, NDArray[np.bool_]]:
+        """The blocks that a feature space predicts, and which columns are theirs: see `Columns.of_rois`.
+
+        They are all, but for a row that gives each ROI spaces of its own: predictions are NaN in the other columns.
+        """
+        row = self.row
+        given = row.given if isinstance(row, JointRow) else {}
+        return self.columns.of_rois([roi for roi, name in given.items() if name == space])
+
+    def n_voxels_of(self, space: str) -> int:
+        """How many voxels a feature space predicts."""
+        return self.columns_of(space)[0].n_voxels
+
+    @property
     def weights_policy(self) -> str:
         """The policies of the networks' weights, each once: `package`, or `package + random` of several networks."""
         return " + ".join(dict.fromkeys(weights.policy for weights in self.weights.values()))
@@ -124,6 +146,22 @@ def read_index(folder: Path) -> Index:
         missing = "columns" if found.spaces else "feature spaces"
         raise FileError(f"{file}: it has no {missing}; delete it and run `dvc repro`")
     return found
+
+
+def mean_weights(weights: NDArray[np.floating], names: Sequence[str], columns: Columns) -> dict[str, Any]:
+    """The diagnostics of mixing weights, `Index.mixing_weights`: means over subjects of the means over their voxels.
+
+    weights: (n_voxels, n_names)
+    """
+    of_blocks = np.array([weights[where].mean(axis=0, dtype=np.float64) for where in columns.slices])
+    rois = np.array([block.roi for block in columns.blocks])
+    means = {roi: dict(zip(names, of_blocks[rois == roi].mean(axis=0).tolist())) for roi in columns.rois}
+    return {WEIGHTS: means}
+
+
+def write_weights(folder: Path, weights: NDArray[np.floating], names: Sequence[str]) -> None:
+    """Write every voxel's mixing weights, (n_voxels, n_names), with the names of the spaces that they are of."""
+    io.write_arrays(folder / f"{WEIGHTS}.npz", spaces=np.array(names), weights=weights.astype(np.float32, copy=False))
 
 
 def write(folder: Path, space: str, split: str, predicted: NDArray[np.floating]) -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from cinevox.errors import FileError
 from cinevox.fitting.feature_spaces import Candidate
-from cinevox.fitting.fits import Method, fit
+from cinevox.fitting.fits import fit
+from cinevox.fitting.method import Method
 from cinevox.fitting.regressors import Map
 from cinevox.measured.responses import Block, Columns
 from cinevox.project.params import Reduction

@@ -134,11 +134,18 @@ def _networks(params: Params, row: Row) -> tuple[str, ...]:
 
 
 def _spaces(params: Params, row: Row) -> dict[str, Any]:
-    """The named spaces that a row stands on, or each member of an ensemble."""
+    """The named spaces that a row stands on, or each member of an ensemble.
+
+    With them stands `reduction.min_spread` where a fit z-scores one of them, as it does without a PCA.
+    """
     if isinstance(row, EnsembleRow):
         members = {name: _spaces(params, params.experiments.rows[name]) for name in row.rows}
         return {name: found for name, found in members.items() if found}
-    return {"spaces": _listed(params.spaces_of(row))} if isinstance(row, JointRow) else {}
+    if not isinstance(row, JointRow):
+        return {}
+    own = params.spaces_of(row)
+    scaled = any(space.standardize and space.n_components is None for space in own.values())
+    return {"spaces": _listed(own)} | ({"min_spread": params.reduction.min_spread} if scaled else {})
 
 
 def spaces_on(params: Params, network: str) -> dict[str, Any]:

@@ -192,13 +192,15 @@ def _predicted(folder: Path, index: prediction_store.Index, space: str, split: s
         whole = prediction_store.read(folder, index, space, split)
     except FileError as error:
         return row | {"fault": str(error).removeprefix(f"{path}: ")}
+    columns, own = index.columns_of(space)
     part = _spread(whole)
+    part = part if own.all() else part[:, own]
     row |= {"dtype": whole.dtype.name, "n_clips_read": len(part)} | _described(part)
     # correlation, the loss of transfer networks, has no scale; an ensemble has that of its members, which are checked
     if index.row.is_transfer or isinstance(index.row, EnsembleRow):
         return row
     track, ratios, finite = index.row.track, [], np.where(np.isfinite(part), part, 0)
-    for block, where in zip(index.columns.blocks, index.columns.slices):
+    for block, where in zip(columns.blocks, columns.slices):
         measured = scale.get(f"{track}/{block.subject}/{block.roi}")
         if measured:
             ratios.append(float(finite[:, where].std(dtype=np.float64)) / measured)

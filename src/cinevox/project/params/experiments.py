@@ -220,6 +220,11 @@ class JointRow(LabelledRow):
         return {roi: (names,) if isinstance(names, str) else tuple(names) for roi, names in given.items()}
 
     @property
+    def given(self) -> dict[str, str]:
+        """ROI -> the name of the candidate that its own spaces make; empty where the selection chooses."""
+        return {roi: "+".join(names) for roi, names in self.fixed.items()}
+
+    @property
     def named(self) -> tuple[str, ...]:
         """The names of spaces that stand in it, each once where ROIs share one."""
         if not isinstance(self.spaces, dict):
