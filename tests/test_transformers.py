@@ -4,14 +4,19 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 import small_encoding
+from cinevox.encoding import description
+from cinevox.encoding.about import SpaceInput
+from cinevox.encoding.clips import Predictor
 from cinevox.errors import InputError
+from cinevox.files import io
 from cinevox.outlets.tracking import models
-from cinevox.project.params import Network
+from cinevox.project.params import FeatureMap, Network
 from cinevox.stimuli import features, networks
 from cinevox.stimuli.networks import _activations, _loading, _weights
 
@@ -108,6 +113,45 @@ def test_numbers_stay_as_they_are_in_the_file_whatever_the_configuration_says(tm
     own.half().save_pretrained(tmp_path)
     _, module = loaded(entry("Dinov2Model", tmp_path))
     assert all(torch.equal(values, own.state_dict()[name].float()) for name, values in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "told"),
+    [
+        ("config.json", {"layer_norm_eps": 0.5}, "layer_norm_eps is 0.5 and was 1e-06"),
+        ("preprocessor_config.json", {"image_std": [1, 1, 1], "image_mean": [0, 0, 0.5]},
+         r"mean is \[.*0.5\] and was .*; standard deviation"),
+        ("config.json", {"dtype": "float16", "architectures": ["Another"]}, ""),
+    ],
+)  # fmt: skip
+def test_an_edited_configuration_makes_another_network(tmp_path, file, edit, told):
+    """Nothing takes up its unfinished work, and no encoding model takes it for the one that it was fitted with."""
+    transformers.Dinov2Model(configuration("Dinov2Model")).save_pretrained(tmp_path)
+    settings, taken = entry("Dinov2Model", tmp_path), FeatureMap("hidden.1", "none", "mean")
+    clips = np.zeros((2, 2, 64, 64, 3), dtype=np.uint8)
+
+    def prepared():
+        return features.prepare("mine", settings, small_encoding.FEATURES, clips.shape[1:], (), [taken])
+
+    def predictor(sidecar):
+        inputs = {"mine": {"space": SpaceInput(map=taken, shape=[1])}}
+        params = SimpleNamespace(
+            networks={"mine": settings}, features=small_encoding.FEATURES, frames=SimpleNamespace(resize="direct")
+        )
+        sources = description.sources(params, SimpleNamespace(base=None), {"mine": sidecar}, inputs)
+        return Predictor(SimpleNamespace(about=SimpleNamespace(row="a-row", sources=sources)))
+
+    before = prepared()
+    sidecar = io.as_read(before.to_json())
+    path = tmp_path / file
+    path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | edit))
+    after = prepared()
+    assert (after.digest(clips) == before.digest(clips)) == (not told)
+    if not told:
+        assert predictor(sidecar).extractions[0].outputs == before.outputs
+        return
+    with pytest.raises(InputError, match=f"mine is another network .*: {told}.*`dvc repro encoding@a-row`"):
+        _ = predictor(sidecar).extractions
 
 
 def test_a_served_model_of_one_brings_what_it_is_built_from(tmp_path):

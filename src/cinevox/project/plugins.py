@@ -38,6 +38,22 @@ def regressor_of(key: str, options: Mapping[str, Any]) -> tuple[str, dict[str, A
     return str(options.get("kind", key)), {name: value for name, value in options.items() if name != "kind"}
 
 
+def network_of(name: str, settings: Any = None) -> Any:
+    """The spec of an entry of params.networks: its plug-in's, or that of the library's model which it names.
+
+    settings: the entry; None for a plug-in that the parameters need not have
+
+    Raises
+    ------
+    InputError
+        There is no such plug-in, library or model.
+    """
+    if settings is None or settings.model is None:
+        return load("networks", name)
+    library, _, model = settings.model.partition("/")
+    return load("libraries", library)(model, settings)
+
+
 def load(kind: Kind, name: str) -> Any:
     """The SPEC of one plug-in.
 

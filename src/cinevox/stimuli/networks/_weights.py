@@ -115,7 +115,7 @@ def _pinned(name: str, found: Provenance, sha256: str | None) -> Provenance:
     """The user's own file is the one that the parameters name: a path alone does not say what lies there."""
     if sha256 is None:
         LOG.warning(
-            "%s: networks.%s.sha256 is null, so a changed file would go unnoticed; its checksum is %s",
+            "%s: networks.%s.sha256 is null, so any file at that path is taken; the checksum of this one is %s",
             name, name, found.sha256,
         )  # fmt: skip
     elif not found.sha256.startswith(sha256):
@@ -157,6 +157,26 @@ def _published(name: str, spec: NetworkSpec, cache: Path) -> Provenance:
             LOG.warning("%s: these weights may not be used commercially (%s)", name, spec.source.licence)
         download(spec.source, path)
     return replace(_checked(name, spec.source, path, "pretrained"), source=spec.source.url)
+
+
+def to_download(spec: NetworkSpec, policy: Weights, cache: Path | None = None) -> str:
+    """Say what `locate` would download, from where and to where; "" where it would download nothing."""
+    if policy != "pretrained" or spec.source is None:
+        return ""
+    path = (cache or cache_folder()) / spec.source.file_name
+    if path.exists():
+        return ""
+    size = _size(spec.source) or "of a size that is not stated"
+    place = f"{spec.source.url} to {path}"
+    return f"its weights will be downloaded, {size}, from {place} (licence: {_licence(spec.source)})"
+
+
+def _size(source: WeightsSource) -> str:
+    return f"{source.megabytes:.1f} MB" if source.megabytes else ""
+
+
+def _licence(source: WeightsSource) -> str:
+    return source.licence + " (non-commercial)" * source.non_commercial
 
 
 def _checked(name: str, source: WeightsSource, path: Path, policy: Weights) -> Provenance:
@@ -209,8 +229,7 @@ def _status(name: str, settings: Network | None, cache: Path) -> Status:
     path = _looked_for(spec, policy, settings.file if settings else None, cache)
     size, url, licence = "", spec.weights_page, ""
     if source := spec.source:
-        size = f"{source.megabytes:.1f} MB" if source.megabytes else ""
-        url, licence = source.url, source.licence + (" (non-commercial)" if source.non_commercial else "")
+        size, url, licence = _size(source), source.url, _licence(source)
     state = _state(spec, policy, path, settings.sha256 if settings else None)
     return Status(name, policy, state, str(path or "–"), url, size, licence)
 

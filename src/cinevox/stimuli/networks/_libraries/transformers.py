@@ -37,6 +37,7 @@ SPLIT = (
     " Its weights are in several files: load each with safetensors.torch.load_file, and save all their entries "
     "together with save_file"
 )
+NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype", "id2label", "label2id")
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -121,6 +122,7 @@ def spec(model: str, settings: Network) -> NetworkSpec:
         weights_page=page,
         adapt=_adapt,
         beside=(FILES[0], *PREPROCESSORS),
+        configuration=_stated(configuration),
     )
 
 
@@ -172,6 +174,11 @@ def _configuration(model: str, kind: str, folder: Path | None, page: str) -> Any
             f"networks.<name>.model (transformers/{model}) or networks.<name>.file"
         )
     return wanted.from_dict(own)
+
+
+def _stated(configuration: Any) -> dict[str, Any]:
+    """The values of a configuration that a hidden state can depend on."""
+    return {key: value for key, value in configuration.to_diff_dict().items() if key not in NO_MATTER}
 
 
 def _normalisation(family: Family, folder: Path | None) -> tuple[Any, Any]:
