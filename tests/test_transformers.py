@@ -234,8 +234,9 @@ def test_what_is_unverified_is_said(tmp_path, caplog):
     settings = entry("Dinov2Model", tmp_path)
     spec = networks.spec_of("mine", settings)
     found = _weights.locate("mine", spec, settings)
-    assert "networks.mine.sha256 is null" in caplog.text and not found.official
+    assert "networks.mine.sha256 is null" in caplog.text and not found.official and found.unverified
     pinned = settings.model_copy(update={"sha256": found.sha256[:12]})
+    assert not _weights.locate("mine", spec, pinned).unverified
     states = [_weights.status({"mine": given})[-1].state for given in (settings, pinned)]
     assert states == ["not verified", "valid"]
     assert spec.weights_page.endswith("/owner/name/tree/0123456789abcdef")
