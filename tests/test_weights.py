@@ -188,8 +188,9 @@ def test_missing_files_and_policies():
         _weights.locate("squeezenet", SQUEEZENET, asked("package"))
     with pytest.raises(_weights.WeightsError, match="has no published weights; use file"):
         _weights.locate("squeezenet", replace(SQUEEZENET, source=None), asked("pretrained"))
-    with pytest.raises(_weights.WeightsError, match=r"sha256 is 01234567, and weights: random reads no file; set it"):
-        _weights.locate("squeezenet", SQUEEZENET, asked("random").model_copy(update={"sha256": "01234567"}))
+    for policy in ("random", "none"):
+        with pytest.raises(ValueError, match=f"sha256 is given, and weights: {policy} reads no file; set it to null"):
+            Network(weights=policy, file=None, sha256="01234567", n_frames=1, seed=0)
 
 
 def test_another_architecture_lists_every_kind_of_difference(tmp_path, state):

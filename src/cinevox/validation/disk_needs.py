@@ -109,8 +109,7 @@ def _features(paths: Paths, params: Params) -> Iterator[int]:
             if network.model == brought_features.MODEL:
                 yield FLOAT32 * sum(brought_features.layers(name, network).values())
                 continue
-            # The file stays: a folder of transformers has the sizes of its network. A checksum is of weights.
-            random = network.model_copy(update={"weights": "random", "sha256": None})
+            random = network.model_copy(update={"weights": "random"})  # with its folder, which has a model's sizes
             untrained = network if network.weights == "none" else random
             shape = (network.n_frames, params.frames.size, params.frames.size, 3)
             own = [space for space in params.feature_spaces.values() if space.network == name]
@@ -124,7 +123,7 @@ def _bases(paths: Paths, params: Params) -> Iterator[int]:
         if not paths.base(name).is_dir():
             from cinevox.stimuli import bases
 
-            untrained = params.networks[base.network].model_copy(update={"weights": "random", "sha256": None})
+            untrained = params.networks[base.network].model_copy(update={"weights": "random"})
             shape = (base.n_frames, params.frames.size, params.frames.size, 3)
             yield _of_a_clip(bases.prepare(base, untrained, params.features, shape))
 

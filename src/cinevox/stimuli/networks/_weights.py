@@ -121,10 +121,8 @@ def _packaged(name: str, spec: NetworkSpec) -> Provenance:
 
 def _pinned(name: str, found: Provenance, sha256: str | None) -> Provenance:
     """The file is the one that the parameters name, if they do: a path or an address does not say what lies there."""
-    if sha256 is not None and found.file is None:
-        raise WeightsError(
-            f"networks.{name}.sha256 is {sha256}, and weights: {found.policy} reads no file; set it to null"
-        )
+    if found.file is None:
+        return found
     if sha256 is not None and not found.sha256.startswith(sha256):
         raise WeightsError(
             f"{name}: {found.file} has sha256 {found.sha256}, expected {sha256}; it is another file. "
