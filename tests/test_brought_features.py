@@ -122,6 +122,8 @@ def test_the_files_are_those_of_a_network(tmp_path):
     assert (sidecar["dtype"], sidecar["over_frames"], sidecar["network"]) == ("float32", "mean", "mine")
     weights = sidecar["weights"]
     assert (weights["policy"], weights["official"], weights["sha256"]) == ("none", False, io.sha256(path))
+    assert "unverified" not in weights  # the parameters have its checksum
+    assert brought_features.sidecar("mine", asked(path))["weights"] == weights | {"unverified": True}
 
 
 def test_all_faults_are_told_at_once(tmp_path):

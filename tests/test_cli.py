@@ -322,6 +322,22 @@ def test_ready_looks_for_layers_and_ids_also_where_features_are(project, capsys)
     assert "no layer" not in said.partition("nope;")[2]  # of alexnet the one entry
 
 
+def test_ready_knows_rows_with_more_features_than_their_regressor_takes(project, capsys):
+    rows = yaml.safe_load((ROOT / "params.yaml").read_text())["experiments"]["voxelwise"]
+    row = {"track": "mini", "regressor": "lasso", "reported": None}
+    more = {"mini-alexnet-layer_raw-lasso": row | {"network": "alexnet", "features": "layer_raw"}}
+    joint = {"mini-a-stack-lasso": row | {"label": "a", "together": "stack", "spaces": ["large", "lite1"]}}
+    large = {"network": "efficientnet_lite0", "layer": "blocks.3.2", "pool": "avg14", "over_frames": "none"}
+    large |= {"standardize": False, "n_components": None}
+    edited(project, spaces={"large": large}, experiments={"voxelwise": rows | more, "joint": joint})
+    assert cli.main(["ready"]) == 2
+    raw, pooled = capsys.readouterr().err.splitlines()
+    assert "row mini-alexnet-layer_raw-lasso: Lasso takes at most 10,000 features, and 4 of 8 candidates have" in raw
+    assert "Take components: the row's word without _raw, or take a regressor for any number of features: res" in raw
+    assert "row mini-a-stack-lasso: " in pooled and "1 of 4 candidates have more: large 31,360. " in pooled
+    assert "n_components of the spaces" in pooled and "pool of the spaces" in pooled
+
+
 def test_ready_says_what_will_be_downloaded(project, capsys, monkeypatch):
     monkeypatch.setenv("CINEVOX_WEIGHTS", str(project / "weights"))
     edited(

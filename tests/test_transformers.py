@@ -17,8 +17,10 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.outlets.tracking import models
 from cinevox.project.params import FeatureMap, Network
+from cinevox.project.paths import Paths
 from cinevox.stimuli import features, networks
 from cinevox.stimuli.networks import _activations, _loading, _weights
+from cinevox.validation import disk_needs
 
 transformers = pytest.importorskip("transformers", reason="transformers is an extra")
 
@@ -229,13 +231,29 @@ def test_random_weights_follow_the_seed_and_take_the_folders_configuration(tmp_p
     assert len(networks.spec_of("mine", entry("Dinov2Model")).layers) == 12 + 2  # without a folder: the class's own
 
 
+def test_the_room_for_its_features_is_that_of_the_folders_configuration(tmp_path):
+    """And not of the class's own, which is larger."""
+    folder = tmp_path / "given"
+    transformers.Dinov2Model(configuration("Dinov2Model")).save_pretrained(folder)
+    settings = entry("Dinov2Model", folder, sha256="01234567")
+    experiments = SimpleNamespace(voxelwise={})
+    params = SimpleNamespace(
+        networks={"mine": settings}, frames=SimpleNamespace(size=64), features=small_encoding.FEATURES,
+        feature_spaces={}, experiments=experiments,
+    )  # fmt: skip
+    tokens, n_values = (64 // 16) ** 2, 24
+    found = sum(disk_needs._features(Paths(tmp_path), params))
+    assert found == 2 * n_values * (3 * tokens + 1)  # float16: three hidden states and the class token
+
+
 def test_what_is_unverified_is_said(tmp_path, caplog):
     transformers.Dinov2Model(configuration("Dinov2Model")).save_pretrained(tmp_path)
     settings = entry("Dinov2Model", tmp_path)
     spec = networks.spec_of("mine", settings)
     found = _weights.locate("mine", spec, settings)
-    assert "networks.mine.sha256 is null" in caplog.text and not found.official
+    assert "networks.mine.sha256 is null" in caplog.text and not found.official and found.unverified
     pinned = settings.model_copy(update={"sha256": found.sha256[:12]})
+    assert not _weights.locate("mine", spec, pinned).unverified
     states = [_weights.status({"mine": given})[-1].state for given in (settings, pinned)]
     assert states == ["not verified", "valid"]
     assert spec.weights_page.endswith("/owner/name/tree/0123456789abcdef")

@@ -36,7 +36,8 @@ def _ready(_: argparse.Namespace) -> None:
             faults.append(str(error))
     if faults:
         raise InputError("\n".join(faults))
-    room = disk_needs.require_room(paths, settings)  # sizes follow from plug-ins and data
+    network_checks.check_rows(settings)  # sizes follow from plug-ins and data
+    room = disk_needs.require_room(paths, settings)
     print(f"{paths.params}: {len(settings.experiments.rows)} rows, nothing missing; {room}")
     for note in (*notes, *_cautions(settings), *_without_submissions(paths, settings)):
         print(note)

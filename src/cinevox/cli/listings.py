@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cinevox.cli._layers import show_layers
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import FileError, InputError
 from cinevox.files import io
@@ -27,7 +28,7 @@ def _networks(chosen: argparse.Namespace) -> None:
     """
     settings = params.load(Paths().params)
     if chosen.network is not None:
-        _layers(settings, chosen.network)
+        show_layers(settings, chosen.network)
         return
     used = settings.networks
     table = new_table("network", "title", "sees", "layers", "first", "last", "this run")
@@ -38,36 +39,6 @@ def _networks(chosen: argparse.Namespace) -> None:
         sees = "frames" if spec.n_frames is None else f"clips of {spec.n_frames}"
         table.add_row(name, spec.title, sees, str(len(spec.layers)), spec.layers[0], spec.layers[-1], policy)
     show(table)
-
-
-def _layers(settings: params.Params, name: str) -> None:
-    from cinevox.stimuli import brought_features, features  # torch: seconds
-
-    entry = settings.networks.get(name)
-    if entry is not None and entry.model == brought_features.MODEL:
-        table = new_table("layer", "features")
-        for layer, size in brought_features.layers(name, entry).items():
-            table.add_row(layer, f"{size:,}")
-        show(table)
-        return
-    known = entry or params.Network(
-        weights="random", file=None, sha256=None, n_frames=1, seed=0, model=name if "/" in name else None
-    )
-    spec = spec_of(name, known)
-    is_video, size = spec.n_frames is not None, spec.input_size
-    if entry is not None and not is_video:
-        size = settings.frames.size
-    n_frames = known.n_frames if entry else spec.n_frames or 1
-    untrained = known.model_copy(update={"weights": "none" if spec.is_fixed else "random"})
-    found = features.prepare(name, untrained, settings.features, (n_frames, size, size, 3))
-    table = new_table("layer", "output", *(["times"] if is_video else []), "features")
-    for layer, shape in found.frame_shapes.items():
-        times = [str(found.n_times(layer))] if is_video else []
-        table.add_row(layer, " x ".join(map(str, shape)), *times, f"{found.n_features[layer]:,}")
-    show(table)
-    seen = f"{size} x {size} pixels"
-    print(f"Of a clip of {n_frames} frames, {seen}, for each time." if is_video else f"Of a frame, {seen}.", end=" ")
-    print(f"{spec.title}." + " params.spaces can name other modules of it, too." * (not spec.is_fixed))
 
 
 def _regressors(_: argparse.Namespace) -> None:

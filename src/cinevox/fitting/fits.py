@@ -15,10 +15,10 @@ from cinevox.errors import InputError
 from cinevox.fitting.feature_spaces import Candidate, Scaling, bands, joined
 from cinevox.fitting.method import EVERY_CLIP, Method, Served, Shown
 from cinevox.fitting.regressors import ANY_NUMBER, Map
-from cinevox.fitting.regressors._solvers.maps import sharing
 from cinevox.fitting.regressors._solvers.stacking import (
     StackedMap,
     residual_products,
+    sharing,
     simplex_weights,
     with_block_means,
 )

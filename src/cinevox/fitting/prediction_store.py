@@ -31,6 +31,7 @@ class UsedWeights:
 
     official: whether the file is the one its authors published; non_commercial: None where the licence is not known
     seed: of random weights; unwrapped: what was taken off around the weights in their file, in words
+    unverified: whether neither its publisher nor the parameters had a checksum of the file
     """
 
     policy: str = "unknown"
@@ -41,6 +42,7 @@ class UsedWeights:
     non_commercial: bool | None = None
     seed: int | None = None
     unwrapped: str = ""
+    unverified: bool = False
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Self:

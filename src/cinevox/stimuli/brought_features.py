@@ -126,6 +126,8 @@ def sidecar(network: str, settings: Network, maps: Sequence[FeatureMap] = ()) ->
         "official": False, "licence": "not known: the user's own file", "non_commercial": None, "seed": None,
         "unwrapped": "",
     }  # fmt: skip
+    if settings.sha256 is None:
+        weights["unverified"] = True
     return {
         "network": network,
         "title": arrays.path.name,

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import TYPE_CHECKING
 
 from cinevox import simulation
 from cinevox.errors import InputError
+from cinevox.fitting import feature_spaces, fits
 from cinevox.measured.datasets import open_dataset
-from cinevox.project.params import Base, FeatureMap, Features, FeatureSpace, Network, Params, maps
+from cinevox.project.params import (
+    Base,
+    FeatureMap,
+    Features,
+    FeatureSpace,
+    JointRow,
+    Network,
+    Params,
+    VoxelwiseRow,
+    maps,
+)
 from cinevox.project.paths import Paths
 from cinevox.project.stage_instances import spaces_on
 from cinevox.stimuli.networks import spec_of
@@ -103,6 +115,49 @@ def check_brought(paths: Paths, params: Params) -> None:
         own = maps(space for space in params.feature_spaces.values() if space.network == name)
         faults += _faults(brought_features.require, name, network, clips, own)
     _refuse(faults)
+
+
+def check_rows(params: Params) -> None:
+    """The regressor of every row can take as many features as its spaces have. To be called when nothing else is wrong.
+
+    Raises
+    ------
+    InputError
+        One or more can't; the message has all of them, with the cure.
+    """
+    faults: list[str] = []
+    for name, row in params.experiments.rows.items():
+        if isinstance(row, JointRow):
+            spaces = params.spaces_of(row)
+            candidates = feature_spaces.joint_candidates(spaces, row.together, row.fixed)
+            sizes = {key: _n_features(params, space) for key, space in spaces.items()}
+        elif isinstance(row, VoxelwiseRow):
+            layers = spec_of(row.network, params.networks[row.network]).layers
+            candidates = feature_spaces.candidates(row.features, layers)
+            n_components = None if candidates[0].raw else params.reduction.n_components
+            over_frames = params.features.over_frames
+            sizes = {
+                layer: _n_features(params, FeatureSpace(row.network, layer, "none", over_frames, False, n_components))
+                for layer in layers
+            }
+        else:
+            continue
+        method = fits.Method.of(row.regressor, params)
+        faults += (f"row {name}: {fault}" for fault in _faults(fits.check_sizes, candidates, sizes, method))
+    _refuse(faults)
+
+
+def _n_features(params: Params, space: FeatureSpace) -> int:
+    """The number of features of a space; with a PCA at most."""
+    if space.n_components is not None:
+        return space.n_components
+    if params.networks[space.network].model == "array":
+        from cinevox.stimuli import brought_features
+
+        return brought_features.layers(space.network, params.networks[space.network])[space.layer]
+    taken = extraction(space.network, params)
+    [name] = (name for name, found in taken.outputs.items() if found == space.map)
+    return prod(taken.shape(name, 1))
 
 
 def check_weights(paths: Paths, params: Params) -> list[str]:

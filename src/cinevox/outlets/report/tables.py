@@ -217,6 +217,7 @@ class NetworkLine:
     sha256: str
     licence: str
     non_commercial: bool
+    unverified: bool
     n_frames: int
     n_spaces: int
 
@@ -235,6 +236,7 @@ def network_lines(sources: Sources) -> list[NetworkLine]:
                     weights.sha256 or "–",
                     weights.licence or "–",
                     non_commercial=bool(weights.non_commercial),
+                    unverified=weights.unverified,
                     n_frames=sources.params.networks[name].n_frames,
                     n_spaces=len(result.index.spaces),
                 ),

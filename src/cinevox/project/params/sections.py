@@ -170,6 +170,8 @@ class Network(Section):
             raise ValueError("with model: array, weights must be none and file the path of the arrays")
         if self.model != "array" and (self.weights == "file") != (self.file is not None):
             raise ValueError("file must be a path with weights: file or model: array, and null otherwise")
+        if self.sha256 is not None and (self.weights == "random" or (self.weights == "none" and self.file is None)):
+            raise ValueError(f"sha256 is given, and weights: {self.weights} reads no file; set it to null")
         return self
 
 

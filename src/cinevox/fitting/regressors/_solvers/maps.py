@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
-from cinevox.fitting.regressors import Floats, Map
+from cinevox.fitting.regressors import Map
 from cinevox.fitting.regressors._solvers.dual import DualMap
 from cinevox.fitting.regressors._solvers.linear import LinearMap
 from cinevox.fitting.regressors._solvers.similarity import SimilarityMap
@@ -48,22 +48,6 @@ def _plain_arrays(found: Map) -> tuple[str, dict[str, NDArray[Any]]]:
         f"a {type(found).__name__} cannot be kept; a regressor's map is one of {', '.join(KINDS)}, or a stack of such "
         "maps, and another one gets its line in KINDS of regressors/_solvers/maps.py"
     )
-
-
-def sharing(found: Map, pool: list[Floats]) -> Map:
-    """The same map with training features of the pool in place of equal ones; the pool gets what it does not have.
-
-    Each batch of voxels comes back from its worker with training features of its own.
-    """
-    if isinstance(found, StackedMap):
-        return replace(found, maps=tuple(sharing(part, pool) for part in found.maps))
-    if not isinstance(found, DualMap):
-        return found
-    known = (X for X in pool if X.dtype == found.X.dtype and np.array_equal(X, found.X))
-    if (same := next(known, None)) is None:
-        pool.append(found.X)
-        return found
-    return replace(found, X=same)
 
 
 def from_arrays(kind: str, arrays: Mapping[str, NDArray[Any]]) -> Map:
