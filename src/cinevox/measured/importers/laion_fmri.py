@@ -140,6 +140,7 @@ class _Subject:
             sidecar={
                 "Space": "T1w",
                 "Affine": self.affine.tolist(),
+                "Shape": list(self.inside.shape),
                 "Normalized": "none",
                 "Pipeline": "GLMsingle 1.2, TYPED_FITHRF_GLMDENOISE_RR, tedana",
             },

@@ -66,10 +66,8 @@ def open_source(files: Files, choices: Choices) -> Source:
     stimuli = _stimuli([part.trials for part in parts.values()], faults) if parts else None
     refuse("mosaic", files.folder, faults)
     assert stimuli is not None
-    bare = (
-        () if parcels else ("no .dlabel.nii in this folder, so there are no ROIs: only the whole brain can be fitted",)
-    )
-    return Source({name: part.data() for name, part in parts.items()}, stimuli, notes=bare)
+    bare = "no .dlabel.nii in this folder, so there are no ROIs: only the whole brain can be fitted"
+    return Source({name: part.data() for name, part in parts.items()}, stimuli, notes=() if parcels else (bare,))
 
 
 def _subjects(files: Files, faults: list[str]) -> dict[str, tuple[Path, str]]:
@@ -171,7 +169,8 @@ def _trials(path: Path, betas: h5py.Group) -> pd.DataFrame:
     if broken or not lines:
         raise FileError(
             f"{path}: {len(broken)} of {len(betas)} datasets are not as expected, such as "
-            f"{', '.join(broken[:3]) or '-'}; expected ({N_UNITS},) named sub-XX_SET_stimulus-NAME_phase-train_rep-0; {AGAIN}"
+            f"{', '.join(broken[:3]) or '-'}; expected ({N_UNITS},), named "
+            f"sub-XX_SET_stimulus-NAME_phase-train_rep-0; {AGAIN}"
         )
     trials = pd.DataFrame(sorted(lines), columns=["stimulus_id", "repetition", "phase", "dataset"])
     return trials.assign(session="all", repetition=trials.groupby("stimulus_id").cumcount() + 1)
@@ -240,11 +239,11 @@ def _units(parcels: _Parcels | None) -> pd.DataFrame:
     units = pd.DataFrame(
         {
             "kind": np.where(order < N_CORTEX, "vertex", "voxel"),
-            "hemi": ["L"] * N_LEFT + ["R"] * (N_CORTEX - N_LEFT) + [None] * (N_UNITS - N_CORTEX),
             "label": [f"grayordinate-{each}" for each in order],
         }
     )
-    if parcels is not None:
+    if parcels is not None:  # without one nothing says which vertex each of them is
+        units["hemi"] = ["L"] * N_LEFT + ["R"] * (N_CORTEX - N_LEFT) + [None] * (N_UNITS - N_CORTEX)
         for column in ("vertex", "i", "j", "k"):
             units[column] = parcels.places[column].reindex(order).astype("Int64")
         for roi in parcels.rois:

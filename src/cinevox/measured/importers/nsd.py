@@ -188,11 +188,12 @@ class _Subject:
             sidecar={
                 "Space": f"{self.name} {folder.parent.name}",
                 "Affine": self.affine.tolist(),
+                "Shape": list(self.inside.shape),
                 **({"Scale": SCALE} if scaled else {}),
                 "Normalized": "none",
                 "Pipeline": folder.name,
             },
-            blocks=partial(self._blocks),
+            blocks=self._blocks,
             n_blocks=len(self.sessions),
             sources=self.sources,
             dtype=np.dtype("<i2" if scaled else "<f4"),

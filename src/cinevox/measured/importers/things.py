@@ -47,12 +47,8 @@ OTHERS = {
     "trials": ("{}_StimulusMetadata.csv", "{}_task-things_stimulus-metadata.csv"),
     "voxels": ("{}_VoxelMetadata.csv", "{}_task-things_voxel-metadata.csv"),
 }
-CEILINGS = {
-    "nc_singletrial": "ceiling:nc_singletrial",
-    "nc_testset": "ceiling:nc_testset",
-    "splithalf_corrected": "ceiling:splithalf_corrected",
-}
-NO_ROI = ("voxel_id", "subject_id", "voxel_x", "voxel_y", "voxel_z", "splithalf_uncorrected", *CEILINGS)
+CEILINGS = ("nc_singletrial", "nc_testset")  # percent of variance
+NO_ROI = ("voxel_id", "subject_id", "voxel_x", "voxel_y", "voxel_z")
 ROWS_AT_A_TIME = 2**14
 LABELS = ("BININT", "LONG", "INT", "BINUNICODE", "SHORT_BINUNICODE", "UNICODE")  # opcodes of a pickle
 
@@ -122,11 +118,7 @@ def _labels(items: h5py.Dataset) -> list[str]:
     for opcode, argument, _ in pickletools.genops(items[0].tobytes()):
         if inside and opcode.name == "TUPLE":
             break
-        if (
-            inside
-            and isinstance(argument, int | str)
-            and opcode.name.startswith(("BININT", "LONG", "INT", "BINUNI", "SHORT_BINUNI", "UNICODE"))
-        ):
+        if inside and isinstance(argument, int | str) and opcode.name.startswith(LABELS):
             found.append(str(argument))
         inside = inside or opcode.name == "EMPTY_LIST"
     return found
@@ -211,9 +203,11 @@ def _units(about: pd.DataFrame) -> pd.DataFrame:
     """The units table: places, ceilings, and ROIs; of lEBA and rEBA also EBA."""
     columns: dict[str, Any] = {"kind": "voxel"}
     columns |= {axis: about[f"voxel_{name}"].astype(float).astype(int) for axis, name in zip("ijk", "xyz")}
-    columns |= {new: pd.to_numeric(about[old]) for old, new in CEILINGS.items() if old in about}
+    columns |= {f"ceiling:{name}": pd.to_numeric(about[name]) for name in CEILINGS if name in about}
     rois = {}
-    for name in (name for name in about.columns if name not in NO_ROI and not name.startswith("prf-")):
+    for name in (
+        name for name in about.columns if not name.startswith(("prf-", "nc_", "splithalf_")) and name not in NO_ROI
+    ):
         values = pd.to_numeric(about[name], errors="coerce")
         if values.isin((0, 1)).all() and values.any():
             rois[roi_name(name)] = values.astype(int)

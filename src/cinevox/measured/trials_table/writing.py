@@ -237,7 +237,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     InputError
         A text has a tab or an end of line in it.
     """
-    for column in table.columns[[kind == object or kind == "str" for kind in table.dtypes]]:
+    for column in table.select_dtypes(["object", "string"]).columns:
         values = table[column].dropna().astype(str)
         if (broken := values[values.str.contains(r"[\t\r\n]")]).size:
             raise InputError(
