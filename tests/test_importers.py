@@ -16,8 +16,9 @@ from cinevox import cli
 from cinevox.errors import InputError
 from cinevox.files import disk, io
 from cinevox.measured import importers
-from cinevox.measured.importers import laion_fmri, mosaic, nsd
+from cinevox.measured.importers import laion_fmri, mosaic
 from cinevox.measured.importers._files import Files
+from cinevox.measured.importers._nsd_design import Design
 from cinevox.measured.trials_table import writing
 from cinevox.project import plugins
 from conftest import tells
@@ -182,30 +183,30 @@ def test_nsd_design_of_version_7_3(tmp_path):
             opened[name] = values.T.astype(float)
     with path.open("r+b") as stream:
         stream.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-    found, plain = nsd._Design.read(path), tmp_path / "plain.mat"
+    found, plain = Design.read(path), tmp_path / "plain.mat"
     scipy.io.savemat(plain, DESIGN)
-    expected = nsd._Design.read(plain)
+    expected = Design.read(plain)
     for name in ("order", "own", "shared"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     np.testing.assert_array_equal(found.own, DESIGN["subjectim"] - 1)
 
 
-def test_nsd_images_are_those_of_the_trials(folder, monkeypatch):
+def test_nsd_images_are_those_of_the_trials(folder):
     nsd_files(folder, sessions=(1,))
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
-    seen = []
-    monkeypatch.setattr(nsd, "_image", lambda bricks, stimulus: seen.append(stimulus) or b"an image")
-    io.write_bytes(folder / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", b"")
+    path = io.folder(folder / "nsddata_stimuli/stimuli/nsd") / "nsd_stimuli.hdf5"
+    shown = nsd_shown(1, 1)[7]
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 3)).astype(np.uint8)
+    with h5py.File(path, "w") as opened:
+        opened.create_dataset("imgBrick", (73_000, 6, 6, 3), np.uint8, chunks=(1, 6, 6, 3))[shown] = pixels
     made = convert("nsd", folder)
-    assert made.n_files == made.n_stimuli == len(seen)
-    stimuli = stimuli_of(made.target)
-    assert all((made.target / file).read_bytes() == b"an image" for file in stimuli["file"])
-    monkeypatch.undo()
-    bricks = folder / "small.hdf5"
-    with h5py.File(bricks, "w") as opened:
-        opened["imgBrick"] = np.stack([pixels, 255 - pixels])
-    (folder / "one.png").write_bytes(nsd._image(bricks, "nsd-00001"))
-    np.testing.assert_array_equal(np.asarray(Image.open(folder / "one.png")), 255 - pixels)
+    trials, stimuli = read(made.target, "sub-01")[0], stimuli_of(made.target)
+    assert made.n_files == made.n_stimuli == len(set(nsd_shown(1, 1)))
+    file = made.target / stimuli.loc[trials["stimulus_id"][7], "file"]
+    np.testing.assert_array_equal(np.asarray(Image.open(file)), pixels)
+    with h5py.File(path, "w") as opened:
+        opened["imgBrick"] = pixels[None]
+    with pytest.raises(InputError, match=r"nsd_stimuli\.hdf5: /imgBrick is \(1, 6, 6, 3\), expected \(73000, 425"):
+        convert("nsd", folder, folder.parent / "other")
 
 
 def test_nsd_tells_all_that_is_wrong_at_once(folder):
@@ -235,6 +236,8 @@ def test_nsd_of_several_versions_one_is_named(folder):
     with pytest.raises(InputError, match="--version") as caught:
         convert("nsd", folder)
     assert "betas_fithrf_GLMdenoise_RR" in str(caught.value)
+    with pytest.raises(InputError, match="--version: no folder b4 on the way to betas; there is betas_fithrf"):
+        convert("nsd", folder, version="b4")
     made = convert("nsd", folder, version="betas_fithrf")
     _, units, betas = read(made.target, "sub-01")
     np.testing.assert_array_equal(betas, other[:, *(units[axis].astype(int) for axis in "ijk")])
@@ -426,6 +429,11 @@ def test_stimuli_are_found_by_name_and_copied(folder, tmp_path):
     for name in IMAGES[:3]:
         assert (made.target / stimuli.loc[name, "file"]).read_bytes() == name.encode()
     assert stimuli.loc[IMAGES[3], "file"] == "n/a"
+    io.write_bytes(images / IMAGES[3], b"come since")
+    again = convert("things", folder, stimuli=images)
+    assert again.was_there and again.n_files == 4 and again.reports == made.reports
+    assert (made.target / stimuli_of(made.target).loc[IMAGES[3], "file"]).read_bytes() == b"come since"
+    assert convert("things", folder).n_files == 4  # those in the table stay in it
     io.write_bytes(images / "again" / IMAGES[0], b"other")
     with pytest.raises(InputError, match="one name and different content"):
         convert("things", folder, tmp_path / "two", stimuli=images)
@@ -774,5 +782,6 @@ def test_command_imports_and_says_what_is_next(folder, monkeypatch, capsys):
 def test_files_that_macos_adds_are_left_out(folder):
     things_files(folder)
     (folder / "._sub-02_ResponseData.h5").write_bytes(b"Mac OS X")
+    (folder / "loop").symlink_to(folder)
     assert Files(folder).only("._sub-02_ResponseData.h5") is None
     assert list(convert("things", folder).reports) == ["sub-01"]

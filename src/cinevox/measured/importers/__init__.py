@@ -139,11 +139,14 @@ def convert(
     source: Source = importer.open(Files(folder), chosen)
     digests = {name: _digest(folder, data, chosen) for name, data in source.subjects.items()}
     table = writing.TableWriter(target, {"study": study, "subjects": digests})
-    if table.is_there():
-        return _was_there(target, source)
-    _require_room(table, source)
     originals = _originals(source, Files(chosen.stimuli or folder))
-    reports: dict[str, Mapping[str, Any]] = {}
+    if table.is_there():
+        reports = {name: _report(target, name, data) for name, data in source.subjects.items()}
+        stimuli = _with_files(target, source, originals, progress)
+        writing.write_table(target / writing.STIMULI, stimuli)  # files may have come since
+        return Made(target, True, reports, len(stimuli), int(stimuli["file"].count()), source.notes)
+    _require_room(table, source)
+    reports = {}
     for name, data in source.subjects.items():
         report = table.done(name, digests[name])
         if report is None:
@@ -152,9 +155,7 @@ def convert(
                 writer.append(block)
             report = table.keep(writer, data.sidecar, digests[name])
         reports[name] = report
-    files = _copy_stimuli(table.folder / writing.STIMULUS_FILES, source, originals, progress)
-    stimuli = source.stimuli.drop(columns="name")
-    stimuli.insert(1, "file", [files.get(stimulus) for stimulus in stimuli["stimulus_id"]])
+    stimuli = _with_files(table.folder, source, originals, progress)
     people = [{"participant_id": name, **source.participants.get(name, {})} for name in source.subjects]
     description = {
         "Name": importer.title,
@@ -165,7 +166,7 @@ def convert(
         "cinevox": {"restricted": importer.restricted},
     }
     table.finish(tuple(source.subjects), stimuli, pd.DataFrame(people), description, source.splits)
-    return Made(target, False, reports, len(stimuli), len(files), tuple(source.notes))
+    return Made(target, False, reports, len(stimuli), int(stimuli["file"].count()), source.notes)
 
 
 def _digest(folder: Path, data: SubjectData, chosen: Choices) -> str:
@@ -175,15 +176,13 @@ def _digest(folder: Path, data: SubjectData, chosen: Choices) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _was_there(target: Path, source: Source) -> Made:
-    files = pd.read_csv(target / writing.STIMULI, sep="\t", dtype=str, keep_default_na=False)["file"]
-    reports = {}
-    for name, data in source.subjects.items():
-        shape = io.read_array(target / name / f"{name}_betas.npy").shape
-        left_out = len(data.units) - shape[1]
-        reports[name] = {"n_trials": shape[0], "n_units": shape[1], "units_left_out": left_out}
-    n_files = int((files != writing.MISSING).sum())
-    return Made(target, True, reports, len(files), n_files, tuple(source.notes))
+def _report(target: Path, name: str, data: SubjectData) -> dict[str, Any]:
+    """The report of a subject that was written by an earlier call."""
+    n_trials, n_units = io.read_array(target / name / f"{name}_betas.npy").shape
+    trials = pd.read_csv(target / name / f"{name}_trials.tsv", sep="\t")
+    excluded = int(trials["exclude"].sum()) if "exclude" in trials else 0
+    left_out = len(data.units) - n_units
+    return {"n_trials": n_trials, "n_units": n_units, "units_left_out": left_out, "trials_excluded": excluded}
 
 
 def _require_room(table: writing.TableWriter, source: Source) -> None:
@@ -203,24 +202,23 @@ def _originals(source: Source, files: Files) -> dict[str, Path]:
     return {stimulus: path for stimulus, path in found if path is not None}
 
 
-def _copy_stimuli(folder: Path, source: Source, originals: Mapping[str, Path], progress: Progress) -> dict[str, str]:
-    """Put the stimuli's files into the table; returns the path of each within the table."""
+def _with_files(folder: Path, source: Source, originals: Mapping[str, Path], progress: Progress) -> pd.DataFrame:
+    """The table of stimuli, with the file of each that has one, after those were put into the table's folder."""
     wanted = source.stimuli[["stimulus_id", "name"]].to_numpy()
-    found = {}
+    files = []
     for stimulus, name in progress(wanted, len(wanted), "stimuli"):
-        path = folder / name
-        if source.images is not None:
-            if not path.is_file():
-                io.write_bytes(path, source.images(stimulus))
+        path = folder / writing.STIMULUS_FILES / name
+        if source.images is not None and not path.is_file():
+            io.write_bytes(path, source.images(stimulus))
         elif stimulus in originals:
             size = originals[stimulus].stat().st_size
             if not path.is_file() or path.stat().st_size != size:
                 with io.whole(path, size) as stream, originals[stimulus].open("rb") as given:
                     shutil.copyfileobj(given, stream)
-        else:
-            continue
-        found[stimulus] = f"{writing.STIMULUS_FILES}/{name}"
-    return found
+        files.append(path.relative_to(folder).as_posix() if path.is_file() else None)
+    stimuli = source.stimuli.drop(columns="name")
+    stimuli.insert(1, "file", files)
+    return stimuli
 
 
 def chosen_subjects(there: Iterable[str], wanted: Sequence[str], faults: list[str]) -> list[str]:

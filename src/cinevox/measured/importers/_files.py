@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -30,12 +31,13 @@ class Files:
 
     @cached_property
     def paths(self) -> tuple[Path, ...]:
-        found = (
-            Path(where) / name
-            for where, _, names in os.walk(self.folder, followlinks=True)
-            for name in names
-            if not name.startswith("._")
-        )
+        found, seen = [], set()
+        for where, folders, names in os.walk(self.folder, followlinks=True):
+            if (place := os.path.realpath(where)) in seen:  # a link to a folder above it would go on for ever
+                folders.clear()
+                continue
+            seen.add(place)
+            found += [Path(where) / name for name in names if not name.startswith("._")]
         return tuple(sorted(found))
 
     @cached_property
@@ -86,7 +88,7 @@ def hdf5(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     FileError
-        It can't be opened as one.
+        It can't be opened as one, or not be read while it is open.
     """
     try:
         opened = h5py.File(path, "r")
@@ -94,7 +96,10 @@ def hdf5(path: Path) -> Iterator[h5py.File]:
         why = "cut off" if "truncated" in str(error) else "not an HDF5 file, or a broken one"
         raise FileError(f"{path}: {why} ({_short(error)}); {AGAIN}") from None
     with opened:
-        yield opened
+        try:
+            yield opened
+        except OSError as error:
+            raise FileError(f"{path}: broken ({_short(error)}); {AGAIN}") from None
 
 
 def image(path: Path) -> Any:
@@ -122,7 +127,7 @@ def volume(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     opened = image(path)
     try:
         values = np.asarray(opened.dataobj)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise FileError(f"{path}: cut off ({_short(error)}); {AGAIN}") from None
     values = values.reshape(values.shape[:3]) if values.ndim > 3 and set(values.shape[3:]) == {1} else values
     if values.ndim != 3:

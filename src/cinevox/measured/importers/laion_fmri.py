@@ -16,7 +16,7 @@ Reference: laion-fmri.org; the data set's documentation of its release 2026.
 
 from __future__ import annotations
 
-import io as memory
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from cinevox.errors import FileError, InputError
 from cinevox.files import io
@@ -40,15 +39,14 @@ from cinevox.measured.importers import (
     refuse,
     repetitions,
 )
-from cinevox.measured.importers._files import AGAIN, Files, hdf5, image, roi_name, table, volume
+from cinevox.measured.importers._files import AGAIN, Files, image, roi_name, table, volume
+from cinevox.measured.importers._laion_images import IMAGES, METADATA, images_of
 from cinevox.measured.importers._masks import Mask, columns_of
 
 SESSION = r"(sub-\w+?)_(ses-\w+?)_.*desc-SingletrialBetas_statmap\.nii(?:\.gz)?"
 BRAIN = r"(sub-\w+?)_.*desc-R2mean_statmap\.nii(?:\.gz)?"
 CEILING = r"(sub-\w+?)_task-images_.*desc-Noiseceiling(\w*rep)_statmap\.nii(?:\.gz)?"
 ROI = r"(sub-\w+?)_space-T1w_(?:res-1pt8_)?label-(.+)_mask\.nii(?:\.gz)?"
-IMAGES, METADATA = "task-images_stimuli.h5", "task-images_metadata.csv"
-GREY = (128, 128, 128)  # behind what is transparent, on the screen in the scanner
 
 
 def open_source(files: Files, choices: Choices) -> Source:
@@ -72,7 +70,7 @@ def open_source(files: Files, choices: Choices) -> Source:
     subjects = {name: part.data() for name, part in parts.items() if part is not None}
     ids = sorted({label for data in subjects.values() for label in data.trials["stimulus_id"]})
     notes = [f"{name}: sessions {', '.join(sorted(found[name]))}" for name in subjects]
-    images = _images(files, ids)
+    images = images_of(files, ids)
     if images is None:
         notes.append(f"{IMAGES} with {METADATA} is not in this folder: images are looked for by their file names")
     return Source(
@@ -157,7 +155,7 @@ class _Subject:
             for start in range(0, values.shape[3], step):
                 try:
                     block = np.asarray(values[..., start : start + step])
-                except (OSError, EOFError, ValueError) as error:
+                except (OSError, EOFError, ValueError, zlib.error) as error:
                     raise FileError(f"{path}: cut off after volume {start} ({error}); {AGAIN}") from None
                 yield block[self.inside].T
 
@@ -203,39 +201,6 @@ def _trials(path: Path, betas: Path, n_volumes: int, faults: list[str]) -> pd.Da
     return pd.DataFrame({"stimulus_id": lines["label"], "session": lines["session"], "run": lines["run"]}).reset_index(
         drop=True
     )
-
-
-def _images(files: Files, ids: Sequence[str]) -> Any:
-    """A function that gives a stimulus's content, where the study's packed images are there and have all of them."""
-    packed, metadata = files.only(IMAGES), files.only(METADATA)
-    if packed is None or metadata is None:
-        return None
-    names = table(metadata, ",", ("image_name",))["image_name"]
-    rows = {name: row for row, name in enumerate(names)}
-    with hdf5(packed) as opened:
-        there = len(opened["images"]) if "images" in opened else 0
-    if there != len(names) or not set(ids) <= set(rows):
-        lacking = [name for name in ids if name not in rows]
-        raise FileError(
-            f"{packed}: {there:,} images, expected one for each of {len(names):,} lines of {metadata.name}, and these "
-            f"to have every label of the trials ({len(lacking)} are not there: {', '.join(lacking[:3]) or '-'}); "
-            "fetch both again, of the same version, or move them away"
-        )
-    return partial(_content, packed, rows)
-
-
-def _content(packed: Path, rows: Mapping[str, int], stimulus: str) -> bytes:
-    """A stimulus as it was shown: what is transparent, on grey."""
-    with hdf5(packed) as opened:
-        content = np.asarray(opened["images"][rows[stimulus]], dtype=np.uint8).tobytes()
-    shown = Image.open(memory.BytesIO(content))
-    if "A" not in shown.getbands() and "transparency" not in shown.info:
-        return content
-    layer = shown.convert("RGBA")
-    behind = Image.new("RGBA", layer.size, (*GREY, 255))
-    made = memory.BytesIO()
-    Image.alpha_composite(behind, layer).convert("RGB").save(made, "png")
-    return made.getvalue()
 
 
 def _stimuli(files: Files, ids: Sequence[str]) -> pd.DataFrame:

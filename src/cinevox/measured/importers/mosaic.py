@@ -15,14 +15,13 @@ Reference: Lahner et al. 2025, MOSAIC; its repository mosaic-preprocessing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
-import nibabel
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -37,10 +36,9 @@ from cinevox.measured.importers import (
     refuse,
     trials_in_block,
 )
-from cinevox.measured.importers._files import AGAIN, Files, hdf5, image, roi_name
-from cinevox.measured.importers._masks import Mask
+from cinevox.measured.importers._files import AGAIN, Files, hdf5
+from cinevox.measured.importers._grayordinates import N_UNITS, Parcels, parcels_in, units_of
 
-N_UNITS, N_CORTEX, N_LEFT = 91_282, 59_412, 29_696
 WHOSE = r"(sub-\d+)_([A-Za-z0-9]+)"
 TRIAL = re.compile(rf"{WHOSE}_stimulus-(.+)_phase-(\w+?)_rep-(\d+)")
 CEILING = re.compile(rf"{WHOSE}_phase-(\w+?)_n-(1|avg)(?:_.*)?")
@@ -53,7 +51,7 @@ def open_source(files: Files, choices: Choices) -> Source:
     if not found and not faults:
         faults.append("sub-01_NSD.hdf5: not there, nor of another subject and set, nor a merged file of them")
     try:
-        parcels = _parcels(files)
+        parcels = parcels_in(files)
     except InputError as error:
         faults.append(str(error))
         parcels = None
@@ -102,7 +100,7 @@ class _Subject:
     columns: NDArray[np.intp]
 
     @classmethod
-    def open(cls, path: Path, group: str, parcels: _Parcels | None, rois_only: bool) -> _Subject:
+    def open(cls, path: Path, group: str, parcels: Parcels | None, rois_only: bool) -> _Subject:
         with hdf5(path) as opened:
             betas = opened[group]["betas"]
             if not isinstance(betas, h5py.Group):
@@ -111,7 +109,7 @@ class _Subject:
                     "expected a dataset for each trial; take the single subjects' files, or the merged one of them"
                 )
             trials = _trials(path, betas)
-            units = _units(parcels).assign(**_ceilings(opened[group].get("noiseceilings")))
+            units = units_of(parcels).assign(**_ceilings(opened[group].get("noiseceilings")))
         rois = [name for name in units if name.startswith("roi:")]
         inside = units[rois].any(axis=1).to_numpy() if rois_only and rois else np.ones(N_UNITS, dtype=bool)
         columns = np.flatnonzero(inside)
@@ -187,68 +185,6 @@ def _ceilings(group: h5py.Group | None) -> dict[str, NDArray[np.float32]]:
         if (match := CEILING.fullmatch(name)) and dataset.size == N_UNITS:
             found[f"ceiling:nc_{match[3]}_n-{match[4]}"] = _without_filled(dataset)
     return found
-
-
-@dataclass(frozen=True)
-class _Parcels:
-    """A parcellation. places: vertex, i, j, k of each grayordinate it knows of, the first ones of 91,282"""
-
-    places: pd.DataFrame
-    rois: Sequence[Mask]
-
-
-def _parcels(files: Files) -> _Parcels | None:
-    """The parcellation in the folder.
-
-    Raises
-    ------
-    FileError
-        Several, or not one of 91,282 or 59,412 grayordinates.
-    """
-    paths = [path for path, _ in files.matching(r".+\.dlabel\.nii")]
-    if not paths:
-        return None
-    if len(paths) > 1:
-        raise FileError(f"{', '.join(path.name for path in paths)}: several parcellations; leave one in {files.folder}")
-    opened = image(paths[0])
-    if not isinstance(opened, nibabel.cifti2.Cifti2Image) or opened.shape[1] not in (N_UNITS, N_CORTEX):
-        raise FileError(
-            f"{paths[0]}: shape {opened.shape}, expected (1, {N_UNITS}) or (1, {N_CORTEX}), labels of the "
-            "grayordinates of fsLR 32k without the medial wall; take the parcellation of that space"
-        )
-    values = np.zeros(N_UNITS, dtype=np.intp)
-    values[: opened.shape[1]] = np.asarray(opened.dataobj)[0]
-    names = opened.header.get_axis(0).label[0]
-    masks: dict[str, NDArray[np.bool_]] = {}
-    for number, (name, _) in sorted(names.items()):
-        if number and (values == number).any():
-            short = roi_name(re.sub(r"^[LR]_|_ROI$", "", name))
-            masks[short] = masks.get(short, np.zeros(N_UNITS, dtype=bool)) | (values == number)
-    return _Parcels(_places(opened.header.get_axis(1)), [Mask(name, inside) for name, inside in masks.items()])
-
-
-def _places(axis: Any) -> pd.DataFrame:
-    voxels = np.where(axis.surface_mask[:, None], np.nan, axis.voxel)
-    places = pd.DataFrame({"vertex": np.where(axis.surface_mask, axis.vertex, np.nan)})
-    return places.assign(**dict(zip("ijk", voxels.T)))
-
-
-def _units(parcels: _Parcels | None) -> pd.DataFrame:
-    """The 91,282 units in the standard order: the left cortex, the right one, then voxels below it."""
-    order = np.arange(N_UNITS)
-    units = pd.DataFrame(
-        {
-            "kind": np.where(order < N_CORTEX, "vertex", "voxel"),
-            "label": [f"grayordinate-{each}" for each in order],
-        }
-    )
-    if parcels is not None:  # without one nothing says which vertex each of them is
-        units["hemi"] = ["L"] * N_LEFT + ["R"] * (N_CORTEX - N_LEFT) + [None] * (N_UNITS - N_CORTEX)
-        for column in ("vertex", "i", "j", "k"):
-            units[column] = parcels.places[column].reindex(order).astype("Int64")
-        for roi in parcels.rois:
-            units[f"roi:{roi.name}"] = roi.inside.astype(int)
-    return units
 
 
 def _stimuli(trials: list[pd.DataFrame], faults: list[str]) -> pd.DataFrame:

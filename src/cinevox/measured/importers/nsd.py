@@ -15,37 +15,35 @@ Reference: Allen et al. 2022, Nature Neuroscience 25, 116; the data manual at na
 
 from __future__ import annotations
 
-import io as memory
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
-import scipy.io
 from numpy.typing import NDArray
-from PIL import Image
 
-from cinevox.errors import FileError, InputError
+from cinevox.errors import InputError
 from cinevox.measured.importers import Choices, Importer, Source, SubjectData, chosen_subjects, refuse, repetitions
 from cinevox.measured.importers._files import AGAIN, Files, hdf5, volume
 from cinevox.measured.importers._masks import Mask, columns_of, labels_in
+from cinevox.measured.importers._nsd_design import IMAGES, SESSIONS, TRIALS, Design, id_of, images_of
 
-TRIALS, SESSIONS, SCALE = 750, 40, 300
+SCALE = 300
 DESIGN, GENERAL, BRAIN, NOISE = "nsd_expdesign.mat", "nsdgeneral.nii.gz", "brainmask.nii.gz", "ncsnr.nii.gz"
-IMAGES = "nsd_stimuli.hdf5"
-N_IMAGES, N_OWN, N_SUBJECTS = 73_000, 10_000, 8
 
 
 def open_source(files: Files, choices: Choices) -> Source:
     """Look at every file of the subjects asked for."""
     faults: list[str] = []
     found = _betas(files, choices.version, faults)
-    if not found:
+    if not found and choices.version is not None and (there := _betas(files, None, [])):
+        names = sorted({next(iter(each.values())).parent.name for each in there.values()})
+        faults.append(f"--version: no folder {choices.version} on the way to betas; there is {', '.join(names)}")
+    elif not found:
         faults.append(
             "betas_session01.hdf5: not there; expected it under nsddata_betas/ppdata/subj01/func1pt8mm/"
             "betas_fithrf_GLMdenoise_RR, or of another subject, space and version (betas as .nii.gz or .mat are "
@@ -53,9 +51,10 @@ def open_source(files: Files, choices: Choices) -> Source:
         )
     names = chosen_subjects(found, choices.subjects, faults) if found else []
     path = files.need(DESIGN, f"nsddata/experiments/nsd/{DESIGN}", faults)
-    design = None
+    design = images = None
     try:
-        design = _Design.read(path) if path else None
+        design = Design.read(path) if path else None
+        images = images_of(files)
     except InputError as error:
         faults.append(str(error))
     parts = {}
@@ -67,15 +66,14 @@ def open_source(files: Files, choices: Choices) -> Source:
     refuse("nsd", files.folder, faults)
     assert design is not None
     subjects = {name: part.data(design) for name, part in parts.items() if part is not None}
-    seen = np.unique(np.concatenate([data.trials.pop("nsd_id").to_numpy() for data in subjects.values()]))
+    seen = np.unique(np.concatenate([part.shown(design) for part in parts.values() if part is not None]))
     notes = [f"{name}: sessions {_ranges(found[name])} of {SESSIONS}" for name in names]
-    bricks = files.only(IMAGES)
-    if bricks is None:
+    if images is None:
         notes.append(f"{IMAGES} is not in this folder, so stimuli.tsv has no files: images can't be seen by a network")
     return Source(
         subjects=subjects,
-        stimuli=_stimuli(seen, design.shared),
-        images=partial(_image, bricks) if bricks else None,
+        stimuli=design.stimuli(seen),
+        images=images,
         notes=tuple(notes),
     )
 
@@ -93,42 +91,6 @@ def _betas(files: Files, version: str | None, faults: list[str]) -> dict[str, di
             several = ", ".join(sorted(each.relative_to(files.folder).as_posix() for each in there))
             faults.append(f"{name}: several versions of betas ({several}); name a folder of one of them with --version")
     return {name: next(iter(there.values())) for name, there in folders.items()}
-
-
-@dataclass(frozen=True)
-class _Design:
-    """What was shown: order (30000,), places among a subject's own images; own (8, 10000), and shared, rows of
-    nsd_stimuli.hdf5; all count from 0."""
-
-    order: NDArray[np.intp]
-    own: NDArray[np.intp]
-    shared: NDArray[np.intp]
-
-    @classmethod
-    def read(cls, path: Path) -> _Design:
-        content = _matlab(path, ("masterordering", "subjectim", "sharedix"))
-        order, own, shared = (np.asarray(content[name], dtype=np.intp) - 1 for name in content)
-        shapes = {"masterordering": order.size, "subjectim": own.shape, "sharedix": shared.size}
-        wanted = {"masterordering": TRIALS * SESSIONS, "subjectim": (N_SUBJECTS, N_OWN), "sharedix": 1000}
-        if shapes != wanted:
-            raise FileError(f"{path}: sizes {shapes}, expected {wanted}; {AGAIN}")
-        if order.min() < 0 or order.max() >= N_OWN or own.min() < 0 or own.max() >= N_IMAGES:
-            raise FileError(f"{path}: numbers of images beyond 1 to {N_OWN:,} and 1 to {N_IMAGES:,}; {AGAIN}")
-        return cls(order.ravel(), own, shared.ravel())
-
-
-def _matlab(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
-    """Variables of a .mat file, of version 5 or 7.3 (HDF5, whose axes are reversed)."""
-    try:
-        content: Mapping[str, Any] = scipy.io.loadmat(path, variable_names=names)
-    except NotImplementedError:
-        with hdf5(path) as opened:
-            content = {name: opened[name][()].T for name in names if name in opened}
-    except (ValueError, OSError, TypeError) as error:
-        raise FileError(f"{path}: not a MATLAB file, or a broken one ({error}); {AGAIN}") from None
-    if missing := [name for name in names if name not in content]:
-        raise FileError(f"{path}: no variable {', '.join(missing)}; {AGAIN}")
-    return {name: content[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -172,13 +134,17 @@ class _Subject:
         sources = (*sessions.values(), brain[needed], *paths, *([noise] if extra else []))
         return cls(name, dict(sorted(sessions.items())), inside, affine, columns, dtype, sources)
 
-    def data(self, design: _Design) -> SubjectData:
-        sessions = np.repeat(list(self.sessions), TRIALS)
-        within = np.tile(np.arange(TRIALS), len(self.sessions))
-        shown = design.own[int(self.name[4:]) - 1, design.order[(sessions - 1) * TRIALS + within]]
-        ids = [_id(number) for number in shown]
+    def shown(self, design: Design) -> NDArray[np.intp]:
+        return design.shown(int(self.name[4:]), np.array(list(self.sessions)))
+
+    def data(self, design: Design) -> SubjectData:
+        ids = [id_of(number) for number in self.shown(design)]
         trials = pd.DataFrame(
-            {"stimulus_id": ids, "session": sessions, "repetition": repetitions(ids), "nsd_id": shown}
+            {
+                "stimulus_id": ids,
+                "session": np.repeat(list(self.sessions), TRIALS),
+                "repetition": repetitions(ids),
+            }
         )
         folder = next(iter(self.sessions.values())).parent
         scaled = self.dtype.kind == "i"
@@ -278,32 +244,6 @@ def _rois(
 def _names(path: Path) -> dict[int, str]:
     lines = (line.split() for line in path.read_text(errors="replace").splitlines())
     return {int(line[0]): line[1] for line in lines if len(line) > 1 and line[0].isdigit() and line[0] != "0"}
-
-
-def _id(number: int) -> str:
-    return f"nsd-{number:05d}"
-
-
-def _stimuli(seen: NDArray[np.intp], shared: NDArray[np.intp]) -> pd.DataFrame:
-    ids = [_id(number) for number in seen]
-    is_shared = np.isin(seen, shared)
-    return pd.DataFrame(
-        {
-            "stimulus_id": ids,
-            "name": [f"{each}.png" for each in ids],
-            "split": np.where(is_shared, "test", "train"),
-            "nsd_id": seen,
-            "73k_id": seen + 1,
-        }
-    )
-
-
-def _image(bricks: Path, stimulus: str) -> bytes:
-    with hdf5(bricks) as opened:
-        pixels = opened["imgBrick"][int(stimulus.removeprefix("nsd-"))]
-    content = memory.BytesIO()
-    Image.fromarray(pixels).save(content, "png", compress_level=1)
-    return content.getvalue()
 
 
 def _ranges(sessions: Mapping[int, Path]) -> str:
