@@ -342,9 +342,39 @@ def test_things_by_stimulus_and_voxel(folder, labels):
     ]  # fmt: skip
     assert ((units["roi:EBA"] == "1") == ((units["i"] == "3") & (units["k"] != "2"))).all()
     assert ((units["ceiling:nc_testset"].astype(float) == 12.5) == (units["i"].astype(int) > 1)).all()
+    assert "Affine" not in json.loads((made.target / "sub-01/sub-01_betas.json").read_text())
+    assert "scores without maps" in made.notes[0] and "sub-01_space-T1w_brainmask.nii.gz" in made.notes[0]
     stimuli = stimuli_of(made.target)
     assert stimuli["split"].tolist() == ["train", "train", "train", "test"]
     assert stimuli["concept"].tolist() == ["dog", "mango", "sea_lion", "spatula"]
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_things_affine_of_a_mask_that_has_the_voxels(folder, fits):
+    things_files(folder)
+    mask = np.ones(SHAPE, dtype=np.uint8)
+    mask.flat[PLACES[3]] = fits
+    save_volume(folder / "brainmasks/sub-01_space-T1w_brainmask.nii.gz", mask)
+    made = convert("things", folder, units="all")
+    about = json.loads((made.target / "sub-01/sub-01_betas.json").read_text())
+    assert ("Affine" in about, "Shape" in about, bool(made.notes)) == (fits, fits, not fits)
+    np.testing.assert_allclose(about.get("Affine", AFFINE), AFFINE)
+
+
+def test_things_responses_and_ids_of_one_type_are_one_block(folder):
+    shown, voxels = things_files(folder)
+    with h5py.File(folder / "sub-01_ResponseData.h5", "r+") as opened:
+        group = opened["ResponseData"]
+        rows, columns = group["block1_values"][:, 0], [2, 0, 1, *range(3, 30)]
+        for name in list(group):
+            del group[name]
+        group.attrs["nblocks"] = 1
+        values = things_response(rows[:, None], np.array(columns)[None])
+        group["block0_values"] = np.concatenate([rows[:, None].astype(float), values], axis=1)
+        group["block0_items"] = np.array([b"voxel_id", *(str(each).encode() for each in columns)])
+    made = convert("things", folder)
+    trials, units, betas = read(made.target, "sub-01")
+    things_right(made.target, shown, voxels, units, trials, betas)
 
 
 def test_things_all_voxels_in_blocks_and_by_the_other_names(folder, monkeypatch):
@@ -437,6 +467,16 @@ def test_stimuli_are_found_by_name_and_copied(folder, tmp_path):
     io.write_bytes(images / "again" / IMAGES[0], b"other")
     with pytest.raises(InputError, match="one name and different content"):
         convert("things", folder, tmp_path / "two", stimuli=images)
+
+
+@pytest.mark.parametrize("name", ["../../outside.jpg", "/outside.jpg", "dog/dog_12s.jpg"])
+def test_stimuli_whose_names_are_paths_are_refused(folder, name):
+    things_files(folder)
+    path = folder / "sub-01_StimulusMetadata.csv"
+    path.write_text(path.read_text().replace(IMAGES[0], name))
+    with pytest.raises(InputError, match="expected names of files, without folders"):
+        convert("things", folder)
+    assert not (folder.parent / "table.unfinished").exists()
 
 
 # --- LAION-fMRI -------------------------------------------------------------------------------------------------------
@@ -718,8 +758,11 @@ def test_target_that_holds_something_else(folder):
         convert("things", folder)
     assert tells(str(caught.value), str(target), "holds something else", "--to")
     made = convert("things", folder, target / "below")
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="exists and holds sub-01, by other choices or from other files"):
         convert("things", folder, made.target, units="all")
+    (made.target / "sub-01/sub-01_betas.npy").unlink()
+    with pytest.raises(InputError, match="sub-01 is not whole any more; remove"):
+        convert("things", folder, made.target)
     assert [path.name for path in target.iterdir() if path.is_file()] == ["mine.txt"]
 
 

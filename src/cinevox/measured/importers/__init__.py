@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cinevox.errors import InputError
+from cinevox.errors import FileError, InputError
 from cinevox.files import disk, io
 from cinevox.measured.importers._files import Files
 from cinevox.measured.trials_table import writing
 from cinevox.project import plugins
+from cinevox.project.params.names import outside
 
 Progress = Callable[[Iterable, int, str], Iterable]
 Units = Literal["rois", "all"]
@@ -178,8 +179,11 @@ def _digest(folder: Path, data: SubjectData, chosen: Choices) -> str:
 
 def _report(target: Path, name: str, data: SubjectData) -> dict[str, Any]:
     """The report of a subject that was written by an earlier call."""
-    n_trials, n_units = io.read_array(target / name / f"{name}_betas.npy").shape
-    trials = pd.read_csv(target / name / f"{name}_trials.tsv", sep="\t")
+    try:
+        n_trials, n_units = io.read_array(target / name / f"{name}_betas.npy").shape
+        trials = pd.read_csv(target / name / f"{name}_trials.tsv", sep="\t")
+    except (FileError, OSError, ValueError):
+        raise InputError(f"{target}: {name} is not whole any more; remove {target} and import it again") from None
     excluded = int(trials["exclude"].sum()) if "exclude" in trials else 0
     left_out = len(data.units) - n_units
     return {"n_trials": n_trials, "n_units": n_units, "units_left_out": left_out, "trials_excluded": excluded}
@@ -195,7 +199,11 @@ def _require_room(table: writing.TableWriter, source: Source) -> None:
 
 
 def _originals(source: Source, files: Files) -> dict[str, Path]:
-    """Find the file of each stimulus, those that are there; refuse two files of one name."""
+    """Find the file of each stimulus, those that are there; refuse two files of one name, and names that are paths."""
+    if paths := [name for name in source.stimuli["name"] if outside(name) or Path(name).name != name]:
+        raise InputError(
+            f"{files.folder}: stimuli called {', '.join(map(repr, paths[:3]))}; expected names of files, without folders"
+        )
     if source.images is not None:
         return {}
     found = ((stimulus, files.only(name)) for stimulus, name in source.stimuli[["stimulus_id", "name"]].to_numpy())

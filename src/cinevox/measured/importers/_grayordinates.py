@@ -1,4 +1,4 @@
-"""The 91,282 grayordinates of fsLR 32k (the cortex without its medial wall, then voxels below it), and their parcels."""
+"""The 91,282 grayordinates of fsLR 32k, the cortex without its medial wall and voxels below it; and their parcels."""
 
 from __future__ import annotations
 

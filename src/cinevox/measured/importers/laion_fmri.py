@@ -223,7 +223,7 @@ def _splits(files: Files, ids: set[str]) -> dict[str, dict[str, list[str]]]:
         for variant in content.get("variants", ())[:1] if isinstance(content, dict) else ():
             part = {kind: [each for each in variant[f"{kind}_ids"] if each in ids] for kind in ("train", "test")}
             if all(part.values()):
-                found[f"{path.parent.name}-{path.stem}"] = part
+                found[roi_name(f"{path.parent.name}-{path.stem}")] = part
     return found
 
 
@@ -239,6 +239,6 @@ SPEC = Importer(
     ),
     licence="betas CC0; images under the study's terms of use, no redistribution",
     restricted=True,
-    size="1.5 to 3 GB a session become 4 bytes a trial and unit: 4 GB for 31,900 trials of 30,000 voxels in ROIs",
+    size="thirty sessions become 4 bytes a trial and voxel: 3.8 GB for 31,856 trials of 30,000 voxels",
     open=open_source,
 )

@@ -207,6 +207,6 @@ SPEC = Importer(
     ),
     licence="as each study's: see its publication; stimuli under the terms of their authors",
     restricted=True,
-    size="11 GB for the 30,000 trials of an NSD subject, half of that as read from a parcellation of the cortex",
+    size="11 GB for the 30,000 trials of an NSD subject, two thirds of that with a parcellation of the cortex",
     open=open_source,
 )

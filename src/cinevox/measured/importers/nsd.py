@@ -265,6 +265,6 @@ SPEC = Importer(
     ),
     licence="NSD Terms and Conditions: sign the NSD Data Access Agreement; no redistribution",
     restricted=True,
-    size="40 GB of betas at 1.8 mm become 0.9 GB (15,724 units); images of one subject 3 GB",
+    size="40 GB of betas at 1.8 mm become 0.9 GB (15,724 units); images of one subject about 4 GB",
     open=open_source,
 )

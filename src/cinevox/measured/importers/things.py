@@ -8,6 +8,8 @@ The "table format" of the record, by either of its two sets of names:
         trial_type, session, run, trial_id, stimulus
     sub-NN_VoxelMetadata.csv, sub-NN_task-things_voxel-metadata.csv
         voxel_id, voxel_x, voxel_y, voxel_z, ceilings, ROIs (0 or 1)
+    sub-NN_space-T1w_brainmask.nii.gz
+        where the voxels lie
 
 Trials and voxels are joined by trial_id and voxel_id, whatever their order. pandas pickles the labels of its columns;
 they are read as data.
@@ -18,7 +20,7 @@ Reference: Hebart et al. 2023, eLife 12, e82580.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,13 +42,15 @@ from cinevox.measured.importers import (
     repetitions,
     trials_in_block,
 )
-from cinevox.measured.importers._files import AGAIN, Files, hdf5, roi_name, table
+from cinevox.measured.importers._files import AGAIN, Files, hdf5, roi_name, table, volume
 
 RESPONSES = r"(sub-\d+)_(?:ResponseData|task-things_voxel-wise-responses)\.h5"
 OTHERS = {
     "trials": ("{}_StimulusMetadata.csv", "{}_task-things_stimulus-metadata.csv"),
     "voxels": ("{}_VoxelMetadata.csv", "{}_task-things_voxel-metadata.csv"),
 }
+MASK = "{}_space-T1w_brainmask.nii.gz"
+NO_GRID = f"{{0}}: no {MASK.format('{0}')} with all voxels in it, so nothing says where they lie: scores without maps"
 CEILINGS = ("nc_singletrial", "nc_testset")  # percent of variance
 NO_ROI = ("voxel_id", "subject_id", "voxel_x", "voxel_y", "voxel_z")
 ROWS_AT_A_TIME = 2**14
@@ -59,19 +63,21 @@ def open_source(files: Files, choices: Choices) -> Source:
     found = {match[1]: path for path, match in files.matching(RESPONSES)}
     if not found:
         faults.append("sub-01_ResponseData.h5: not there, nor of another subject; the record has it in betas_csv")
-    parts = {}
+    parts, grids = {}, {}
     for name in chosen_subjects(found, choices.subjects, faults) if found else []:
         paths = {kind: _either(files, name, kind, faults) for kind in OTHERS}
         if None in paths.values():
             continue
         try:
-            parts[name] = _Subject.open(name, found[name], paths["trials"], paths["voxels"], choices.units == "rois")
+            parts[name] = _Subject.open(found[name], paths["trials"], paths["voxels"], choices.units == "rois")
+            grids[name] = _grid(files, name, parts[name].units)
         except InputError as error:
             faults.append(str(error))
     stimuli = _stimuli([part.shown for part in parts.values()], faults) if parts else None
     refuse("things", files.folder, faults)
     assert stimuli is not None
-    return Source(subjects={name: part.data() for name, part in parts.items()}, stimuli=stimuli)
+    subjects = {name: part.data(grids[name]) for name, part in parts.items()}
+    return Source(subjects, stimuli, notes=tuple(NO_GRID.format(name) for name in parts if not grids[name]))
 
 
 def _either(files: Files, subject: str, kind: str, faults: list[str]) -> Any:
@@ -79,11 +85,26 @@ def _either(files: Files, subject: str, kind: str, faults: list[str]) -> Any:
     return files.only(second) or files.need(first, f"betas_csv/{first}", faults)
 
 
+def _grid(files: Files, subject: str, units: pd.DataFrame) -> dict[str, Any]:
+    """Affine and shape of the volume, of a brain mask that has all voxels in it; empty where there is none."""
+    path = files.only(MASK.format(subject))
+    if path is None:
+        return {}
+    inside, affine = volume(path)
+    places = units[["i", "j", "k"]].to_numpy()
+    fits = (places < inside.shape).all() and (inside[tuple(places.T)] > 0).all()
+    return {"Affine": affine.tolist(), "Shape": list(inside.shape)} if fits else {}
+
+
 @dataclass(frozen=True)
 class _Responses:
-    """The betas in a file that pandas wrote: the dataset's name, the labels of its columns, and its rows' voxel_id."""
+    """The betas in a file that pandas wrote.
+
+    dataset: its name; first: the column of the first trial; trials: of the columns from there on; voxels: of the rows
+    """
 
     dataset: str
+    first: int
     trials: NDArray[np.intp]
     voxels: NDArray[np.intp]
 
@@ -91,36 +112,46 @@ class _Responses:
     def read(cls, path: Path) -> _Responses:
         with hdf5(path) as opened:
             for group in (group for group in opened.values() if isinstance(group, h5py.Group)):
-                if group.attrs.get("pandas_type") not in (b"frame", "frame"):
-                    continue
-                blocks = {}
-                for number in range(int(group.attrs["nblocks"])):
-                    name = f"{group.name}/block{number}_values"
-                    blocks[name] = _labels(group[f"block{number}_items"])
-                ids = next((name for name, labels in blocks.items() if "voxel_id" in labels), None)
-                betas = [name for name, labels in blocks.items() if all(label.isdigit() for label in labels)]
-                if ids is not None and len(betas) == 1 and len(opened[betas[0]].shape) == 2:
-                    column = blocks[ids].index("voxel_id")
-                    numbers = np.array(blocks[betas[0]], dtype=np.intp)
-                    return cls(betas[0], numbers, np.asarray(opened[ids][:, column], dtype=np.intp))
+                if group.attrs.get("pandas_type") in (b"frame", "frame") and (found := cls._of(group)) is not None:
+                    return found
         raise FileError(
             f"{path}: no table of pandas with a column voxel_id and a numbered column for each trial; expected the "
             f"record's own file; {AGAIN}"
         )
 
+    @classmethod
+    def _of(cls, group: h5py.Group) -> _Responses | None:
+        """A frame is stored in blocks of columns, one for each type: responses and voxel_id, or both in one."""
+        found, voxels = None, None
+        for number in range(int(group.attrs.get("nblocks", 0))):
+            values, labels = group[f"block{number}_values"], _labels(group[f"block{number}_items"])
+            if values.ndim != 2 or values.shape[1] != len(labels):
+                return None
+            if "voxel_id" in labels:
+                voxels = values[:, labels.index("voxel_id")].astype(np.intp)
+            where = [place for place, label in enumerate(labels) if label.isdigit()]
+            if where and where == list(range(where[0], where[-1] + 1)) and found is None:
+                found = values.name, where[0], np.array([labels[place] for place in where], dtype=np.intp)
+            elif where:
+                return None
+        return None if found is None or voxels is None else cls(*found, voxels)
+
 
 def _labels(items: h5py.Dataset) -> list[str]:
-    """The labels of a block's columns: an array of text, or a pickle of a list, of which nothing is run."""
+    """The labels of a block's columns: an array, or a pickle of a list, of which nothing is run."""
     if items.attrs.get("CLASS") not in (b"VLARRAY", "VLARRAY"):
         return [each.decode() if isinstance(each, bytes) else str(each) for each in items[()]]
     found: list[str] = []
     inside = False
-    for opcode, argument, _ in pickletools.genops(items[0].tobytes()):
-        if inside and opcode.name == "TUPLE":
-            break
-        if inside and isinstance(argument, int | str) and opcode.name.startswith(LABELS):
-            found.append(str(argument))
-        inside = inside or opcode.name == "EMPTY_LIST"
+    try:
+        for opcode, argument, _ in pickletools.genops(items[0].tobytes()):
+            if inside and opcode.name == "TUPLE":
+                break
+            if inside and isinstance(argument, int | str) and opcode.name.startswith(LABELS):
+                found.append(str(argument))
+            inside = inside or opcode.name == "EMPTY_LIST"
+    except ValueError:
+        return []
     return found
 
 
@@ -136,7 +167,7 @@ class _Subject:
     sources: tuple[Path, ...]
 
     @classmethod
-    def open(cls, name: str, path: Path, trials: Path, voxels: Path, rois_only: bool) -> _Subject:
+    def open(cls, path: Path, trials: Path, voxels: Path, rois_only: bool) -> _Subject:
         responses = _Responses.read(path)
         shown = table(trials, ",", ("trial_type", "session", "run", "trial_id", "stimulus"))
         shown = _joined(shown, "trial_id", responses.trials, trials, path, "columns")
@@ -148,7 +179,7 @@ class _Subject:
         rows = np.flatnonzero(units[rois].any(axis=1)) if rois_only else np.arange(len(units))
         return cls(path, responses, shown, units.iloc[rows].reset_index(drop=True), rows, (path, trials, voxels))
 
-    def data(self) -> SubjectData:
+    def data(self, grid: Mapping[str, Any]) -> SubjectData:
         trials = pd.DataFrame(
             {
                 "stimulus_id": self.shown["stimulus"],
@@ -161,7 +192,7 @@ class _Subject:
         return SubjectData(
             trials=trials,
             units=self.units,
-            sidecar={"Space": "T1w", "Normalized": "none", "Pipeline": "THINGS-fMRI single trial responses"},
+            sidecar={"Space": "T1w", **grid, "Normalized": "none", "Pipeline": "THINGS-fMRI single trial responses"},
             blocks=partial(self._blocks, step),
             n_blocks=-(-len(trials) // step),
             sources=self.sources,
@@ -170,14 +201,14 @@ class _Subject:
     def _blocks(self, step: int) -> Iterator[NDArray[Any]]:
         """Blocks of trials, each gathered in runs of rows: the file has a row for a voxel."""
         with hdf5(self.path) as opened:
-            betas = opened[self.responses.dataset]
+            betas, column = opened[self.responses.dataset], self.responses.first
             for start in range(0, len(self.shown), step):
                 end = min(start + step, len(self.shown))
                 block = np.empty((end - start, len(self.rows)), dtype=np.float32)
                 for first in range(0, len(betas), ROWS_AT_A_TIME):
                     low, high = np.searchsorted(self.rows, (first, first + ROWS_AT_A_TIME))
                     if low < high:
-                        values = betas[first : first + ROWS_AT_A_TIME, start:end]
+                        values = betas[first : first + ROWS_AT_A_TIME, column + start : column + end]
                         block[:, low:high] = values[self.rows[low:high] - first].T
                 yield block
 
@@ -241,10 +272,11 @@ SPEC = Importer(
         "sub-NN_ResponseData.h5       betas (or sub-NN_task-things_voxel-wise-responses.h5)",
         "sub-NN_StimulusMetadata.csv  trials (or sub-NN_task-things_stimulus-metadata.csv)",
         "sub-NN_VoxelMetadata.csv     voxels, ROIs, ceilings (or sub-NN_task-things_voxel-metadata.csv)",
+        "sub-NN_space-T1w_brainmask.nii.gz  where voxels lie, for maps",
         "<concept>_NNs.jpg            THINGS images, in this folder or with --stimuli",
     ),
-    licence="betas CC0; THINGS images: see the terms of the THINGS database, research use, no redistribution",
+    licence="betas CC0 (OpenNeuro ds004192); images under the terms of the THINGS database, no redistribution",
     restricted=True,
-    size="17 GB of responses become 8.3 GB with --units all (211,339 voxels), about 1 GB of ROIs",
+    size="17 GB become 4 bytes a trial and voxel: 8.3 GB for all 211,339 voxels (--units all)",
     open=open_source,
 )

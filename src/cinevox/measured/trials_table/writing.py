@@ -33,7 +33,7 @@ class TableWriter:
     """A trials table under construction.
 
     target: the folder that it becomes
-    made_from: what it is made from, a JSON object; a target that was made from the same thing needs no work
+    made_from: what it is made from, `study` and a digest for each of `subjects`; a target of the same needs no work
     """
 
     def __init__(self, target: Path, made_from: Mapping[str, Any]) -> None:
@@ -51,14 +51,14 @@ class TableWriter:
         if not self.target.exists():
             return False
         try:
-            if io.read_json(self.target / DESCRIPTION)["cinevox"]["made_from"] == self.made_from:
-                return True
+            found = io.read_json(self.target / DESCRIPTION)["cinevox"]["made_from"]
         except (InputError, KeyError, TypeError):
-            pass
-        raise InputError(
-            f"{self.target}: exists and holds something else than this import would write; remove it, or name another "
-            "folder with --to"
-        )
+            found = {}
+        if found == self.made_from:
+            return True
+        mine = found.get("study") == self.made_from["study"] if isinstance(found, dict) else False
+        what = f"{', '.join(found['subjects'])}, by other choices or from other files" if mine else "something else"
+        raise InputError(f"{self.target}: exists and holds {what}; remove it, or name another folder with --to")
 
     def done(self, subject: str, digest: str) -> dict[str, Any] | None:
         """The report of a subject that was finished before a kill, from the same files; None where it has to be done.
