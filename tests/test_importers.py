@@ -100,7 +100,9 @@ def nsd_files(folder, subjects=(1,), sessions=(1, 2)):
         early = np.where(np.arange(SHAPE[0])[:, None, None] == 1, 1, 2) * (INSIDE > 0)
         save_volume(roi / "prf-visualrois.nii.gz", early.astype(np.int16))
         save_volume(roi / "lh.prf-visualrois.nii.gz", early.astype(np.int16))
+        save_volume(roi / "Kastner2015.nii.gz", np.where(INSIDE > 0, np.indices(SHAPE)[1], 0).astype(np.int16))
         label = io.folder(folder / f"nsddata/freesurfer/subj0{subject}/label")
+        (label / "Kastner2015.mgz.ctab").write_text("1 V1v\n2 V1d\n")
         (label / "prf-visualrois.mgz.ctab").write_text("0 Unknown\n1 V1v\n2 V1d\n3 V2v\n")
         for session in sessions:
             path = nsd_session(folder, subject, session)
@@ -131,6 +133,7 @@ def test_nsd_by_image_and_place(folder):
             assert trials["stimulus_id"][mine].tolist() == [f"nsd-{n:05}" for n in nsd_shown(number, session)]
             np.testing.assert_array_equal(betas[mine], nsd_beta(number, session)[:, i, j, k])
         assert (units["roi:V1v"] == (i == 1).astype(int).astype(str)).all()
+        assert (units["roi:Kastner2015-V1v"] == (j == 1).astype(int).astype(str)).all()
         assert set(units["roi:V1"]) == set(units["roi:nsdgeneral"]) == {"1"} and "roi:V2v" not in units
         np.testing.assert_allclose(units["ceiling:ncsnr"].astype(float), np.ravel_multi_index((i, j, k), SHAPE) / 10)
     stimuli = stimuli_of(made.target)
@@ -198,7 +201,9 @@ def test_nsd_images_are_those_of_the_trials(folder):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 6, 3)).astype(np.uint8)
     with h5py.File(path, "w") as opened:
         opened.create_dataset("imgBrick", (73_000, 6, 6, 3), np.uint8, chunks=(1, 6, 6, 3))[shown] = pixels
-    made = convert("nsd", folder)
+    moved = io.folder(folder.parent / "elsewhere")
+    path = path.rename(moved / path.name)
+    made = convert("nsd", folder, stimuli=moved)
     trials, stimuli = read(made.target, "sub-01")[0], stimuli_of(made.target)
     assert made.n_files == made.n_stimuli == len(set(nsd_shown(1, 1)))
     file = made.target / stimuli.loc[trials["stimulus_id"][7], "file"]
@@ -206,7 +211,7 @@ def test_nsd_images_are_those_of_the_trials(folder):
     with h5py.File(path, "w") as opened:
         opened["imgBrick"] = pixels[None]
     with pytest.raises(InputError, match=r"nsd_stimuli\.hdf5: /imgBrick is \(1, 6, 6, 3\), expected \(73000, 425"):
-        convert("nsd", folder, folder.parent / "other")
+        convert("nsd", folder, folder.parent / "other", stimuli=moved)
 
 
 def test_nsd_tells_all_that_is_wrong_at_once(folder):
@@ -284,6 +289,7 @@ def things_files(folder, name="sub-01", labels="mixed", trials=30, seed=0):
     voxels["nc_testset"] = np.where(i > 1, 12.5, 0)
     voxels["splithalf_corrected"] = -0.2
     voxels["prf-size"] = 1.0
+    voxels["glasser-V1"] = 1
     for roi, inside in {
         "V1": i == 1,
         "LO1 (prf)": i == 2,
@@ -327,6 +333,8 @@ def things_right(target, shown, voxels, units, trials, betas):
         ]  # fmt: skip
         assert len(near) == 1
         seen.setdefault(stimulus, []).append(near[0])
+        earlier = shown[(shown["stimulus"] == stimulus) & (shown["trial_id"] <= near[0])]
+        assert trials["repetition"][row] == str(len(earlier))
     assert sorted(trial for each in seen.values() for trial in each) == shown["trial_id"].tolist()
 
 
@@ -338,7 +346,7 @@ def test_things_by_stimulus_and_voxel(folder, labels):
     things_right(made.target, shown, voxels, units, trials, betas)
     assert len(units) == voxels[["V1", "LO1 (prf)", "lEBA", "rEBA"]].any(axis=1).sum()
     assert [name for name in units if name.startswith("roi:")] == [
-        "roi:V1", "roi:LO1prf", "roi:lEBA", "roi:rEBA", "roi:EBA",
+        "roi:glasser-V1", "roi:V1", "roi:LO1prf", "roi:lEBA", "roi:rEBA", "roi:EBA",
     ]  # fmt: skip
     assert ((units["roi:EBA"] == "1") == ((units["i"] == "3") & (units["k"] != "2"))).all()
     assert ((units["ceiling:nc_testset"].astype(float) == 12.5) == (units["i"].astype(int) > 1)).all()
@@ -465,6 +473,8 @@ def test_stimuli_are_found_by_name_and_copied(folder, tmp_path):
     assert (made.target / stimuli_of(made.target).loc[IMAGES[3], "file"]).read_bytes() == b"come since"
     assert convert("things", folder).n_files == 4  # those in the table stay in it
     io.write_bytes(images / "again" / IMAGES[0], b"other")
+    with pytest.raises(InputError, match="--version b3: THINGS-fMRI has one version"):
+        convert("things", folder, version="b3")
     with pytest.raises(InputError, match="one name and different content"):
         convert("things", folder, tmp_path / "two", stimuli=images)
 
@@ -814,7 +824,7 @@ def test_command_imports_and_says_what_is_next(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder.parent)
     assert cli.main(["import", "things", "downloaded", "--subject", "sub-01"]) == 0
     said = capsys.readouterr().out
-    assert tells(said, "data/things: written, 1 subjects", "sub-01: 30 trials of", "4 stimuli, 0 of them", "--stimuli")
+    assert tells(said, "data/things: written", "sub-01: 30 trials of", "4 stimuli, 0 of them", "--stimuli")
     assert said.rstrip().endswith("`cinevox new my-study --data data/things` makes a study repository around it.")
     assert cli.main(["import", "things", "downloaded", "--subject", "sub-01"]) == 0
     assert "was there already" in capsys.readouterr().out

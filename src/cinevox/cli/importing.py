@@ -58,7 +58,7 @@ def _convert(chosen: argparse.Namespace, study: str) -> None:
         tuple(dict.fromkeys(chosen.subject or ())), chosen.units, chosen.version, chosen.stimuli
     )
     made = importers.convert(study, chosen.folder, target, choices, _progress)
-    print(f"{made.target}: {'was there already' if made.was_there else 'written'}, {len(made.reports)} subjects")
+    print(f"{made.target}: {'was there already' if made.was_there else 'written'}")
     for subject, report in made.reports.items():
         left_out = report["units_left_out"]
         more = f", {left_out:,} units left out (no value in some trial)" if left_out else ""
@@ -91,7 +91,11 @@ COMMANDS: Commands = {
                 "metavar": "NAME",
                 "help": "of several versions of betas, a folder's name on the way to them",
             },
-            "--stimuli": {"type": Path, "metavar": "FOLDER", "help": "images or clips, found by their file names"},
+            "--stimuli": {
+                "type": Path,
+                "metavar": "FOLDER",
+                "help": "images or clips by their names, or their pack",
+            },
         },
     ),
 }

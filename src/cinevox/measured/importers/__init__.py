@@ -37,7 +37,7 @@ class Choices:
     subjects: to import, named as in the table; empty: all
     units: those in any ROI, or all within the brain
     version: a folder's name on the way to the betas, where a study has several versions of them
-    stimuli: a folder with images or clips, looked for by their file names; None: in the study's folder
+    stimuli: a folder with images or clips, or with the file that packs them; None: in the study's folder
     """
 
     subjects: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class Importer:
     """An importer as a plug-in.
 
     expects: the files that it needs, a line each; licence: their terms, in words; size: of one subject, in words
-    restricted: the betas may not be passed on
+    restricted: the betas may not be passed on; versions: there may be several of the betas, see Choices.version
     """
 
     title: str
@@ -100,6 +100,7 @@ class Importer:
     restricted: bool
     size: str
     open: Callable[[Files, Choices], Source]
+    versions: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,8 @@ def convert(
     for given in (folder, *([chosen.stimuli] if chosen.stimuli else [])):
         if not given.is_dir():
             raise InputError(f"{given}: no such folder; name the one that the files were downloaded into")
+    if chosen.version is not None and not importer.versions:
+        raise InputError(f"--version {chosen.version}: {importer.title} has one version of its betas; leave it out")
     source: Source = importer.open(Files(folder), chosen)
     digests = {name: _digest(folder, data, chosen) for name, data in source.subjects.items()}
     table = writing.TableWriter(target, {"study": study, "subjects": digests})
@@ -202,7 +205,8 @@ def _originals(source: Source, files: Files) -> dict[str, Path]:
     """Find the file of each stimulus, those that are there; refuse two files of one name, and names that are paths."""
     if paths := [name for name in source.stimuli["name"] if outside(name) or Path(name).name != name]:
         raise InputError(
-            f"{files.folder}: stimuli called {', '.join(map(repr, paths[:3]))}; expected names of files, without folders"
+            f"{files.folder}: stimuli called {', '.join(map(repr, paths[:3]))}; expected names of files, without "
+            "folders; fetch the table of trials again"
         )
     if source.images is not None:
         return {}
@@ -237,10 +241,16 @@ def chosen_subjects(there: Iterable[str], wanted: Sequence[str], faults: list[st
     return [name for name in known if not wanted or name in wanted]
 
 
-def repetitions(stimuli: Sequence[str] | NDArray[Any]) -> NDArray[np.intp]:
-    """The number of times that each trial's stimulus was shown up to this trial, from 1 on."""
-    order = pd.Series(np.asarray(stimuli))
-    return order.groupby(order).cumcount().to_numpy() + 1
+def repetitions(stimuli: Sequence[str] | pd.Series, order: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+    """The number of times that each trial's stimulus was shown up to this trial, from 1 on.
+
+    order: numbers that grow with time; None: trials are in the order of time
+    """
+    shown = pd.Series(np.asarray(stimuli), index=np.arange(len(stimuli)) if order is None else order).sort_index()
+    counts = (shown.groupby(shown).cumcount() + 1).to_numpy()
+    found = np.empty_like(counts)
+    found[np.arange(len(stimuli)) if order is None else np.argsort(order)] = counts
+    return found
 
 
 def trials_in_block(n_units: int) -> int:

@@ -70,12 +70,13 @@ def open_source(files: Files, choices: Choices) -> Source:
     subjects = {name: part.data() for name, part in parts.items() if part is not None}
     ids = sorted({label for data in subjects.values() for label in data.trials["stimulus_id"]})
     notes = [f"{name}: sessions {', '.join(sorted(found[name]))}" for name in subjects]
-    images = images_of(files, ids)
+    pictures = Files(choices.stimuli) if choices.stimuli else files
+    images = images_of(pictures, ids)
     if images is None:
         notes.append(f"{IMAGES} with {METADATA} is not in this folder: images are looked for by their file names")
     return Source(
         subjects=subjects,
-        stimuli=_stimuli(files, ids),
+        stimuli=_stimuli(pictures, ids),
         images=images,
         notes=tuple(notes),
         splits=_splits(files, set(ids)),

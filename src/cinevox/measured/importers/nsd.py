@@ -33,6 +33,7 @@ from cinevox.measured.importers._masks import Mask, columns_of, labels_in
 from cinevox.measured.importers._nsd_design import IMAGES, SESSIONS, TRIALS, Design, id_of, images_of
 
 SCALE = 300
+OWN = ("prf-", "floc-", "streams", "nsdgeneral")  # masks of the study's own measurements
 DESIGN, GENERAL, BRAIN, NOISE = "nsd_expdesign.mat", "nsdgeneral.nii.gz", "brainmask.nii.gz", "ncsnr.nii.gz"
 
 
@@ -54,7 +55,7 @@ def open_source(files: Files, choices: Choices) -> Source:
     design = images = None
     try:
         design = Design.read(path) if path else None
-        images = images_of(files)
+        images = images_of(Files(choices.stimuli) if choices.stimuli else files)
     except InputError as error:
         faults.append(str(error))
     parts = {}
@@ -236,7 +237,9 @@ def _rois(
                 f"nsddata/freesurfer/{subject}/label/{stem}.mgz.ctab; fetch that, or remove the mask"
             )
             continue
-        rois += labels_in(values, _names(tables[0]) if tables else {int(number): stem for number in numbers})
+        before = "" if stem.startswith(OWN) else f"{stem}-"  # V1 of an atlas is another one
+        names = _names(tables[0]) if tables else {int(number): stem for number in numbers}
+        rois += labels_in(values, {number: before + name for number, name in names.items()} if tables else names)
         used += [path, *tables[:1]]
     return rois, used
 
@@ -267,4 +270,5 @@ SPEC = Importer(
     restricted=True,
     size="40 GB of betas at 1.8 mm become 0.9 GB (15,724 units); images of one subject about 4 GB",
     open=open_source,
+    versions=True,
 )

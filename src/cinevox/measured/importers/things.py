@@ -51,6 +51,7 @@ OTHERS = {
 }
 MASK = "{}_space-T1w_brainmask.nii.gz"
 NO_GRID = f"{{0}}: no {MASK.format('{0}')} with all voxels in it, so nothing says where they lie: scores without maps"
+ATLAS = "glasser-"  # parcels of the whole cortex, which say nothing about what a voxel is selective for
 CEILINGS = ("nc_singletrial", "nc_testset")  # percent of variance
 NO_ROI = ("voxel_id", "subject_id", "voxel_x", "voxel_y", "voxel_z")
 ROWS_AT_A_TIME = 2**14
@@ -173,7 +174,7 @@ class _Subject:
         shown = _joined(shown, "trial_id", responses.trials, trials, path, "columns")
         about = table(voxels, ",", ("voxel_id", "voxel_x", "voxel_y", "voxel_z"))
         units = _units(_joined(about, "voxel_id", responses.voxels, voxels, path, "rows"))
-        rois = [column for column in units.columns if column.startswith("roi:")]
+        rois = [column for column in units if column.startswith("roi:") and not column.startswith(f"roi:{ATLAS}")]
         if rois_only and not rois:
             raise FileError(f"{voxels}: no column of 0 and 1 for an ROI; {AGAIN}, or import all voxels (--units all)")
         rows = np.flatnonzero(units[rois].any(axis=1)) if rois_only else np.arange(len(units))
@@ -185,7 +186,7 @@ class _Subject:
                 "stimulus_id": self.shown["stimulus"],
                 "session": self.shown["session"],
                 "run": self.shown["run"],
-                "repetition": repetitions(self.shown["stimulus"]),
+                "repetition": repetitions(self.shown["stimulus"], self.responses.trials),
             }
         )
         step = trials_in_block(len(self.rows))
