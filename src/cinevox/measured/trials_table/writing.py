@@ -25,6 +25,7 @@ from cinevox.files import disk, io
 VERSION = 1
 DESCRIPTION, STIMULI, PARTICIPANTS = "dataset_description.json", "stimuli.tsv", "participants.tsv"
 STIMULUS_FILES, SPLITS = "stimuli", "splits"
+DONE = "done"  # records of finished subjects, within the unfinished table
 MISSING = "n/a"  # as BIDS writes it
 UNITS_IN_MEMORY = 2**26  # bytes of betas that are copied at a time where units are left out
 
@@ -109,12 +110,13 @@ class TableWriter:
         io.write_json(self.folder / DESCRIPTION, {**description, "cinevox": own})
         kept = {*subjects, STIMULI, PARTICIPANTS, DESCRIPTION, STIMULUS_FILES, *([SPLITS] if splits else [])}
         for path in self.folder.iterdir():  # of earlier calls, for other subjects
-            if path.name not in kept:
+            if path.name not in {*kept, DONE}:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(self.folder / DONE)  # last, as without it all subjects are to be done
         self.folder.rename(self.target)
 
     def _record(self, subject: str) -> Path:
-        return self.folder / "done" / f"{subject}.json"
+        return self.folder / DONE / f"{subject}.json"
 
 
 class SubjectWriter:
@@ -201,7 +203,7 @@ class SubjectWriter:
             self._leave_out(missing)
         trials = self.trials.assign(exclude=self._empty.astype(int)) if self._empty.any() else self.trials
         trials.insert(0, "trial", np.arange(len(trials)))
-        units = self.units[~missing].reset_index(drop=True)
+        units = self.units[~missing].reset_index(drop=True).replace([np.inf, -np.inf], np.nan)
         units.insert(0, "unit", np.arange(len(units)))
         write_table(self.folder / f"{self.subject}_trials.tsv", trials)
         write_table(self.folder / f"{self.subject}_units.tsv", units)
