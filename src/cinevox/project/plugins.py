@@ -1,7 +1,8 @@
 """Plug-ins: a module's file name is its key, its `SPEC` is what it offers.
 
-Networks, libraries of networks, regressors and data sets are plug-ins. To add one, add a file to their folder; a name
-that starts with an underscore is a helper and no plug-in. Nothing is registered and nothing happens on import.
+Networks, libraries of networks, regressors, data sets and importers are plug-ins. To add one, add a file to their
+folder; a name that starts with an underscore is a helper and no plug-in. Nothing is registered and nothing happens on
+import.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import Any, Literal
 
 from cinevox.errors import InputError
 
-Kind = Literal["networks", "libraries", "regressors", "datasets"]
+Kind = Literal["networks", "libraries", "regressors", "datasets", "importers"]
 
 PACKAGES: dict[Kind, str] = {
     "networks": "cinevox.stimuli.networks",
     "libraries": "cinevox.stimuli.networks._libraries",
     "regressors": "cinevox.fitting.regressors",
     "datasets": "cinevox.measured.datasets",
+    "importers": "cinevox.measured.importers",
 }
 
 
