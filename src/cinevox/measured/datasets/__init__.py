@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.measured.responses import Part as Part
@@ -91,6 +92,42 @@ class StudyData(Protocol):
 
 
 @dataclass(frozen=True)
+class Stimulus:
+    """A stimulus of a study.
+
+    id: text, of this stimulus alone; file: its clip or image, None where that is not on this disk
+    columns: what else the study says of it, by which a split can be held together (params.splits.together)
+    """
+
+    id: str
+    file: Path | None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class TrialData(StudyData, Protocol):
+    """A study whose subjects may have seen different stimuli, and each of them another number of times.
+
+    Its arrays are as those of any study, but (n_stimuli seen, the most repetitions, n_voxels): a repetition that a
+    stimulus does not have is NaN in every voxel.
+    """
+
+    @property
+    def stimuli(self) -> tuple[Stimulus, ...]:
+        """The training stimuli, then the test stimuli, as the study's split has them; its files may have any order."""
+        ...
+
+    @property
+    def n_train(self) -> int:
+        """Number of training stimuli."""
+        ...
+
+    def seen(self, part: Part, subject: str) -> NDArray[np.intp]:
+        """The subject's stimuli: for each row of its arrays the position among those of this part, in rising order."""
+        ...
+
+
+@dataclass(frozen=True)
 class Expected:
     """Properties of a study's files that validation holds them to, where params.validation says null.
 
@@ -116,6 +153,7 @@ class DatasetSpec:
         (`cinevox.project.remote_guard`)
     n_train, n_test: how many clips the published study has; None where that is the user's own affair
     simulated: its responses are made by a program, and are marked as such wherever a result of them is shown
+    unequal: stimuli may have different numbers of repetitions, so that there are fewer than the most is no fault
     """
 
     title: str
@@ -125,6 +163,7 @@ class DatasetSpec:
     n_train: int | None = None
     n_test: int | None = None
     simulated: bool = False
+    unequal: bool = False
     expected: Expected = Expected()
 
 
