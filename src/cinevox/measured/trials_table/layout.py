@@ -1,14 +1,14 @@
 """File names and columns of the trials table, shared by what reads, writes and checks it.
 
-    dataset_description.json     the study's name, its licence and the format's version
-    stimuli.tsv                  a line for each stimulus
-    participants.tsv             a line for each subject
-    splits/<name>.json           {"train": [ids], "test": [ids]}
-    rois/<name>.nii.gz           a mask of an ROI on the grid of the betas; in sub-XX/rois one of a subject alone
-    sub-XX/sub-XX_trials.tsv     a line for each row of the betas
-    sub-XX/sub-XX_units.tsv      a line for each column of the betas
-    sub-XX/sub-XX_betas.json     what the numbers are
-    sub-XX/sub-XX_betas.npy      the betas, or one of the other kinds of `BETAS`
+dataset_description.json     the study's name, its licence and the format's version
+stimuli.tsv                  a line for each stimulus
+participants.tsv             a line for each subject
+splits/<name>.json           {"train": [ids], "test": [ids]}
+rois/<name>.nii.gz           a mask of an ROI on the grid of the betas; in sub-XX/rois one of a subject alone
+sub-XX/sub-XX_trials.tsv     a line for each row of the betas
+sub-XX/sub-XX_units.tsv      a line for each column of the betas
+sub-XX/sub-XX_betas.json     what the numbers are
+sub-XX/sub-XX_betas.npy      the betas, or one of the other kinds of `BETAS`
 """
 
 from __future__ import annotations
@@ -106,6 +106,14 @@ class SubjectFiles:
         there = sorted(path for path in own.glob(f"{self.subject}_*") if not path.name.startswith("._"))
         found = {kind: tuple(p for p in there if p.name.endswith(each.suffixes)) for kind, each in BETAS.items()}
         return {kind: paths for kind, paths in found.items() if paths}
+
+    @property
+    def betas_path(self) -> Path:
+        """The file of the betas; of several the pattern of their names, which is no file."""
+        paths = [path for found in self.betas.values() for path in found]
+        if len(paths) > 1:
+            return paths[0].with_name(f"{self.subject}_*{''.join(paths[0].suffixes)}")
+        return paths[0] if paths else self.array
 
     @property
     def masks(self) -> tuple[Path, ...]:

@@ -39,9 +39,7 @@ class Betas:
     def _all(self) -> NDArray[np.intp]:
         return np.arange(self.shape[0])
 
-    def columns(
-        self, units: NDArray[np.intp], trials: slice | NDArray[np.intp] = slice(None)
-    ) -> NDArray[np.float32]:
+    def columns(self, units: NDArray[np.intp], trials: slice | NDArray[np.intp] = slice(None)) -> NDArray[np.float32]:
         """Betas of these units in these trials, (n_trials, n_units), as float32."""
         values = gather(self.opened.source, self._all[trials], np.asarray(units))
         return values if self.scale == 1 else values / np.float32(self.scale)
@@ -66,10 +64,14 @@ def open_betas(
     if len(found) != 1:
         named = " and ".join(path.name for paths in found.values() for path in paths[:2]) or "none"
         endings = ", ".join(f"*{each.suffixes[0]}" for each in BETAS.values())
-        raise NotBetas(files.array, f"found {named}; expected betas in one kind of file: {endings}; leave one kind there")
+        raise NotBetas(
+            files.array, f"found {named}; expected betas in one kind of file: {endings}; leave one kind there"
+        )
     [(kind, paths)] = found.items()
     if len(paths) > 1 and not BETAS[kind].several:
-        raise NotBetas(paths[0], f"found {', '.join(path.name for path in paths)}; expected one file; put them into one")
+        raise NotBetas(
+            paths[0], f"found {', '.join(path.name for path in paths)}; expected one file; put them into one"
+        )
     for path in paths:
         links.inside(path, files.folder)
     if kind == "nifti":

@@ -1,4 +1,4 @@
-"""Betas in arrays: .npy, HDF5 and zarr. Nothing in a file can run: no pickles, and no filters but known ones."""
+"""Betas in arrays: .npy, HDF5 and zarr. Nothing in a file can run: no pickles, no codecs but known ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cinevox.measured.trials_table.betas._parts import NotBetas, Opened, Read, r
 from cinevox.measured.trials_table.layout import HDF5_DATASET
 
 CODECS = {  # of zarr; "pickle" is one too
-    "blosc", "bytes", "bz2", "crc32c", "delta", "fixedscaleoffset", "gzip", "lz4", "lzma", "sharding_indexed", "shuffle",
-    "transpose", "zlib", "zstd",
+    "blosc", "bytes", "bz2", "crc32c", "delta", "gzip", "lz4", "lzma", "sharding_indexed", "shuffle", "transpose",
+    "zlib", "zstd",
 }  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def _codecs(path: Path) -> set[str]:
 
 
 def _named(content: Any) -> set[str]:
-    """What stands as the codecs' names in metadata: `id` of version 2, `name` of the entries of `codecs` of version 3."""
+    """The names of codecs in metadata: `id` in version 2, `name` of the entries of `codecs` in version 3."""
     if isinstance(content, list):
         return {name for each in content for name in _named(each)}
     if not isinstance(content, dict):

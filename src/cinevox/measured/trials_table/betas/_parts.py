@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cinevox.measured.trials_table.layout import DTYPES
 
 SPAN = 256  # trials that are read at a time
+GAP = 8  # trials that are read and left out, rather than read anew behind them
 
 Read = Callable[[slice, slice], NDArray[Any]]
 """Values of consecutive trials and units, (n_trials, n_units), as they are stored."""
@@ -88,9 +89,10 @@ def gather(source: Source, rows: NDArray[np.intp], units: NDArray[np.intp]) -> N
 
 
 def _spans(rows: NDArray[np.intp], order: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Positions in `rows` whose trials lie in the same SPAN of the file, in rising order of trials."""
-    number = rows[order] // SPAN
-    return np.split(order, np.flatnonzero(np.diff(number)) + 1)
+    """Positions in `rows` of trials that lie close together and in one SPAN of the file, in rising order of trials."""
+    rising = rows[order]
+    apart = (np.diff(rising // SPAN) > 0) | (np.diff(rising) > GAP)
+    return np.split(order, np.flatnonzero(apart) + 1)
 
 
 def several(lengths: Sequence[int], read: Callable[[int, slice], NDArray[Any]], rows: slice) -> NDArray[Any]:

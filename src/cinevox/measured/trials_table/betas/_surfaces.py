@@ -71,15 +71,24 @@ def open_gifti(paths: Sequence[Path], places: NDArray[np.intp] | None) -> Opened
         told = ", ".join(f"{HEMISPHERES[side]} {length}" for side, length in sorted(lengths.items()))
         raise NotBetas(paths[0], f"hemispheres have different numbers of trials: {told}; save both again")
     for side in np.unique(places[:, 0]).tolist():
-        if side not in sides:
-            raise NotBetas(paths[0], f"units.tsv has units of hemi {HEMISPHERES[side]}, and no file is of it; add hemi-{HEMISPHERES[side]}")
-        size = min(shape[1] for shape in shapes[side])
-        vertices = places[places[:, 0] == side, 1]
-        if (vertices < 0).any() or (vertices >= size).any():
-            told = f"units.tsv has vertex {vertices.max() if vertices.min() >= 0 else vertices.min()} of hemi {HEMISPHERES[side]}"
-            raise NotBetas(sides[side][0], f"{told}, and there are {size} vertices, from 0; correct units.tsv, or the file is of another density")
+        _require_vertices(paths[0], side, places[places[:, 0] == side, 1], shapes.get(side))
     source = GiftiFiles({side: tuple(found) for side, found in sides.items()}, places)
     return Opened(source, (next(iter(lengths.values())), len(places)), FLOAT32, "C", places)
+
+
+def _require_vertices(
+    path: Path, side: int, vertices: NDArray[np.intp], shapes: Sequence[tuple[int, ...]] | None
+) -> None:
+    """Refuse units that are in no file. shapes: of the hemisphere's files, None where there are none"""
+    if side < 0:
+        raise NotBetas(path, "units.tsv has units that are no vertices; expected a hemi and a vertex for each unit")
+    hemi = HEMISPHERES[side]
+    if shapes is None:
+        raise NotBetas(path, f"units.tsv has units of hemi {hemi}, and no file is of it; add the file of hemi-{hemi}")
+    size = min(shape[1] for shape in shapes)
+    if len(far := vertices[(vertices < 0) | (vertices >= size)]):
+        told = f"units.tsv has vertex {far[0]} of hemi {hemi}, and the file {size} vertices, counted from 0"
+        raise NotBetas(path, f"{told}; correct units.tsv, or take the file of the other density")
 
 
 def _side(path: Path) -> int:
@@ -88,7 +97,7 @@ def _side(path: Path) -> int:
 
     if match := re.search(r"hemi-([LR])", path.name):
         return HEMISPHERES.index(match[1])
-    meta = str(nibabel.load(path).meta.get("AnatomicalStructurePrimary", ""))
+    meta = str(nibabel.GiftiImage.from_filename(path).meta.get("AnatomicalStructurePrimary", ""))
     for side, word in enumerate(("CortexLeft", "CortexRight")):
         if word == meta:
             return side
@@ -134,7 +143,9 @@ def open_cifti(paths: Sequence[Path]) -> Opened:
     axes = [_grayordinates(path, image) for path, image in zip(paths, images)]
     for path, axis in zip(paths, axes):
         if axis != axes[0]:
-            raise NotBetas(path, f"has other columns than {paths[0].name}; expected the same grayordinates; save it again")
+            raise NotBetas(
+                path, f"has other columns than {paths[0].name}; expected the same grayordinates; save it again"
+            )
     lengths = tuple(image.shape[0] for image in images)
     places = np.full((len(axes[0]), 2), -1, dtype=np.intp)
     for name, side in CORTEX.items():

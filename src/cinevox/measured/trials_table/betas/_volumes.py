@@ -86,7 +86,9 @@ def open_nifti(paths: Sequence[Path], masks: Sequence[Path], places: NDArray[np.
     places = _places(paths[0], shape, places, inside)
     types = {_dtype(image).name for image in images}
     if len(types) > 1:
-        raise NotBetas(paths[0], f"its runs hold {' and '.join(sorted(types))}; expected one type of number; save as float32")
+        raise NotBetas(
+            paths[0], f"its runs hold {' and '.join(sorted(types))}; expected one type of number; save as float32"
+        )
     lengths = tuple(image.shape[3] for image in images)
     source = NiftiFiles(tuple(paths), lengths, places)
     dtype = _dtype(images[0])
@@ -96,10 +98,10 @@ def open_nifti(paths: Sequence[Path], masks: Sequence[Path], places: NDArray[np.
 def _places(
     path: Path, shape: Sequence[int], places: NDArray[np.intp] | None, inside: NDArray[np.bool_] | None
 ) -> NDArray[np.intp]:
-    if places is None and inside is None:
-        told = "no mask beside it, and units.tsv has no i, j, k"
-        raise NotBetas(path, f"{told}; add {path.parent.name}_mask.nii.gz, or the columns i, j, k to units.tsv")
     if places is None:
+        if inside is None:
+            told = "no mask beside it, and units.tsv has no i, j, k"
+            raise NotBetas(path, f"{told}; add {path.parent.name}_mask.nii.gz, or the columns i, j, k to units.tsv")
         return np.argwhere(inside)
     if (places < 0).any() or (places >= shape).any():
         unit = int(np.flatnonzero(((places < 0) | (places >= shape)).any(axis=1))[0])
@@ -107,7 +109,8 @@ def _places(
         raise NotBetas(path, f"{told}; i, j, k count from 0")
     if inside is not None and not (there := inside[tuple(places.T)]).all():
         unit = int(np.flatnonzero(~there)[0])
-        told = f"{np.count_nonzero(~there)} of {len(places)} units lie outside of the mask, unit {unit} at {_place(places[unit])}"
+        told = f"{np.count_nonzero(~there)} of {len(places)} units lie outside of the mask, "
+        told += f"unit {unit} at {_place(places[unit])}"
         raise NotBetas(path, f"{told}; correct the mask or i, j, k in units.tsv")
     if inside is not None and np.count_nonzero(inside) != len(places):
         told = f"the mask has {np.count_nonzero(inside)} voxels and units.tsv {len(places)} units"
@@ -137,10 +140,12 @@ def require_grid(
     if same and np.allclose(affine, wanted[1], atol=AFFINE_TOLERANCE):
         return
     told = [
-        f"shape {'not known' if size is None else ' x '.join(map(str, size))} and affine {np.round(matrix[:3], 3).tolist()}"
+        f"shape {'not known' if size is None else ' x '.join(map(str, size))}, "
+        f"affine {np.round(matrix[:3], 3).tolist()}"
         for size, matrix in ((shape, affine), wanted)
     ]
-    raise NotBetas(path, f"{told[0]}; {of} has {told[1]}; expected the grid of the betas; resample it to that (nilearn.image.resample_to_img)")
+    cure = "expected the grid of the betas; resample it to that (nilearn.image.resample_to_img)"
+    raise NotBetas(path, f"{told[0]}; {of} has {told[1]}; {cure}")
 
 
 def read_mask(path: Path) -> Volume:
