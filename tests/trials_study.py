@@ -58,7 +58,7 @@ def change_json(path, **changed):
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
 
-def make(folder, kind="npy", images=True, normalized="session", clean=True):
+def make(folder, kind="npy", images=True, normalized="session"):
     """Write the study. kind: of the betas' files; returns subject -> its betas, (n_trials, n_units)."""
     folder.mkdir(parents=True)
     about = {"Name": "Small", "BIDSVersion": "1.10.0", "DatasetType": "derivative", "cinevox": {"version": 1}}
@@ -153,7 +153,7 @@ def save_volume(path, values, affine=AFFINE):
 
 
 def by_hand(folder, betas, subject, ids, units):
-    """The rectangle as a user would put it together: (n_stimuli seen, most repetitions, n_units), NaN where there is none."""
+    """The rectangle as a user would put it together, (n_stimuli seen, most repetitions, n_units)."""
     table = pd.read_csv(subject_file(folder, "_trials.tsv", subject), sep="\t", dtype=str)
     rows = [np.flatnonzero(table["stimulus_id"] == key) for key in ids]
     rows = [each for each in rows if len(each)]
