@@ -124,7 +124,7 @@ def write_betas(folder, subject, kind, betas):
         np.save(subject_file(folder, "_betas.npy", subject), betas)
     elif kind == "hdf5":
         with h5py.File(subject_file(folder, "_betas.h5", subject), "w") as file:
-            file.create_dataset("betas", data=betas, chunks=(4, 5), compression="gzip")
+            file.create_dataset("betas", data=betas, chunks=True, compression="gzip")
     elif kind == "zarr":
         zarr.save_array(str(subject_file(folder, "_betas.zarr", subject)), betas)
     elif kind in ("nii", "nii.gz"):

@@ -75,7 +75,7 @@ class Rectangle:
         stimuli, repetitions, units = (*(key if isinstance(key, tuple) else (key,)), slice(None), slice(None))[:3]
         cells = np.arange(self.rows.size).reshape(self.rows.shape)[stimuli, repetitions]
         chosen = np.arange(len(self.units))[units]
-        return self._read(cells.ravel(), chosen.ravel()).reshape(*cells.shape, *chosen.shape)
+        return self._read(cells.ravel(), chosen.ravel()).reshape((*cells.shape, *chosen.shape))
 
     def _read(self, cells: NDArray[np.intp], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
         """Read cells, flat positions in `rows`, of some units, (n_cells, n_units); in blocks of units.

@@ -101,7 +101,7 @@ def is_missing(column: pd.Series) -> NDArray[np.bool_]:
 def whole_numbers(column: pd.Series) -> NDArray[np.intp]:
     """The whole numbers of a column, -1 where there is something else; 3.0 is 3, as pandas writes it beside gaps."""
     good = column.str.fullmatch(r"[0-9]{1,9}(\.0+)?").to_numpy(dtype=bool)
-    return np.where(good, column.str.partition(".")[0].where(good, "-1"), "-1").astype(np.intp)
+    return np.where(good, column.str.split(".").str[0].where(good, "-1"), "-1").astype(np.intp)
 
 
 def numbers(column: pd.Series) -> NDArray[np.float64]:
