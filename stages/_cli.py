@@ -77,12 +77,19 @@ class Run:
         """Record beside a result the versions of packages that made it, and those that made what it was made from."""
         package_versions.record(target, self.log.name, sources)
 
+    def clips(self, count: int) -> list[str]:
+        """Names of all clips, as `frames` wrote them."""
+        return [clip["name"] for clip in io.read_json(self.paths.frames(count) / "clips.json")]
+
     def frames(self, count: int) -> tuple[list[str], NDArray[np.uint8]]:
         """Names of all clips and `count` frames of each, (n_clips, count, height, width, 3), as `frames` wrote them."""
-        folder = self.paths.frames(count)
-        clips = [clip["name"] for clip in io.read_json(folder / "clips.json")]
-        shape = (len(clips), count, None, None, 3)
-        return clips, io.read_array(folder / "frames.npy", shape, "n_clips, n_frames, height, width, 3")
+        clips, file = self.clips(count), self.paths.frames(count) / "frames.npy"
+        if not file.is_file():
+            raise InputError(
+                f"{file}: no such file: not all of the {len(clips):,} stimuli are on this disk, and this network needs "
+                "them; fetch their files, or bring its features as arrays (docs/spaces.md)"
+            )
+        return clips, io.read_array(file, (len(clips), count, None, None, 3), "n_clips, n_frames, height, width, 3")
 
 
 class _Declared:

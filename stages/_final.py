@@ -12,15 +12,15 @@ from cinevox.files import io
 from cinevox.fitting import ensembles, prediction_store, refit
 from cinevox.fitting.fits import Method
 from cinevox.fitting.prediction_store import Index
-from cinevox.measured.responses import Columns
 from cinevox.project.params import EnsembleRow, Row
 
 
 def predicted(run: Run, index: Index) -> tuple[NDArray[np.float32], tuple[Row, ...]]:
     """A row's predictions, (n_test_clips, n_voxels), and its members where it is an ensemble.
 
-    An ensemble's members predict each by itself, and are combined as they were on the validation clips. Transfer
-    networks are not refitted: their best epoch is chosen on the validation clips.
+    Every subject saw the same stimuli, as the challenge's did. An ensemble's members predict each by itself, and are
+    combined as they were on the validation clips. Transfer networks are not refitted: their best epoch is chosen on the
+    validation clips.
     """
     if not isinstance(index.row, EnsembleRow):
         return _of_one(run, index), ()
@@ -32,17 +32,22 @@ def predicted(run: Run, index: Index) -> tuple[NDArray[np.float32], tuple[Row, .
 def _of_one(run: Run, index: Index) -> NDArray[np.float32]:
     row = index.row
     if row.is_transfer:
-        return np.array(prediction_store.read(run.paths.predictions(row.name), index, index.spaces[0], "test"))
+        (cohort,) = index.cohorts
+        return np.array(prediction_store.read(run.paths.predictions(row.name), cohort, index.spaces[0], "test"))
     chosen = io.read_arrays(run.paths.selection(row.name) / "voxels.npz")["space"]
-    return refitted(run, row, index.columns, chosen, _spaces.of_row(run, row)).predicted
+    (found,) = refitted(run, row, chosen, _spaces.of_row(run, row)).predicted
+    return found
 
 
 def refitted(
-    run: Run, row: Row, columns: Columns, chosen: NDArray[np.integer], spaces: _spaces.Spaces, *, keep: bool = False
+    run: Run, row: Row, chosen: NDArray[np.integer], spaces: _spaces.Spaces, *, keep: bool = False
 ) -> refit.Refitted:
     """Each voxel's chosen candidate, fitted again on all training clips; `refit.refit` has the arguments."""
-    blocks = [(block.subject, block.roi) for block in columns.blocks]
+    responses, cohorts = run.responses("train"), run.cohorts(row.track)
+    measured = [
+        refit.Measured(*responses.means(row.track, cohort.blocks), _spaces.shown(run, cohort)) for cohort in cohorts
+    ]
     return refit.refit(
-        spaces.candidates, chosen, spaces.raw(), *run.responses("train").means(row.track, blocks),
-        spaces.reductions(run.params.reduction), Method.of(row.regressor, run.params), run.progress, keep=keep,
+        spaces.candidates, chosen, spaces.raw(), responses.n_stimuli, measured, spaces.reductions(run.params.reduction),
+        Method.of(row.regressor, run.params), run.progress, keep=keep,
     )  # fmt: skip

@@ -6,8 +6,9 @@ from functools import partial
 
 import _cli
 from cinevox.measured import response_store
+from cinevox.measured.cohorts import Cohort, cohorts
 from cinevox.measured.responses import Part
-from cinevox.statistics import splits
+from cinevox.project.params import Track
 
 
 class Run(_cli.Run):
@@ -17,9 +18,9 @@ class Run(_cli.Run):
         """The training or the test responses, as `conversion` wrote them."""
         return response_store.read(self.paths.conversion(part))
 
-    def split(self) -> splits.Split:
-        """The clips that train, validate and test."""
-        return splits.split(*self.n_clips(), self.params.splits)
+    def cohorts(self, track: Track) -> tuple[Cohort, ...]:
+        """The subjects who saw the same stimuli, with their ROIs of a track."""
+        return cohorts(self.responses("train"), self.responses("test"), track, self.n_clips()[1])
 
 
 stage = partial(_cli.stage, run=Run)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,14 @@ class Member:
     outcome: Outcome
     choice: Choice
 
-    def predicted(self, split: str) -> NDArray[np.float32]:
-        """Each voxel's predictions by the feature space that the member chose for it, (n_clips, n_voxels)."""
-        folder = self.run.paths.predictions(self.row.name)
-        own = {space: prediction_store.read(folder, self.index, space, split) for space in self.choice.used}
-        return self.choice.predicted(own, slice(None))
+    def predicted(self, split: str, cohort: int = 0) -> NDArray[np.float32]:
+        """Each voxel's predictions by the feature space that the member chose for it, (n_clips, n_voxels).
+
+        cohort: which of the index, by number
+        """
+        folder, own = self.run.paths.predictions(self.row.name), self.index.cohorts[cohort]
+        found = {space: prediction_store.read(folder, own, space, split) for space in self.choice.used}
+        return self.choice.of(own.where).predicted(found, slice(None))
 
 
 def of_row(run: Run, ensemble: EnsembleRow) -> list[Member]:
@@ -50,9 +54,8 @@ def of_row(run: Run, ensemble: EnsembleRow) -> list[Member]:
     members = [_member(run, name) for name in ensemble.rows]
     first = members[0].index
     for member in members[1:]:
-        same = {name: rows.tolist() for name, rows in member.index.clips.items()}
         alike = ensemble.together == "paste" or member.index.columns == first.columns
-        if not alike or same != {name: rows.tolist() for name, rows in first.clips.items()}:
+        if not alike or _clips(member.index) != _clips(first):
             raise FileError(
                 f"{run.paths.predictions(member.row.name)}: of other {'clips' if alike else 'voxels'} than "
                 f"{members[0].row.name}; run `dvc repro` for both"
@@ -60,10 +63,18 @@ def of_row(run: Run, ensemble: EnsembleRow) -> list[Member]:
     return members
 
 
+def _scored(clips: Mapping[str, NDArray[np.intp]]) -> dict[str, NDArray[np.intp]]:
+    return {split: rows for split, rows in clips.items() if split in ("validation", "test")}
+
+
+def _clips(index: Index) -> list[dict[str, list[int]]]:
+    return [{split: rows.tolist() for split, rows in cohort.clips.items()} for cohort in index.cohorts]
+
+
 def _member(run: Run, name: str) -> Member:
     index = prediction_store.read_index(run.paths.predictions(name))
-    scored = {split: rows for split, rows in index.clips.items() if split in ("validation", "test")}
-    index = Index(index.spaces, scored, index.columns, index.provenance, index.diagnostics)
+    several = {name: (subjects, _scored(clips)) for name, (subjects, clips) in index.by_cohort.items()}
+    index = replace(index, clips=_scored(index.clips), by_cohort=several)
     selected = run.paths.selection(name)
     outcome = outcomes.read(selected, index.row)
     space = io.read_arrays(selected / "voxels.npz")["space"]

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from _inputs import Run
+from _splits import groups
 from cinevox.files import io
 from cinevox.fitting import feature_spaces
 from cinevox.fitting.feature_spaces import Candidate, Floats
+from cinevox.fitting.fits import Shown
+from cinevox.measured.cohorts import Cohort
 from cinevox.project.params import FeatureMap, FeatureSpace, JointRow, NetworkRow, Reduction, Row
 from cinevox.statistics.splits import Partition
 from cinevox.stimuli.named_spaces import map_files, pca_of
@@ -81,6 +84,14 @@ class Spaces:
     def weights(self) -> dict[str, Any]:
         """Network -> the weights that it has."""
         return {name: sidecar["weights"] for name, sidecar in self.features.items()}
+
+
+def shown(run: Run, cohort: Cohort) -> Shown:
+    """The clips that a cohort saw, as a fit is told."""
+    together = groups(run)
+    if together is not None and cohort.rows is not None:
+        together = together[cohort.rows[: cohort.n_train]]
+    return Shown(cohort.rows, together)
 
 
 def of_row(run: Run, row: Row) -> Spaces:

@@ -8,14 +8,13 @@ from cinevox.project.params import Track
 
 
 def main(run: Run) -> None:
-    settings = run.params.dataset
-    track: Track = next(track for track in settings.tracks if track == run.instance)
+    track: Track = next(track for track in run.params.dataset.tracks if track == run.instance)
     train, test = run.responses("train"), run.responses("test")
 
     def read(subject: str, roi: str) -> tuple[Responses, Responses | None]:
         return train.trials(track, subject, roi), test.trials(track, subject, roi) if test.has(track) else None
 
-    found = reliability(read, settings.blocks(track))
+    found = reliability(read, train.blocks(track))
     io.write_arrays(run.paths.ceiling(track) / "reliability.npz", **found.by_split)
     io.write_json(
         run.paths.ceiling(track) / "index.json",

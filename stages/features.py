@@ -10,14 +10,14 @@ from cinevox.stimuli import brought_features, features
 
 def main(run: Run) -> None:
     network = run.params.networks[run.instance]
-    clips, frames = run.frames(network.n_frames)
     asked = run.asked()
     maps = [FeatureMap.from_json(found) for found in asked.get("maps", ())]
     if network.model == brought_features.MODEL:
         out = run.paths.features(run.instance)
-        brought_features.write(run.instance, network, clips, out, maps)
+        brought_features.write(run.instance, network, run.clips(network.n_frames), out, maps)
         run.made(out, run.paths.frames(network.n_frames))
         return
+    clips, frames = run.frames(network.n_frames)
     layers = None if asked.get("layers", True) else ()
     extraction = features.prepare(run.instance, network, run.params.features, frames.shape[1:], layers, maps)
     if extraction.weights.policy == "random":

@@ -1,30 +1,43 @@
 """Fits: one row's regressor on each of its candidates; writes predictions for the clips left out."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import _spaces
+import _splits
 from _inputs import Run, stage
 from cinevox.fitting import prediction_store
-from cinevox.fitting.fits import Method, fit
-from cinevox.statistics.splits import Indices, partitions, split
+from cinevox.fitting.fits import Method, fit, summary
+from cinevox.measured.responses import Block, Columns
+from cinevox.statistics.splits import Indices
 
 
 def main(run: Run) -> None:
-    row, settings = run.params.experiments.rows[run.instance], run.params.dataset
-    spaces = _spaces.of_row(run, row)
-    measured, columns = run.responses("train").means(row.track, settings.blocks(row.track))
-    parts = split(*run.n_clips(), run.params.splits)
-    target = run.paths.predictions(row.name)
-    clips: dict[str, Indices] = {}
-    diagnostics: dict[str, dict] = {}
-    for part in partitions(parts, run.params.splits):
-        method = Method.of(row.regressor, run.params)
-        fitted = fit(spaces.candidates, spaces.fitted(part), measured, columns, part, method)
-        for result in run.progress(fitted, len(spaces.candidates), f"{row.name} {part.folder}".strip()):
-            for name, predicted in result.predicted.items():
-                prediction_store.write(target, result.candidate.name, name, predicted)
-            diagnostics.setdefault(result.candidate.name, result.diagnostics)
-        clips |= part.predicted
+    row, target = run.params.experiments.rows[run.instance], run.paths.predictions(run.instance)
+    spaces, method = _spaces.of_row(run, row), Method.of(row.regressor, run.params)
+    responses, cohorts, wanted = run.responses("train"), run.cohorts(row.track), _splits.partitions(run)
+    local = [[cohort.partition(part) for part in wanted] for cohort in cohorts]  # refused before any fit
+    blocks: list[Block] = []
+    clips: list[dict[str, Indices]] = []
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for cohort, own in zip(cohorts, local):
+        measured, columns = responses.means(row.track, cohort.blocks)
+        shown = _spaces.shown(run, cohort)
+        predicts: dict[str, Indices] = {}
+        for part, seen in zip(wanted, own):
+            fitted = fit(spaces.candidates, spaces.fitted(part), measured, columns, seen, method, shown=shown)
+            label = " ".join(word for word in (row.name, part.folder, cohort.name) if word)
+            for result in run.progress(fitted, len(spaces.candidates), label):
+                for name, predicted in result.predicted.items():
+                    prediction_store.write(target, result.candidate.name, name, predicted, cohort.name)
+                if part is wanted[0]:  # what is told of a candidate is of the training clips
+                    found.setdefault(result.candidate.name, []).append(result.diagnostics)
+            predicts |= {name: cohort.everywhere(rows) for name, rows in seen.predicted.items()}
+        blocks += columns.blocks
+        clips.append(predicts)
+    columns, diagnostics = Columns(tuple(blocks)), {name: summary(parts) for name, parts in found.items()}
     for flag in ("not_converged", "empty", "constant", "alpha_lowest", "alpha_highest"):
-        if count := sum(found.get(flag, 0) for found in diagnostics.values()):
+        if count := sum(told.get(flag, 0) for told in diagnostics.values()):
             of = len(diagnostics) * columns.n_voxels
             run.log.warning("%s: %s: %d of %d fits (voxel x feature space)", run.log.name, flag, count, of)
     provenance = row.model_dump(exclude={"reported"}) | {
@@ -33,9 +46,8 @@ def main(run: Run) -> None:
     }
     if spaces.named:
         provenance["named"] = {name: space.to_json() for name, space in spaces.named.items()}
-    prediction_store.write_index(
-        target, prediction_store.Index(tuple(diagnostics), clips, columns, provenance, diagnostics)
-    )
+    index = prediction_store.of_cohorts(tuple(diagnostics), cohorts, clips, columns, provenance, diagnostics)
+    prediction_store.write_index(target, index)
     sources = [folder(name) for name in spaces.networks for folder in (run.paths.features, run.paths.reduction)]
     run.made(target, *sources, run.paths.conversion("train"))
 

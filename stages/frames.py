@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from _cli import Run, stage
-from cinevox.measured.datasets import open_dataset
+from cinevox.measured.datasets import open_dataset, stimuli_of
 from cinevox.stimuli import frames
 
 
 def main(run: Run) -> None:
-    settings = run.params.frames
-    dataset = run.params.dataset
-    clips = open_dataset(dataset).clips
-    count = int(run.instance)
-    frames.write(clips, count, settings.size, settings.resize, run.paths.frames(count), run.progress)
-    run.made(run.paths.frames(count))
+    settings, count = run.params.frames, int(run.instance)
+    stimuli, target = stimuli_of(open_dataset(run.params.dataset)), run.paths.frames(count)
+    names, files = [stimulus.id for stimulus in stimuli], [stimulus.file for stimulus in stimuli if stimulus.file]
+    if len(files) < len(names):
+        frames.write_names(names, target)
+        run.log.info("%s: %d of %d stimuli are on this disk: no frames", run.log.name, len(files), len(names))
+    else:
+        frames.write(files, count, settings.size, settings.resize, target, run.progress, names)
+    run.made(target)
 
 
 if __name__ == "__main__":

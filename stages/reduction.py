@@ -3,9 +3,9 @@
 from joblib import Parallel, delayed
 
 from _cli import Run, stage
+from _splits import partitions, split
 from cinevox.files import io
 from cinevox.project.params import FeatureSpace
-from cinevox.statistics.splits import partitions, split
 from cinevox.stimuli.named_spaces import map_files, pca_of
 from cinevox.stimuli.reduction import principal_components
 
@@ -21,8 +21,7 @@ def main(run: Run) -> None:
         space = FeatureSpace.from_json(found)
         if (pca := pca_of(space, settings)) is not None:
             jobs["spaces", name] = map_files(sidecar)[space.map], pca
-    parts = split(*run.n_clips(), run.params.splits)
-    wanted = [(job, part) for part in partitions(parts, run.params.splits) for job in jobs]
+    wanted = [(job, part) for part in partitions(run) for job in jobs]
     tasks = (
         delayed(principal_components)(
             io.read_array(source / f"{file}.npy"),
@@ -43,7 +42,7 @@ def main(run: Run) -> None:
     there = {(kind, name): entry["n_components"] for kind in described for name, entry in described[kind].items()}
     if fewer := {job[1]: count for job, count in there.items() if count < jobs[job][1].n_components}:
         text = "%s: fewer components than asked for, as there are %d training clips: %s"
-        run.log.info(text, network, len(parts.train), fewer)
+        run.log.info(text, network, len(split(run).train), fewer)
     io.write_json(target / "reduction.json", described | {"features": sidecar})
     run.made(target, source)
 

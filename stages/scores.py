@@ -11,6 +11,7 @@ from cinevox.files import io
 from cinevox.fitting import prediction_store
 from cinevox.measured.response_store import measured
 from cinevox.scoring import scores
+from cinevox.scoring.scores import SpaceScore
 from cinevox.statistics import metrics
 from cinevox.statistics.splits import ceiling_split, generator
 
@@ -22,19 +23,25 @@ def main(run: Run) -> None:
     tables: dict[str, list[pd.DataFrame]] = {"subjects": [], "rois": []}
     ceilings = noise_ceilings(run, track)
     recorded = run.responses("train"), run.responses("test")
-    clips = {name: rows for name, rows in index.clips.items() if name != "test" or name in ceilings}
-    for name, responses in measured(*recorded, track, index.columns, clips):
+    for name in (name for name in index.clips if name != "test" or name in ceilings):
         ceiling = ceilings[ceiling_split(name)]
         drawn = 0 if name.startswith("inner") else settings.n_bootstraps  # inner folds choose and are not reported
-        resamples = metrics.resampled_clips(len(clips[name]), drawn, generator(settings.seed, name))
-        tasks = (
-            delayed(scores.score)(
-                responses, prediction_store.read(source, index, space, name), ceiling, index.columns, resamples
+        parts = []  # of each cohort the scores of each space
+        for cohort in index.cohorts:
+            responses = measured(*recorded, track, cohort.columns, name, cohort.clips[name])
+            rng = generator(settings.seed, *cohort.names(name))
+            resamples = metrics.resampled_clips(len(responses), drawn, rng)
+            own = None if ceiling is None else ceiling[cohort.where]
+            tasks = (
+                delayed(scores.score)(
+                    responses, prediction_store.read(source, cohort, space, name), own, cohort.columns, resamples
+                )
+                for space in index.spaces
             )
-            for space in index.spaces
-        )
-        results = parallel.run(tasks, 10.0 * resamples.size * responses.shape[1] * len(index.spaces))
-        found = list(run.progress(results, len(index.spaces), f"{run.instance} {name}"))
+            results = parallel.run(tasks, 10.0 * resamples.size * responses.shape[1] * len(index.spaces))
+            told = " ".join(part for part in (run.instance, name, cohort.name) if part)
+            parts.append(list(run.progress(results, len(index.spaces), told)))
+        found: list[SpaceScore] = [scores.side_by_side(each) for each in zip(*parts)]
         for space, result in zip(index.spaces, found):
             label = {"space": space, "split": name}
             tables["subjects"].append(result.blocks.assign(**label))
@@ -42,7 +49,7 @@ def main(run: Run) -> None:
             tables["rois"].append(rois.assign(**label))
         arrays[f"{name}.correlation"] = np.stack([result.correlation for result in found])
         if ceiling is not None:
-            arrays[f"{name}.normalized"] = np.stack([result.normalized for result in found])
+            arrays[f"{name}.normalized"] = np.stack([np.asarray(result.normalized) for result in found])
         replicates[name] = np.stack([result.replicates for result in found])
     for name, parts in tables.items():
         pd.concat(parts).set_index(["space", "split"]).to_csv(io.folder(target) / f"{name}.csv")

@@ -27,7 +27,7 @@ def main(run: Run) -> None:
         io.read_arrays(source / "replicates.npz"),
     )
     ceilings = noise_ceilings(run, index.row.track)
-    clips = {name: index.clips[name] for name in (*ceilings, *candidates.outer)}
+    splits, recorded = (*ceilings, *candidates.outer), (train, run.responses("test"), index.row.track)
     settings, published = run.params.selection, _published(index.row)
     if isinstance(index.row, JointRow) and published:
         settings = settings.model_copy(update={"policy": "given"})
@@ -35,8 +35,17 @@ def main(run: Run) -> None:
         candidates,
         settings,
         published,
-        dict(measured(train, run.responses("test"), index.row.track, index.columns, clips)),
-        {(name, space): prediction_store.read(folder, index, space, name) for name in clips for space in index.spaces},
+        {
+            (cohort.name, split): measured(*recorded, cohort.columns, split, cohort.clips[split])
+            for cohort in index.cohorts
+            for split in splits
+        },
+        {
+            (cohort.name, split, space): prediction_store.read(folder, cohort, space, split)
+            for cohort in index.cohorts
+            for split in splits
+            for space in index.spaces
+        },
         ceilings,
         run.params.scores,
     )

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
+import _splits
 from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store, transfer
+from cinevox.measured.responses import Block, Columns
 from cinevox.statistics import metrics
-from cinevox.statistics.splits import split
 
 
 def main(run: Run) -> None:
@@ -17,34 +18,43 @@ def main(run: Run) -> None:
     folder, target = run.paths.base(row.base), run.paths.predictions(row.name)
     sidecar = io.read_json(folder / "base.json")
     activations = io.read_array(folder / f"{sidecar['layer']}.npy", (sum(run.n_clips()), base.n_frames, None))
-    blocks = run.params.dataset.blocks(row.track)
-    measured, columns = responses.means(row.track, blocks)
-    parts = split(*run.n_clips(), run.params.splits)
-    head, reliability = run.params.heads[row.regressor], None
+    head, cohorts, parts = run.params.heads[row.regressor], run.cohorts(row.track), _splits.split(run)
+    blocks = [block for cohort in cohorts for block in cohort.blocks]
     settings.check_repetitions(min(responses.trials(row.track, *block).values.shape[1] for block in blocks))
-    if settings.voxel_weights == "reliability":
-        trials = (responses.trials(row.track, *block).values[parts.train] for block in blocks)
-        reliability = np.concatenate([metrics.split_half_reliability(values) for values in trials])
-    problem = transfer.prepare(
-        row.name, base, run.params.networks[base.network], sidecar, activations, parts, head, settings
-    )
-    trained, best = [], -np.inf
-    with run.ticks(transfer.n_ticks(columns, settings), row.name) as tick:
-        for found in transfer.train(problem, measured, reliability, columns, run.paths.unfinished / "transfer", tick):
-            best = transfer.keep_weights(run.paths.checkpoints(row.name), base, problem, found, best)
-            trained.append(replace(found, state={}))
-    clips = {name: parts[name] for name in ("validation", "test") if len(parts[name])}
-    for name in clips:
-        prediction_store.write(target, row.features, name, np.hstack([found.predicted[name] for found in trained]))
+    columns: list[Block] = []
+    trained, clips, best = [], [], -np.inf
+    for cohort in cohorts:
+        measured, own = responses.means(row.track, cohort.blocks)
+        seen, reliability = cohort.split(parts), None
+        if settings.voxel_weights == "reliability":
+            trials = (responses.trials(row.track, *block).values[seen.train] for block in cohort.blocks)
+            reliability = np.concatenate([metrics.split_half_reliability(values) for values in trials])
+        shown = activations if cohort.rows is None else activations[cohort.rows]
+        problem = transfer.prepare(
+            row.name, base, run.params.networks[base.network], sidecar, shown, seen, head, settings
+        )
+        names = [name for name in ("validation", "test") if len(seen[name])]
+        with run.ticks(transfer.n_ticks(own, settings), " ".join([row.name, cohort.name]).strip()) as tick:
+            new = []
+            for found in transfer.train(problem, measured, reliability, own, run.paths.unfinished / "transfer", tick):
+                best = transfer.keep_weights(run.paths.checkpoints(row.name), base, problem, found, best)
+                new.append(replace(found, state={}))
+        for name in names:
+            predicted = np.hstack([found.predicted[name] for found in new])
+            prediction_store.write(target, row.features, name, predicted, cohort.name)
+        trained += new
+        columns += own.blocks
+        clips.append({name: cohort.everywhere(seen[name]) for name in names})
     transfer.curves(trained).to_csv(target / "curves.csv", index=False)
     provenance = row.model_dump(exclude={"reported"}) | {
         "weights": {base.network: sidecar["features"]["weights"]},
         "chosen_on": "validation",  # the best epoch is
     }
     diagnostics = {row.features: transfer.diagnostics(trained)}
-    prediction_store.write_index(
-        target, prediction_store.Index((row.features,), clips, columns, provenance, diagnostics)
+    index = prediction_store.of_cohorts(
+        (row.features,), cohorts, clips, Columns(tuple(columns)), provenance, diagnostics
     )
+    prediction_store.write_index(target, index)
     io.write_json(target / "base.json", sidecar)
     run.made(target, folder, run.paths.conversion("train"))
 

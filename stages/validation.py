@@ -1,9 +1,11 @@
 """Validation: every file of the data set is what it should be, before any long work."""
 
+from typing import Any
+
 from _cli import Run, stage
 from cinevox.files import io
 from cinevox.project import remote_guard
-from cinevox.validation import check_folder, check_plugins
+from cinevox.validation import check_folder, check_plugins, require_none_missing
 
 
 def main(run: Run) -> None:
@@ -19,8 +21,11 @@ def main(run: Run) -> None:
     found.require()
     if params.bases:
         params.transfer.check_repetitions(found.n_repetitions)
-    train = found.seconds[: found.n_train_clips]
-    clips = {"n_clips": found.n_clips, "n_train_clips": found.n_train_clips, "seconds": [min(train), max(train)]}
+    if found.missing:
+        require_none_missing(found.missing, params.networks)
+    train = found.seconds[: found.n_train_clips] or (0.0,)
+    clips: dict[str, Any] = {"n_clips": found.n_clips, "n_train_clips": found.n_train_clips}
+    clips |= {"seconds": [min(train), max(train)]} | ({"together": found.together} if found.together else {})
     io.write_json(target / "clips.json", clips)
 
 

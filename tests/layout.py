@@ -21,7 +21,8 @@ def wanted(folder, **changed):
         "name": "algonauts2021", "folder": folder, "clips": CLIPS, "responses": RESPONSES,
         "tracks": ["mini", "full"], "subjects": list(SUBJECTS), "rois": list(ROIS),
     }  # fmt: skip
-    return params.Dataset(**{"missing_repetitions": "refuse"} | values | changed)
+    whole = {"missing_repetitions": "refuse", "missing_rois": "refuse", "test": None, "together": None}
+    return params.Dataset(**whole | values | changed)
 
 
 def limits(**changed):

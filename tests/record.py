@@ -22,7 +22,8 @@ def wanted(folder, version, **changed):
         "name": "bold_moments", "folder": folder, "clips": "stimuli", "responses": {"A": A, "B": B}[version],
         "tracks": ["mini", "full"], "subjects": list(SUBJECTS), "rois": ["V1", "V4", "FFA"],
     }  # fmt: skip
-    return params.Dataset(**{"missing_repetitions": "refuse"} | values | changed)
+    whole = {"missing_repetitions": "refuse", "missing_rois": "refuse", "test": None, "together": None}
+    return params.Dataset(**whole | values | changed)
 
 
 def make(folder, version, n_train=12, n_test=5, protocol=4, videos=True, masks=True):

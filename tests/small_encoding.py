@@ -131,7 +131,8 @@ def method(regressor: str) -> Method:
 def refitted(made: Study, word: str, regressor: str, keep: bool = False) -> refit.Refitted:
     """As the submission is made, and the stage encoding."""
     return refit.refit(
-        made.candidates(word), chosen_of(made, word), made.features, made.measured, COLUMNS, made.reductions(word),
+        made.candidates(word), chosen_of(made, word), made.features, len(made.measured),
+        [refit.Measured(made.measured, COLUMNS)], made.reductions(word),
         method(regressor), lambda items, _total, _label: items, keep=keep,
     )  # fmt: skip
 
@@ -156,7 +157,7 @@ def voxels() -> dict[str, np.ndarray]:
 
 
 def about(made: Study, found: refit.Refitted, word: str, regressor: str) -> About:
-    row, predicted = made.row(word, regressor), found.predicted
+    row, (predicted,) = made.row(word, regressor), found.predicted
     [settings] = {extraction.settings for extraction in made.extractions.values()}
     params = SimpleNamespace(networks=NETWORKS, frames=SimpleNamespace(resize="direct"), features=settings)
     sidecars = {network: extraction.to_json() for network, extraction in made.extractions.items()}

@@ -122,8 +122,7 @@ def test_means_of_the_clips_of_each_split(folder, rng):
     train, test = run(folder), run(folder, "test")
     columns = Columns(tuple(Block(s, roi, layout.SIZES[roi]) for s in layout.SUBJECTS for roi in layout.ROIS))
     clips = {"validation": np.array([3, 7]), "test": np.arange(12, 17), "outer-1": np.array([0, 11])}
-    found = dict(response_store.measured(train, test, "mini", columns, clips))
-    assert list(found) == list(clips)
+    found = {split: response_store.measured(train, test, "mini", columns, split, rows) for split, rows in clips.items()}
     for name, rows in clips.items():
         part, first = ("test", 12) if name == "test" else ("train", 0)
         expected = [
@@ -280,7 +279,7 @@ def test_a_file_that_nobody_asked_for_moves_no_row(folder):
     after, test = run(folder, tracks=["mini"]), run(folder, "test", tracks=["mini"])
     assert before.entries == after.entries and after.n_stimuli == layout.N_TRAIN
     columns = Columns((Block("sub01", "V1", layout.SIZES["V1"]),))
-    [(_, found)] = response_store.measured(after, test, "mini", columns, {"test": np.arange(12, 17)})
+    found = response_store.measured(after, test, "mini", columns, "test", np.arange(12, 17))
     np.testing.assert_array_equal(found, test.mean("mini", "sub01", "V1"))
 
 

@@ -73,7 +73,7 @@ def predicted(encoding, clips):
 @pytest.mark.parametrize("regressor", sorted(OPTIONS))
 def test_video_files_give_what_the_submission_predicts(study, tmp_path, regressor):
     store.write(tmp_path, small_encoding.encoding(study, "layer", regressor))
-    expected = small_encoding.refitted(study, "layer", regressor).predicted
+    (expected,) = small_encoding.refitted(study, "layer", regressor).predicted
     found = predicted(store.read(tmp_path), study.clips[N_TRAIN:])
     assert found.dtype == np.float32 and np.ptp(expected, axis=0).max() > 0.01
     np.testing.assert_allclose(found, expected, atol=2e-5)
@@ -88,7 +88,7 @@ def test_video_files_give_what_the_submission_predicts(study, tmp_path, regresso
 )
 def test_so_do_pairs_raw_features_and_polynomial_terms(study, tmp_path, word, regressor):
     store.write(tmp_path, small_encoding.encoding(study, word, regressor))
-    expected = small_encoding.refitted(study, word, regressor).predicted
+    (expected,) = small_encoding.refitted(study, word, regressor).predicted
     np.testing.assert_allclose(predicted(store.read(tmp_path), study.clips[N_TRAIN:]), expected, atol=5e-5)
 
 
@@ -96,7 +96,7 @@ def test_so_do_pairs_raw_features_and_polynomial_terms(study, tmp_path, word, re
 def test_so_do_features_of_every_frame(tmp_path, word):
     study = small_encoding.study(tmp_path, over_frames="none")
     store.write(tmp_path / "kept", small_encoding.encoding(study, word))
-    expected = small_encoding.refitted(study, word, "ridge").predicted
+    (expected,) = small_encoding.refitted(study, word, "ridge").predicted
     np.testing.assert_allclose(predicted(store.read(tmp_path / "kept"), study.clips[N_TRAIN:]), expected, atol=5e-5)
 
 
@@ -111,7 +111,7 @@ def test_so_do_pooled_spaces_of_several_networks_together(joint, tmp_path, toget
     """One of them sees clips, and more frames than the other."""
     store.write(tmp_path, small_encoding.encoding(joint, together, regressor))
     encoding = store.read(tmp_path)
-    expected = small_encoding.refitted(joint, together, regressor).predicted
+    (expected,) = small_encoding.refitted(joint, together, regressor).predicted
     assert np.ptp(expected, axis=0).max() > 0.1
     np.testing.assert_allclose(predicted(encoding, joint.clips[N_TRAIN:]), expected, atol=5e-5)
 
@@ -119,7 +119,7 @@ def test_so_do_pooled_spaces_of_several_networks_together(joint, tmp_path, toget
 def test_a_clip_passes_the_networks_in_use_alone_and_gives_their_pooled_maps_alone(joint):
     stack = Predictor(small_encoding.encoding(joint, "stack"))
     own = {found.network: list(found.outputs) for found in stack.extractions}
-    assert own == {"squeezenet": ["features.6.max2", "features.3.avg.0-6_4-11+2-8.max"], "r3d_18": ["stem.max2.max"]}
+    assert own == {"squeezenet": ["features.6.max2", "features.3.avg.0-6_4-11-2-8.max"], "r3d_18": ["stem.max2.max"]}
     [found] = stack(joint.clips[:1])
     assert found.clips[0].indices == (0, 1, 3, 5)  # two frames of one network, four of the other
     content = [path.read_bytes() for path in joint.clips[:3]]
@@ -140,7 +140,7 @@ def test_the_file_of_a_networks_weights_may_be_given_and_is_refused_where_there_
     moved = images.model_copy(update={"settings": settings, "weights": weights})
     encoding = replace(encoding, about=encoding.about.model_copy(update={"sources": [moved, film]}))
     [found] = Predictor(encoding, {"squeezenet": file})(joint.clips[N_TRAIN:])
-    expected = small_encoding.refitted(joint, "stack", "ridge").predicted
+    (expected,) = small_encoding.refitted(joint, "stack", "ridge").predicted
     np.testing.assert_allclose(found.responses, expected, atol=5e-5)
     for given, message in (
         ({}, "squeezenet: no weights at .*gone.pth"),
@@ -371,7 +371,7 @@ def test_regions_say_how_far_to_trust_them(rng):
     normalized = np.where(np.arange(COLUMNS.n_voxels) < 4, np.nan, values / ceiling)
     responses = rng.standard_normal((40, COLUMNS.n_voxels)).astype(np.float32)
     scored = {"correlation": values, "normalized": normalized}
-    none, some, *_ = description.regions(COLUMNS, scored, ceiling, responses)
+    none, some, *_ = description.regions(COLUMNS, scored, ceiling, [responses])
     assert (none.n_scored, none.normalized_correlation, none.correlation, none.ceiling) == (0, None, None, None)
     assert (some.n_voxels, some.n_scored) == (4, 3)
     assert some.normalized_correlation == pytest.approx((values / ceiling)[4:7].mean(), rel=1e-6)

@@ -80,8 +80,9 @@ def test_held_out_responses_and_features_do_not_reach_the_fit(layers, measured):
 @pytest.mark.parametrize(("voxels", "together"), [("batch", [4, 4, 1]), ("roi", [3, 4, 2]), ("all", [9])])
 def test_batches_bound_the_voxels_or_follow_the_rois_or_are_one(layers, measured, voxels, together):
     (result,) = run([Candidate("a", ("a",))], layers, measured, voxels).values()
-    assert result.diagnostics["flag"] == len(together)
-    assert result.diagnostics["n_voxels_together"]["max"] == max(together)
+    told = fits.summary([result.diagnostics])
+    assert told["flag"] == len(together)
+    assert told["n_voxels_together"]["max"] == max(together)
     assert result.predicted["test"].shape == (6, 9)
 
 
@@ -95,8 +96,8 @@ def test_batches_and_neighbours_do_not_change_the_unit_of_a_block(layers, measur
         for size in (100, 2)
     )
     np.testing.assert_allclose(whole.predicted["test"], parts.predicted["test"], rtol=1e-6)
-    assert whole.diagnostics == parts.diagnostics
-    assert whole.diagnostics["empty"] < 9
+    assert fits.summary([whole.diagnostics]) == fits.summary([parts.diagnostics])
+    assert whole.diagnostics["empty"].sum() < 9
     blocks = [slice(0, 3), slice(3, 7), slice(7, 9)]
     for block, where in zip(COLUMNS.blocks, blocks):
         alone = fits.fit(

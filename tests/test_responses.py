@@ -53,7 +53,7 @@ def test_predictions_come_back_as_they_were_written(tmp_path, rng):
     assert (again.spaces, again.columns, again.provenance, again.diagnostics) == (
         index.spaces, columns, row, {"c1": {"flag": 2}},
     )  # fmt: skip
-    np.testing.assert_array_equal(prediction_store.read(folder, again, "c1+c2", "test"), predicted)
+    np.testing.assert_array_equal(prediction_store.read(folder, *again.cohorts, "c1+c2", "test"), predicted)
     prediction_store.write(folder, "c1", "test", predicted[:2])
     with pytest.raises(io.FileError, match=r"shape \(2, 4\), expected \(3, 4\) \(n_clips, n_voxels\)"):
-        prediction_store.read(folder, again, "c1", "test")
+        prediction_store.read(folder, *again.cohorts, "c1", "test")

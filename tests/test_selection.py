@@ -210,14 +210,19 @@ class World:
     def select(self, policy="validation", per="roi", candidates=None, predicted=None):
         ceilings = {name: self.ceiling_of(name) for name in ("validation", "test") if name in self.measured}
         return selection.select(
-            candidates or self.candidates(), Selection(policy=policy, per=per), {}, self.measured,
-            predicted or self.predicted, ceilings, SETTINGS,
+            candidates or self.candidates(), Selection(policy=policy, per=per), {}, *self.of_one_cohort(predicted),
+            ceilings, SETTINGS,
         )  # fmt: skip
+
+    def of_one_cohort(self, predicted=None):
+        """Responses and predictions as they are given: of the one cohort, which has no name."""
+        measured = {("", split): values for split, values in self.measured.items()}
+        return measured, predicted or {("", *key): values for key, values in self.predicted.items()}
 
     def gather(self, choice, split, settings=SETTINGS):
         """The evidence of one choice on one split."""
         return gather(
-            self.candidates(settings.n_bootstraps), [Stratum(split, choice)], self.measured, self.predicted,
+            self.candidates(settings.n_bootstraps), [Stratum(split, choice)], *self.of_one_cohort(),
             self.ceiling_of(split), settings,
         )  # fmt: skip
 
@@ -314,9 +319,9 @@ class Reads(dict):
 
 def fold_choices(world, candidates):
     """The layer that each outer fold is scored with: the first that is read for it, the flat choice comes later."""
-    predicted = Reads(world.predicted)
+    predicted = Reads(world.of_one_cohort()[1])
     found = world.select("nested", candidates=candidates, predicted=predicted)
-    outer = [(split, space) for split, space in predicted.keys_read if split.startswith("outer")]
+    outer = [(split, space) for _, split, space in predicted.keys_read if split.startswith("outer")]
     return dict(reversed(outer)), found
 
 

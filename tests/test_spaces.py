@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 
 from cinevox.fitting import fits
 from cinevox.fitting.feature_spaces import TOTAL_VARIANCE, joint_candidates
-from cinevox.fitting.fits import feature_matrix
+from cinevox.fitting.fits import feature_matrix, summary
 from cinevox.fitting.regressors import RegressorSpec
 from cinevox.project import params
 from cinevox.project.params import FeatureMap, Features, FeatureSpace, Fields, Network, SpaceEntry
@@ -320,9 +320,9 @@ def test_a_stack_weighs_models_by_predictions_of_clips_in_no_fit(given, measured
     for name in ("validation", "test"):
         each = np.array([m.predict(values[SPLIT[name]]) for m, values in zip(models, given.values())])
         np.testing.assert_allclose(found.predicted[name], np.einsum("snv,vs->nv", each, weights), atol=2e-3)
+    told = summary([found.diagnostics])
     for number, name in enumerate(SPACES):
-        median = found.diagnostics[f"weight_{name}"]["median"]
-        assert median == pytest.approx(np.median(weights[:, number]), abs=2e-3)
+        assert told[f"weight_{name}"]["median"] == pytest.approx(np.median(weights[:, number]), abs=2e-3)
 
 
 def test_batches_do_not_change_the_weights_of_a_stack(given, measured):

@@ -122,3 +122,56 @@ def test_randomness_belongs_to_splits():
 def test_fewer_clips_than_training_responses(default_params):
     with pytest.raises(InputError, match="40 training responses and 38 clips: 2 clips are missing"):
         split(40, -2, default_params.splits)
+
+
+GROUPS = np.random.default_rng(4).integers(17, size=60)  # of sizes between 1 and 8, all over the clips
+
+
+def crosses(*sides):
+    """Whether a group stands on two sides."""
+    labels = [set(GROUPS[side].tolist()) for side in sides]
+    return any(a & b for number, a in enumerate(labels) for b in labels[:number])
+
+
+@pytest.mark.parametrize("scheme", ["random", "last"])
+def test_no_group_stands_on_two_sides_of_a_split(scheme):
+    wanted = settings(scheme=scheme, n_outer_folds=3)
+    parts = split(60, 5, wanted, GROUPS)
+    assert np.array_equal(np.sort(np.concatenate([parts.train, parts.validation])), np.arange(60))
+    assert not crosses(parts.train, parts.validation)
+    last = GROUPS[parts.validation]
+    smallest = min(np.count_nonzero(last == group) for group in set(last.tolist()))
+    assert 6 <= len(parts.validation) and len(parts.validation) - smallest < 6 + 8
+    _, *outer = partitions(parts, wanted, GROUPS)
+    for partition in outer:
+        assert not crosses(partition.train, *partition.predicted.values())
+    folded = [rows for partition in outer[:3] for rows in partition.predicted.values()]
+    assert np.array_equal(np.sort(np.concatenate(folded)), np.arange(60))
+    assert max(map(len, folded)) - min(map(len, folded)) <= 12
+
+
+def test_no_group_stands_in_two_folds():
+    found = folds(60, 4, GROUPS)
+    assert not crosses(*(fold.held_out for fold in found))
+    assert np.array_equal(np.sort(np.concatenate([fold.held_out for fold in found])), np.arange(60))
+    for fold in found:
+        assert np.array_equal(np.union1d(fold.fit, fold.held_out), np.arange(60)) and not crosses(
+            fold.fit, fold.held_out
+        )
+
+
+def test_every_clip_a_group_is_no_group():
+    own, wanted = np.arange(40), settings(n_outer_folds=4, scheme="last")
+    plain, grouped = split(40, 5, wanted), split(40, 5, wanted, own)
+    assert all(np.array_equal(plain[name], grouped[name]) for name in ("train", "validation", "test"))
+    for one, other in zip(partitions(plain, wanted), partitions(grouped, wanted, own), strict=True):
+        assert np.array_equal(one.train, other.train)
+    for one, other in zip(folds(40, 3), folds(40, 3, own), strict=True):
+        assert np.array_equal(one.held_out, other.held_out)
+
+
+def test_too_few_groups_are_refused():
+    with pytest.raises(InputError, match="2 groups of dataset.together cannot make 3 folds"):
+        folds(20, 3, np.arange(20) % 2)
+    with pytest.raises(InputError, match="training clips leave 0 to fit"):
+        split(20, 0, settings(), np.zeros(20, dtype=int))

@@ -60,11 +60,12 @@ def measured(rng):
 
 
 def predict(chosen, features, measured, spec, options, word="layer", batch_voxels=2):
-    return refit.refit(
-        candidates(word, list(features)), np.array(chosen, dtype=np.int16), features, measured, COLUMNS,
-        {} if "raw" in word else dict.fromkeys(features, REDUCTION),
+    (found,) = refit.refit(
+        candidates(word, list(features)), np.array(chosen, dtype=np.int16), features, N_TRAIN,
+        [refit.Measured(measured, COLUMNS)], {} if "raw" in word else dict.fromkeys(features, REDUCTION),
         Method(spec, options, 3, batch_voxels), lambda items, _total, _label: items,
     ).predicted  # fmt: skip
+    return found
 
 
 def by_hand(layers, Y, model, reduced=True):
@@ -115,11 +116,13 @@ NAMED = {  # the first as it is, but for its scale; of the second components
 
 
 def together(word, features, measured):
-    return refit.refit(
-        joint_candidates(NAMED, word), np.zeros(COLUMNS.n_voxels, dtype=np.int16), features, measured, COLUMNS,
-        {"b": REDUCTION}, Method(plugins.load("regressors", "ridge"), {"alphas": [3.0], "per": "voxel"}, 3, 2),
+    (found,) = refit.refit(
+        joint_candidates(NAMED, word), np.zeros(COLUMNS.n_voxels, dtype=np.int16), features, N_TRAIN,
+        [refit.Measured(measured, COLUMNS)], {"b": REDUCTION},
+        Method(plugins.load("regressors", "ridge"), {"alphas": [3.0], "per": "voxel"}, 3, 2),
         lambda items, _total, _label: items,
     ).predicted  # fmt: skip
+    return found
 
 
 @pytest.fixture

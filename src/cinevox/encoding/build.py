@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from cinevox.encoding.model import CandidateModel, Roiwise, Voxelwise
 from cinevox.errors import InputError
 from cinevox.fitting.feature_spaces import Scaling, bands, joined
@@ -16,13 +14,12 @@ from cinevox.project.params import Transfer
 
 def voxelwise(found: Refitted) -> Voxelwise:
     """The model of a refit that was kept: for the same clips it predicts what the submission does."""
-    n_clips = len(next(iter(found.features.values())))
-    train, parts = np.arange(n_clips - len(found.predicted)), []
+    parts = []
     for part in found.parts:
         scaling, spaces = None, [found.features[name] for name in part.candidate.spaces]
         if part.candidate.is_scaled:
             X = joined(part.candidate, spaces)
-            scaling = Scaling.of(part.candidate, X, bands(part.candidate, spaces, X.shape[1]), train)
+            scaling = Scaling.of(part.candidate, X, bands(part.candidate, spaces, X.shape[1]), part.train)
         parts.append(CandidateModel(part.candidate, scaling, part.maps))
     return Voxelwise(found.projections, tuple(parts))
 

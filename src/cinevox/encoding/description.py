@@ -90,18 +90,22 @@ def scored(selected: Mapping[str, NDArray[Any]], split: str, columns: Columns) -
 
 
 def regions(
-    columns: Columns, voxels: Mapping[str, NDArray[Any]], ceiling: Floats | None, predicted: Floats
+    columns: Columns, voxels: Mapping[str, NDArray[Any]], ceiling: Floats | None, predicted: Sequence[Floats]
 ) -> Iterator[Region]:
     """Every ROI of every subject.
 
     voxels: as `scored`; ceiling: (n_voxels,), or None; predicted: responses to the clips whose predictions are the
-        usual range, (n_clips, n_voxels)
+        usual range, of each cohort (n_clips, n_voxels)
     """
     known = np.isfinite(voxels["correlation" if ceiling is None else "normalized"])
     means = {"normalized_correlation": voxels.get("normalized"), "correlation": voxels["correlation"]}
     means |= {"ceiling": ceiling}
+    ends = np.cumsum([values.shape[1] for values in predicted])
     for block, where in zip(columns.blocks, columns.slices):
-        low, median, high = np.percentile(predicted[:, where].mean(axis=1), (5, 50, 95))
+        cohort = int(np.searchsorted(ends, where.start, side="right"))
+        first = ends[cohort] - predicted[cohort].shape[1]
+        own = predicted[cohort][:, where.start - first : where.stop - first]
+        low, median, high = np.percentile(own.mean(axis=1), (5, 50, 95))
         inside = known[where]
         over = {
             name: None if values is None or not inside.any() else float(values[where][inside].mean(dtype=np.float64))

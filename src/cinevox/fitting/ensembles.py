@@ -7,7 +7,7 @@ correlation, in any. So each member's predictions are scaled first, by one numbe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,20 @@ class Pasted:
 def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Combination | Pasted:
     """The one whose fields these are."""
     return Pasted(**arrays) if "source" in arrays else Combination(**arrays)
+
+
+def side_by_side(parts: Sequence[Combination | Pasted], starts: Sequence[int]) -> Combination | Pasted:
+    """The combination of all voxels, from those of each cohort.
+
+    starts: the first column of each cohort among those of the last member
+    """
+    pasted = [
+        part.source + np.where(part.source < 0, 0, at) for part, at in zip(parts, starts) if isinstance(part, Pasted)
+    ]
+    if pasted:
+        return Pasted(np.concatenate(pasted))
+    combined = [part for part in parts if isinstance(part, Combination)]
+    return Combination(*(np.concatenate([getattr(part, f.name) for part in combined]) for f in fields(Combination)))
 
 
 def mean(predicted: Sequence[Floats], columns: Columns) -> Combination:

@@ -64,10 +64,39 @@ class Method:
         starts = range(0, n_voxels, self.batch_voxels)
         return [slice(start, min(start + self.batch_voxels, n_voxels)) for start in starts]
 
-    def fitted(self, X: Floats, Y: Floats, bands: Sequence[slice], units: NDArray[np.float64]) -> Regressor:
-        """The regressor, fitted to training clips. units: of each column of Y, as for `InUnits.fit`"""
+    def fitted(
+        self, X: Floats, Y: Floats, bands: Sequence[slice], units: NDArray[np.float64], groups: Indices | None = None
+    ) -> Regressor:
+        """The regressor, fitted to training clips. units: of each column of Y, as for `InUnits.fit`; groups: of rows"""
         regressor = self.spec.build(self.options)
-        return regressor.fit(X, Y, folds=folds(len(X), self.n_folds), bands=bands, units=units)
+        return regressor.fit(X, Y, folds=folds(len(X), self.n_folds, groups), bands=bands, units=units)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The clips that some subjects saw, training clips first.
+
+    rows: their positions among all clips; None: all of them
+    groups: of each training clip of these the number of its group, which no fold divides; None: every clip by itself
+    """
+
+    rows: Indices | None = None
+    groups: Indices | None = None
+
+    def __call__(self, features: Sequence[Floats]) -> Sequence[Floats]:
+        """The features of these clips, (n_clips, ...) each."""
+        return features if self.rows is None else [values[self.rows] for values in features]
+
+    def rows_of(self, n_clips: int) -> Indices:
+        """Their positions among all `n_clips`."""
+        return np.arange(n_clips) if self.rows is None else self.rows
+
+    def groups_of(self, clips: Indices) -> Indices | None:
+        """The groups of some of the training clips, positions among these."""
+        return None if self.groups is None else self.groups[clips]
+
+
+EVERY_CLIP = Shown()
 
 
 @dataclass(frozen=True)
@@ -75,13 +104,13 @@ class Fit:
     """The result of fitting one candidate.
 
     predicted: split name -> float32 (n_clips, n_voxels), for the clips that the partition predicts
-    diagnostics: name -> what the solver says of its voxels: a count of flags, or the range of a number
+    diagnostics: name -> what the solver says of each voxel (or of all): flags, or numbers; see `summary`
     maps: what was fitted, one of each of `Method.batches`; none unless they are kept
     """
 
     candidate: Candidate
     predicted: dict[str, NDArray[np.float32]]
-    diagnostics: dict[str, Any]
+    diagnostics: dict[str, NDArray[Any]]
     maps: tuple[Map, ...] = ()
 
 
@@ -94,6 +123,7 @@ def fit(
     method: Method,
     keep_maps: bool = False,
     units: NDArray[np.float64] | None = None,
+    shown: Shown = EVERY_CLIP,
 ) -> Iterator[Fit]:
     """Fit every candidate on a partition's training clips and predict those it leaves out.
 
@@ -103,9 +133,11 @@ def fit(
 
     features: space -> (n_clips, n_features), components or raw, of all clips
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
+    partition: positions among the clips that are shown to these subjects
     keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients
     units: what each voxel's responses are divided by for the fit, (n_voxels,); None: `Columns.units` of the training
         clips, which is right where every block is here with all its voxels
+    shown: the clips that these subjects saw
 
     Raises
     ------
@@ -120,12 +152,19 @@ def fit(
     responses = [(measured[partition.train, batch], units[batch]) for batch in batches]
     spaces = {candidate.name: [features[space] for space in candidate.spaces] for candidate in candidates}
     weights = {
-        candidate.name: _weights(candidate, spaces[candidate.name], responses, columns, partition.train, method)
+        candidate.name: _weights(candidate, spaces[candidate.name], responses, columns, partition.train, method, shown)
         for candidate in candidates
     }
     tasks = (
         joblib.delayed(_fit_batch)(
-            candidate, spaces[candidate.name], *part, weights[candidate.name][batch], partition, method, keep_maps
+            candidate,
+            spaces[candidate.name],
+            *part,
+            weights[candidate.name][batch],
+            partition,
+            method,
+            shown,
+            keep_maps,
         )
         for candidate in candidates
         for part, batch in zip(responses, batches)
@@ -141,7 +180,7 @@ def _side_by_side(candidates: Sequence[Candidate], n_batches: int, tasks: Iterab
         yield Fit(
             candidate,
             {name: np.concatenate([predicted[name] for predicted, _, _ in parts], axis=1) for name in parts[0][0]},
-            _summary([diagnostics for _, diagnostics, _ in parts]),
+            _joined([diagnostics for _, diagnostics, _ in parts]),
             tuple(found for _, _, found in parts if found is not None),
         )
 
@@ -186,18 +225,22 @@ def _fit_batch(
     weights: NDArray[np.float64],
     partition: Partition,
     method: Method,
+    shown: Shown,
     keep: bool,
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[Any]], Map | None]:
-    X, own = feature_matrix(candidate, spaces, partition.train)
+    X, own = feature_matrix(candidate, shown(spaces), partition.train)
+    groups = shown.groups_of(partition.train)
     if candidate.combine == "columns":
-        regressor = method.fitted(X[partition.train], Y, own, units)
+        regressor = method.fitted(X[partition.train], Y, own, units, groups)
         predicted = {name: regressor.predict(X[rows]) for name, rows in partition.predicted.items()}
         return predicted, dict(regressor.diagnostics), regressor.map if keep else None
     found: dict[str, NDArray[Any]] = {}
     if candidate.combine == "stack":
         found = {f"weight_{name}": weights[:, number] for number, name in enumerate(candidate.spaces)}
     trained = X[partition.train]
-    regressors = [method.fitted(trained[:, band], Y, (slice(0, band.stop - band.start),), units) for band in own]
+    regressors = [
+        method.fitted(trained[:, band], Y, (slice(0, band.stop - band.start),), units, groups) for band in own
+    ]
     ends = np.array([band.stop for band in own])
     combined = StackedMap(tuple(regressor.map for regressor in regressors), ends, weights.astype(np.float32))
     predicted = {name: combined(X[rows]) for name, rows in partition.predicted.items()}
@@ -213,6 +256,7 @@ def _weights(
     columns: Columns,
     train: Indices,
     method: Method,
+    shown: Shown,
 ) -> NDArray[np.float64]:
     """Weights of a candidate's models, (n_voxels, n_models): equal ones, or of a stack those that it chooses.
 
@@ -226,7 +270,7 @@ def _weights(
     n_models = len(_fitted(candidate))
     if candidate.combine != "stack":
         return np.full((columns.n_voxels, n_models), 1 / n_models)
-    tasks = (joblib.delayed(_residual_products)(candidate, spaces, *part, train, method) for part in responses)
+    tasks = (joblib.delayed(_residual_products)(candidate, spaces, *part, train, method, shown) for part in responses)
     return simplex_weights(with_block_means(np.concatenate(joblib.Parallel()(tasks)), columns.slices))
 
 
@@ -237,26 +281,32 @@ def _residual_products(
     units: NDArray[np.float64],
     train: Indices,
     method: Method,
+    shown: Shown,
 ) -> NDArray[np.float64]:
     """R'R / n_clips of each voxel, R its residuals outside of the fits, a column for each space.
 
     For each of `n_folds` folds of the training clips every space is fitted to the other folds, whatever the regressor
     chooses included, and predicts the fold.
     """
-    outside = [np.empty_like(Y) for _ in candidate.members]
-    for fold in folds(len(train), method.n_folds):
+    outside, groups = [np.empty_like(Y) for _ in candidate.members], shown.groups_of(train)
+    for fold in folds(len(train), method.n_folds, groups):
+        inside = None if groups is None else groups[fold.fit]
         for held_out, member, space in zip(outside, candidate.members, spaces):
-            X, own = feature_matrix(member, [space], train[fold.fit])
-            regressor = method.fitted(X[train[fold.fit]], Y[fold.fit], own, units)
+            X, own = feature_matrix(member, shown([space]), train[fold.fit])
+            regressor = method.fitted(X[train[fold.fit]], Y[fold.fit], own, units, inside)
             held_out[fold.held_out] = regressor.predict(X[train[fold.held_out]])
     return residual_products(Y, outside)
 
 
-def _summary(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any]:
-    joined = {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
+def _joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
+
+
+def summary(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any]:
+    """What solvers say of their voxels: name -> a count of flags, or the range of a number. parts: of some each"""
     return {
         name: int(values.sum())
         if values.dtype == bool
         else {"min": values.min(), "median": np.median(values), "max": values.max()}
-        for name, values in joined.items()
+        for name, values in _joined(parts).items()
     }

@@ -1,12 +1,14 @@
 """Predicted responses on disk: what fits and transfer networks write and scores read, in one format.
 
-A folder per row: `index.json`, and one float32 array (n_clips, n_voxels) per feature space and split.
+A folder per row: `index.json`, and one float32 array (n_clips, n_voxels) per feature space and split. Where subjects
+saw different stimuli each cohort has arrays of its own, in a folder of its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from cinevox.errors import FileError
 from cinevox.files import io
+from cinevox.measured.cohorts import Cohort
 from cinevox.measured.responses import Columns
 from cinevox.project.params import Row, row_of
 
@@ -42,14 +45,34 @@ class UsedWeights:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """The clips that some subjects are scored on: all subjects, or those of one cohort.
+
+    name: of the cohort; "" of the only one
+    columns: their voxels; where: these among all columns
+    clips: split name -> positions of its clips in the list of all clips
+    """
+
+    name: str
+    columns: Columns
+    where: slice
+    clips: Mapping[str, NDArray[np.intp]]
+
+    def names(self, split: str) -> tuple[str, ...]:
+        """The names that a split's random draws belong to: of several cohorts each has its own."""
+        return (split, self.name) if self.name else (split,)
+
+
+@dataclass(frozen=True)
 class Index:
     """The index of a folder of predictions.
 
     spaces: names of the feature spaces, in the order of the network's layers
-    clips: split name -> positions of its clips in the list of all clips
-    columns: whose voxels the columns are
+    clips: split name -> positions of its clips in the list of all clips; of several cohorts those of any
+    columns: whose voxels the columns are, cohort after cohort
     provenance: network, weights, regressor, ... for the reader
     diagnostics: space -> what the solver reports of itself
+    by_cohort: of several cohorts: name -> its subjects, and its own clips of each split
     """
 
     spaces: tuple[str, ...]
@@ -57,6 +80,19 @@ class Index:
     columns: Columns
     provenance: Mapping[str, Any]
     diagnostics: Mapping[str, Any]
+    by_cohort: Mapping[str, tuple[tuple[str, ...], Mapping[str, NDArray[np.intp]]]] = field(default_factory=dict)
+
+    @cached_property
+    def cohorts(self) -> tuple[Scored, ...]:
+        """Whose voxels are scored on which clips, in the order of the columns."""
+        if not self.by_cohort:
+            return (Scored("", self.columns, slice(0, self.columns.n_voxels), self.clips),)
+        found, start = [], 0
+        for name, (subjects, clips) in self.by_cohort.items():
+            own = Columns(tuple(block for block in self.columns.blocks if block.subject in subjects))
+            found.append(Scored(name, own, slice(start, start + own.n_voxels), clips))
+            start += own.n_voxels
+        return tuple(found)
 
     @property
     def row(self) -> Row:
@@ -89,17 +125,33 @@ class Index:
         return self.provenance.get("chosen_on")
 
 
+def of_cohorts(
+    spaces: tuple[str, ...],
+    cohorts: Sequence[Cohort],
+    clips: Sequence[Mapping[str, NDArray[np.intp]]],
+    columns: Columns,
+    provenance: Mapping[str, Any],
+    diagnostics: Mapping[str, Any],
+) -> Index:
+    """The index of predictions of one cohort or of several; clips: of each, and what else an index has."""
+    joint: dict[str, NDArray[np.intp]] = {}
+    for own in clips:
+        joint |= {name: np.union1d(joint[name], rows) if name in joint else rows for name, rows in own.items()}
+    several = {cohort.name: (cohort.subjects, own) for cohort, own in zip(cohorts, clips) if cohort.name}
+    return Index(spaces, joint, columns, provenance, diagnostics, several)
+
+
 def write_index(folder: Path, index: Index) -> None:
-    io.write_json(
-        folder / "index.json",
-        {
-            "spaces": index.spaces,
-            "clips": dict(index.clips),
-            "columns": index.columns.to_json(),
-            "provenance": dict(index.provenance),
-            "diagnostics": dict(index.diagnostics),
-        },
-    )
+    content = {
+        "spaces": index.spaces,
+        "clips": dict(index.clips),
+        "columns": index.columns.to_json(),
+        "provenance": dict(index.provenance),
+        "diagnostics": dict(index.diagnostics),
+    }
+    if index.by_cohort:
+        content["by_cohort"] = {name: (subjects, dict(clips)) for name, (subjects, clips) in index.by_cohort.items()}
+    io.write_json(folder / "index.json", content)
 
 
 def read_index(folder: Path) -> Index:
@@ -109,10 +161,14 @@ def read_index(folder: Path) -> Index:
     try:
         found = Index(
             spaces=tuple(content["spaces"]),
-            clips={name: np.array(rows, dtype=np.intp) for name, rows in content["clips"].items()},
+            clips=_positions(content["clips"]),
             columns=Columns.from_json(content["columns"]),
             provenance=dict(content["provenance"]),
             diagnostics=dict(content["diagnostics"]),
+            by_cohort={
+                name: (tuple(subjects), _positions(clips))
+                for name, (subjects, clips) in content.get("by_cohort", {}).items()
+            },
         )
         name, _ = found.row.name, found.weights
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -126,11 +182,15 @@ def read_index(folder: Path) -> Index:
     return found
 
 
-def write(folder: Path, space: str, split: str, predicted: NDArray[np.floating]) -> None:
-    io.write_array(folder / split / f"{space}.npy", predicted.astype(np.float32, copy=False))
+def _positions(clips: Mapping[str, Any]) -> dict[str, NDArray[np.intp]]:
+    return {name: np.array(rows, dtype=np.intp) for name, rows in clips.items()}
 
 
-def read(folder: Path, index: Index, space: str, split: str) -> NDArray[np.float32]:
-    """Predictions of one space for the clips of one split, (n_clips, n_voxels), memory-mapped."""
-    shape = (len(index.clips[split]), index.columns.n_voxels)
-    return io.read_array(folder / split / f"{space}.npy", shape, "n_clips, n_voxels")
+def write(folder: Path, space: str, split: str, predicted: NDArray[np.floating], cohort: str = "") -> None:
+    io.write_array(folder / split / cohort / f"{space}.npy", predicted.astype(np.float32, copy=False))
+
+
+def read(folder: Path, cohort: Scored, space: str, split: str) -> NDArray[np.float32]:
+    """Predictions of one space for a cohort's clips of one split, (n_clips, n_voxels), memory-mapped."""
+    shape = (len(cohort.clips[split]), cohort.columns.n_voxels)
+    return io.read_array(folder / split / cohort.name / f"{space}.npy", shape, "n_clips, n_voxels")

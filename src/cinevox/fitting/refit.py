@@ -8,7 +8,7 @@ Validation clips have done their work once the spaces are chosen; a tenth more c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from cinevox.errors import FileError
 from cinevox.fitting.feature_spaces import Candidate
-from cinevox.fitting.fits import Method, fit
+from cinevox.fitting.fits import EVERY_CLIP, Method, Shown, fit
 from cinevox.fitting.regressors import Map
 from cinevox.measured.responses import Block, Columns
 from cinevox.project.params import Reduction
-from cinevox.statistics.splits import Partition
+from cinevox.statistics.splits import Indices, Partition
 from cinevox.stimuli.reduction import Components, Projection, principal_components, projection
 
 Floats = NDArray[np.floating]
@@ -29,15 +29,30 @@ Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class Part:
-    """The predictions of one candidate for the voxels that chose it.
+class Measured:
+    """The responses of one cohort.
 
+    responses: (n_train_clips, n_voxels), means, to the training clips that it saw
+    columns: whose they are; shown: the clips that it saw
+    """
+
+    responses: NDArray[np.float32]
+    columns: Columns
+    shown: Shown = EVERY_CLIP
+
+
+@dataclass(frozen=True)
+class Part:
+    """The predictions of one candidate for the voxels of a cohort that chose it.
+
+    train: the clips that it was fitted to, positions among all
     voxels: their columns; predicted: float32, (n_test_clips, n_voxels of these)
     diagnostics: as of `cinevox.fitting.fits.Fit`
     maps: what was fitted, each with the columns of its voxels; none unless they are kept
     """
 
     candidate: Candidate
+    train: Indices
     voxels: NDArray[np.intp]
     predicted: NDArray[np.float32]
     diagnostics: Mapping[str, Any]
@@ -48,13 +63,13 @@ class Part:
 class Refitted:
     """Every voxel's prediction by its own candidate and, where the fit is kept, what makes it again for other clips.
 
-    predicted: float32, (n_test_clips, n_voxels)
+    predicted: of each cohort, float32, (n_test_clips, n_voxels)
     features: space -> (n_clips, n_features), what candidates in use were fitted to: components or raw features
     projections: space -> its projection to components; none for raw features
-    parts: one for each candidate in use
+    parts: one for each candidate in use by a cohort
     """
 
-    predicted: NDArray[np.float32]
+    predicted: tuple[NDArray[np.float32], ...]
     features: Mapping[str, Floats]
     projections: Mapping[str, Projection]
     parts: tuple[Part, ...]
@@ -83,8 +98,8 @@ def refit(
     candidates: Sequence[Candidate],
     chosen: NDArray[np.integer],
     features: Mapping[str, Floats],
-    measured: NDArray[np.float32],
-    columns: Columns,
+    n_train: int,
+    cohorts: Sequence[Measured],
     reductions: Mapping[str, Reduction],
     method: Method,
     progress: Progress,
@@ -93,27 +108,34 @@ def refit(
 ) -> Refitted:
     """Fit each candidate in use on all training clips, and predict each voxel's test responses by its own.
 
-    chosen: as for `in_use`; features: space -> (n_clips, n_features) of all clips, the test clips last;
-    measured: (n_train_clips, n_voxels), mean responses. Only spaces in use are read.
-    reductions: space -> the PCA that it goes through; the others are taken as they are
+    chosen: as for `in_use`, of all cohorts' voxels; features: space -> (n_clips, n_features) of all clips, the
+    `n_train` training clips first. Only spaces in use are read.
+    reductions: space -> the PCA that it goes through, fitted on all training clips; the others are taken as they are
     keep: whether projections and parts are returned; they are empty otherwise
     """
+    columns = Columns(tuple(block for cohort in cohorts for block in cohort.columns.blocks))
     used = in_use(candidates, chosen, columns)
     own = {space: features[space] for candidate in used for space in candidate.spaces}
-    projections, parts = {}, []
+    projections, parts, predictions, start = {}, [], [], 0
     whole = {space: (values, reductions[space]) for space, values in own.items() if space in reductions}
-    for space, found, by in progress(components(whole, len(measured), keep), len(whole), "PCA"):
+    for space, found, by in progress(components(whole, n_train, keep), len(whole), "PCA"):
         own[space] = found.scores
         if by is not None:
             projections[space] = by
-    n_clips = len(next(iter(own.values())))
-    predicted = np.full((n_clips - len(measured), columns.n_voxels), np.nan, dtype=np.float32)
-    fitted = _by_candidate(candidates, chosen, own, measured, columns, method, keep)
-    for part in progress(fitted, len(used), "refit"):
-        predicted[:, part.voxels] = part.predicted
-        if keep:
-            parts.append(part)
-    return Refitted(predicted, own, projections, tuple(parts))
+    for cohort in cohorts:
+        n_voxels = cohort.columns.n_voxels
+        wanted = chosen[start : start + n_voxels]
+        n_test = len(cohort.shown.rows_of(len(next(iter(own.values()))))) - len(cohort.responses)
+        predicted = np.full((n_test, n_voxels), np.nan, dtype=np.float32)
+        fitted = _by_candidate(candidates, wanted, own, cohort, method, keep)
+        for part in progress(fitted, len(np.unique(wanted)), "refit"):
+            predicted[:, part.voxels] = part.predicted
+            if keep:
+                maps = tuple((start + voxels, found) for voxels, found in part.maps)
+                parts.append(replace(part, voxels=start + part.voxels, maps=maps))
+        predictions.append(predicted)
+        start += n_voxels
+    return Refitted(tuple(predictions), own, projections, tuple(parts))
 
 
 def components(
@@ -145,8 +167,7 @@ def _by_candidate(
     candidates: Sequence[Candidate],
     chosen: NDArray[np.integer],
     features: Mapping[str, Floats],
-    measured: NDArray[np.float32],
-    columns: Columns,
+    cohort: Measured,
     method: Method,
     keep_maps: bool,
 ) -> Iterator[Part]:
@@ -157,18 +178,21 @@ def _by_candidate(
 
     features: space -> (n_clips, n_features), components or raw, of all clips
     """
-    n_train, n_clips = len(measured), len(next(iter(features.values())))
+    measured, columns, shown = cohort.responses, cohort.columns, cohort.shown
+    rows, n_train = shown.rows_of(len(next(iter(features.values())))), len(measured)
     units = columns.units(measured, np.arange(n_train))
-    everything = Partition("train", np.arange(n_train), {"test": np.arange(n_train, n_clips)})
+    everything = Partition("train", np.arange(n_train), {"test": np.arange(n_train, len(rows))})
     for number in np.unique(chosen):
         serves = chosen == number
         fitted = _whole_blocks(serves, columns) if method.voxels == "roi" else serves
         responses = measured if fitted.all() else measured[:, fitted]
         restricted = _restricted(columns, fitted)
         own = units[fitted]  # of whole blocks, whichever of their voxels are here
-        (found,) = fit([candidates[number]], features, responses, restricted, everything, method, keep_maps, own)
+        given = [candidates[number]], features, responses, restricted, everything, method
+        (found,) = fit(*given, keep_maps, own, shown)
         yield Part(
             candidates[number],
+            rows[:n_train],
             np.flatnonzero(serves),
             found.predicted["test"][:, serves[fitted]],
             found.diagnostics,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cinevox.measured.responses import Block, Columns, Responses
 from cinevox.statistics.metrics import split_half_reliability
+from cinevox.statistics.trials import present
 
 Read = Callable[[str, str], tuple[Responses, Responses | None]]
 
@@ -53,6 +54,10 @@ def _of_block(read: Read, subject: str, roi: str) -> tuple[Block, dict[str, NDAr
     given = {"validation": train} | ({"test": test} if test is not None else {})
     return (
         Block(subject, roi, train.n_voxels),
-        {name: split_half_reliability(part.values) for name, part in given.items() if part.values.shape[1] > 1},
+        {name: split_half_reliability(part.values) for name, part in given.items() if _is_repeated(part)},
         {name: part.values.shape[1] for name, part in given.items()},
     )
+
+
+def _is_repeated(shown: Responses) -> bool:
+    return bool(np.count_nonzero(present(shown.values).sum(axis=1) > 1) > 1)

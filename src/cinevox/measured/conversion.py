@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import insilico_truth
-from cinevox.measured.datasets import StudyData
+from cinevox.measured.datasets import StudyData, TrialData, blocks_of
 from cinevox.measured.response_store import MANIFEST, MASK, MEAN, TRIALS, Study
 from cinevox.measured.responses import Part, Responses
 from cinevox.project import params as settings
@@ -63,7 +63,7 @@ def convert(
         (track, *block)
         for track in wanted.tracks
         if part == "train" or dataset.has_test_responses(track)
-        for block in wanted.blocks(track)
+        for block in blocks_of(dataset, wanted, track)
     ]
     identity = [wanted.folder.as_posix(), part, keys, wanted.missing_repetitions]
     asked = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
@@ -78,14 +78,16 @@ def convert(
             + "\n  Expected finite numbers between -3.4e38 and 3.4e38: fetch or correct the files, or leave them out "
             "(dataset.subjects, dataset.rois)"
         )
+    about: dict[str, Any] = {"part": part, "study": asdict(study_of(wanted)), "responses": entries}
     shown = {f"{subject} {roi}": entry["source"]["shape"][0] for (_, subject, roi), entry in zip(keys, entries)}
-    if len(set(shown.values())) > 1:
+    if isinstance(dataset, TrialData):
+        about |= _seen(dataset, part, dict.fromkeys(subject for _, subject, _ in keys))
+    elif len(set(shown.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in shown.items())
         raise InputError(
             f"{wanted.folder}: {part} responses to different numbers of clips: {told}; expected one number; fetch the "
             "files that differ again, or leave them out (dataset.subjects, dataset.rois)"
         )
-    about = {"part": part, "study": asdict(study_of(wanted)), "responses": entries}
     io.write_json(partial / "arrays" / MANIFEST, about)
     if folder.exists():
         shutil.rmtree(folder)
@@ -93,6 +95,15 @@ def convert(
     shutil.move(partial / "arrays", folder)
     for leftover in unfinished.glob(f"{part}-*"):
         shutil.rmtree(leftover)
+
+
+def _seen(dataset: TrialData, part: Part, subjects: Iterable[str]) -> dict[str, Any]:
+    """Each subject's stimuli, where not every subject saw all of them, and how many there are."""
+    n_stimuli = dataset.n_train if part == "train" else len(dataset.stimuli) - dataset.n_train
+    seen = {subject: dataset.seen(part, subject) for subject in subjects}
+    if all(len(rows) == n_stimuli for rows in seen.values()):
+        return {}
+    return {"n_stimuli": n_stimuli, "seen": seen}
 
 
 def study_of(wanted: settings.Dataset) -> Study:
@@ -119,7 +130,8 @@ def _convert(dataset: StudyData, part: Part, key: Key, wanted: settings.Dataset,
     values = stored[part]
     target = arrays / track / subject / roi
     try:
-        write_responses(target, values, BLOCK, wanted.missing_repetitions == "skip")
+        unequal = plugins.load("datasets", wanted.name).unequal
+        write_responses(target, values, BLOCK, unequal or wanted.missing_repetitions == "skip")
     except NotFloat32 as error:
         return f"{source['file']}: {subject} {roi}: of {values.size:,} responses {error}"
     names = [TRIALS, MEAN]

@@ -5,14 +5,17 @@
     <track>/<subject>/<roi>/mean.npy              float32, (n_stimuli, n_voxels), over repetitions
     <track>/<subject>/<roi>/voxel_mask.npy        bool, the volume: where the whole brain's columns lie
 
+Where subjects saw different stimuli, the manifest has the positions of each subject's stimuli among those of the part:
+its rows are responses to them, in that order. A stimulus with fewer repetitions than others is filled up with NaN.
+
 A folder for the training and one for the test responses. A voxel's responses lie together (Fortran order), so that
 some voxels are read without the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,16 +50,26 @@ class Converted:
     """The training or the test responses of a data set. Opening reads the manifest; arrays are read as they are used.
 
     entries: (track, subject, ROI) -> its entry of the manifest
+    seen: subject -> positions of its stimuli among those of this part; empty where every subject saw all of them
+    n_of_part: number of stimuli of this part, of a study whose subjects saw different ones
     """
 
     folder: Path
     entries: Mapping[tuple[str, str, str], Mapping[str, Any]]
     study: Study
+    seen: Mapping[str, NDArray[np.intp]] = field(default_factory=dict)
+    n_of_part: int | None = None
 
     @cached_property
     def n_stimuli(self) -> int:
-        """Number of clips that were shown; 0 where there are no responses."""
+        """Number of stimuli of this part; 0 where there are no responses."""
+        if self.n_of_part is not None:
+            return self.n_of_part
         return next((int(entry["arrays"][MEAN]["shape"][0]) for entry in self.entries.values()), 0)
+
+    def blocks(self, track: Track) -> list[tuple[str, str]]:
+        """Every subject and ROI of a track, subjects who saw the same stimuli one after another."""
+        return [(subject, roi) for known, subject, roi in self.entries if known == track]
 
     def has(self, track: Track) -> bool:
         return any(known == track for known, _, _ in self.entries)
@@ -80,16 +93,30 @@ class Converted:
     ) -> tuple[NDArray[np.float32], Columns]:
         """Means of many blocks (subject, ROI) for these clips, (n_clips, n_voxels), and whose column is whose.
 
-        clips: positions among those of this part, none of them negative, or a slice
+        clips: positions among those of this part, none of them negative; a slice is of those that the subjects saw
 
         Raises as `trials`, and a FileError if there are no responses to some of the clips.
         """
+        blocks = list(blocks)
         if not isinstance(clips, slice) and len(clips) and not 0 <= np.min(clips) <= np.max(clips) < self.n_stimuli:
             raise FileError(
                 f"{self.folder}: responses to {self.n_stimuli} clips, and those at {np.min(clips)} to {np.max(clips)} "
                 "are asked for: validation found another number of training clips; run `dvc repro conversion`"
             )
-        return side_by_side((*block, self.mean(track, *block)[clips]) for block in blocks)
+        return side_by_side((*block, self.mean(track, *block)[self._rows(block[0], clips)]) for block in blocks)
+
+    def _rows(self, subject: str, clips: Any) -> Any:
+        """Find the rows of a subject's arrays that are responses to these clips."""
+        if isinstance(clips, slice) or subject not in self.seen:
+            return clips
+        own = self.seen[subject]
+        rows = np.searchsorted(own, clips)
+        if (len(clips) and not (rows < len(own)).all()) or not np.array_equal(own[rows], clips):
+            raise FileError(
+                f"{self.folder}: {subject} did not see all of the {len(clips)} stimuli that are asked for; "
+                "run `dvc repro conversion`"
+            )
+        return rows
 
     def voxel_mask(self, subject: str) -> NDArray[np.bool_] | None:
         """Volume: where the whole-brain columns lie, in C order; None without the full track."""
@@ -123,15 +150,17 @@ def read(folder: Path) -> Converted:
     except (KeyError, TypeError):
         told = "does not say of which data set the responses are; run `dvc repro -f -s conversion`"
         raise FileError(f"{folder / MANIFEST}: {told}") from None
-    return Converted(folder, {(e["track"], e["subject"], e["roi"]): e for e in content["responses"]}, study)
+    seen = {subject: np.array(rows, dtype=np.intp) for subject, rows in content.get("seen", {}).items()}
+    entries = {(e["track"], e["subject"], e["roi"]): e for e in content["responses"]}
+    return Converted(folder, entries, study, seen, content.get("n_stimuli"))
 
 
 def measured(
-    train: Converted, test: Converted, track: Track, columns: Columns, clips: Mapping[str, NDArray[np.intp]]
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Mean responses of these blocks to the clips of each split, (n_clips, n_voxels).
+    train: Converted, test: Converted, track: Track, columns: Columns, split: str, clips: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Mean responses of these blocks to the clips of a split, (n_clips, n_voxels).
 
-    clips: split -> positions among all clips; `test` is read from the test responses, the others from training
+    clips: positions among all clips; those of the split `test` are read from the test responses, others from training
 
     Raises
     ------
@@ -139,7 +168,6 @@ def measured(
         Responses are missing.
     """
     blocks = [(block.subject, block.roi) for block in columns.blocks]
-    for name, rows in clips.items():
-        part, first = (test, train.n_stimuli) if name == "test" else (train, 0)
-        responses, _ = part.means(track, blocks, rows - first)
-        yield name, responses
+    part, first = (test, train.n_stimuli) if split == "test" else (train, 0)
+    responses, _ = part.means(track, blocks, clips - first)
+    return responses

@@ -77,6 +77,16 @@ def score(
     return SpaceScore(r.astype(np.float32), normalized, blocks, replicates.astype(np.float32))
 
 
+def side_by_side(parts: Sequence[SpaceScore]) -> SpaceScore:
+    """The scores of all subjects, from those of some of them each."""
+    if len(parts) == 1:
+        return parts[0]
+    names = ["correlation", "replicates"] + ["normalized"] * (parts[0].normalized is not None)
+    joined = {name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names}
+    blocks = pd.concat([part.blocks for part in parts], ignore_index=True)
+    return SpaceScore(joined["correlation"], joined.get("normalized"), blocks, joined["replicates"])
+
+
 def block_means(ceiling: NDArray[np.float64] | None, columns: Columns) -> NDArray[np.float64]:
     """Weights that turn the voxels' r into each block's mean of r / ceiling (r without one), (n_voxels, n_blocks)."""
     weights = np.zeros((columns.n_voxels, len(columns.blocks)))

@@ -38,11 +38,14 @@ class Fold:
     held_out: Indices
 
 
-def split(n_train_clips: int, n_test_clips: int, settings: Splits) -> Split:
+def split(n_train_clips: int, n_test_clips: int, settings: Splits, groups: Indices | None = None) -> Split:
     """Divide the clips: the last `n_test_clips` test; of the others a fraction validates.
 
     The number of validation clips is the fraction rounded to the nearest, at least 2 (one clip has no
     correlation). `random` draws them with the seed, `last` takes the last ones as the challenge's devkit does.
+
+    groups: of each training clip the number of its group, (n_train_clips,); a group is never divided, so that as many
+        clips validate as whole groups have, the fewest that are enough. None: every clip by itself
 
     Raises
     ------
@@ -55,20 +58,48 @@ def split(n_train_clips: int, n_test_clips: int, settings: Splits) -> Split:
             "missing; `cinevox validate` names them"
         )
     n_validation = max(2, round(n_train_clips * settings.validation_fraction))
+    order = _ordered(np.arange(n_train_clips), settings, groups)
+    if groups is not None:  # the first place, from the end, where a group begins
+        begins = np.flatnonzero(np.diff(groups[order], prepend=-1))
+        n_validation = n_train_clips - int(begins[begins <= n_train_clips - n_validation][-1])
     n_fitted = n_train_clips - n_validation
     if n_fitted < 2 * settings.n_folds:
         raise InputError(
             f"{n_train_clips} training clips leave {n_fitted} to fit after {n_validation} for validation, and "
             f"{settings.n_folds} folds need {2 * settings.n_folds}; lower splits.validation_fraction or splits.n_folds"
         )
-    order = np.arange(n_train_clips)
-    if settings.scheme == "random":
-        order = np.random.default_rng(settings.seed).permutation(n_train_clips)
     return Split(
         train=np.sort(order[:n_fitted]),
         validation=np.sort(order[n_fitted:]),
         test=np.arange(n_train_clips, n_train_clips + n_test_clips),
     )
+
+
+def _ordered(clips: Indices, settings: Splits, groups: Indices | None) -> Indices:
+    """The clips in the order in which they are dealt out, those of a group one after another."""
+    rng = np.random.default_rng(settings.seed) if settings.scheme == "random" else None
+    if groups is None:
+        return clips if rng is None else rng.permutation(clips)
+    _, first = np.unique(groups[clips], return_index=True)
+    order = groups[clips][np.sort(first)]
+    if rng is not None:
+        order = rng.permutation(order)
+    return np.concatenate([clips[groups[clips] == group] for group in order])
+
+
+def _dealt(order: Indices, n_folds: int, groups: Indices | None) -> list[Indices]:
+    """Consecutive parts of nearly equal size; with groups, cut where one begins, as near to that as can be."""
+    if groups is None:
+        return np.array_split(order, n_folds)
+    begins = np.flatnonzero(np.diff(groups[order], prepend=-1))[1:]
+    wanted = np.cumsum([len(part) for part in np.array_split(order, n_folds)])[:-1]
+    cuts = begins[np.abs(begins[:, None] - wanted).argmin(axis=0)] if len(begins) else np.zeros(n_folds - 1, int)
+    if len(set(cuts.tolist())) < n_folds - 1:
+        raise InputError(
+            f"{len(begins) + 1} groups of dataset.together cannot make {n_folds} folds of nearly equal size; lower "
+            "splits.n_folds or splits.n_outer_folds, or choose a column with more values"
+        )
+    return np.split(order, cuts)
 
 
 @dataclass(frozen=True)
@@ -89,13 +120,15 @@ class Partition:
         return "" if self.name == "train" else self.name
 
 
-def partitions(parts: Split, settings: Splits) -> tuple[Partition, ...]:
+def partitions(parts: Split, settings: Splits, groups: Indices | None = None) -> tuple[Partition, ...]:
     """Every fit that the splits ask for: on the training clips, then, with outer folds, without each and each two.
 
     Nested cross-validation over K outer folds of the training set's clips (training and validation). To score fold k
     a candidate is chosen among fits without it: `inner-k-j` are the predictions for fold j of a fit without k and
     j; `outer-k` those for fold k of a fit without k alone. A fit without k and j serves both, so there are
     K + K (K - 1) / 2 fits.
+
+    groups: as for `split`
 
     Raises
     ------
@@ -107,8 +140,8 @@ def partitions(parts: Split, settings: Splits) -> tuple[Partition, ...]:
     if settings.n_outer_folds is None:
         return tuple(found)
     every = np.union1d(parts.train, parts.validation)
-    order = np.random.default_rng(settings.seed).permutation(every) if settings.scheme == "random" else every
-    held_out = {k: np.sort(fold) for k, fold in enumerate(np.array_split(order, settings.n_outer_folds), 1)}
+    dealt = _dealt(_ordered(every, settings, groups), settings.n_outer_folds, groups)
+    held_out = {k: np.sort(fold) for k, fold in enumerate(dealt, 1)}
     for k, fold in held_out.items():
         found.append(Partition(f"without-{k}", np.setdiff1d(every, fold), {f"outer-{k}": fold}))
     for k, j in combinations(held_out, 2):
@@ -152,8 +185,10 @@ def generator(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng([seed, *"/".join(names).encode()])
 
 
-def folds(n_rows: int, n_folds: int) -> tuple[Fold, ...]:
+def folds(n_rows: int, n_folds: int, groups: Indices | None = None) -> tuple[Fold, ...]:
     """Consecutive folds of nearly equal size over the training rows (scikit-learn's `KFold` without shuffle).
+
+    groups: the number of each row's group, (n_rows,): then folds are of whole groups, one after another
 
     Raises
     ------
@@ -163,5 +198,6 @@ def folds(n_rows: int, n_folds: int) -> tuple[Fold, ...]:
     if n_folds < 2 or n_rows < n_folds:
         raise InputError(f"{n_rows} training clips cannot make {n_folds} folds; expected 2 <= n_folds <= n_clips")
     every = np.arange(n_rows)
-    held_out: Sequence[Indices] = np.array_split(every, n_folds)
+    order = every if groups is None else np.argsort(groups, kind="stable")
+    held_out: Sequence[Indices] = [np.sort(fold) for fold in _dealt(order, n_folds, groups)]
     return tuple(Fold(fit=np.setdiff1d(every, rows), held_out=rows) for rows in held_out)

@@ -9,7 +9,7 @@ what a player shows: turned or mirrored as the file asks for, its pixels made sq
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -105,10 +105,11 @@ def write(
     resize: Resize,
     folder: Path,
     progress: Progress = lambda items, _total, _label: items,
+    names: Sequence[str] | None = None,
 ) -> None:
     """Frames of every clip into `folder`: `frames.npy`, uint8 (n_clips, count, size, size, 3), and `clips.json`.
 
-    progress: passes tasks through, given their number and a label
+    progress: passes tasks through, given their number and a label; names: of the clips, those of their files if None
 
     Raises
     ------
@@ -134,7 +135,13 @@ def write(
             + "\n".join(f"  {fault}" for fault in faults)
         )
     partial.replace(folder / "frames.npy")
-    io.write_json(folder / "clips.json", [asdict(clip) for clip in found])
+    named = found if names is None else [replace(clip, name=name) for clip, name in zip(found, names)]
+    io.write_json(folder / "clips.json", [asdict(clip) for clip in named])
+
+
+def write_names(names: Sequence[str], folder: Path) -> None:
+    """`clips.json` of stimuli that are not all on this disk: their names and no frames."""
+    io.write_json(folder / "clips.json", [{"name": name} for name in names])
 
 
 def _write_task(clips: Sequence[Path], start: int, partial: Path, resize: Resize) -> tuple[list[Clip], list[str]]:

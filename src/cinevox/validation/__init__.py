@@ -10,12 +10,12 @@ Severity `critical` stops the run, `warning` (odd, but usable) is reported.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cinevox.errors import InputError
-from cinevox.measured.datasets import open_dataset
+from cinevox.measured.datasets import Stimulus, TrialData, open_dataset, stimuli_of
 from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import Params
@@ -34,7 +34,9 @@ __all__ = [
     "check_folder",
     "check_plugins",
     "check_results",
+    "groups",
     "limits_of",
+    "require_none_missing",
 ]
 
 SUITES = ("clips", "train_responses", "masks", "test_responses")
@@ -136,16 +138,62 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
         limits_of(limits, shape, expected.numbered),
         docs,
     )
-    rows = tables["train_responses"]
+    rows, stimuli = tables["train_responses"], stimuli_of(dataset)
+    n_train = dataset.n_train if isinstance(dataset, TrialData) else consistency.n_training_clips(rows)
     return Summary(
         wanted.folder.as_posix(),
         checks,
         inspection.scale(rows),
-        len(dataset.clips),
-        consistency.n_training_clips(rows),
+        len(stimuli),
+        n_train,
         min((row["n_repetitions"] for row in rows if "n_repetitions" in row), default=0),
-        inspection.lengths(tables["clips"]),
+        inspection.lengths(tables.get("clips", [])),
+        together=groups(wanted, stimuli, n_train),
+        missing=tuple(stimulus.id for stimulus in stimuli if stimulus.file is None),
     )
+
+
+def require_none_missing(missing: Sequence[str], networks: Mapping[str, settings.Network]) -> None:
+    """Require that no network needs a stimulus that is not on this disk. missing: ids of those
+
+    Raises
+    ------
+    InputError
+        Networks do.
+    """
+    if need := [name for name, network in networks.items() if network.model != "array"]:
+        raise InputError(
+            f"{len(missing)} stimuli are not on this disk ({', '.join(missing[:4])}), and these networks need them: "
+            f"{', '.join(need)}; fetch their files, or bring features as arrays (networks.<name>.model: array, "
+            "docs/spaces.md) and take these networks out of params.yaml"
+        )
+
+
+def groups(wanted: settings.Dataset, stimuli: Sequence[Stimulus], n_train: int | None) -> tuple[int, ...]:
+    """Number the group of each training stimulus by `dataset.together`; none without it.
+
+    Raises
+    ------
+    InputError
+        Stimuli have no such column, or a group has training and test stimuli.
+    """
+    column = wanted.together
+    if column is None or n_train is None:
+        return ()
+    if without := [stimulus.id for stimulus in stimuli if not stimulus.columns.get(column)]:
+        known = ", ".join(dict.fromkeys(name for stimulus in stimuli for name in stimulus.columns)) or "none"
+        raise InputError(
+            f"params.yaml: dataset.together is {column}, and {len(without)} of {len(stimuli)} stimuli have no value of "
+            f"it ({', '.join(without[:4])}); columns of the stimuli are {known}; name one of these, or null"
+        )
+    values = [stimulus.columns[column] for stimulus in stimuli]
+    if both := sorted(set(values[:n_train]) & set(values[n_train:])):
+        raise InputError(
+            f"params.yaml: dataset.together is {column}, and training and test stimuli share {len(both)} of its "
+            f"values: {', '.join(both[:4])}; divide the stimuli by it (dataset.test), or choose another column"
+        )
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    return tuple(numbers[value] for value in values[:n_train])
 
 
 def check_results(paths: Paths, params: Params, docs: Path | None = None) -> Summary:

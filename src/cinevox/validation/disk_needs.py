@@ -15,7 +15,7 @@ import numpy as np
 
 from cinevox.files import disk
 from cinevox.fitting import feature_spaces
-from cinevox.measured.datasets import StudyData, open_dataset
+from cinevox.measured.datasets import StudyData, TrialData, blocks_of, open_dataset, stimuli_of
 from cinevox.project.params import EnsembleRow, JointRow, Params, Track, VoxelwiseRow, maps
 from cinevox.project.paths import Paths
 from cinevox.simulation.voxels import voxel_counts
@@ -72,16 +72,24 @@ def study(paths: Paths, params: Params) -> StudySize:
         }
         return StudySize(simulation.n_train, simulation.n_test, simulation.n_train_repetitions, sizes)
     dataset = open_dataset(wanted)
-    first = (wanted.tracks[0], *wanted.blocks(wanted.tracks[0])[0])
+    if isinstance(dataset, TrialData):
+        shapes = {
+            track: [dataset.shape("train", track, *block) for block in blocks_of(dataset, wanted, track)]
+            for track in wanted.tracks
+        }
+        sizes = {track: sum(n_voxels for *_, n_voxels in found) for track, found in shapes.items()}
+        n_repetitions = max(shape[1] for found in shapes.values() for shape in found)
+        return StudySize(dataset.n_train, len(dataset.stimuli) - dataset.n_train, n_repetitions, sizes)
+    first = (wanted.tracks[0], *blocks_of(dataset, wanted, wanted.tracks[0])[0])
     n_train, n_repetitions, n_voxels = dataset.arrays("train", *first)["train"].shape
     bytes_of_a_voxel = dataset.file("train", *first).stat().st_size / n_voxels
     sizes = {track: round(_stored(dataset, params, track) / bytes_of_a_voxel) for track in wanted.tracks}
-    return StudySize(n_train, len(dataset.clips) - n_train, n_repetitions, sizes)
+    return StudySize(n_train, len(stimuli_of(dataset)) - n_train, n_repetitions, sizes)
 
 
 def _stored(dataset: StudyData, params: Params, track: Track) -> int:
     """Bytes of the files with a track's training responses; those that are missing are told by validation."""
-    files = (dataset.file("train", track, *block) for block in params.dataset.blocks(track))
+    files = (dataset.file("train", track, *block) for block in blocks_of(dataset, params.dataset, track))
     return sum(file.stat().st_size for file in files if file.is_file())
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cinevox.errors import FileError
 from cinevox.files import links
 from cinevox.measured import voxel_positions
-from cinevox.measured.datasets import Part, StudyData
+from cinevox.measured.datasets import Part, StudyData, TrialData, blocks_of, stimuli_of
 from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import WHOLE_BRAIN, Track
@@ -42,18 +42,18 @@ def tables(dataset: StudyData, wanted: settings.Dataset) -> dict[str, list[Row]]
         for part in ("train", "test")
         for track in wanted.tracks
         if part == "train" or dataset.has_test_responses(track)
-        for subject in wanted.subjects
-        for roi in wanted.track_rois(track)
+        for subject, roi in blocks_of(dataset, wanted, track)
     ]
     inspected: dict[tuple, Inspected] = dict(
         zip(asked, Parallel()(delayed(_inspect)(dataset, *key, wanted) for key in asked))
     )
-    clips = _clip_rows(dataset.clips, wanted.folder)
+    clips = _clip_rows([stimulus.file for stimulus in stimuli_of(dataset) if stimulus.file], wanted.folder)
     train = {key: found for key, found in inspected.items() if key[0] == "train"}
     for subject in wanted.subjects if dataset.places_rois else ():
         _place(train, subject, wanted.rois)
+    spec = plugins.load("datasets", wanted.name)
     found = {
-        "clips": consistency.compare(clips, inspected, plugins.load("datasets", wanted.name)),
+        "clips": clips if isinstance(dataset, TrialData) else consistency.compare(clips, inspected, spec),
         "train_responses": [each.row for each in train.values()],
         "masks": [each.mask for each in train.values() if each.mask is not None],
         "test_responses": [each.row for key, each in inspected.items() if key[0] == "test"],
@@ -144,7 +144,8 @@ def _inspect(
         return Inspected(row | {"fault": str(error).removeprefix(f"{path}: ")})
     values = arrays[part]
     prints = voxel_positions.fingerprints(values)
-    row |= _described(values, wanted.missing_repetitions == "skip")
+    unequal = isinstance(dataset, TrialData)
+    row |= _described(values, unequal or wanted.missing_repetitions == "skip", unequal)
     row["n_duplicates"] = len(prints) - len(np.unique(prints))
     found = Inspected(row, prints=prints, keys=repetitions.keys(values))
     if roi != WHOLE_BRAIN or part == "test":
@@ -158,10 +159,11 @@ def _inspect(
     return replace(found, mask=mask, ranks=voxel_positions.fortran_ranks(np.asarray(stored == 1)))
 
 
-def _described(stored: NDArray[Any], may_be_missing: bool) -> Row:
+def _described(stored: NDArray[Any], may_be_missing: bool, unequal: bool = False) -> Row:
     """Describe a file's responses, in the float32 that the steps use.
 
     may_be_missing: whether a trial that is NaN in every voxel is declared to be missing
+    unequal: whether stimuli may have different numbers of repetitions, so that nothing is missing
     """
     n_stimuli, n_repetitions, n_voxels = stored.shape
     row: Row = {
@@ -176,7 +178,7 @@ def _described(stored: NDArray[Any], may_be_missing: bool) -> Row:
     row["n_not_finite"] = int(n_not_finite)
     if not values.size:
         return row
-    row |= _missing(there, may_be_missing)
+    row |= {} if unequal else _missing(there, may_be_missing)
     if n_not_finite:
         values = np.where(np.isfinite(values) | ~there[:, :, None], values, 0)
     trials = values.reshape(-1, n_voxels) if there.all() else values[there]

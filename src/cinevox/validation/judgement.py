@@ -63,6 +63,8 @@ class Summary:
         None where these do not agree, which is an error
     n_repetitions: of a data set, how often every training clip was shown at least
     seconds: of a data set, the length of each clip; 0 of a still image
+    together: the number of each training stimulus's group, which no split divides; empty where there are none
+    missing: stimuli without a file on this disk
     """
 
     folder: str
@@ -72,6 +74,8 @@ class Summary:
     n_train_clips: int | None = None
     n_repetitions: int = 0
     seconds: tuple[float, ...] = ()
+    together: tuple[int, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Check, ...]:

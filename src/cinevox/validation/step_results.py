@@ -43,16 +43,18 @@ def tables(paths: Paths, params: Params) -> dict[str, list[Row]]:
     scale = io.read_json(paths.validation / "scale.json")
     layers = [delayed(_layer)(path, (clips["n_clips"], *shape), dtype) for path, shape, dtype in _layers(paths, params)]
     predicted = [
-        delayed(_predicted)(folder, index, space, split, scale)
+        delayed(_predicted)(folder, index, cohort, space, split, scale)
         for folder, index in (
             (f, prediction_store.read_index(f)) for f in map(paths.predictions, params.experiments.rows)
         )
+        for cohort in index.cohorts
         for space in index.spaces
-        for split in index.clips
+        for split in cohort.clips
     ]
     n_train = clips["n_train_clips"]
-    divided = splits.split(n_train, clips["n_clips"] - n_train, params.splits)
-    parts = splits.partitions(divided, params.splits)
+    groups = np.array(clips["together"]) if "together" in clips else None
+    divided = splits.split(n_train, clips["n_clips"] - n_train, params.splits, groups)
+    parts = splits.partitions(divided, params.splits, groups)
     clip_names = {
         network: [clip["name"] for clip in io.read_json(paths.frames(settings.n_frames) / "clips.json")]
         for network, settings in params.networks.items()
@@ -185,11 +187,18 @@ def _largest(values: ArrayLike) -> float:
     return round(float(np.abs(values).max(initial=0)), 6)
 
 
-def _predicted(folder: Path, index: prediction_store.Index, space: str, split: str, scale: Mapping[str, float]) -> Row:
-    path = folder / split / f"{space}.npy"
+def _predicted(
+    folder: Path,
+    index: prediction_store.Index,
+    cohort: prediction_store.Scored,
+    space: str,
+    split: str,
+    scale: Mapping[str, float],
+) -> Row:
+    path = folder / split / cohort.name / f"{space}.npy"
     row: Row = {"file": path.as_posix(), "fault": None}
     try:
-        whole = prediction_store.read(folder, index, space, split)
+        whole = prediction_store.read(folder, cohort, space, split)
     except FileError as error:
         return row | {"fault": str(error).removeprefix(f"{path}: ")}
     part = _spread(whole)
@@ -198,7 +207,7 @@ def _predicted(folder: Path, index: prediction_store.Index, space: str, split: s
     if index.row.is_transfer or isinstance(index.row, EnsembleRow):
         return row
     track, ratios, finite = index.row.track, [], np.where(np.isfinite(part), part, 0)
-    for block, where in zip(index.columns.blocks, index.columns.slices):
+    for block, where in zip(cohort.columns.blocks, cohort.columns.slices):
         measured = scale.get(f"{track}/{block.subject}/{block.roi}")
         if measured:
             ratios.append(float(finite[:, where].std(dtype=np.float64)) / measured)

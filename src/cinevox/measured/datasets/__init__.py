@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.errors import InputError
 from cinevox.measured.responses import Part as Part
 from cinevox.measured.responses import Responses
 from cinevox.project import params as settings
@@ -126,6 +127,10 @@ class TrialData(StudyData, Protocol):
         """The subject's stimuli: for each row of its arrays the position among those of this part, in rising order."""
         ...
 
+    def shape(self, part: Part, track: Track, subject: str, roi: str) -> tuple[int, int, int]:
+        """Shape of these arrays, as the tables have it."""
+        ...
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -173,7 +178,62 @@ def open_dataset(wanted: settings.Dataset) -> StudyData:
     Raises
     ------
     InputError
-        No such plug-in, or its folder is not there or holds something else.
+        No such plug-in, or its folder is not there or holds something else, or `test` divides a study that is divided.
     """
     dataset: StudyData = plugins.load("datasets", wanted.name).open(wanted)
+    if wanted.test is not None and not isinstance(dataset, TrialData):
+        raise InputError(
+            f"params.yaml: dataset.test divides studies in the format trials, and {wanted.name} has training and test "
+            "clips of its own; set it to null"
+        )
     return dataset
+
+
+def folders(wanted: settings.Dataset) -> tuple[str, str]:
+    """Where the clips and the responses are in the folder, of a study that has such folders.
+
+    Raises
+    ------
+    InputError
+        The parameters do not say so.
+    """
+    if wanted.clips is None or wanted.responses is None:
+        raise InputError(
+            f"params.yaml: dataset.clips is {wanted.clips or 'null'} and dataset.responses is "
+            f"{wanted.responses or 'null'}; expected the folders of clips and responses in {wanted.folder}"
+        )
+    return wanted.clips, wanted.responses
+
+
+def stimuli_of(dataset: StudyData) -> tuple[Stimulus, ...]:
+    """The stimuli of a study, those for training first; clips have the names of their files for ids."""
+    if isinstance(dataset, TrialData):
+        return dataset.stimuli
+    return tuple(Stimulus(path.name, path) for path in dataset.clips)
+
+
+def blocks_of(dataset: StudyData, wanted: settings.Dataset, track: Track) -> list[tuple[str, str]]:
+    """Every subject and ROI of a track that is there, subjects who saw the same stimuli one after another.
+
+    Raises
+    ------
+    InputError
+        Subjects have none of the ROIs, or no subject has one of them; and `missing_rois` is skip.
+    """
+    blocks = wanted.blocks(track)
+    if wanted.missing_rois == "skip":
+        there = {subject: dataset.rois(track, subject) for subject in wanted.subjects}
+        blocks = [(subject, roi) for subject, roi in blocks if roi in there[subject]]
+        without = [f"{s} has none of dataset.rois" for s in wanted.subjects if s not in {own for own, _ in blocks}]
+        without += [f"no subject has {r}" for r in wanted.track_rois(track) if r not in {own for _, own in blocks}]
+        if without:
+            known = "; ".join(f"{subject} has {', '.join(rois) or 'none'}" for subject, rois in there.items())
+            raise InputError(
+                f"{wanted.folder}: {'; '.join(without)}; {known}; correct dataset.rois or dataset.subjects in "
+                "params.yaml"
+            )
+    if not isinstance(dataset, TrialData):
+        return blocks
+    lists = {s: tuple(dataset.seen(part, s).tobytes() for part in ("train", "test")) for s in wanted.subjects}
+    order = list(dict.fromkeys(lists.values()))
+    return sorted(blocks, key=lambda block: order.index(lists[block[0]]))

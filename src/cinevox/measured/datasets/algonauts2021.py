@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cinevox.errors import FileError
 from cinevox.files import io, links
-from cinevox.measured.datasets import DatasetSpec, Expected, Grid
+from cinevox.measured.datasets import DatasetSpec, Expected, Grid, folders
 from cinevox.measured.responses import Part, Responses
 from cinevox.project import params as settings
 from cinevox.project.params import Track
@@ -125,14 +125,14 @@ def open_folder(wanted: settings.Dataset) -> Algonauts2021:
 
 def open_as(kind: type[Kind], wanted: settings.Dataset, cure: str) -> Kind:
     """Open a folder of this layout; `cure` ends the messages about what is missing or broken."""
-    folder = wanted.folder
+    folder, (clips, responses) = wanted.folder, folders(wanted)
     if not folder.is_dir():
         raise FileError(f"{folder}: no such folder; {cure}, or set dataset.folder in params.yaml")
     faults = []
-    if not io.files(folder / wanted.clips, CLIPS):
-        faults.append(f"no {wanted.clips}/*.mp4 (dataset.clips)")
-    if not any((folder / wanted.responses / track).is_dir() for track in TRACK_FOLDERS.values()):
-        faults.append(f"no {wanted.responses}/mini_track or full_track (dataset.responses)")
+    if not io.files(folder / clips, CLIPS):
+        faults.append(f"no {clips}/*.mp4 (dataset.clips)")
+    if not any((folder / responses / track).is_dir() for track in TRACK_FOLDERS.values()):
+        faults.append(f"no {responses}/mini_track or full_track (dataset.responses)")
     if faults:
         found = ", ".join(_folders(folder)) or "no folder"
         zips = sorted(path.name for path in folder.glob("*.zip"))
@@ -142,7 +142,7 @@ def open_as(kind: type[Kind], wanted: settings.Dataset, cure: str) -> Kind:
         elif zips:
             cure = f"`cinevox unpack {folder}` unpacks {', '.join(zips)} there"
         raise FileError(f"{folder}: {' and '.join(faults)} in it; found {found}; {cure}")
-    return kind(folder, wanted.clips, wanted.responses, cure)
+    return kind(folder, clips, responses, cure)
 
 
 def _elsewhere(folder: Path) -> str:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from cinevox.errors import FileError
 from cinevox.files import io
-from cinevox.measured.datasets import DatasetSpec, Grid, Part, _ds005165
+from cinevox.measured.datasets import DatasetSpec, Grid, Part, _ds005165, folders
 from cinevox.measured.datasets._ds005165 import Content
 from cinevox.measured.datasets.algonauts2021 import AFFINE, CLIPS, EXPECTED, VOLUME
 from cinevox.measured.responses import Responses
@@ -196,17 +196,16 @@ def open_folder(wanted: settings.Dataset) -> BoldMoments:
     FileError
         The folder, its clips or its responses are missing; everything that is missing is named.
     """
-    found = BoldMoments(wanted.folder, wanted.clips, wanted.responses)
+    clips, responses = folders(wanted)
+    found = BoldMoments(wanted.folder, clips, responses)
     if not wanted.folder.is_dir():
         raise FileError(f"{wanted.folder}: no such folder; {CURE}, or set dataset.folder in params.yaml")
     faults = []
     if not found.clips:
-        faults.append(
-            f"no {wanted.clips}/*.mp4 (dataset.clips): the clips are not in the record, ask its authors for them"
-        )
+        faults.append(f"no {clips}/*.mp4 (dataset.clips): the clips are not in the record, ask its authors for them")
     if not found.has_responses:
         faults.append(
-            f"no responses in {wanted.responses} (dataset.responses): expected sub-XX/*_TRavg*.pkl (version A), "
+            f"no responses in {responses} (dataset.responses): expected sub-XX/*_TRavg*.pkl (version A), "
             f"or {ROIS_B}/sub-XX/*.pkl or {GLM}/sub-XX/prepared_betas/*.pkl (version B); {CURE}"
         )
     if faults:

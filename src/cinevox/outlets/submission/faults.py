@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import FileError, InputError
-from cinevox.measured.datasets import StudyData
+from cinevox.measured.datasets import StudyData, stimuli_of
 from cinevox.measured.responses import Block, Columns
 from cinevox.outlets.submission import archive
 from cinevox.project import params
@@ -76,7 +76,7 @@ def expected(dataset: StudyData, settings: params.Dataset, track: Track) -> Expe
         )
     n_train = next(shape[0] for shape in shapes.values())
     columns = Columns(tuple(Block(*block, shape[2]) for block, shape in shapes.items()))
-    return ExpectedPredictions(track, len(dataset.clips) - n_train, columns)
+    return ExpectedPredictions(track, len(stimuli_of(dataset)) - n_train, columns)
 
 
 def read(

@@ -28,15 +28,42 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TestSplit(Section):
+    """The test stimuli, where they are others than the study says: one of column, file and fraction.
+
+    column, values: of stimuli.tsv, and which of its values are of test stimuli
+    file: of the study's folder splits, without .json
+    fraction, seed: drawn at random
+    """
+
+    column: str | None = None
+    values: list[str] | None = None
+    file: Name | None = None
+    fraction: Fraction | None = None
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> TestSplit:
+        ways = [name for name in ("column", "file", "fraction") if getattr(self, name) is not None]
+        if len(ways) != 1:
+            raise ValueError(f"one of column, file and fraction is expected, found {' and '.join(ways) or 'none'}")
+        if (self.column is None) != (self.values is None):
+            raise ValueError("column and values belong together")
+        return self
+
+
 class Dataset(Section):
     name: Name
     folder: Path
-    clips: Inside
-    responses: Inside
+    clips: Inside | None
+    responses: Inside | None
+    test: TestSplit | None
+    together: str | None
     tracks: Annotated[list[Track], Field(min_length=1)]
     subjects: Annotated[list[Name], Field(min_length=1)]
     rois: Annotated[list[Name], Field(min_length=1)]
     missing_repetitions: Literal["refuse", "skip"]
+    missing_rois: Literal["refuse", "skip"]
 
     def track_rois(self, track: Track) -> tuple[str, ...]:
         return tuple(self.rois) if track == "mini" else (WHOLE_BRAIN,)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cinevox.project.params import Scores, Selection
 from cinevox.scoring.outcomes import Optimism, Outcome
 from cinevox.scoring.selection.choice import GIVEN, Candidates, Choice, Seen, choose, frequencies
-from cinevox.scoring.selection.evidence import Evidence, Predicted, Stratum, gather, summary
+from cinevox.scoring.selection.evidence import Evidence, Measured, Predicted, Stratum, gather, summary
 from cinevox.scoring.selection.optimism import choice_effect, mean_rank_correlation, optimism, rank_correlation
 from cinevox.statistics.splits import ScoredSplit, ceiling_split, inner_of
 
@@ -67,7 +67,7 @@ def select(
     candidates: Candidates,
     settings: Selection,
     published: Mapping[str, str],
-    measured: Mapping[str, Floats],
+    measured: Measured,
     predicted: Predicted,
     ceilings: Mapping[str, NDArray[np.float64] | None],
     scoring: Scores,

@@ -119,6 +119,10 @@ class Choice:
             found[roi] = {self.spaces[k]: float(counts[k] / counts.sum()) for k in order}
         return found
 
+    def of(self, where: slice) -> Choice:
+        """The choice of some voxels."""
+        return Choice(self.spaces, self.index[where])
+
     @property
     def used(self) -> tuple[str, ...]:
         """The candidates that stand for some voxel."""

@@ -8,14 +8,14 @@ from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from cinevox.fitting.prediction_store import Scored
 from cinevox.measured.responses import Columns
 from cinevox.parallel import run
 from cinevox.project.params import Scores
 from cinevox.scoring.outcomes import RoiScore, SplitScores, SubjectScore
-from cinevox.scoring.scores import SpaceScore, block_means, roi_table, score
+from cinevox.scoring.scores import SpaceScore, block_means, roi_table, score, side_by_side
 from cinevox.scoring.selection.choice import Candidates, Choice
 from cinevox.statistics import metrics
 from cinevox.statistics.aggregation import interval, roi_means
@@ -31,7 +31,8 @@ from cinevox.statistics.significance import (
 from cinevox.statistics.splits import generator
 
 Floats = NDArray[np.floating]
-Predicted = Mapping[tuple[str, str], Floats]
+Measured = Mapping[tuple[str, str], Floats]
+Predicted = Mapping[tuple[str, str, str], Floats]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Evidence:
 def gather(
     candidates: Candidates,
     strata: Sequence[Stratum],
-    measured: Mapping[str, Floats],
+    measured: Measured,
     predicted: Predicted,
     ceiling: NDArray[np.float64] | None,
     settings: Scores,
@@ -74,29 +75,38 @@ def gather(
 
     The scores are the candidates' own, taken from them; predictions are scored anew only where blocks' means are of no
     candidate (voxels choose for themselves) or in another measure. The same seed draws the same clips for every row,
-    so rows can be compared in pairs.
+    so rows can be compared in pairs; each cohort's clips are drawn by themselves.
 
-    measured: split -> (n_clips, n_voxels); predicted: (split, space) -> (n_clips, n_voxels), a memory map at best
+    measured, predicted: (cohort, split) and (cohort, split, space) -> (n_clips, n_voxels), a memory map at best
     ceiling: (n_voxels,), or None for plain correlations
     """
     columns = candidates.index.columns
-    draws = [_draws(stratum.split, len(measured[stratum.split]), settings) for stratum in strata]
     scored = [_taken(candidates, stratum, metrics.measure_of(ceiling)) for stratum in strata]
     known = [one for one in scored if one is not None]
     anew = len(known) < len(strata)
-    starts = np.cumsum([0, *(own.shape[1] for _, own in draws[:-1])])
-    orders = np.concatenate([start + own for start, (_, own) in zip(starts, draws)], axis=1).astype(np.int32)
+    drawn = {
+        cohort.name: [_draws(cohort, stratum.split, settings) for stratum in strata]
+        for cohort in candidates.index.cohorts
+    }
 
     def tasks() -> Iterator[Any]:  # one subject's arrays at a time
-        for own, where in columns.by_subject:
-            y = [measured[stratum.split][:, where] for stratum in strata]
-            x = [stratum.choice.predicted(_of_split(predicted, stratum), where) for stratum in strata]
-            part = None if ceiling is None else ceiling[where]
-            yield joblib.delayed(_of_subject)(y, x, part, own, [drawn for drawn, _ in draws] if anew else [], orders)
+        for cohort in candidates.index.cohorts:
+            resamples, orders = _together(drawn[cohort.name])
+            choices = [stratum.choice.of(cohort.where) for stratum in strata]
+            limits = None if ceiling is None else ceiling[cohort.where]
+            for own, where in cohort.columns.by_subject:
+                y = [measured[cohort.name, stratum.split][:, where] for stratum in strata]
+                x = [
+                    choice.predicted({s: predicted[cohort.name, stratum.split, s] for s in choice.used}, where)
+                    for choice, stratum in zip(choices, strata)
+                ]
+                part = None if limits is None else limits[where]
+                yield joblib.delayed(_of_subject)(y, x, part, own, resamples if anew else [], orders)
 
     n_drawn = 10 * settings.n_bootstraps * anew + settings.n_permutations  # multiply-adds for each clip and voxel
-    parts = list(run(tasks(), n_drawn * orders.shape[1] * columns.n_voxels))
-    whole = _joined([own for own, _ in parts]) if anew else mean_scores(known)
+    n_clips = max(sum(orders.shape[1] for _, orders in draws) for draws in drawn.values())
+    parts = list(run(tasks(), n_drawn * n_clips * columns.n_voxels))
+    whole = side_by_side([own for own, _ in parts]) if anew else mean_scores(known)
     tests = [tested for _, tested in parts]
     p, p_familywise, null = (
         np.concatenate([getattr(tested, name) for tested in tests], axis=-1).astype(np.float32)
@@ -105,19 +115,24 @@ def gather(
     return Evidence(columns, whole, p, p_familywise, null)
 
 
-def _draws(split: str, n_clips: int, settings: Scores) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+def _draws(cohort: Scored, split: str, settings: Scores) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """A split's bootstrap resamples, those that its candidates were scored in, then its random orders of clips."""
-    rng = generator(settings.seed, split)
+    n_clips, rng = len(cohort.clips[split]), generator(settings.seed, *cohort.names(split))
     resamples = metrics.resampled_clips(n_clips, settings.n_bootstraps, rng)
     return resamples, permuted_clips([n_clips], settings.n_permutations, rng)
 
 
+def _together(
+    draws: Sequence[tuple[NDArray[np.float64], NDArray[np.int32]]],
+) -> tuple[list[NDArray[np.float64]], NDArray[np.int32]]:
+    """The resamples of each stratum, and the orders of all strata's clips, each stratum's within itself."""
+    starts = np.cumsum([0, *(own.shape[1] for _, own in draws[:-1])])
+    orders = np.concatenate([start + own for start, (_, own) in zip(starts, draws)], axis=1).astype(np.int32)
+    return [drawn for drawn, _ in draws], orders
+
+
 def _taken(candidates: Candidates, stratum: Stratum, measure: metrics.Measure) -> SpaceScore | None:
     return candidates.of(stratum.split, stratum.choice) if candidates.measure(stratum.split) == measure else None
-
-
-def _of_split(predicted: Predicted, stratum: Stratum) -> dict[str, Floats]:
-    return {space: predicted[stratum.split, space] for space in stratum.choice.used}
 
 
 def _of_subject(
@@ -132,14 +147,6 @@ def _of_subject(
     scored = [score(y, x, ceiling, columns, drawn) for y, x, drawn in zip(measured, predicted, resamples)]
     tested = permutation_test(measured, predicted, block_means(ceiling, columns), orders)
     return mean_scores(scored) if scored else None, tested
-
-
-def _joined(parts: Sequence[SpaceScore]) -> SpaceScore:
-    """Join the scores of all subjects, side by side."""
-    names = ["correlation", "replicates"] + ["normalized"] * (parts[0].normalized is not None)
-    joined = {name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names}
-    blocks = pd.concat([part.blocks for part in parts], ignore_index=True)
-    return SpaceScore(joined["correlation"], joined.get("normalized"), blocks, joined["replicates"])
 
 
 def mean_scores(parts: Sequence[SpaceScore]) -> SpaceScore:

@@ -1,0 +1,99 @@
+"""Cohorts: the subjects who saw the same stimuli, and are fitted together.
+
+A study whose subjects all saw the same has one. Positions count a study's stimuli with the training stimuli first
+(global); a cohort's own list, the training stimuli that it saw and then the test stimuli, counts from 0 again (local),
+so that whatever is fitted sees training stimuli first, and no others than were shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinevox.errors import InputError
+from cinevox.measured.response_store import Converted
+from cinevox.project.params import Track
+from cinevox.statistics.splits import Indices, Partition, Split
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Subjects who saw the same stimuli.
+
+    name: a folder's name; "" of the only cohort
+    blocks: their subjects and ROIs
+    rows: their stimuli, sorted positions among all; None: all of them
+    n_train: how many of them are training stimuli
+    """
+
+    name: str
+    blocks: tuple[tuple[str, str], ...]
+    rows: NDArray[np.intp] | None
+    n_train: int
+
+    @cached_property
+    def subjects(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(subject for subject, _ in self.blocks))
+
+    def local(self, positions: Indices) -> Indices:
+        """Those of some sorted global positions that the cohort saw, as positions in its own list."""
+        return positions if self.rows is None else np.flatnonzero(np.isin(self.rows, positions))
+
+    def everywhere(self, positions: Indices) -> Indices:
+        """Positions in the cohort's own list as global ones."""
+        return positions if self.rows is None else self.rows[positions]
+
+    def partition(self, part: Partition) -> Partition:
+        """The part of a partition that the cohort saw, in local positions.
+
+        Raises
+        ------
+        InputError
+            Too few of its stimuli are left to be fitted or predicted.
+        """
+        if self.rows is None:
+            return part
+        predicted = {name: self.local(clips) for name, clips in part.predicted.items()}
+        found = replace(part, train=self.local(part.train), predicted=predicted)
+        least = min(len(clips) for clips in (found.train, *predicted.values()))
+        if least < 2:
+            counted = {"training": len(found.train)} | {name: len(clips) for name, clips in predicted.items()}
+            told = ", ".join(f"{count} {name}" for name, count in counted.items())
+            raise InputError(
+                f"{', '.join(self.subjects)} saw too few stimuli of a split: {told}; expected 2 of each; raise "
+                "splits.validation_fraction, ask for fewer outer folds, or leave them out (dataset.subjects)"
+            )
+        return found
+
+    def split(self, parts: Split) -> Split:
+        """The part of a split that the cohort saw, in local positions."""
+        return Split(*(self.local(parts[name]) for name in ("train", "validation", "test")))
+
+
+def cohorts(train: Converted, test: Converted, track: Track, n_test: int) -> tuple[Cohort, ...]:
+    """The cohorts of a track, in the order of its blocks.
+
+    n_test: number of test stimuli of the study; subjects without test responses are taken to be predicted for all
+    """
+    blocks = train.blocks(track)
+    if not train.seen and not test.seen:
+        return (Cohort("", tuple(blocks), None, train.n_stimuli),)
+
+    def rows(subject: str) -> NDArray[np.intp]:
+        own = train.seen.get(subject, np.arange(train.n_stimuli))
+        return np.concatenate([own, train.n_stimuli + test.seen.get(subject, np.arange(n_test))])
+
+    groups: list[Sequence[tuple[str, str]]] = [
+        list(group) for _, group in groupby(blocks, key=lambda block: rows(block[0]).tobytes())
+    ]
+    found = []
+    for number, group in enumerate(groups, 1):
+        own = rows(group[0][0])
+        name = "" if len(groups) == 1 else f"cohort-{number}"
+        found.append(Cohort(name, tuple(group), own, int(np.count_nonzero(own < train.n_stimuli))))
+    return tuple(found)
