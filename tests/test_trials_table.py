@@ -1,10 +1,10 @@
-"""Any study through the trials table: every kind of betas, splits, z-scores, regions; and each fault of such a folder."""
+"""Any study through the trials table: every kind of betas, splits, z-scores and ROIs; and each fault of its files."""
 
 import json
 import pickle
 import re
 import shutil
-import types
+from dataclasses import replace
 from importlib import resources
 
 import h5py
@@ -22,6 +22,7 @@ from cinevox.measured.datasets import TrialData, algonauts2021, trials
 from cinevox.measured.trials_table import layout as names
 from cinevox.measured.trials_table import rectangle, scaling
 from cinevox.measured.trials_table.betas import Betas, _parts, open_betas
+from cinevox.project.params import sections
 from cinevox.validation import judgement, trials_tables
 
 KINDS = ("npy", "hdf5", "zarr", "nii", "nii.gz", "gifti", "cifti")
@@ -40,8 +41,7 @@ def folder(whole, tmp_path):
 
 
 def choice(**chosen):
-    """params.dataset.test"""
-    return types.SimpleNamespace(**dict.fromkeys(("column", "values", "file", "fraction"), None) | {"seed": 0} | chosen)
+    return sections.TestSplit(**chosen)
 
 
 def split_by(folder, together=None, **chosen):
@@ -105,8 +105,10 @@ def test_the_order_of_lines_and_files_means_nothing(whole, folder):
 def test_what_the_plug_in_says_of_a_study(whole):
     found = study.opened(whole[0])
     assert isinstance(found, TrialData)
-    assert (found.n_train, found.subjects, found.description.name) == (12, study.SUBJECTS, "Small")
+    assert (found.n_train, found.subjects) == (12, study.SUBJECTS)
     assert found.seen("train", "sub-03").tolist() == list(range(4, 12))
+    for part, track, roi in (("train", "mini", "FFA"), ("test", "full", "WB")):
+        assert found.shape(part, track, "sub-02", roi) == found.arrays(part, track, "sub-02", roi)[part].shape
     assert found.seen("test", "sub-03").tolist() == [0, 1, 2, 3]
     assert found.has_test_responses("mini")
     first = found.stimuli[0]
@@ -242,6 +244,15 @@ def _to_table(plug_in, subject, keys, target, name):
     study.subject_file(target, "_betas.json", name).write_text(json.dumps(about))
 
 
+def test_name_and_terms_are_the_studys_own(folder):
+    assert trials.SPEC.at(folder) == replace(trials.SPEC, title="Small", licence="not known", restricted=True)
+    study.change_json(folder / "dataset_description.json", License="CC0", cinevox={"version": 1, "restricted": False})
+    assert trials.SPEC.at(folder) == replace(trials.SPEC, title="Small", licence="CC0", restricted=False)
+    (folder / "dataset_description.json").write_text("{}")
+    assert trials.SPEC.at(folder) == trials.SPEC and trials.SPEC.restricted
+    assert algonauts2021.SPEC.at(folder) is algonauts2021.SPEC
+
+
 # z-scores
 
 
@@ -316,8 +327,8 @@ def test_splits_by_a_column_a_file_at_random_and_by_session(folder):
     assert not scenes[0] & scenes[1] and scenes[1]
     with pytest.raises(FileError, match=r"both: 0.*`make validate`"):
         assert split_by(folder, column="session", values=["ses-2"]).stimuli
+    late = ["t1", "t3"]
     for path in folder.glob("sub-*/*_trials.tsv"):
-        late = ["t1", "t3"]
         study.change_table(
             path, lambda table: table.assign(session=np.where(table["stimulus_id"].isin(late), "last", "first"))
         )
@@ -508,9 +519,7 @@ ODD = {
 
 
 def inspected(folder, test=None, together=None, **changed):
-    asked = study.wanted(folder, **changed)
-    asked = types.SimpleNamespace(folder=asked.folder, subjects=asked.subjects, test=test, together=together)
-    return trials_tables.tables(asked)
+    return trials_tables.tables(study.wanted(folder, test=test, together=together, **changed))
 
 
 def checked(folder, test=None, together=None, **changed):

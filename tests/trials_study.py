@@ -23,14 +23,13 @@ ROIS = {"sub-01": ("V1", "FFA"), "sub-02": ("V1", "FFA"), "sub-03": ("V1",)}
 
 
 def wanted(folder, test=None, **changed):
-    """params.dataset, also of a version of it that has not all of these keys."""
+    """params.dataset"""
     values = {
-        "name": "trials", "folder": folder, "clips": "unused", "responses": "unused", "tracks": ["mini", "full"],
+        "name": "trials", "folder": folder, "clips": None, "responses": None, "tracks": ["mini", "full"],
         "subjects": list(SUBJECTS), "rois": ["V1", "FFA"], "missing_repetitions": "refuse", "missing_rois": "skip",
         "test": test, "together": None,
     }  # fmt: skip
-    fields = params.Dataset.model_fields
-    return params.Dataset(**{name: value for name, value in (values | changed).items() if name in fields})
+    return params.Dataset(**values | changed)
 
 
 def opened(folder, **changed):

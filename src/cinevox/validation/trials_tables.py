@@ -23,6 +23,7 @@ from cinevox.measured.trials_table.sidecar import read_description, read_sidecar
 from cinevox.measured.trials_table.stimuli import read_stimuli
 from cinevox.measured.trials_table.tables import N_TOLD, is_missing, read_table, repeated, told, told_where
 from cinevox.project import params as settings
+from cinevox.project.params.sections import TestSplit
 from cinevox.validation.consistency import Row
 
 NAME = "trials"  # of the data set whose folders are trials tables
@@ -35,13 +36,12 @@ def tables(wanted: settings.Dataset) -> dict[str, list[Row]]:
     folder = wanted.folder
     stimuli = read_stimuli(folder)
     subjects = [read_subject(folder, name) for name in wanted.subjects]
-    test, together = getattr(wanted, "test", None), getattr(wanted, "together", None)
     trials = {own.files.subject: own.trials for own in subjects}
-    split = splits.split_of(stimuli, test, together, trials)
+    split = splits.split_of(stimuli, wanted.test, wanted.together, trials)
     empty = _empty(subjects, split)
     betas = Parallel()(delayed(_betas)(own, folder) for own in subjects)
     found = {
-        "study_files": _study_files(folder, wanted.subjects, test),
+        "study_files": _study_files(folder, wanted.subjects, wanted.test),
         "stimuli_table": [{"file": STIMULI, **stimuli.faults}],
         "split": [{"file": split.where, **split.faults}],
         "trials_tables": [
@@ -60,7 +60,7 @@ def _path(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _study_files(folder: Path, subjects: Sequence[str], test: splits.Choice | None) -> list[Row]:
+def _study_files(folder: Path, subjects: Sequence[str], test: TestSplit | None) -> list[Row]:
     rows: list[Row] = [{"file": DESCRIPTION, "fault": read_description(folder / DESCRIPTION)[1]}]
     if (folder / PARTICIPANTS).is_file():
         table = read_table(folder / PARTICIPANTS, PARTICIPANTS_COLUMNS)

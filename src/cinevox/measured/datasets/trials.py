@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 
 from cinevox.errors import FileError
 from cinevox.files import io
-from cinevox.measured.datasets import DatasetSpec, Grid, Stimulus
+from cinevox.measured.datasets import DatasetSpec, Grid, Stimulus, Terms
 from cinevox.measured.responses import Part, Responses
 from cinevox.measured.trials_table import split as splits
 from cinevox.measured.trials_table.layout import DESCRIPTION, STIMULI, SUBJECT, SubjectFiles, subjects_in
 from cinevox.measured.trials_table.reading import Subject, read_subject, require
-from cinevox.measured.trials_table.sidecar import Description, read_description
+from cinevox.measured.trials_table.sidecar import read_description
 from cinevox.measured.trials_table.stimuli import WARNINGS, Stimuli, read_stimuli
 from cinevox.project import params as settings
 from cinevox.project.params import WHOLE_BRAIN, Track
+from cinevox.project.params.sections import TestSplit
 
 MASK = "voxel_mask"
 
@@ -43,14 +44,9 @@ class TrialsTable:
 
     folder: Path
     asked: tuple[str, ...]
-    test: splits.Choice | None = None
+    test: TestSplit | None = None
     together: str | None = None
     places_rois = False
-
-    @cached_property
-    def description(self) -> Description:
-        """The study's name and terms."""
-        return read_description(self.folder / DESCRIPTION)[0]
 
     @cached_property
     def table(self) -> Stimuli:
@@ -136,6 +132,9 @@ class TrialsTable:
     def seen(self, part: Part, subject: str) -> NDArray[np.intp]:
         return self.subject(subject).seen(self._parts[part])
 
+    def shape(self, part: Part, track: Track, subject: str, roi: str) -> tuple[int, int, int]:
+        return self.subject(subject).shape(self._parts[part], len(self._units(track, subject, roi)))
+
     def rois(self, track: Track, subject: str) -> tuple[str, ...]:
         return (WHOLE_BRAIN,) if track == "full" else tuple(self.subject(subject).rois)
 
@@ -144,20 +143,25 @@ class TrialsTable:
 
     def arrays(self, part: Part, track: Track, subject: str, roi: str) -> dict[str, NDArray]:
         """See `StudyData`. Responses are a `Rectangle`, which reads what is indexed; np.asarray reads it whole."""
-        own = self.subject(subject)
-        if track == "mini" and roi not in own.rois:
-            there = ", ".join(own.rois) or "none"
-            raise FileError(
-                f"{own.files.units}: {subject} has no unit of {roi}; its ROIs are {there}; set dataset.rois, or "
-                "dataset.missing_rois: skip"
-            )
-        units = own.in_volume if track == "full" else own.rois[roi]
+        own, units = self.subject(subject), self._units(track, subject, roi)
         found = cast(NDArray, own.rectangle(self._parts[part], units, self._parts["train"]))
         if track == "mini" or part == "test" or self.grid is None or own.voxels is None:
             return {part: found}
         mask = np.zeros(self.grid.shape, dtype=np.uint8)
         mask[tuple(own.voxels.T)] = 1
         return {part: found, MASK: mask}
+
+    def _units(self, track: Track, subject: str, roi: str) -> NDArray[np.intp]:
+        own = self.subject(subject)
+        if track == "full":
+            return own.in_volume
+        if roi in own.rois:
+            return own.rois[roi]
+        there = ", ".join(own.rois) or "none"
+        raise FileError(
+            f"{own.files.units}: {subject} has no unit of {roi}; its ROIs are {there}; set dataset.rois, or "
+            "dataset.missing_rois: skip"
+        )
 
     def has_test_responses(self, track: Track) -> bool:
         return any(len(self.seen("test", name)) for name in self._asked)
@@ -207,8 +211,17 @@ def open_folder(wanted: settings.Dataset) -> TrialsTable:
     if faults:
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise FileError(f"{folder}: {' and '.join(faults)} in it; found {found}; docs/trials.md has the layout")
-    test, together = getattr(wanted, "test", None), getattr(wanted, "together", None)
+    test, together = wanted.test, wanted.together
     return TrialsTable(folder, tuple(wanted.subjects), test, together)
+
+
+def terms_of(folder: Path) -> Terms:
+    """The name and the terms in dataset_description.json; a study is restricted unless it says otherwise."""
+    content, fault = read_description(folder / DESCRIPTION)
+    if fault is not None:
+        return Terms(SPEC.title, SPEC.licence, True)
+    licence = str(content.get("License") or "not known")
+    return Terms(content["Name"], licence, content["cinevox"].get("restricted", True))
 
 
 SPEC = DatasetSpec(
@@ -217,4 +230,5 @@ SPEC = DatasetSpec(
     licence="as its dataset_description.json says",
     restricted=True,
     unequal=True,
+    described=terms_of,
 )

@@ -116,6 +116,12 @@ class Subject:
         mine = set(self.trials.used["stimulus_id"])
         return np.flatnonzero([key in mine for key in stimuli]).astype(np.intp)
 
+    def shape(self, stimuli: Sequence[str], n_units: int) -> tuple[int, int, int]:
+        """Shape of their rectangle, by the table of trials."""
+        counts = self.trials.used["stimulus_id"].value_counts()
+        mine = counts[counts.index.isin(set(stimuli))]
+        return len(mine), int(mine.max()) if len(mine) else 0, n_units
+
     def rectangle(self, stimuli: Sequence[str], units: NDArray[np.intp], training: Collection[str]) -> Rectangle:
         """Single trials of the stimuli that were shown, in their order. training: ids that z-scores are taken of."""
         used = self.trials.used

@@ -50,20 +50,11 @@ def read_sidecar(path: Path) -> tuple[Sidecar, str | None]:
     return Sidecar(content["Normalized"], scale, space, _affine(affine), _shape(shape)), None
 
 
-@dataclass(frozen=True)
-class Description:
-    """What a study is called, its terms, and whether it may not be passed on."""
-
-    name: str
-    licence: str
-    restricted: bool
-
-
-def read_description(path: Path) -> tuple[Description, str | None]:
+def read_description(path: Path) -> tuple[dict[str, Any], str | None]:
     """Read dataset_description.json; the second is what is wrong with it."""
     content, fault = _read(path)
     if fault is not None:
-        return Description(path.parent.name, "not known", True), fault
+        return content, fault
     own, faults = content.get("cinevox"), []
     if not isinstance(content.get("Name"), str) or not content["Name"].strip():
         faults.append("Name is not there; expected the name of the study")
@@ -73,8 +64,7 @@ def read_description(path: Path) -> tuple[Description, str | None]:
     restricted = own.get("restricted", True) if isinstance(own, dict) else True
     if not isinstance(restricted, bool):
         faults.append(f"cinevox.restricted is {restricted!r}; expected true or false")
-    name, licence = content.get("Name") or path.parent.name, content.get("License") or "not known"
-    return Description(str(name), str(licence), restricted is not False), "; ".join(faults) or None
+    return content, "; ".join(faults) or None
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str | None]:

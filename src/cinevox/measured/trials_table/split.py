@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -14,19 +13,10 @@ from cinevox.measured.trials_table.layout import SPLITS, STIMULI
 from cinevox.measured.trials_table.stimuli import PARTS, Stimuli
 from cinevox.measured.trials_table.tables import N_TOLD, Faults
 from cinevox.measured.trials_table.trials import Trials
+from cinevox.project.params.sections import TestSplit
 
 WARNINGS = ("copies",)  # rules that may be broken
 OF_TRIALS = ("session", "run")  # columns of the trials by which a split can go
-
-
-class Choice(Protocol):
-    """How the test stimuli are chosen where they are not those of the column `split`; see params.dataset.test."""
-
-    column: str | None
-    values: list[str] | None
-    file: str | None
-    fraction: float | None
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ class Split:
 
 def split_of(
     stimuli: Stimuli,
-    test: Choice | None = None,
+    test: TestSplit | None = None,
     together: str | None = None,
     trials: Mapping[str, Trials] | None = None,
 ) -> Split:
