@@ -2,19 +2,15 @@
 
 import json
 import pickle
-import re
 import shutil
 from dataclasses import replace
-from importlib import resources
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 
 import layout
 import trials_study as study
-from cinevox import validation
 from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.measured import conversion
@@ -22,8 +18,6 @@ from cinevox.measured.datasets import TrialData, algonauts2021, trials
 from cinevox.measured.trials_table import layout as names
 from cinevox.measured.trials_table import rectangle, scaling
 from cinevox.measured.trials_table.betas import Betas, _parts, open_betas
-from cinevox.project.params import sections
-from cinevox.validation import judgement, trials_tables
 
 KINDS = ("npy", "hdf5", "zarr", "nii", "nii.gz", "gifti", "cifti")
 UNITS = {"V1": np.arange(4), "FFA": np.array([2, 5, 8])}
@@ -40,12 +34,8 @@ def folder(whole, tmp_path):
     return shutil.copytree(whole[0], tmp_path / "study")
 
 
-def choice(**chosen):
-    return sections.TestSplit(**chosen)
-
-
 def split_by(folder, together=None, **chosen):
-    return trials.TrialsTable(folder, study.SUBJECTS, choice(**chosen), together)
+    return trials.TrialsTable(folder, study.SUBJECTS, study.choice(**chosen), together)
 
 
 def ids(found, part):
@@ -143,7 +133,7 @@ def test_test_stimuli_without_responses_stay(folder):
         study.change_table(path, lambda table: table.assign(exclude=table["stimulus_id"].isin(study.TEST).astype(int)))
     found = study.opened(folder)
     assert ids(found, "test") == study.TEST and not found.has_test_responses("mini")
-    assert checked(folder) == {}
+    assert study.checked(folder) == {}
 
 
 def test_excluded_trials_are_left_out_and_may_be_nan(folder, whole):
@@ -302,8 +292,8 @@ def test_a_session_of_few_training_trials_is_z_scored_by_all_of_them(tmp_path):
         found.folder, (betas - own.mean(axis=0)) / own.std(axis=0), "sub-01", study.TEST, np.arange(4)
     )
     np.testing.assert_allclose(found.responses("test", "mini", "sub-01", "V1").values, expected, atol=2e-6)
-    [(words, (severity, _, told))] = checked(found.folder, subjects=["sub-01"])["trials_tables"].items()
-    assert words.startswith("a session has enough training trials") and severity == "warning"
+    [(expectation, told)] = study.checked(found.folder, subjects=["sub-01"])["trials_tables"].values()
+    assert expectation["severity"] == "warning"
     assert told == ["sub-01/sub-01_trials.tsv (few_trials ses-9 has 0, of 10 that are needed)"]
 
 
@@ -371,288 +361,16 @@ def test_rois_of_mask_files(tmp_path, kind):
     np.testing.assert_array_equal(found.responses("train", "mini", "sub-01", "PPA").values, expected)
     assert found.arrays("train", "mini", "sub-02", "PPA")["train"].shape[2] == 5
     assert (found.rois("mini", "sub-01")[-1], found.grid.shape) == ("PPA", study.SHAPE)
-    assert not any("roi_masks" in suite and "can be read" in told for suite, told in _flat(checked(found.folder)))
+    assert "roi_masks" not in study.checked(found.folder)
 
 
-# What is wrong with a study: what is done, then the suite, the expectation, the file and what is said of it
-
-
-def table(name, change, subject="sub-01"):
-    """Change a table of the study."""
-
-    def damage(folder):
-        path = folder / name if name == "stimuli.tsv" else study.subject_file(folder, name, subject)
-        study.change_table(path, change)
-
-    return damage
-
-
-def cell(name, row, column, value, subject="sub-01"):
-    def change(table):
-        table.loc[row, column] = value
-
-    return table(name, change, subject)
-
-
-def first_line_again(table):
-    return pd.concat([table, table.iloc[:1]])
-
-
-def text(name, change):
-    def damage(folder):
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(change(path.read_text() if path.is_file() else ""))
-
-    return damage
-
-
-def sidecar(**changed):
-    return lambda folder: study.change_json(study.subject_file(folder, "_betas.json"), **changed)
-
-
-def betas(change):
-    def damage(folder):
-        path = study.subject_file(folder, "_betas.npy")
-        np.save(path, change(np.load(path)))
-
-    return damage
-
-
-def volume(name, values, affine=study.AFFINE):
-    return lambda folder: study.save_volume(folder / name, values, affine)
-
-
-def with_value(row, unit, value):
-    def change(values):
-        values[row, unit] = value
-        return values
-
-    return change
-
-
-def same_image(one, other):
-    return lambda folder: shutil.copy(folder / f"images/{one}.png", folder / f"images/{other}.png")
-
-
-def as_pickle(folder):
-    np.save(study.subject_file(folder, "_betas.npy"), np.array([{}], dtype=object), allow_pickle=True)
-
-
-def two_kinds(folder):
-    study.write_betas(folder, "sub-01", "hdf5", np.zeros((3, 3)))
-
-
-def linked_out(folder):
-    study.subject_file(folder, "_betas.npy").unlink()
-    with h5py.File(study.subject_file(folder, "_betas.h5"), "w") as file:
-        file["betas"] = h5py.ExternalLink("/etc/passwd", "/")
-
-
-def without_test(folder):
-    study.change_table(
-        study.subject_file(folder, "_trials.tsv", "sub-02"),
-        lambda table: table.assign(exclude=table["stimulus_id"].isin(study.TEST).astype(int)),
-    )
-
-
-TRIALS, UNITS_FILE, STIMULI = "_trials.tsv", "_units.tsv", "stimuli.tsv"
-MASK = "rois/PPA.nii.gz"
-NONE = np.zeros(study.SHAPE, dtype=np.uint8)
-BAD = {
-    "shape of trials": (betas(lambda values: values[:-1]), "betas", "betas have as many rows", r"n_trials 39, n_trials_listed 40"),
-    "shape of units": (betas(lambda values: values[:, :-2]), "betas", "betas have as many columns", r"n_units 8, n_units_listed 10"),
-    "transposed": (betas(lambda values: values.T), "betas", "betas have as many rows", "n_trials 10, n_trials_listed 40"),
-    "no betas": (lambda folder: study.subject_file(folder, "_betas.npy").unlink(), "betas", "betas can be read", "found none; expected betas in one kind"),
-    "two kinds of betas": (two_kinds, "betas", "betas can be read", "found sub-01_betas.npy and sub-01_betas.h5"),
-    "a pickle": (as_pickle, "betas", "betas can be read", "not a .npy file of numbers"),
-    "a link into another file": (linked_out, "betas", "betas can be read", "expected a data set betas in the file itself"),
-    "float64": (betas(lambda values: values.astype(float)), "betas", "betas can be read", r"holds float64, .*astype\(numpy.float32\)"),
-    "three axes": (betas(lambda values: values[None]), "betas", "betas can be read", r"expected \(n_trials, n_units\)"),
-    "int16 without scale": (betas(lambda values: values.astype(np.int16)), "betas", "whole numbers have a Scale", "betas are int16, and Scale is not there"),
-    "a scale of floats": (sidecar(Scale=300), "betas", "whole numbers have a Scale", "Scale is 300, and the betas are float32"),
-    "no sidecar": (lambda folder: study.subject_file(folder, "_betas.json").unlink(), "betas", "a sidecar says", "is not there"),
-    "not normalized how": (sidecar(Normalized="yes"), "betas", "a sidecar says", "Normalized is 'yes'; expected session, run, none"),
-    "undeclared NaN": (betas(with_value(7, 2, np.nan)), "betas", "NaN is declared", "line 9: trial 7 in 1 of 10 units"),
-    "unknown stimulus": (cell(TRIALS, 2, "stimulus_id", "elephant"), "trials_tables", "the stimulus of every trial", "line 4: elephant"),
-    "numbers and text": (table(TRIALS, lambda t: t.replace({"stimulus_id": {"007": "7"}})), "trials_tables", "an id is written in the same way", r"line \d+: 7, 007 in stimuli.tsv"),
-    "a trial twice": (table(TRIALS, first_line_again), "trials_tables", "a row of the betas has one line", "line 42: 0"),
-    "no number": (cell(TRIALS, 3, "trial", "x"), "trials_tables", "a trial is the number of a row", "line 5: x"),
-    "no session": (cell(TRIALS, 0, "session", "n/a"), "trials_tables", "every trial has a session", "line 2"),
-    "exclude": (table(TRIALS, lambda t: t.assign(exclude="maybe")), "trials_tables", "exclude is 0 or 1", "line 2: maybe, line 3: maybe, line 4: maybe, and 37 more"),
-    "a repetition twice": (table(TRIALS, lambda t: t.assign(repetition="1")), "trials_tables", "a stimulus has each of its repetitions once", r"t\d repetition 1"),
-    "no trials": (lambda folder: study.subject_file(folder, TRIALS).unlink(), "trials_tables", "a table of trials can be read", "is not there"),
-    "commas": (text("sub-01/sub-01_trials.tsv", lambda content: content.replace("\t", ",")), "trials_tables", "a table of trials can be read", "separated by commas, expected tabs"),
-    "a cell too many": (text("sub-01/sub-01_trials.tsv", lambda content: content.replace("ses-1", "ses-1\tx", 1)), "trials_tables", "a table of trials can be read", "line 2: 5 cells"),
-    "no test trials": (without_test, "trials_tables", "a subject has trials of test stimuli", "none of 4 test stimuli"),
-    "no training trials": (table(TRIALS, lambda t: t.assign(stimulus_id="t1")), "trials_tables", "a subject has trials of training stimuli", "none of 12 training stimuli"),
-    "unknown kind": (cell(UNITS_FILE, 1, "kind", "neuron"), "units_tables", "a unit is a voxel, a vertex or a parcel", "line 3: neuron"),
-    "two units at one place": (table(UNITS_FILE, lambda t: t.assign(**{name: [*t[name][:9], t[name][0]] for name in "ijk"})), "units_tables", "two units do not lie at one place", r"line 11: voxel i \d j \d k \d"),
-    "half a place": (cell(UNITS_FILE, 4, "j", "n/a"), "units_tables", "where some units of a kind have a place", "line 6: voxel i . j n/a"),
-    "a unit twice": (cell(UNITS_FILE, 4, "unit", "3"), "units_tables", "a column of the betas has one line", "line 6: 3"),
-    "an ROI of words": (cell(UNITS_FILE, 4, "roi:V1", "left"), "units_tables", "a column roi:NAME holds 0 and 1", "roi:V1 in line 6: left"),
-    "an ROI called WB": (table(UNITS_FILE, lambda t: t.rename(columns={"roi:V1": "roi:WB"})), "units_tables", "an ROI is called by letters", "WB"),
-    "a ceiling of words": (table(UNITS_FILE, lambda t: t.assign(**{"ceiling:nc": "high"})), "units_tables", "a column ceiling:NAME", "ceiling:nc in line 2: high"),
-    "an id twice": (table(STIMULI, first_line_again), "stimuli_table", "an id stands for one stimulus", "line 18: t4"),
-    "a path out": (cell(STIMULI, 0, "file", "../../secret.png"), "stimuli_table", "a file of a stimulus lies in the study's folder", "line 2: ../../secret.png: expected a path without .."),
-    "a file of two": (cell(STIMULI, 1, "file", "images/t4.png"), "stimuli_table", "a file belongs to one stimulus", "line 3: images/t4.png"),
-    "another file": (table(STIMULI, lambda t: t.assign(sha256="0" * 64)), "stimuli_table", "a file is the one that sha256 says", "line 2: t4's file has [0-9a-f]{8}..., the table 00000000"),
-    "a duration": (table(STIMULI, lambda t: t.assign(duration="-3")), "stimuli_table", "a duration is a number of seconds", "line 2: -3"),
-    "a leak under two ids": (same_image("005", "t3"), "split", "no image or clip is on both sides", "005 and t3"),
-    "nothing trains": (table(STIMULI, lambda t: t.assign(split="test")), "split", "some stimuli train", "no stimulus trains"),
-    "a mask off the grid": (volume(MASK, np.zeros((4, 5, 4), np.uint8)), "roi_masks", "a mask can be read and lies on the grid", r"shape 4 x 5 x 4, affine \[\[2.0.*the betas' has shape 4 x 5 x 3, affine"),
-    "a mask elsewhere": (volume(MASK, NONE, np.eye(4)), "roi_masks", "a mask can be read and lies on the grid", r"affine \[\[1.0, 0.0, 0.0, 0.0\].*the betas' has shape 4 x 5 x 3, affine \[\[2.0"),
-    "labels": (volume(MASK, NONE + np.uint8(7)), "roi_masks", "a mask can be read and lies on the grid", "holds 7; expected 0 and 1 alone"),
-    "a column and a mask": (volume("rois/V1.nii.gz", NONE), "roi_masks", "a mask can be read and lies on the grid", "has a column roi:V1 too"),
-    "not described": (text("dataset_description.json", lambda content: "{}"), "study_files", "a file about the study can be read", "Name is not there.*cinevox.version is not there"),
-    "not listed": (text("participants.tsv", lambda content: content.replace("sub-02", "sub-2")), "study_files", "every subject that is asked for", "unlisted sub-02"),
-}  # fmt: skip
-ODD = {
-    "Fortran order": (betas(np.asfortranarray), "betas", "an array stands in C order", "in Fortran order"),
-    "a unit that does not vary": (betas(with_value(slice(None), 3, 1)), "betas", "every unit varies", "1 of 10 do not: unit 3"),
-    "missing files": (lambda folder: shutil.rmtree(folder / "images"), "stimuli_table", "the file of every stimulus is on this disk", "16 of 16 stimuli: t4, t3, t2, ..."),
-    "left out": (cell(STIMULI, 0, "split", "odd"), "stimuli_table", "a stimulus is called train or test", "1 of odd"),
-    "a copy on one side": (same_image("005", "006"), "split", "no image or clip stands there under two ids", "005 and 006"),
-    "an empty mask": (volume(MASK, NONE), "roi_masks", "a mask has units of every subject", "sub-01; sub-02; sub-03"),
-    "a split that is not used": (text("splits/other.json", lambda _: "{}"), "study_files", "a split that has a file", "not used"),
-}  # fmt: skip
-
-
-def inspected(folder, test=None, together=None, **changed):
-    return trials_tables.tables(study.wanted(folder, test=test, together=together, **changed))
-
-
-def checked(folder, test=None, together=None, **changed):
-    """Look at a study: suite -> an expectation that fails -> severity, cure, and what the rows that break it say.
-
-    The suites are read here as they are written, as Great Expectations takes two seconds for a study; it does as much in
-    `test_all_faults_are_told_at_once`.
-    """
-    found: dict = {}
-    for suite, rows in inspected(folder, test, together, **changed).items():
-        written = json.loads((resources.files("cinevox.validation") / "expectations" / f"{suite}.json").read_text())
-        for each in written["expectations"]:
-            columns = [each["kwargs"][name] for name in ("column", "column_A", "column_B") if name in each["kwargs"]]
-            told = [
-                f"{row['file']} ({', '.join(f'{name} {row[name]}' for name in columns)})"
-                for row in rows
-                if None not in (values := [row.get(name) for name in columns])
-                and (len(values) == 1 or len(set(values)) > 1)
-            ]
-            if told:
-                found.setdefault(suite, {})[each["description"]] = (each["severity"], each["meta"]["cure"], told)
-    return found
-
-
-def _flat(found):
-    return [(suite, told) for suite, checks in found.items() for told in checks]
-
-
-def test_a_good_study_has_no_fault(whole):
-    assert checked(whole[0]) == {}
-
-
-@pytest.mark.parametrize("name", [*BAD, *ODD])
-def test_a_fault_is_found_with_its_line_and_its_cure(folder, name):
-    damage, suite, expectation, said = (BAD | ODD)[name]
-    damage(folder)
-    [(severity, cure, told)] = [
-        check for words, check in checked(folder)[suite].items() if words.startswith(expectation)
-    ]
-    assert severity == ("critical" if name in BAD else "warning")
-    assert re.search(said, told[0]), told
-    assert cure.endswith(".")
-
-
-def test_all_faults_are_told_at_once(folder):
-    """And Great Expectations finds them all, with what each row says."""
-    for name in ("undeclared NaN", "unknown stimulus", "half a place", "an id twice", "a leak under two ids", "labels"):
-        BAD[name][0](folder)
-    BAD["transposed"][0](folder.rename(folder.with_name("other")))
-    folder = folder.with_name("other")
-    by_hand = checked(folder)
-    judged = judgement.judge(inspected(folder), {}, None)
-    failed = {(check.suite, check.expected): check for check in judged if not check.success}
-    assert set(failed) == {(suite, words) for suite, words in _flat(by_hand)}
-    assert {suite for suite, _ in failed} >= {
-        "betas",
-        "trials_tables",
-        "units_tables",
-        "stimuli_table",
-        "split",
-        "roi_masks",
-    }
-    for (suite, words), check in failed.items():
-        severity, cure, told = by_hand[suite][words]
-        assert (check.level == "error", check.cure) == (severity == "critical", cure)
-        assert [str(example).partition(", n_units_not")[0].rstrip(")") for example in check.examples] == [
-            each.replace("(fault ", "(").rstrip(")") for each in told
-        ]
-
-
-SPLIT_FAULTS = {
-    "both": ({"file": "mine"}, {"train": ["001"], "test": ["001", "t1"]}, "a stimulus trains or tests", "both 001"),
-    "unknown": ({"file": "mine"}, {"train": ["001", "x"], "test": ["t1"]}, "every stimulus of a split", "x"),
-    "numbers": ({"file": "mine"}, {"train": [1, "002"], "test": ["t1"]}, "the ids of a split are text", "not_text 1"),
-    "not there": ({"file": "yours"}, {"train": [], "test": []}, "the split can be read", "splits are mine"),
-    "no such column": ({"column": "colour", "values": ["red"]}, None, "the split can be read", "stimuli.tsv has the columns"),
-    "no such value": ({"column": "scene", "values": ["red"]}, None, "the split can be read", "no stimulus has red; there is scene 0"),
-    "a session on both sides": ({"column": "session", "values": ["ses-1"]}, None, "a stimulus trains or tests", "both 0"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SPLIT_FAULTS)
-def test_faults_of_a_split(folder, name):
-    chosen, content, expectation, said = SPLIT_FAULTS[name]
-    if content is not None:
-        (folder / "splits").mkdir()
-        (folder / "splits/mine.json").write_text(json.dumps(content))
-    found = checked(folder, choice(**chosen))["split"]
-    [(severity, _, told)] = [check for words, check in found.items() if words.startswith(expectation)]
-    assert severity == "critical" and said in told[0]
-
-
-def test_a_split_that_is_not_held_together(folder):
-    (folder / "splits").mkdir()
-    (folder / "splits/mine.json").write_text(json.dumps({"train": study.TRAIN[3:], "test": study.TRAIN[:1]}))
-    [(_, _, told)] = checked(folder, choice(file="mine"), "scene")["split"].values()
-    assert "apart scene scene 1" in told[0]
-    [(_, _, told)] = checked(folder, choice(file="mine"), "film")["split"].values()
-    assert "stimuli.tsv has no column film" in told[0]
-
-
-def test_a_pickle_in_zarr_is_not_opened(folder):
-    study.subject_file(folder, "_betas.npy").unlink()
-    study.write_betas(folder, "sub-01", "zarr", np.zeros((40, 10), np.float32))
-    meta = study.subject_file(folder, "_betas.zarr") / "zarr.json"
-    content = json.loads(meta.read_text())
-    content["codecs"].append({"name": "numcodecs.pickle", "configuration": {}})
-    meta.write_text(json.dumps(content))
-    [(_, _, told)] = checked(folder)["betas"].values()
-    assert "uses the codec numcodecs.pickle, which is not opened" in told[0]
-
-
-def test_places_that_contradict_the_table_are_found(tmp_path):
-    study.make(tmp_path / "study", "cifti", images=False)
-    study.change_table(
-        study.subject_file(tmp_path / "study", "_units.tsv"), lambda t: t.assign(vertex=[1, 0, *t["vertex"][2:]])
-    )
-    [(_, _, told)] = checked(tmp_path / "study")["betas"].values()
-    assert "2 units: unit 0 is hemi L vertex 0 in the file and hemi L vertex 1 in the table" in told[0]
-
-
-def test_validation_stops_at_tables_that_are_wrong(folder):
-    BAD["unknown stimulus"][0](folder)
-    found = validation.check_folder(study.wanted(folder), layout.limits())
-    assert [check.suite for check in found.errors] == ["trials_tables"]
-    with pytest.raises(Exception, match=r"sub-01_trials.tsv \(unknown_stimulus line 4: elephant\)"):
-        found.require()
+# Files
 
 
 def test_the_digest_follows_what_decides_the_arrays(folder, whole):
     before = study.opened(whole[0]).digest("sub-01")
     assert study.opened(folder).digest("sub-01") == before
-    cell(UNITS_FILE, 0, "roi:FFA", "1")(folder)
+    study.change_table(study.subject_file(folder, "_units.tsv"), lambda table: table.assign(**{"roi:FFA": "1"}))
     assert study.opened(folder).digest("sub-01") != before
 
 

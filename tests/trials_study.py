@@ -1,6 +1,7 @@
 """A small study as a trials table: three subjects who saw different stimuli, some of them more often than others."""
 
 import json
+from importlib import resources
 
 import h5py
 import nibabel
@@ -12,6 +13,8 @@ from PIL import Image
 
 from cinevox.measured.datasets import trials
 from cinevox.project import params
+from cinevox.project.params import sections
+from cinevox.validation import trials_tables
 
 SUBJECTS = ("sub-01", "sub-02", "sub-03")
 SHAPE, AFFINE = (4, 5, 3), [[2.0, 0.0, 0.0, -8.0], [0.0, 2.0, 0.0, -9.0], [0.0, 0.0, 2.5, -4.0], [0.0, 0.0, 0.0, 1.0]]
@@ -159,4 +162,34 @@ def by_hand(folder, betas, subject, ids, units):
     found = np.full((len(rows), max(map(len, rows)), len(units)), np.nan, dtype=np.float32)
     for number, each in enumerate(rows):
         found[number, : len(each)] = betas[each][:, units]
+    return found
+
+
+def choice(**chosen):
+    return sections.TestSplit(**chosen)
+
+
+def inspected(folder, test=None, **changed):
+    return trials_tables.tables(wanted(folder, test=test, **changed))
+
+
+def checked(folder, test=None, **changed):
+    """Look at a study: suite -> column of an expectation that fails -> the expectation, and what the rows say.
+
+    The suites are read here as they are written, because Great Expectations takes two seconds for a study. That it
+    finds as much is a test.
+    """
+    found: dict = {}
+    for suite, rows in inspected(folder, test, **changed).items():
+        written = json.loads((resources.files("cinevox.validation") / "expectations" / f"{suite}.json").read_text())
+        for each in written["expectations"]:
+            columns = [each["kwargs"][name] for name in ("column", "column_A", "column_B") if name in each["kwargs"]]
+            said = [(row["file"], [row.get(name) for name in columns]) for row in rows]
+            told = [
+                f"{file} ({', '.join(f'{name} {value}' for name, value in zip(columns, values))})"
+                for file, values in said
+                if None not in values and (len(values) == 1 or len(set(values)) > 1)
+            ]
+            if told:
+                found.setdefault(suite, {})[columns[0]] = each, told
     return found
