@@ -2,12 +2,15 @@
 
 import json
 import pickle
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import layout
 import trials_study as study
@@ -18,6 +21,7 @@ from cinevox.measured.datasets import TrialData, algonauts2021, trials
 from cinevox.measured.trials_table import layout as names
 from cinevox.measured.trials_table import rectangle, scaling
 from cinevox.measured.trials_table.betas import Betas, _parts, open_betas
+from cinevox.project import params
 
 KINDS = ("npy", "hdf5", "zarr", "nii", "nii.gz", "gifti", "cifti")
 UNITS = {"V1": np.arange(4), "FFA": np.array([2, 5, 8])}
@@ -379,3 +383,24 @@ def test_the_layouts_names(folder):
     assert set(files.betas) == {"npy"} and files.betas_path == files.array
     assert names.subjects_in(folder) == study.SUBJECTS
     assert Betas(open_betas(files)).shape == (40, 10)
+
+
+# docs/trials.md
+
+
+def test_the_example_of_the_docs_is_a_study(tmp_path, monkeypatch, default_params):
+    page = Path(__file__).parents[1].joinpath("docs/trials.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    asked = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    tests = [yaml.safe_load(line)["test"] for line in page.splitlines() if line.startswith("test: {")]
+    monkeypatch.chdir(tmp_path)
+    values = np.random.default_rng(0).standard_normal((20, 50))
+    exec(code, {"betas": values})
+    assert asked["dataset"].keys() == default_params.dataset.model_dump().keys()
+    found = trials.open_folder(params.Dataset(**asked["dataset"]))
+    [(_, told)] = study.checked(tmp_path / "mystudy", subjects=["sub-01"])["stimuli_table"].values()
+    assert told == ["stimuli.tsv (not_here 10 of 10 stimuli: 000, 001, 002, ...)"]
+    assert ids(found, "test") == ["008", "009"]
+    responses = found.responses("test", "mini", "sub-01", "V1").values
+    np.testing.assert_array_equal(responses, values.astype(np.float32).reshape(2, 10, 50)[:, 8:, :20].swapaxes(0, 1))
+    assert [study.choice(**each).seed for each in tests] == [0] * 5
