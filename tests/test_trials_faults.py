@@ -362,6 +362,32 @@ def test_a_pickle_in_zarr_is_not_opened(folder):
     assert "uses the codec numcodecs.pickle, which is not opened" in told[0]
 
 
+def test_zarr_chunks_that_are_not_there_are_no_zeros(folder):
+    study.subject_file(folder, "_betas.npy").unlink()
+    study.write_betas(folder, "sub-01", "zarr", np.ones((40, 10), np.float32))
+    next(study.subject_file(folder, "_betas.zarr").rglob("c/*/*")).unlink()
+    [(_, told)] = study.checked(folder)["betas"].values()
+    assert "1 of 1 chunks are not there, and would be read as 0" in told[0]
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("hdf5", "_betas.h5"), ("nii.gz", "_run-2_statmap.nii.gz")])
+def test_files_that_are_cut_off_are_found(tmp_path, kind, ending):
+    study.make(tmp_path / "study", kind)
+    path = study.subject_file(tmp_path / "study", ending)
+    path.write_bytes(path.read_bytes()[:-300])
+    [(_, told)] = study.checked(tmp_path / "study")["betas"].values()
+    assert re.search("fault (cannot be read|not an HDF5 file)", told[0])
+
+
+def test_an_excluded_trial_needs_no_stimulus_and_a_stimulus_no_file(folder):
+    """A blank trial; and a link that nothing was fetched for, as of git-annex."""
+    table(TRIALS, lambda t: t.assign(exclude=[int(row == "2") for row in t["trial"]]))(folder)
+    cell(TRIALS, 2, "stimulus_id", "n/a")(folder)
+    (folder / "images/t2.png").unlink()
+    (folder / "images/t2.png").symlink_to("../.git/annex/objects/t2.png")
+    assert {suite: list(rules) for suite, rules in study.checked(folder).items()} == {"stimuli_table": ["not_here"]}
+
+
 def test_places_that_contradict_the_table_are_found(tmp_path):
     study.make(tmp_path / "study", "cifti", images=False)
     study.change_table(

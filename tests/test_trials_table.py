@@ -382,7 +382,7 @@ def test_the_layouts_names(folder):
     files = names.SubjectFiles(folder, "sub-01")
     assert set(files.betas) == {"npy"} and files.betas_path == files.array
     assert names.subjects_in(folder) == study.SUBJECTS
-    assert Betas(open_betas(files)).shape == (40, 10)
+    assert Betas(files.array, open_betas(files)).shape == (40, 10)
 
 
 # docs/trials.md

@@ -123,7 +123,10 @@ def _betas(own: Subject, folder: Path) -> Row:
     if opened.shape != (n_trials, n_units):
         return row
     row["other_places"] = _other_places(own, opened.places)
-    return row | _values(own, Betas(opened))
+    try:
+        return row | _values(own, Betas(own.files.betas_path, opened))
+    except FileError as error:
+        return row | {"fault": _bare(error, own.files.betas_path)}
 
 
 def _other_places(own: Subject, places: Any) -> str | None:

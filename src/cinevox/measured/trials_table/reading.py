@@ -63,7 +63,7 @@ class Subject:
             raise FileError(f"{self.files.betas_path}: {told}; {CURE}")
         if fault := scale_fault(opened.dtype, self.sidecar.scale):
             raise FileError(f"{self.files.sidecar}: {fault}")
-        return Betas(opened, self.sidecar.scale or 1.0)
+        return Betas(self.files.betas_path, opened, self.sidecar.scale or 1.0)
 
     @cached_property
     def grid(self) -> Grid:

@@ -109,6 +109,8 @@ class Stimuli:
     def _leads_out(self, name: str) -> str | None:
         if why := outside(name):
             return f"{name}: {why}"
+        if not (self.folder / name).exists():
+            return None
         try:
             links.inside(self.folder / name, self.folder)
         except FileError as error:

@@ -65,7 +65,7 @@ class Trials:
         """Rule -> the lines that break it. ids: of the stimuli that there are"""
         frame, trial = self.table.frame, self.table.frame["trial"]
         stimuli, repetition = frame["stimulus_id"], self.table.column("repetition")
-        known = stimuli.isin(set(ids)).to_numpy(dtype=bool)
+        known = stimuli.isin(set(ids)).to_numpy(dtype=bool) | (self.excluded & is_missing(stimuli))
         as_other = {_bare(key): key for key in ids}
         padded = np.array([not ok and _bare(key) in as_other for key, ok in zip(stimuli, known)], dtype=bool)
         counted = ~is_missing(repetition)

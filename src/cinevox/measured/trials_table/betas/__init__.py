@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.errors import FileError
 from cinevox.files import links
 from cinevox.measured.trials_table.betas._arrays import open_hdf5, open_npy, open_zarr
 from cinevox.measured.trials_table.betas._parts import NotBetas as NotBetas
@@ -26,8 +28,9 @@ from cinevox.measured.trials_table.layout import BETAS, SubjectFiles
 
 @dataclass(frozen=True)
 class Betas:
-    """Betas of one subject. scale: what stored numbers are divided by"""
+    """Betas of one subject. path: for messages; scale: what stored numbers are divided by"""
 
+    path: Path
     opened: Opened
     scale: float = 1.0
 
@@ -40,8 +43,18 @@ class Betas:
         return np.arange(self.shape[0])
 
     def columns(self, units: NDArray[np.intp], trials: slice | NDArray[np.intp] = slice(None)) -> NDArray[np.float32]:
-        """Betas of these units in these trials, (n_trials, n_units), as float32."""
-        values = gather(self.opened.source, self._all[trials], np.asarray(units))
+        """Betas of these units in these trials, (n_trials, n_units), as float32.
+
+        Raises
+        ------
+        FileError
+            The file is broken where the values are.
+        """
+        try:
+            values = gather(self.opened.source, self._all[trials], np.asarray(units))
+        except Exception as error:  # zlib, h5py, zarr and nibabel raise many kinds
+            told = f"cannot be read ({type(error).__name__}: {error})"
+            raise FileError(f"{self.path}: {told}; fetch it again, or write it again") from error
         return values if self.scale == 1 else values / np.float32(self.scale)
 
 
@@ -72,7 +85,7 @@ def open_betas(
         raise NotBetas(
             paths[0], f"found {', '.join(path.name for path in paths)}; expected one file; put them into one"
         )
-    for path in paths:
+    for path in (*paths, *files.masks):
         links.inside(path, files.folder)
     if kind == "nifti":
         return open_nifti(paths, files.masks, voxels)

@@ -117,6 +117,9 @@ def open_zarr(path: Path) -> Opened:
             raise NotBetas(path, f"{told}; expected {', '.join(sorted(CODECS))}; write it with zarr's defaults")
         array = _zarr(path)
         shape, dtype = array.shape, array.dtype
+        if n_missing := array.nchunks - array.nchunks_initialized:
+            told = f"{n_missing} of {array.nchunks} chunks are not there, and would be read as 0; copy the folder again"
+            raise NotBetas(path, f"{told}, or write it with config={{'write_empty_chunks': True}}")
     except NotBetas:
         raise
     except Exception as error:  # zarr raises many kinds
