@@ -272,6 +272,18 @@ BAD = {
     ),
 }
 ODD = {
+    "a misspelt column": (
+        table(TRIALS, lambda t: t.assign(excluded="1", RT="2")),
+        "trials_tables",
+        "close_name",
+        r"close_name excluded \(exclude\?\)\)$",
+    ),
+    "an ROI's misspelt column": (
+        table(UNITS_FILE, lambda t: t.assign(ROI_PPA="1")),
+        "units_tables",
+        "close_name",
+        r"ROI_PPA \(roi:\?\)",
+    ),
     "Fortran order": (betas(np.asfortranarray), "betas", "in_columns", "in Fortran order"),
     "a unit that does not vary": (betas(with_value(slice(None), 3, 1)), "betas", "constant", "1 of 10 do not: unit 3"),
     "missing files": (

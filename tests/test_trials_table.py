@@ -115,6 +115,19 @@ def test_what_the_plug_in_says_of_a_study(whole):
         assert study.opened(whole[0], subjects=["sub-09"]).stimuli
 
 
+def test_ceilings_of_the_table_follow_their_units(folder):
+    values = [f"{unit / 10}" for unit in range(9)]
+    study.change_table(
+        study.subject_file(folder, "_units.tsv"), lambda table: table.assign(**{"ceiling:nc": [*values, "n/a"]})
+    )
+    found = study.opened(folder)
+    np.testing.assert_array_equal(found.ceilings("mini", "sub-01", "FFA")["nc"], [0.2, 0.5, 0.8])
+    order = np.lexsort(study.places("sub-01")[0].T[::-1])
+    whole = np.array([*map(float, values), np.nan])[order]
+    np.testing.assert_array_equal(found.ceilings("full", "sub-01", "WB")["nc"], whole)
+    assert found.ceilings("mini", "sub-02", "V1") == {}
+
+
 def test_whole_brain_columns_go_through_their_mask_in_c_order(whole):
     found = study.opened(whole[0])
     content = found.arrays("train", "full", "sub-02", "WB")

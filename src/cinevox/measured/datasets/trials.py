@@ -23,6 +23,7 @@ from cinevox.files import io
 from cinevox.measured.datasets import DatasetSpec, Grid, Stimulus, Terms
 from cinevox.measured.responses import Part, Responses
 from cinevox.measured.trials_table import split as splits
+from cinevox.measured.trials_table import tables
 from cinevox.measured.trials_table.layout import DESCRIPTION, STIMULI, SUBJECT, SubjectFiles, subjects_in
 from cinevox.measured.trials_table.reading import Subject, read_subject, require
 from cinevox.measured.trials_table.sidecar import read_description
@@ -100,8 +101,8 @@ class TrialsTable:
         """
         if name not in self._subjects:
             found = read_subject(self.folder, name)
-            require(found.files.trials, found.trials.faults(self.table.ids))
-            require(found.files.units, found.units.faults)
+            require(found.files.trials, found.trials.faults(self.table.ids), tables.WARNINGS)
+            require(found.files.units, found.units.faults, tables.WARNINGS)
             self._subjects[name] = found
         return self._subjects[name]
 
@@ -162,6 +163,11 @@ class TrialsTable:
             f"{own.files.units}: {subject} has no unit of {roi}; its ROIs are {there}; set dataset.rois, or "
             "dataset.missing_rois: skip"
         )
+
+    def ceilings(self, track: Track, subject: str, roi: str) -> dict[str, NDArray[np.float64]]:
+        """The ceilings that units.tsv has for these units, by name: (n_units,), NaN where there is none."""
+        units = self._units(track, subject, roi)
+        return {name: values[units] for name, values in self.subject(subject).units.ceilings.items()}
 
     def has_test_responses(self, track: Track) -> bool:
         return any(len(self.seen("test", name)) for name in self._asked)

@@ -13,10 +13,12 @@ import numpy as np
 
 from cinevox.errors import FileError
 from cinevox.files import io, links
+from cinevox.measured.trials_table import tables
 from cinevox.measured.trials_table.layout import MISSING, STIMULI, STIMULI_COLUMNS
 from cinevox.measured.trials_table.tables import (
     Faults,
     Table,
+    close_names,
     is_missing,
     numbers,
     read_table,
@@ -27,7 +29,7 @@ from cinevox.measured.trials_table.tables import (
 from cinevox.project.params.names import outside
 
 PARTS = ("train", "test")
-WARNINGS = ("not_here", "left_out")  # rules that may be broken
+WARNINGS = (*tables.WARNINGS, "not_here", "left_out")  # rules that may be broken
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Stimuli:
             "bad_sha256": self._bad_sums(sums.mask(is_missing(sums))),
             "not_here": self._not_here(),
             "left_out": self._left_out(),
+            "close_name": close_names(self.table, STIMULI_COLUMNS),
         }
 
     def _leads_out(self, name: str) -> str | None:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from cinevox.measured.trials_table.layout import MISSING, Columns
 
 N_TOLD = 3  # lines that a message names
+CLOSE = 0.8  # similarity of two names, from which one may be meant for the other
+WARNINGS = ("close_name",)  # rules that every table has and may break
 TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, MISSING: False, "": False}
 
 
@@ -79,6 +82,19 @@ def _fault(header: Sequence[str], rows: Sequence[Sequence[str]], lines: Sequence
     if ragged:
         return f"has other numbers of cells than its header, {len(header)}: {told(ragged)}"
     return None if rows else "has no lines below its header"
+
+
+def close_names(table: Table, columns: Columns, *prefixes: str) -> str | None:
+    """Say which columns are called nearly as one that the table may have, and so are not used.
+
+    prefixes: of columns that are named by what follows, roi: or ceiling:
+    """
+    known, found = {*columns.needed, *columns.known}, []
+    for name in (name for name in table.frame.columns if name not in known and not name.startswith(prefixes)):
+        near = get_close_matches(name.lower(), sorted(known - {*table.frame.columns}), 1, CLOSE)
+        near += [prefix for prefix in prefixes if name.lower().startswith(prefix.rstrip(":"))]
+        found += [f"{name} ({near[0]}?)"] if near else []
+    return ", ".join(found) or None
 
 
 def told(found: Iterable[tuple[int, str]]) -> str | None:

@@ -15,6 +15,7 @@ from cinevox.measured.trials_table.layout import TRIALS_COLUMNS
 from cinevox.measured.trials_table.tables import (
     Faults,
     Table,
+    close_names,
     is_missing,
     numbers,
     read_table,
@@ -83,6 +84,7 @@ class Trials:
             "bad_exclude": told_where(self.table.column("exclude"), truths(self.table.column("exclude"))[1]),
             "bad_repetition": told_where(repetition, counted & (self._repetitions < 0)),
             "repetition_twice": told_where(again, self._again(counted)),
+            "close_name": close_names(self.table, TRIALS_COLUMNS),
             "bad_onset": told_where(onset, ~is_missing(onset) & ~np.isfinite(numbers(onset))),
         }
 

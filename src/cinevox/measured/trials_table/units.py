@@ -14,6 +14,7 @@ from cinevox.measured.trials_table.layout import CEILING, HEMISPHERES, KINDS, PL
 from cinevox.measured.trials_table.tables import (
     Faults,
     Table,
+    close_names,
     is_missing,
     numbers,
     read_table,
@@ -103,6 +104,7 @@ class Units:
             "place_twice": told_where(place, repeated(place) & ~incomplete & (place != "").to_numpy(dtype=bool)),
             "bad_roi_name": ", ".join(odd) or None,
             "bad_roi": self._lines(ROI, names),
+            "close_name": close_names(self.table, UNITS_COLUMNS, ROI, CEILING),
             "bad_ceiling": self._lines(CEILING, self.table.named(CEILING)),
         }
 
