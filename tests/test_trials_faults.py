@@ -391,6 +391,12 @@ def test_files_that_are_cut_off_are_found(tmp_path, kind, ending):
     assert re.search("fault (cannot be read|not an HDF5 file)", told[0])
 
 
+def test_subjects_who_lack_an_roi(whole):
+    assert study.checked(whole, rois=["V1"], missing_rois="refuse") == {}
+    [(_, told)] = study.checked(whole, missing_rois="refuse")["units_tables"].values()
+    assert told == ["sub-03/sub-03_units.tsv (lacks FFA; there are V1)"]
+
+
 def test_an_excluded_trial_needs_no_stimulus_and_a_stimulus_no_file(folder):
     """A blank trial; and a link that nothing was fetched for, as of git-annex."""
     table(TRIALS, lambda t: t.assign(exclude=[int(row == "2") for row in t["trial"]]))(folder)

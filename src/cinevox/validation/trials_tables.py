@@ -49,7 +49,10 @@ def tables(wanted: settings.Dataset) -> dict[str, list[Row]]:
             | {"few_trials": _few(own, split)}
             for number, own in enumerate(subjects)
         ],
-        "units_tables": [{"file": _path(own.files.units, folder), **own.units.faults} for own in subjects],
+        "units_tables": [
+            {"file": _path(own.files.units, folder), **own.units.faults, "lacks": _lacks(own, wanted)}
+            for own in subjects
+        ],
         "betas": betas,
         "roi_masks": _masks(subjects, folder),
     }
@@ -101,6 +104,18 @@ def _few(own: Subject, split: splits.Split) -> str | None:
     few = [f"{name} has {n}" for name, n in own.few(split.train).items()]
     more = f", and {len(few) - N_TOLD:,} more sessions" if len(few) > N_TOLD else ""
     return f"{', '.join(few[:N_TOLD])}{more}, of {MIN_TRIALS} that are needed" if few else None
+
+
+def _lacks(own: Subject, wanted: settings.Dataset) -> str | None:
+    """The ROIs that are asked for and that a subject does not have, where none may be missing."""
+    if wanted.missing_rois == "skip" or "mini" not in wanted.tracks or own.units.table.fault:
+        return None
+    try:
+        there = own.rois
+    except FileError:  # told of betas and masks
+        return None
+    missing = [roi for roi in wanted.rois if roi not in there]
+    return f"{', '.join(missing)}; there are {', '.join(there) or 'none'}" if missing else None
 
 
 def _betas(own: Subject, folder: Path) -> Row:
