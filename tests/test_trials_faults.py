@@ -5,6 +5,7 @@ import re
 import shutil
 
 import h5py
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -380,6 +381,17 @@ def test_zarr_chunks_that_are_not_there_are_no_zeros(folder):
     next(study.subject_file(folder, "_betas.zarr").rglob("c/*/*")).unlink()
     [(_, told)] = study.checked(folder)["betas"].values()
     assert "1 of 1 chunks are not there, and would be read as 0" in told[0]
+
+
+def test_hemispheres_with_other_runs(tmp_path):
+    study.make(tmp_path / "study", "gifti")
+    whole = study.subject_file(tmp_path / "study", "_hemi-R_statmap.func.gii")
+    arrays = nibabel.load(whole).darrays
+    for run, part in enumerate((arrays[:9], arrays[9:])):
+        nibabel.save(nibabel.GiftiImage(darrays=part), whole.with_name(f"sub-01_hemi-R_run-{run}_statmap.func.gii"))
+    whole.unlink()
+    [(_, told)] = study.checked(tmp_path / "study")["betas"].values()
+    assert "hemispheres have different numbers of trials: L 40, R 9 + 31" in told[0]
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("hdf5", "_betas.h5"), ("nii.gz", "_run-2_statmap.nii.gz")])

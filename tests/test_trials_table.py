@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shutil
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from cinevox.measured.datasets import TrialData, algonauts2021, trials
 from cinevox.measured.trials_table import layout as names
 from cinevox.measured.trials_table import rectangle, scaling
 from cinevox.measured.trials_table.betas import Betas, _parts, open_betas
-from cinevox.project import params
+from cinevox.project import params, remote_guard
+from cinevox.project.paths import Paths
 
 KINDS = ("npy", "hdf5", "zarr", "nii", "nii.gz", "gifti", "cifti")
 UNITS = {"V1": np.arange(4), "FFA": np.array([2, 5, 8])}
@@ -255,7 +257,10 @@ def test_name_and_terms_are_the_studys_own(folder):
     assert trials.SPEC.at(folder) == replace(trials.SPEC, title="Small", licence="not known", restricted=True)
     study.change_json(folder / "dataset_description.json", License="CC0", cinevox={"version": 1, "restricted": False})
     assert trials.SPEC.at(folder) == replace(trials.SPEC, title="Small", licence="CC0", restricted=False)
+    asked = types.SimpleNamespace(dataset=study.wanted(folder), storage=types.SimpleNamespace(remote="anywhere"))
+    assert remote_guard.faults(Paths(folder), asked) == []
     (folder / "dataset_description.json").write_text("{}")
+    assert "Trials table may not be passed on" in remote_guard.faults(Paths(folder), asked)[0]
     assert trials.SPEC.at(folder) == trials.SPEC and trials.SPEC.restricted
     assert algonauts2021.SPEC.at(folder) is algonauts2021.SPEC
 
@@ -292,6 +297,15 @@ def test_betas_that_nothing_normalized_are_z_scored_within_sessions(tmp_path, mo
 def _in_whole_brain(found, subject, part):
     content = found.arrays(part, "full", subject, "WB")[part]
     return np.asarray(content)[:, :, np.argsort(found.subject(subject).in_volume)]
+
+
+def test_no_z_score_of_a_trial_that_is_not_finite(tmp_path):
+    values = study.make(tmp_path / "study", images=False, normalized="none")["sub-01"]
+    table = pd.read_csv(study.subject_file(tmp_path / "study", "_trials.tsv"), sep="\t", dtype=str)
+    values[np.flatnonzero(table["stimulus_id"] == "003")[0], 2] = np.inf
+    np.save(study.subject_file(tmp_path / "study", "_betas.npy"), values)
+    with pytest.raises(FileError, match="training trials are NaN or infinite in a unit and are not excluded"):
+        study.opened(tmp_path / "study").responses("test", "mini", "sub-01", "V1")
 
 
 def test_a_session_of_few_training_trials_is_z_scored_by_all_of_them(tmp_path):
@@ -392,6 +406,10 @@ def test_the_digest_follows_what_decides_the_arrays(folder, whole):
 
 
 def test_the_layouts_names(folder):
+    runs = [study.subject_file(folder, f"_run-{run}_statmap.nii.gz", "sub-02") for run in (2, 10, 1)]
+    for path in runs:
+        path.touch()
+    assert names.SubjectFiles(folder, "sub-02").betas["nifti"] == (runs[2], runs[0], runs[1])
     files = names.SubjectFiles(folder, "sub-01")
     assert set(files.betas) == {"npy"} and files.betas_path == files.array
     assert names.subjects_in(folder) == study.SUBJECTS
