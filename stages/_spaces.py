@@ -15,7 +15,7 @@ from cinevox.fitting.fits import Shown
 from cinevox.measured.cohorts import Cohort
 from cinevox.project.params import FeatureMap, FeatureSpace, JointRow, NetworkRow, Reduction, Row
 from cinevox.statistics.splits import Partition
-from cinevox.stimuli.named_spaces import map_files, pca_of
+from cinevox.stimuli.named_spaces import floor_of, map_files, pca_of
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,10 @@ def of_row(run: Run, row: Row) -> Spaces:
     """The spaces of a row that a regressor is fitted to."""
     if isinstance(row, JointRow):
         asked = run.asked()
-        found = asked.get(row.name, asked)["spaces"]  # by its name where it is a member of an ensemble
-        named = {name: FeatureSpace.from_json(space) for name, space in found.items()}
-        candidates = feature_spaces.joint_candidates(named, row.together, row.fixed)
+        found = asked.get(row.name, asked)  # by its name where it is a member of an ensemble
+        named = {name: FeatureSpace.from_json(space) for name, space in found["spaces"].items()}
+        floor = floor_of(found.get("min_spread"))
+        candidates = feature_spaces.joint_candidates(named, row.together, row.fixed, floor)
         networks = tuple(dict.fromkeys(space.network for space in named.values()))
         features = {name: io.read_json(run.paths.features(name) / "features.json") for name in networks}
         known = {name: map_files(sidecar) for name, sidecar in features.items()}

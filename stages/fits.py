@@ -1,13 +1,15 @@
 """Fits: one row's regressor on each of its candidates; writes predictions for the clips left out."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+
+import numpy as np
 
 import _spaces
 import _splits
 from _inputs import Run, stage
 from cinevox.fitting import prediction_store
-from cinevox.fitting.fits import Method, fit, summary
+from cinevox.fitting.fits import Fit, fit, summary
+from cinevox.fitting.method import Method
 from cinevox.measured.responses import Block, Columns
 from cinevox.statistics.splits import Indices
 
@@ -19,7 +21,7 @@ def main(run: Run) -> None:
     local = [[cohort.partition(part) for part in wanted] for cohort in cohorts]  # refused before any fit
     blocks: list[Block] = []
     clips: list[dict[str, Indices]] = []
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    found: dict[str, list[Fit]] = {}
     for cohort, own in zip(cohorts, local):
         measured, columns = responses.means(row.track, cohort.blocks)
         shown = _spaces.shown(run, cohort)
@@ -31,15 +33,17 @@ def main(run: Run) -> None:
                 for name, predicted in result.predicted.items():
                     prediction_store.write(target, result.candidate.name, name, predicted, cohort.name)
                 if part is wanted[0]:  # what is told of a candidate is of the training clips
-                    found.setdefault(result.candidate.name, []).append(result.diagnostics)
+                    found.setdefault(result.candidate.name, []).append(replace(result, predicted={}))
             predicts |= {name: cohort.everywhere(rows) for name, rows in seen.predicted.items()}
         blocks += columns.blocks
         clips.append(predicts)
-    columns, diagnostics = Columns(tuple(blocks)), {name: summary(parts) for name, parts in found.items()}
-    for flag in ("not_converged", "empty", "constant", "alpha_lowest", "alpha_highest"):
-        if count := sum(told.get(flag, 0) for told in diagnostics.values()):
-            of = len(diagnostics) * columns.n_voxels
-            run.log.warning("%s: %s: %d of %d fits (voxel x feature space)", run.log.name, flag, count, of)
+    columns, diagnostics = Columns(tuple(blocks)), {}
+    for name, results in found.items():
+        diagnostics[name] = summary([result.diagnostics for result in results])
+        if weights := [result.weights for result in results if result.weights is not None]:
+            names, every = results[0].candidate.spaces, np.concatenate(weights)
+            prediction_store.write_weights(target, every, names)
+            diagnostics[name] |= prediction_store.mean_weights(every, names, columns)
     provenance = row.model_dump(exclude={"reported"}) | {
         "n_components": spaces.n_components(),
         "weights": spaces.weights(),
@@ -47,6 +51,10 @@ def main(run: Run) -> None:
     if spaces.named:
         provenance["named"] = {name: space.to_json() for name, space in spaces.named.items()}
     index = prediction_store.of_cohorts(tuple(diagnostics), cohorts, clips, columns, provenance, diagnostics)
+    n_fits = sum(map(index.n_voxels_of, index.spaces))
+    for flag in ("not_converged", "empty", "constant", "alpha_lowest", "alpha_highest"):
+        if count := sum(told.get(flag, 0) for told in diagnostics.values()):
+            run.log.warning("%s: %s: %d of %d fits (voxel x feature space)", run.log.name, flag, count, n_fits)
     prediction_store.write_index(target, index)
     sources = [folder(name) for name in spaces.networks for folder in (run.paths.features, run.paths.reduction)]
     run.made(target, *sources, run.paths.conversion("train"))

@@ -31,10 +31,15 @@ def main(run: Run) -> None:
             responses = measured(*recorded, track, cohort.columns, name, cohort.clips[name])
             rng = generator(settings.seed, *cohort.names(name))
             resamples = metrics.resampled_clips(len(responses), drawn, rng)
-            own = None if ceiling is None else ceiling[cohort.where]
+            limits = None if ceiling is None else ceiling[cohort.where]
             tasks = (
-                delayed(scores.score)(
-                    responses, prediction_store.read(source, cohort, space, name), own, cohort.columns, resamples
+                delayed(scores.score_own)(
+                    responses,
+                    prediction_store.read(source, cohort, space, name),
+                    limits,
+                    cohort.columns,
+                    cohort.columns.of_rois(index.rois_of(space)),
+                    resamples,
                 )
                 for space in index.spaces
             )

@@ -58,7 +58,7 @@ def main(run: Run) -> None:
 def _published(row: Row) -> Mapping[str, str]:
     """The layer of each ROI that the paper chose, or the spaces that a row gives each; none where neither did."""
     if isinstance(row, JointRow):
-        return {roi: "+".join(names) for roi, names in row.fixed.items()}
+        return row.given
     return layer_per_roi(row.network) if isinstance(row, NetworkRow) else {}
 
 

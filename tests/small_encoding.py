@@ -14,7 +14,7 @@ from cinevox.encoding import build, description
 from cinevox.encoding.about import About, MadeFrom, Region, StoredGrid
 from cinevox.encoding.model import EncodingModel
 from cinevox.fitting import feature_spaces, refit
-from cinevox.fitting.fits import Method
+from cinevox.fitting.method import Method
 from cinevox.measured.responses import Block, Columns
 from cinevox.project import plugins
 from cinevox.project.params import (

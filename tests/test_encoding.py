@@ -119,7 +119,7 @@ def test_so_do_pooled_spaces_of_several_networks_together(joint, tmp_path, toget
 def test_a_clip_passes_the_networks_in_use_alone_and_gives_their_pooled_maps_alone(joint):
     stack = Predictor(small_encoding.encoding(joint, "stack"))
     own = {found.network: list(found.outputs) for found in stack.extractions}
-    assert own == {"squeezenet": ["features.6.max2", "features.3.avg.0-6_4-11-2-8.max"], "r3d_18": ["stem.max2.max"]}
+    assert own == {"squeezenet": ["features.6.max2", "features.3.avg.0-6_4-11.2-8.max"], "r3d_18": ["stem.max2.max"]}
     [found] = stack(joint.clips[:1])
     assert found.clips[0].indices == (0, 1, 3, 5)  # two frames of one network, four of the other
     content = [path.read_bytes() for path in joint.clips[:3]]
@@ -241,6 +241,15 @@ def test_other_weights_than_those_it_was_fitted_with_are_refused(copy, study):
     content["about"]["sources"][0]["weights"]["sha256"] = "ab" * 32
     (copy / "encoding.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"squeezenet: its weights have sha256 .* fitted with abababab"):
+        predicted(store.read(copy), study.clips[:1])
+
+
+def test_pictures_brought_to_other_numbers_are_refused(copy, study):
+    """As those of a model of timm would be by another version of its configuration."""
+    content = json.loads((copy / "encoding.json").read_text())
+    content["about"]["sources"][0]["images"][0][2] = 0.5
+    (copy / "encoding.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"squeezenet is another .*: mean is \[.*0.406\] and was \[.*0.5\]\. Give it"):
         predicted(store.read(copy), study.clips[:1])
 
 

@@ -11,13 +11,18 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.fitting import ensembles, prediction_store
 from cinevox.measured.responses import Block, Columns
+from cinevox.outlets.report import figures, tables
+from cinevox.outlets.report.solvers import solver_lines
+from cinevox.outlets.report.svg import shown
 from cinevox.outlets.submission import archive
+from cinevox.outlets.tracking import measures, words
 from cinevox.outlets.tracking.records import left_out
 from cinevox.project import dvc_lock, params
 from cinevox.project.source_code import SourceCode
 from cinevox.project.stage_instances import instances
 from cinevox.scoring import row_results
 from cinevox.statistics.metrics import correlation_score
+from cinevox.validation import check_results
 from conftest import ROOT
 from small_run import LAYERS, N_TEST, NETWORK, ROW, TRANSFER, UNTRAINED, SmallRun
 
@@ -159,7 +164,7 @@ def test_an_ensemble_is_named_where_it_can_be_handed_in(document):
         document,
         f"submission.rows.mini is {MEAN}; name it under submission.ensembles instead",
         r"submission.ensembles.full is .*, which is no ensemble of the full track in experiments \(" + PASTE,
-        f"encoding.rows has {MEAN}: an ensemble has no encoding model; name its members instead",
+        f"encoding.rows has {MEAN}, which can have no encoding model: it is an ensemble; take one of its members that",
         "heads.ensemble: the name is taken by experiments.ensembles",
     )
     document["encoding"]["rows"].pop()
@@ -247,8 +252,35 @@ def test_an_ensemble_is_scored_as_other_rows_and_says_that_validation_clips_chos
         assert results[name].index.diagnostics[name.split("-")[2]]
     score = {name: found.scores.score for name, found in results.items()}
     assert score[STACK] > score[BASELINE] and score[STACK] > score[ROW] - 0.02  # weights of 24 clips
+    shares = io.read_arrays(study.paths.predictions(STACK) / "combination.npz")["shares"]
+    columns, mixed = results[STACK].index.columns, results[STACK].index.mixing_weights
+    for roi in columns.rois:  # subjects count alike
+        own = [shares[where].mean(axis=0) for b, where in zip(columns.blocks, columns.slices) if b.roi == roi]
+        assert list(mixed[roi].items()) == [
+            (name, pytest.approx(weight)) for name, weight in zip((ROW, BASELINE, TRANSFER), np.mean(own, axis=0))
+        ]
+    assert not results[MEAN].index.mixing_weights and not results[PASTE].index.mixing_weights
     assert results[STACK].index.networks == ("efficientnet_lite0", UNTRAINED) and results[STACK].untrained
     assert results[PASTE].index.diagnostics["paste"] == {"n_pasted": 50} and not results[PASTE].untrained
+
+
+def test_mixing_weights_reach_the_report_and_mlflow(study):
+    row = study.params.experiments.rows[STACK]
+    [result] = row_results.read(study.paths, {STACK: row})
+    found, known = tables.mixture(result), result.index.mixing_weights
+    assert (found.spaces, found.rois) == (tuple(row.rows), ("V1", "LOC", "FFA"))
+    np.testing.assert_allclose(found.weights, [[known[roi][name] for roi in found.rois] for name in row.rows])
+    np.testing.assert_allclose(found.weights.sum(axis=0), 1)
+    drawing = figures.mixing(found)
+    assert all(f">{shown(weight)}</text>" in drawing for weight in found.weights.ravel())
+    metrics = measures.of_row(result)
+    for name, weights in zip(row.rows, found.weights):
+        assert metrics[f"mixing/{name}"] == pytest.approx(weights.mean())
+    lines = words.tables(result)["mixing_weights.csv"].splitlines()
+    assert lines[0] == "roi,space,mean_weight" and len(lines) == 1 + found.weights.size
+    [mean] = row_results.read(study.paths, {MEAN: study.params.experiments.rows[MEAN]})
+    assert tables.mixture(mean) is None and "mixing_weights.csv" not in words.tables(mean)
+    assert not [name for name in measures.of_row(mean) if name.startswith("mixing")]
 
 
 def test_the_members_are_refitted_and_pasted_for_the_challenge(study):
@@ -300,6 +332,20 @@ def test_a_row_that_gives_each_roi_its_space_chooses_nothing(study):
     assert outcome.chosen == {"V1": {"s0": 1.0}, "LOC": {"s2+s1": 1.0}, "FFA": {"s0": 1.0}}
     assert (outcome.policy, outcome.chosen_on, dict(outcome.optimism)) == ("given", None, {})
     assert not outcome.scores["validation"].chosen_here
+    columns = results[GIVEN].index.columns
+    for space, rois in (("s0", ("V1", "FFA")), ("s2+s1", ("LOC",))):
+        own = np.concatenate([np.full(b.n_voxels, b.roi in rois) for b in columns.blocks])
+        values = np.load(study.paths.predictions(GIVEN) / f"test/{space}.npy")
+        np.testing.assert_array_equal(np.isnan(values), np.broadcast_to(~own, values.shape))
+        table = results[GIVEN].table("test").set_index(["space", "roi"])["score"]
+        assert {roi for roi in columns.rois if np.isfinite(table[space, roi])} == {*rois}
+    drawn = results[GIVEN].replicates("test").mean(axis=0)
+    np.testing.assert_allclose(drawn, [outcome.best.rois[roi].score for roi in columns.rois], atol=0.05)
+    [line] = solver_lines([results[GIVEN]], study.params)
+    assert line.n_fits == columns.n_voxels
+    every = check_results(study.paths, study.params).checks
+    [finite] = [check for check in every if check.suite == "predictions" and "finite" in check.expected]
+    assert finite.success
     alphas = results[STIFF].index.diagnostics["concat"]["alpha"]
     assert alphas == {"min": 1e4, "median": 1e4, "max": 1e4}
 

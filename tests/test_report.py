@@ -19,7 +19,7 @@ from cinevox.outlets import report
 from cinevox.outlets.report import figures, known_truth, scatters, solvers, sources, svg, tables
 from cinevox.outlets.report.sources import Sources, TrackCeiling, TrackTruth
 from cinevox.project import identity, package_versions
-from cinevox.project.params import load, parse
+from cinevox.project.params import JointRow, load, parse
 from cinevox.project.paths import Paths
 from cinevox.scoring import claims, row_results
 from cinevox.statistics.metrics import noise_ceilings
@@ -167,8 +167,12 @@ def test_real_data_and_pretrained_weights_stand_beside_the_paper(monkeypatch, tm
     assert list(doubtful.doubts) == ["random weights"]
     assert list(clean.doubts) == []
     trained = tuple(finished_run.of_origin(found, weights="pretrained", official=True) for found in sources.results)
+    unsure = next(found for found in trained if found.name == RIDGE)
+    weights = {name: used | {"unverified": True} for name, used in unsure.index.provenance["weights"].items()}
+    index = replace(unsure.index, provenance={**unsure.index.provenance, "weights": weights})
+    trained = tuple(replace(found, index=index) if found is unsure else found for found in trained)
     text = report.render(replace(sources, results=trained)).page
-    assert 'id="truth"' not in text
+    assert 'id="truth"' not in text and text.count("not verified: no checksum published") == len(weights) == 1
     assert "In-silico" not in text
     assert "The paper's tables" in text and 'scope="col" class="n">paper<' in text
 
@@ -365,7 +369,7 @@ def test_ticks_are_round_and_inside(low, high, expected):
 
 
 def fits_of(name, diagnostics, regressor="lasso", features="layer", used=("c1",), n_voxels=10):
-    index = SimpleNamespace(diagnostics=diagnostics, columns=SimpleNamespace(n_voxels=n_voxels))
+    index = SimpleNamespace(diagnostics=diagnostics, n_voxels_of=lambda space: n_voxels, named={})
     row = SimpleNamespace(regressor=regressor, way=features, is_transfer=features == "frozen")
     outcome = SimpleNamespace(chosen={"V1": dict.fromkeys(used, 1.0)})
     return SimpleNamespace(name=name, index=index, row=row, outcome=outcome)
@@ -425,6 +429,25 @@ def test_ridge_that_is_least_squares_says_so_and_its_alpha_nothing(regressor, na
     assert "least squares" not in str(solver_lines(fits_of("a", ends, regressor))[0].warnings)
 
 
+def test_ridge_that_is_least_squares_on_a_named_space_says_so_and_other_spaces_alphas_still_count():
+    space = {"network": "a", "layer": "b", "pool": "max3", "over_frames": "mean", "standardize": True}
+    named = {"c1": space | {"n_components": 5}, "c2": space | {"n_components": None}}
+    ends = {"c1": {"alpha_highest": 9}, "c2": {"alpha_highest": 1}}
+    result = fits_of("a", ends, "ridge", used=("c1", "c2"))
+    result.index.named = named
+    result.row = JointRow(
+        track="mini", label="a", spaces=["c1", "c2"], together="each", regressor="ridge", reported=None
+    )
+    even, alpha = solver_lines(result, normalize=True)[0].warnings
+    assert even.startswith("ridge on one space's components of unit variance") and even.endswith("in these spaces: c1")
+    assert alpha.startswith("alpha is the highest of its grid for 10% of the voxels")
+    assert solver_lines(result)[0].warnings[0].startswith("alpha is the highest of its grid for 50% of the voxels")
+    result.index.named = dict.fromkeys(named, named["c1"])
+    assert solver_lines(result, normalize=True)[0].warnings == (even.replace(": c1", ": c1, c2"),)
+    result.row = result.row.model_copy(update={"together": "concat"})
+    assert "least squares" not in str(solver_lines(result, normalize=True)[0].warnings)
+
+
 def test_only_the_highest_score_is_bold(made):
     lines = tables.score_lines(made, "mini")
     assert [line.score.best for line in lines] == [line is lines[0] for line in lines]
@@ -467,7 +490,8 @@ def test_choices_stand_beside_what_drives_the_voxels(made):
     deep = {"network": "efficientnet_lite0", "layer": "blocks.5.3", "pool": "avg2"}
     other = {"network": "alexnet", "layer": "features.4", "pool": "max5"}
     rest = {"over_frames": "mean", "standardize": False, "n_components": None}
-    entries = {"mid": grids, "deep": deep, "other": other}
+    most = {"network": "efficientnet_lite0", "layer": "blocks.3.2", "pool": "max5"}
+    entries = {"mid": grids, "deep": deep, "other": other, "most": most}
     rows = {
         name: {"track": "mini", "label": "maps", "spaces": list(entries), "together": together, "regressor": "ridge"}
         | {"reported": None}
@@ -475,6 +499,7 @@ def test_choices_stand_beside_what_drives_the_voxels(made):
     }
     document = made.params.model_dump(mode="json")
     document["spaces"] = {name: entry | rest for name, entry in entries.items()}
+    document["spaces"]["most"]["over_frames"] = "max"
     document["experiments"]["joint"] = rows
     driving = {"V1": "blocks.3.2:max5", "V2": "blocks.3.2", "V3": "blocks.4.2:max3 + motion", "V4": "gabor_energy"}
     document["simulation"]["generators"] |= driving
@@ -499,6 +524,9 @@ def test_choices_stand_beside_what_drives_the_voxels(made):
     assert verdicts(result(stack, "stack")) == {}
     five, three, away, none = (verdicts(result(each, name)) for name in ("mid.max5", "mid.max3", "deep", "other"))
     whole = verdicts(result(RIDGE, "blocks.3.2"))
+    most = verdicts(result(each, "most"))  # the generating map, of which the truth is the mean over frames
+    assert most["blocks.3.2:max5"] == [("the same, but its maximum over frames", "near")]
+    assert most["blocks.3.2"] == [("the same layer, pooled otherwise", "near")]
     assert five["blocks.3.2:max5"] == [("the same", "hit")]
     assert whole["blocks.3.2"] == [("the same", "hit")]
     for pooled in (three["blocks.3.2:max5"], five["blocks.3.2"], whole["blocks.3.2:max5"]):
@@ -507,6 +535,11 @@ def test_choices_stand_beside_what_drives_the_voxels(made):
     assert away["blocks.3.2:max5"] == [("2 layers away", "")]
     assert none["blocks.3.2"] == [("another network", "")]
     assert five["gabor_energy"] == whole["gabor_energy"] == [("", "")]
+    document["features"]["over_frames"] = "max"
+    found = parse(document, "params.yaml")
+    whole = verdicts(result(RIDGE, "blocks.3.2"))
+    assert whole["blocks.3.2"] == [("the same, but its maximum over frames", "near")]
+    assert verdicts(result(each, "mid.max5"))["blocks.3.2:max5"] == [("the same", "hit")]
     both = known_truth.recovered(
         SimpleNamespace(params=found, of_track=lambda _: (result(each, "deep"), result(RIDGE, "blocks.2.1")))
     )

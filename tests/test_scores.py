@@ -34,6 +34,26 @@ def test_blocks_average_their_voxels_and_count_what_is_left_out(scored):
     assert np.isnan(found.replicates[:, 3]).all()
 
 
+def test_a_space_of_some_rois_has_scores_there_and_none_elsewhere(scored):
+    measured, predicted, ceiling, whole = scored
+    resamples = metrics.resampled_clips(40, 500, np.random.default_rng(0))
+    whole = scores.score(measured, predicted, ceiling, COLUMNS, resamples)
+    predicted[:, [3, 4, 6, 7]] = np.nan
+    own = COLUMNS.of_rois(["V1"])
+    found = scores.score_own(measured, predicted, ceiling, COLUMNS, own, resamples)
+    v1 = [True, False, True, False]
+    for column in ("score", "correlation", "n_voxels", "n_excluded", "n_constant"):
+        np.testing.assert_allclose(found.blocks[column][v1], whole.blocks[column][v1], rtol=1e-9)
+    assert list(zip(found.blocks["subject"], found.blocks["roi"])) == [(b.subject, b.roi) for b in COLUMNS.blocks]
+    np.testing.assert_allclose(found.replicates[:, v1], whole.replicates[:, v1], rtol=1e-6)
+    np.testing.assert_array_equal(found.correlation[own[1]], whole.correlation[own[1]])
+    for values in (found.correlation[~own[1]], found.normalized[~own[1]], found.replicates[:, [1, 3]]):
+        assert np.isnan(values).all()
+    table = scores.roi_table(found, COLUMNS.rois, 0.95).set_index(["roi", "aggregation"])
+    assert table.loc["V1", ["score", "low", "high"]].notna().all(axis=None)
+    assert table.loc["V2", ["score", "correlation", "low", "high"]].isna().all(axis=None)
+
+
 def test_both_aggregations_of_an_roi(scored):
     *_, found = scored
     table = scores.roi_table(found, COLUMNS.rois, 0.95).set_index(["roi", "aggregation"])

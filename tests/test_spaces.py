@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from joblib import parallel_config
 from scipy.optimize import minimize
 from sklearn.linear_model import LinearRegression
 
-from cinevox.fitting import fits
+from cinevox.fitting import fits, prediction_store
 from cinevox.fitting.feature_spaces import TOTAL_VARIANCE, joint_candidates
 from cinevox.fitting.fits import feature_matrix, summary
 from cinevox.fitting.regressors import RegressorSpec
-from cinevox.project import params
+from cinevox.project import params, plugins
 from cinevox.project.params import FeatureMap, Features, FeatureSpace, Fields, Network, SpaceEntry
 from cinevox.stimuli import features
 from cinevox.stimuli.named_spaces import pca_of
@@ -268,9 +269,37 @@ def test_a_space_for_each_roi_is_a_candidate_and_several_stand_side_by_side_as_t
     fixed = {"V1": ("c",), "V2": ("b", "c"), "V3": ("c",)}
     alone, several = joint_candidates(SPACES, "each", fixed)
     assert (alone.name, several.name, several.even) == ("c", "b+c", False)
+    assert (alone.rois, several.rois) == (("V1", "V3"), ("V2",))
     X, bands = feature_matrix(several, [given["b"], given["c"]], PART.train)
     np.testing.assert_array_equal(X, np.hstack([given["b"], given["c"]]))
     assert [band.stop - band.start for band in bands] == [given["b"].shape[1], 2]
+
+
+def test_a_candidate_is_fitted_to_its_own_rois_as_it_would_be_to_all(given, measured):
+    ridge = fits.Method(plugins.load("regressors", "ridge"), {"alphas": [0.1, 10.0, 1e3], "per": "voxel"}, 3, 4)
+    candidates = joint_candidates(SPACES, "each", {"V1": ("c",), "V2": ("b", "c")})
+    found = list(fits.fit(candidates, given, measured, COLUMNS, PART, ridge))
+    every = fits.fit([replace(one, rois=()) for one in candidates], given, measured, COLUMNS, PART, ridge)
+    v1 = np.repeat([True, False, True], [3, 4, 2])
+    for own, whole, where in zip(found, every, (v1, ~v1)):
+        for part, values in own.predicted.items():
+            np.testing.assert_allclose(values[:, where], whole.predicted[part][:, where], rtol=1e-5, atol=1e-6)
+            assert np.isnan(values[:, ~where]).all() and not np.isnan(whole.predicted[part]).any()
+    lonely = run([replace(candidates[1], rois=("V2",))], given, measured)  # who tells how many voxels it was given
+    assert lonely[0].diagnostics["n_voxels_together"].max() == 4 and len(lonely[0].maps) == 1
+
+
+@pytest.mark.parametrize("floor", [0.5, 0.0])
+def test_a_standardized_space_without_a_pca_has_the_floor_that_a_pca_has(rng, floor):
+    """0: plain z-scores, where a feature that does not vary stays as it is, but for its mean."""
+    values = (rng.standard_normal((36, 4)) * [0.1, 1.0, 3.0, 0.0] + 0.1).astype(np.float32)
+    [candidate] = joint_candidates({"a": SPACES["a"]}, "each", floor=floor)
+    X, _ = feature_matrix(candidate, [values], PART.train)
+    mean, sd = values[PART.train].mean(axis=0, dtype=float), values[PART.train].std(axis=0, dtype=float)
+    spread = np.maximum(sd, 0.5 * np.median(sd[:-1])) if floor else np.append(sd[:-1], 1)
+    np.testing.assert_allclose(X, (values - mean) / spread, rtol=1e-4, atol=1e-5)
+    settings = params.Reduction(n_components=5, standardize=True, min_spread=floor, normalize=False)
+    assert pca_of(replace(SPACES["a"], n_components=3), settings).min_spread == floor
 
 
 @pytest.mark.parametrize("together", ["concat", "banded"])
@@ -323,6 +352,11 @@ def test_a_stack_weighs_models_by_predictions_of_clips_in_no_fit(given, measured
     told = summary([found.diagnostics])
     for number, name in enumerate(SPACES):
         assert told[f"weight_{name}"]["median"] == pytest.approx(np.median(weights[:, number]), abs=2e-3)
+    np.testing.assert_allclose(found.weights, weights, atol=2e-3)
+    means = prediction_store.mean_weights(found.weights, list(SPACES), COLUMNS)["mixing_weights"]
+    v1 = [np.mean([weights[:3, k].mean(), weights[7:, k].mean()]) for k in range(3)]  # subjects count alike
+    assert list(means["V1"].values()) == pytest.approx(v1, abs=2e-3) and list(means) == ["V1", "V2"]
+    assert run(joint_candidates(SPACES, "mean"), given, measured)[0].weights is None
 
 
 def test_batches_do_not_change_the_weights_of_a_stack(given, measured):
@@ -337,6 +371,20 @@ def test_what_a_stack_keeps_predicts_what_it_predicted(given, measured):
     X, _ = feature_matrix(candidate, list(given.values()), PART.train)
     kept = np.hstack([part(X[SPLIT.test]) for part in found.maps])
     np.testing.assert_array_equal(kept, found.predicted["test"])
+
+
+@pytest.mark.parametrize(("together", "n"), [("concat", 1), ("stack", 3)])
+def test_batches_share_the_training_features_that_their_maps_keep(rng, measured, together, n):
+    wide = {name: rng.standard_normal((36, 40)).astype(np.float32) for name in SPACES}
+    ridge = fits.Method(plugins.load("regressors", "ridge"), {"alphas": [0.1, 10.0, 1e3], "per": "voxel"}, 3, 2)
+    [candidate] = joint_candidates(SPACES, together)
+    with parallel_config(backend="threading", n_jobs=2):
+        [found] = fits.fit([candidate], wide, measured, COLUMNS, PART, ridge, keep_maps=True)
+    kept = [part for own in found.maps for part in (own.maps if together == "stack" else [own])]
+    assert len(found.maps) == 5 and len(kept) == 5 * n and len({id(part.X) for part in kept}) == n
+    X, _ = feature_matrix(candidate, list(wide.values()), PART.train)
+    again = np.hstack([own(X[SPLIT.test]) for own in found.maps])
+    np.testing.assert_allclose(again, found.predicted["test"], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("together", ["concat", "stack", "mean"])

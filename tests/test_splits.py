@@ -141,7 +141,7 @@ def test_no_group_stands_on_two_sides_of_a_split(scheme):
     assert not crosses(parts.train, parts.validation)
     last = GROUPS[parts.validation]
     smallest = min(np.count_nonzero(last == group) for group in set(last.tolist()))
-    assert 6 <= len(parts.validation) and len(parts.validation) - smallest < 6 + 8
+    assert len(parts.validation) >= 6 and len(parts.validation) - smallest < 6 + 8
     _, *outer = partitions(parts, wanted, GROUPS)
     for partition in outer:
         assert not crosses(partition.train, *partition.predicted.values())

@@ -24,7 +24,7 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.fitting import refit
 from cinevox.fitting.feature_spaces import Candidate, candidates, joint_candidates
-from cinevox.fitting.fits import Method
+from cinevox.fitting.method import Method
 from cinevox.fitting.prediction_store import Index
 from cinevox.fitting.regressors import RegressorSpec
 from cinevox.fitting.regressors._solvers.linear import LinearMap

@@ -24,7 +24,7 @@ def new_table(*headers: str, whole: Sequence[str] = ()) -> Table:
     whole: columns that are never wrapped, so that the paths and addresses in them can be copied
     """
     made = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    numeric = {"layers", "score", "reported", "size", *params.MINI_ROIS, params.WHOLE_BRAIN}
+    numeric = {"layers", "features", "times", "score", "reported", "size", *params.MINI_ROIS, params.WHOLE_BRAIN}
     numeric |= {"subjects", "pooled", "correlation", "n_voxels", "n_excluded", "n_constant"}
     numeric |= {"was", "now", "change", "allowed drop", "interval"}
     for header in headers:

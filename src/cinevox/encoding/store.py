@@ -108,7 +108,7 @@ def _voxelwise(folder: Path, projections: Mapping[str, Any], parts: Sequence[Map
 
 
 def _candidate(found: Mapping[str, Any]) -> Candidate:
-    names = {name: tuple(found[name]) for name in ("spaces", "standardized")}
+    names = {name: tuple(found[name]) for name in ("spaces", "standardized", "rois") if name in found}
     return Candidate(**{**found, **names})
 
 

@@ -10,13 +10,14 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.project.params import FEATURES_GRAMMAR, FeatureSpace, Together
+from cinevox.project.params import FEATURES_GRAMMAR, FeatureSpace, JointRow, Row, Together
 from cinevox.statistics.spreads import MIN_SHARE, least_spread
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
 Combine = Literal["columns", "stack", "mean"]
 
+CONSTANT = 1e-7  # of the largest value: a spread of less is rounding
 TOTAL_VARIANCE = 100.0  # of each of several spaces side by side: that of 100 components of unit variance
 
 
@@ -30,7 +31,9 @@ class Candidate:
     degree: of polynomial terms
     standardized: those of the spaces that are z-scored on the training clips of the fit
     even: whether each space is scaled to the same variance in total, so that none outweighs the others by its size
+    floor: the share of a space's median spread that a z-scored feature counts as having at least
     combine: columns (one model of all, side by side) | stack (a model for each, weighted for every voxel) | mean
+    rois: the ROIs that it is fitted to and predicts; none for all of them
     """
 
     name: str
@@ -39,7 +42,9 @@ class Candidate:
     degree: int = 1
     standardized: tuple[str, ...] = ()
     even: bool = False
+    floor: float = MIN_SHARE
     combine: Combine = "columns"
+    rois: tuple[str, ...] = ()
 
     @property
     def is_scaled(self) -> bool:
@@ -55,6 +60,11 @@ class Candidate:
             )
             for name in self.spaces
         )
+
+    @property
+    def fitted(self) -> tuple[Candidate, ...]:
+        """The models of it: one of all its spaces, or one for each."""
+        return (self,) if self.combine == "columns" else self.members
 
 
 def candidates(features: str, layers: Sequence[str]) -> tuple[Candidate, ...]:
@@ -77,20 +87,26 @@ def candidates(features: str, layers: Sequence[str]) -> tuple[Candidate, ...]:
 
 
 def joint_candidates(
-    spaces: Mapping[str, FeatureSpace], together: Together, fixed: Mapping[str, tuple[str, ...]] | None = None
+    spaces: Mapping[str, FeatureSpace],
+    together: Together,
+    fixed: Mapping[str, tuple[str, ...]] | None = None,
+    floor: float = MIN_SHARE,
 ) -> tuple[Candidate, ...]:
     """The candidates of a row of named spaces: each by itself, or one of all of them.
 
-    fixed: ROI -> its spaces side by side, where ROIs have theirs (`JointRow.fixed`): a candidate for each of those
+    fixed: ROI -> its spaces side by side, where ROIs have theirs (`JointRow.fixed`): a candidate for each of those,
+        for the ROIs that have it
+    floor: of the spreads that standardized spaces without a PCA are divided by, see `named_spaces.floor_of`
     """
     unscaled = {name for name, space in spaces.items() if space.n_components is None and space.standardize}
 
-    def candidate(name: str, names: Sequence[str], **settings: bool | Combine) -> Candidate:
+    def candidate(name: str, names: Sequence[str], **settings: bool | Combine | tuple[str, ...]) -> Candidate:
         own = tuple(name for name in names if name in unscaled)
-        return Candidate(name, tuple(names), standardized=own, **settings)  # type: ignore[arg-type]
+        return Candidate(name, tuple(names), standardized=own, floor=floor, **settings)  # type: ignore[arg-type]
 
     if fixed:
-        return tuple(candidate("+".join(names), names) for names in dict.fromkeys(fixed.values()))
+        served = {names: tuple(roi for roi in fixed if fixed[roi] == names) for names in fixed.values()}
+        return tuple(candidate("+".join(names), names, rois=rois) for names, rois in served.items())
     match together:
         case "each":
             return tuple(candidate(name, [name]) for name in spaces)
@@ -98,6 +114,17 @@ def joint_candidates(
             return (candidate(together, list(spaces), even=True),)
         case "stack" | "mean":
             return (candidate(together, list(spaces), combine=together),)
+
+
+def lone_components(row: Row, spaces: Mapping[str, FeatureSpace]) -> tuple[str, ...]:
+    """The spaces of a row of named ones whose components a model is given by themselves, not beside other spaces.
+
+    spaces: those of the row; a row with one of the paper's words has none
+    """
+    if not isinstance(row, JointRow):
+        return ()
+    models = [fitted.spaces for found in joint_candidates(spaces, row.together, row.fixed) for fitted in found.fitted]
+    return tuple(names[0] for names in models if len(names) == 1 and spaces[names[0]].n_components is not None)
 
 
 def joined(candidate: Candidate, spaces: Sequence[Floats]) -> Floats:
@@ -128,8 +155,9 @@ class Scaling:
     """The scaling of a matrix, (X - mean) / spread, fitted on the training clips of a fit.
 
     Columns that are z-scored (polynomial terms, which differ in size by orders; spaces that ask for it) are divided by
-    their standard deviation s, or by the floor of `spreads.least_spread` if that is larger. Those of each of several
-    spaces that count alike are then divided by one number, so that their variances sum to TOTAL_VARIANCE:
+    their standard deviation s, or by the floor of `spreads.least_spread` if that is larger; with a floor of 0, a column
+    that does not vary stays as it is. Those of each of several spaces that count alike are then divided by one number,
+    so that their variances sum to TOTAL_VARIANCE:
 
         spread_j = max(s_j, floor) sqrt(sum_i (s_i / max(s_i, floor))^2 / TOTAL_VARIANCE)
 
@@ -155,8 +183,11 @@ class Scaling:
         spread = np.ones_like(sd)
         for name, band in zip(candidate.spaces, bands):
             own = sd[band]
-            if name in candidate.standardized and (floor := least_spread(own, MIN_SHARE)):
+            if name in candidate.standardized and (floor := least_spread(own, candidate.floor)):
                 spread[band] = np.maximum(own, floor)
+            elif name in candidate.standardized:
+                varies = own > CONSTANT * np.abs(trained[:, band]).max(axis=0)
+                spread[band] = np.where(varies, own, 1.0)
             if candidate.even and (total := np.sum(np.square(own / spread[band]))):
                 spread[band] *= np.sqrt(total / TOTAL_VARIANCE)
         return cls(mean, spread)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import Any, Literal, Self
+from typing import Any
 
 import joblib
 import numpy as np
@@ -13,105 +13,37 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.fitting.feature_spaces import Candidate, Scaling, bands, joined
-from cinevox.fitting.regressors import FEWER_FEATURES, Map, Regressor, RegressorSpec
+from cinevox.fitting.method import EVERY_CLIP, Method, Served, Shown
+from cinevox.fitting.regressors import ANY_NUMBER, Map
 from cinevox.fitting.regressors._solvers.stacking import (
     StackedMap,
     residual_products,
+    sharing,
     simplex_weights,
     with_block_means,
 )
 from cinevox.measured.responses import Columns
-from cinevox.project import plugins
-from cinevox.project.params import Params
 from cinevox.statistics.splits import Indices, Partition, folds
 
 Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Method:
-    """The way in which a row is fitted, whichever the feature space.
-
-    spec, options: the regressor
-    n_folds: inside the training clips, for what the regressor chooses itself
-    batch_voxels: how many are fitted at once, where the regressor takes each by itself
-    """
-
-    spec: RegressorSpec
-    options: Mapping[str, Any]
-    n_folds: int
-    batch_voxels: int
-
-    @classmethod
-    def of(cls, regressor: str, params: Params) -> Self:
-        """As the parameters have it. params: has the sections splits, regressors and fits."""
-        name, options = plugins.regressor_of(regressor, params.regressors[regressor])
-        return cls(plugins.load("regressors", name), options, params.splits.n_folds, params.fits.batch_voxels)
-
-    @property
-    def voxels(self) -> Literal["batch", "roi", "all"]:
-        """The voxels that the regressor is given at once."""
-        return self.spec.together(self.options)
-
-    def batches(self, columns: Columns) -> list[slice]:
-        """The voxels that are fitted at once, see `RegressorSpec.voxels`."""
-        n_voxels = columns.n_voxels
-        match self.voxels:
-            case "roi":
-                return list(columns.slices)
-            case "all":
-                return [slice(0, n_voxels)]
-        starts = range(0, n_voxels, self.batch_voxels)
-        return [slice(start, min(start + self.batch_voxels, n_voxels)) for start in starts]
-
-    def fitted(
-        self, X: Floats, Y: Floats, bands: Sequence[slice], units: NDArray[np.float64], groups: Indices | None = None
-    ) -> Regressor:
-        """The regressor, fitted to training clips. units: of each column of Y, as for `InUnits.fit`; groups: of rows"""
-        regressor = self.spec.build(self.options)
-        return regressor.fit(X, Y, folds=folds(len(X), self.n_folds, groups), bands=bands, units=units)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The clips that some subjects saw, training clips first.
-
-    rows: their positions among all clips; None: all of them
-    groups: of each training clip of these the number of its group, which no fold divides; None: every clip by itself
-    """
-
-    rows: Indices | None = None
-    groups: Indices | None = None
-
-    def __call__(self, features: Sequence[Floats]) -> Sequence[Floats]:
-        """The features of these clips, (n_clips, ...) each."""
-        return features if self.rows is None else [values[self.rows] for values in features]
-
-    def rows_of(self, n_clips: int) -> Indices:
-        """Their positions among all `n_clips`."""
-        return np.arange(n_clips) if self.rows is None else self.rows
-
-    def groups_of(self, clips: Indices) -> Indices | None:
-        """The groups of some of the training clips, positions among these."""
-        return None if self.groups is None else self.groups[clips]
-
-
-EVERY_CLIP = Shown()
-
-
-@dataclass(frozen=True)
 class Fit:
     """The result of fitting one candidate.
 
-    predicted: split name -> float32 (n_clips, n_voxels), for the clips that the partition predicts
+    predicted: split name -> float32 (n_clips, n_voxels), for the clips that the partition predicts; NaN in the voxels
+        of ROIs that are not the candidate's
     diagnostics: name -> what the solver says of each voxel (or of all): flags, or numbers; see `summary`
     maps: what was fitted, one of each of `Method.batches`; none unless they are kept
+    weights: mixing weights of a stack, float32 (n_voxels, n_spaces); None of anything else
     """
 
     candidate: Candidate
     predicted: dict[str, NDArray[np.float32]]
     diagnostics: dict[str, NDArray[Any]]
     maps: tuple[Map, ...] = ()
+    weights: NDArray[np.float32] | None = None
 
 
 def fit(
@@ -129,12 +61,13 @@ def fit(
 
     A task is one candidate and one batch of voxels (`RegressorSpec.voxels`: some of them, an ROI of one subject, or
     all); workers take them in turn, and a candidate is yielded as soon as its last batch is done. Nothing sees a
-    clip outside `partition.train` in fitting.
+    clip outside `partition.train` in fitting. A candidate for some ROIs is fitted to their voxels and to no others.
 
     features: space -> (n_clips, n_features), components or raw, of all clips
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
     partition: positions among the clips that are shown to these subjects
-    keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients
+    keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients, or
+        training features, which all batches then share
     units: what each voxel's responses are divided by for the fit, (n_voxels,); None: `Columns.units` of the training
         clips, which is right where every block is here with all its voxels
     shown: the clips that these subjects saw
@@ -144,65 +77,93 @@ def fit(
     InputError
         A candidate has more features than the regressor can take; before the first fit.
     """
-    _check_sizes(candidates, features, method.spec)
-    batches = method.batches(columns)
+    check_sizes(candidates, {name: int(np.prod(values.shape[1:])) for name, values in features.items()}, method)
     if units is None:
         units = columns.units(measured, partition.train)
-    # made once: workers get each array once
-    responses = [(measured[partition.train, batch], units[batch]) for batch in batches]
-    spaces = {candidate.name: [features[space] for space in candidate.spaces] for candidate in candidates}
-    weights = {
-        candidate.name: _weights(candidate, spaces[candidate.name], responses, columns, partition.train, method, shown)
-        for candidate in candidates
+    of_rois = {
+        rois: Served.of(rois, measured, columns, units, partition.train, method)
+        for rois in dict.fromkeys(candidate.rois for candidate in candidates)
     }
+    served = [of_rois[candidate.rois] for candidate in candidates]
+    spaces = {candidate.name: [features[space] for space in candidate.spaces] for candidate in candidates}
+    weights = [
+        _weights(candidate, spaces[candidate.name], own, partition.train, method, shown)
+        for candidate, own in zip(candidates, served)
+    ]
     tasks = (
         joblib.delayed(_fit_batch)(
-            candidate,
-            spaces[candidate.name],
-            *part,
-            weights[candidate.name][batch],
-            partition,
-            method,
-            shown,
-            keep_maps,
+            candidate, spaces[candidate.name], *part, mixed[batch], partition, method, shown, keep_maps
         )
-        for candidate in candidates
-        for part, batch in zip(responses, batches)
+        for candidate, own, mixed in zip(candidates, served, weights)
+        for part, batch in zip(own.responses, own.batches)
     )
-    return _side_by_side(candidates, len(batches), tasks)
+    return _side_by_side(candidates, served, weights, partition, tasks)
 
 
-def _side_by_side(candidates: Sequence[Candidate], n_batches: int, tasks: Iterable[Any]) -> Iterator[Fit]:
-    """Run the tasks, and put each candidate's batches together as they come."""
+def _side_by_side(
+    candidates: Sequence[Candidate],
+    served: Sequence[Served],
+    weights: Sequence[NDArray[np.float64]],
+    partition: Partition,
+    tasks: Iterable[Any],
+) -> Iterator[Fit]:
+    """Run the tasks, and put each candidate's batches together as they come, which may be none."""
     results = joblib.Parallel(return_as="generator")(tasks)
-    for candidate in candidates:
-        parts = [next(results) for _ in range(n_batches)]
+    for candidate, own, mixed in zip(candidates, served, weights):
+        parts, maps, pool = [], [], list[Floats]()
+        for _ in own.batches:
+            *part, found = next(results)
+            parts.append(part)
+            maps += [] if found is None else [sharing(found, pool)]
+        joined = {
+            name: np.concatenate([np.empty((len(clips), 0), np.float32), *(found[name] for found, _ in parts)], axis=1)
+            for name, clips in partition.predicted.items()
+        }
         yield Fit(
             candidate,
-            {name: np.concatenate([predicted[name] for predicted, _, _ in parts], axis=1) for name in parts[0][0]},
-            _joined([diagnostics for _, diagnostics, _ in parts]),
-            tuple(found for _, _, found in parts if found is not None),
+            {name: own.widened(values) for name, values in joined.items()},
+            _joined([diagnostics for _, diagnostics in parts]),
+            tuple(maps),
+            mixed.astype(np.float32) if candidate.combine == "stack" else None,
         )
 
 
-def _check_sizes(candidates: Sequence[Candidate], features: Mapping[str, Floats], spec: RegressorSpec) -> None:
-    sizes = {fitted.name: _n_features(fitted, features) for candidate in candidates for fitted in _fitted(candidate)}
-    if spec.max_features is not None and (large := {k: n for k, n in sizes.items() if n > spec.max_features}):
-        listed = ", ".join(f"{name} {n:,}" for name, n in large.items())
+def check_sizes(candidates: Sequence[Candidate], n_features: Mapping[str, int], method: Method) -> None:
+    """Require that the regressor can take the features of every candidate.
+
+    n_features: of each space
+
+    Raises
+    ------
+    InputError
+        One or more candidates have too many.
+    """
+    most = method.spec.most_features(method.options)
+    sizes = {each: _n_features(each, n_features) for candidate in candidates for each in candidate.fitted}
+    large = {each: n for each, n in sizes.items() if most is not None and n > most}
+    if large:
+        listed = ", ".join(f"{each.name} {n:,}" for each, n in large.items())
         raise InputError(
-            f"{spec.title} takes at most {spec.max_features:,} features, and {len(large)} of {len(sizes)} feature "
-            f"spaces have more: {listed}. {FEWER_FEATURES.capitalize()}"
+            f"{method.spec.title} takes at most {most:,} features, and {len(large)} of {len(sizes)} candidates have "
+            f"more: {listed}. {_fewer(next(iter(large)))}, or {ANY_NUMBER}"
         )
 
 
-def _fitted(candidate: Candidate) -> tuple[Candidate, ...]:
-    """The models of a candidate: one of all its spaces, or one for each."""
-    return (candidate,) if candidate.combine == "columns" else candidate.members
+def _fewer(candidate: Candidate) -> str:
+    """The cure of a candidate that has too many features."""
+    if candidate.raw:
+        return "Take components: the row's word without _raw"
+    if candidate.degree > 1:
+        return "Take no products (the row's word without _poly), or fewer components (reduction.n_components)"
+    return (
+        "Take fewer components (n_components of the spaces, or of params.reduction for rows with one of the paper's "
+        "words), or maps of fewer, larger fields (pool of the spaces)"
+    )
 
 
-def _n_features(candidate: Candidate, features: Mapping[str, Floats]) -> int:
+def _n_features(candidate: Candidate, n_features: Mapping[str, int]) -> int:
     """All products of up to `degree` of n features: C(n + degree, degree) - 1."""
-    n = sum(int(np.prod(features[space].shape[1:])) for space in candidate.spaces)
+    n = sum(n_features[space] for space in candidate.spaces)
     return comb(n + candidate.degree, candidate.degree) - 1
 
 
@@ -252,8 +213,7 @@ def _fit_batch(
 def _weights(
     candidate: Candidate,
     spaces: Sequence[Floats],
-    responses: Sequence[tuple[NDArray[np.float32], NDArray[np.float64]]],
-    columns: Columns,
+    served: Served,
     train: Indices,
     method: Method,
     shown: Shown,
@@ -264,14 +224,15 @@ def _weights(
     sum with the mean over the subject's ROI (`with_block_means`),
 
         w_v = argmin w' T_v w over w >= 0, sum w = 1.
-
-    responses: Y and units of every batch
     """
-    n_models = len(_fitted(candidate))
+    n_models = len(candidate.fitted)
     if candidate.combine != "stack":
-        return np.full((columns.n_voxels, n_models), 1 / n_models)
-    tasks = (joblib.delayed(_residual_products)(candidate, spaces, *part, train, method, shown) for part in responses)
-    return simplex_weights(with_block_means(np.concatenate(joblib.Parallel()(tasks)), columns.slices))
+        return np.full((served.columns.n_voxels, n_models), 1 / n_models)
+    tasks = (
+        joblib.delayed(_residual_products)(candidate, spaces, *part, train, method, shown) for part in served.responses
+    )
+    products = [np.empty((0, n_models, n_models)), *joblib.Parallel()(tasks)]
+    return simplex_weights(with_block_means(np.concatenate(products), served.columns.slices))
 
 
 def _residual_products(
@@ -299,7 +260,8 @@ def _residual_products(
 
 
 def _joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
+    known = [part for part in parts if part]
+    return {name: np.concatenate([np.atleast_1d(part[name]) for part in known]) for name in known[0]} if known else {}
 
 
 def summary(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Any]:

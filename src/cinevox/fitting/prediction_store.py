@@ -1,13 +1,14 @@
 """Predicted responses on disk: what fits and transfer networks write and scores read, in one format.
 
 A folder per row: `index.json`, and one float32 array (n_clips, n_voxels) per feature space and split. Where subjects
-saw different stimuli each cohort has arrays of its own, in a folder of its name.
+saw different stimuli each cohort has arrays of its own, in a folder of its name. Of a stack of spaces
+`mixing_weights.npz` has the mixing weights of every voxel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +20,9 @@ from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.measured.cohorts import Cohort
 from cinevox.measured.responses import Columns
-from cinevox.project.params import Row, row_of
+from cinevox.project.params import JointRow, Row, row_of
+
+WEIGHTS = "mixing_weights"  # the file of every voxel's, and among the diagnostics their means
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class UsedWeights:
 
     official: whether the file is the one its authors published; non_commercial: None where the licence is not known
     seed: of random weights; unwrapped: what was taken off around the weights in their file, in words
+    unverified: whether neither its publisher nor the parameters had a checksum of the file
     """
 
     policy: str = "unknown"
@@ -38,6 +42,7 @@ class UsedWeights:
     non_commercial: bool | None = None
     seed: int | None = None
     unwrapped: str = ""
+    unverified: bool = False
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Self:
@@ -94,6 +99,15 @@ class Index:
             start += own.n_voxels
         return tuple(found)
 
+    def only(self, splits: Collection[str]) -> Self:
+        """The same with some of the splits."""
+
+        def kept(clips: Mapping[str, NDArray[np.intp]]) -> dict[str, NDArray[np.intp]]:
+            return {name: rows for name, rows in clips.items() if name in splits}
+
+        several = {name: (subjects, kept(clips)) for name, (subjects, clips) in self.by_cohort.items()}
+        return replace(self, clips=kept(self.clips), by_cohort=several)
+
     @property
     def row(self) -> Row:
         """The row that they are of, without what the paper reports of it."""
@@ -113,6 +127,25 @@ class Index:
     def named(self) -> Mapping[str, Any]:
         """Named feature space -> its definition, as it was; empty for a row with one of the paper's words."""
         return self.provenance.get("named", {})
+
+    @property
+    def mixing_weights(self) -> Mapping[str, Mapping[str, float]]:
+        """ROI -> feature space, or member of an ensemble -> its mean mixing weight; empty for what mixes nothing."""
+        found: Mapping[str, Mapping[str, float]] = self.diagnostics.get(self.spaces[0], {}).get(WEIGHTS, {})
+        return found
+
+    def rois_of(self, space: str) -> list[str]:
+        """The ROIs that a feature space predicts, as `Columns.of_rois` takes them: none for all.
+
+        They are all, but for a row that gives each ROI spaces of its own: predictions are NaN in the other columns.
+        """
+        row = self.row
+        given = row.given if isinstance(row, JointRow) else {}
+        return [roi for roi, name in given.items() if name == space]
+
+    def n_voxels_of(self, space: str) -> int:
+        """How many voxels a feature space predicts."""
+        return self.columns.of_rois(self.rois_of(space))[0].n_voxels
 
     @property
     def weights_policy(self) -> str:
@@ -184,6 +217,22 @@ def read_index(folder: Path) -> Index:
 
 def _positions(clips: Mapping[str, Any]) -> dict[str, NDArray[np.intp]]:
     return {name: np.array(rows, dtype=np.intp) for name, rows in clips.items()}
+
+
+def mean_weights(weights: NDArray[np.floating], names: Sequence[str], columns: Columns) -> dict[str, Any]:
+    """The diagnostics of mixing weights, `Index.mixing_weights`: means over subjects of the means over their voxels.
+
+    weights: (n_voxels, n_names)
+    """
+    of_blocks = np.array([weights[where].mean(axis=0, dtype=np.float64) for where in columns.slices])
+    rois = np.array([block.roi for block in columns.blocks])
+    means = {roi: dict(zip(names, of_blocks[rois == roi].mean(axis=0).tolist())) for roi in columns.rois}
+    return {WEIGHTS: means}
+
+
+def write_weights(folder: Path, weights: NDArray[np.floating], names: Sequence[str]) -> None:
+    """Write every voxel's mixing weights, (n_voxels, n_names), with the names of the spaces that they are of."""
+    io.write_arrays(folder / f"{WEIGHTS}.npz", spaces=np.array(names), weights=weights.astype(np.float32, copy=False))
 
 
 def write(folder: Path, space: str, split: str, predicted: NDArray[np.floating], cohort: str = "") -> None:

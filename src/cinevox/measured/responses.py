@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, groupby
@@ -93,6 +93,12 @@ class Columns:
             blocks, slices = zip(*group)
             found.append((Columns(blocks), slice(slices[0].start, slices[-1].stop)))
         return found
+
+    def of_rois(self, rois: Collection[str]) -> tuple[Columns, NDArray[np.bool_]]:
+        """The blocks of some ROIs, and which of the columns are theirs, (n_voxels,); all where no ROI is named."""
+        kept = [not rois or block.roi in rois for block in self.blocks]
+        own = tuple(block for block, inside in zip(self.blocks, kept) if inside)
+        return Columns(own), np.repeat(kept, [block.n_voxels for block in self.blocks])
 
     def units(self, responses: NDArray[np.floating], rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """`unit` of each column's block over some rows of responses (n_stimuli, n_voxels); (n_voxels,)."""

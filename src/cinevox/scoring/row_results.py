@@ -122,8 +122,9 @@ class Result:
 
     def replicates(self, split: str) -> NDArray[np.float64]:
         """Bootstrap replicates of each ROI's mean over subjects, (n_resamples, n_rois), ROIs in the columns' order."""
-        n_blocks = len(self.index.columns.blocks)
-        blocks = self.by_subject(split).iloc[:n_blocks]  # of one space: all spaces score the same voxels
+        lines = self.by_subject(split).groupby(["subject", "roi"], sort=False)
+        # all spaces score the same voxels of a block, but for those that are not fitted to it and score none
+        blocks = lines[["n_voxels", "n_excluded"]].min().reset_index()
         return roi_means(self.voxels[f"{split}.replicates"], blocks, self.index.columns.rois)
 
     def table(self, split: str, aggregation: str = "subjects") -> pd.DataFrame:

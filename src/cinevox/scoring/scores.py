@@ -87,6 +87,39 @@ def side_by_side(parts: Sequence[SpaceScore]) -> SpaceScore:
     return SpaceScore(joined["correlation"], joined.get("normalized"), blocks, joined["replicates"])
 
 
+def score_own(
+    measured: Floats,
+    predicted: Floats,
+    ceiling: NDArray[np.float64] | None,
+    columns: Columns,
+    own: tuple[Columns, NDArray[np.bool_]],
+    resamples: Floats,
+) -> SpaceScore:
+    """`score` of the voxels that a feature space predicts; in the blocks of the others every number is NaN.
+
+    own: their blocks, and which columns are theirs, as `Index.columns_of` has them
+    """
+    inside, where = own
+    if where.all():
+        return score(measured, predicted, ceiling, columns, resamples)
+    part = None if ceiling is None else ceiling[where]
+    found = score(measured[:, where], predicted[:, where], part, inside, resamples)
+    other = [block for block in columns.blocks if block not in inside.blocks]
+    lines = [{"subject": b.subject, "roi": b.roi, "n_voxels": b.n_voxels, "n_excluded": b.n_voxels} for b in other]
+    blocks = pd.concat([found.blocks, pd.DataFrame(lines).assign(n_constant=0)]).set_index(["subject", "roi"])
+    every = [(block.subject, block.roi) for block in columns.blocks]
+    replicates = _among(found.replicates, np.array([block in inside.blocks for block in columns.blocks]))
+    normalized = None if found.normalized is None else _among(found.normalized, where)
+    return SpaceScore(_among(found.correlation, where), normalized, blocks.loc[every].reset_index(), replicates)
+
+
+def _among(values: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The values of some columns, (..., n), among all; NaN in the others."""
+    found = np.full((*values.shape[:-1], len(where)), np.nan, dtype=np.float32)
+    found[..., where] = values
+    return found
+
+
 def block_means(ceiling: NDArray[np.float64] | None, columns: Columns) -> NDArray[np.float64]:
     """Weights that turn the voxels' r into each block's mean of r / ceiling (r without one), (n_voxels, n_blocks)."""
     weights = np.zeros((columns.n_voxels, len(columns.blocks)))

@@ -9,6 +9,14 @@ from cinevox.project.params import FeatureMap, FeatureSpace, Reduction
 from cinevox.statistics.spreads import MIN_SHARE
 
 
+def floor_of(min_spread: float | None) -> float:
+    """The share of a space's median spread that a feature of a standardized space counts as having at least.
+
+    min_spread: that of params.reduction, which is null where layers are not standardized
+    """
+    return MIN_SHARE if min_spread is None else min_spread
+
+
 def pca_of(space: FeatureSpace, settings: Reduction) -> Reduction | None:
     """The PCA of a named space; None where it has none.
 
@@ -16,11 +24,10 @@ def pca_of(space: FeatureSpace, settings: Reduction) -> Reduction | None:
     """
     if space.n_components is None:
         return None
-    floor = MIN_SHARE if settings.min_spread is None else settings.min_spread
     return Reduction(
         n_components=space.n_components,
         standardize=space.standardize,
-        min_spread=floor if space.standardize else None,
+        min_spread=floor_of(settings.min_spread) if space.standardize else None,
         normalize=settings.normalize,
     )
 

@@ -201,13 +201,15 @@ def _predicted(
         whole = prediction_store.read(folder, cohort, space, split)
     except FileError as error:
         return row | {"fault": str(error).removeprefix(f"{path}: ")}
+    columns, own = cohort.columns.of_rois(index.rois_of(space))
     part = _spread(whole)
+    part = part if own.all() else part[:, own]
     row |= {"dtype": whole.dtype.name, "n_clips_read": len(part)} | _described(part)
     # correlation, the loss of transfer networks, has no scale; an ensemble has that of its members, which are checked
     if index.row.is_transfer or isinstance(index.row, EnsembleRow):
         return row
     track, ratios, finite = index.row.track, [], np.where(np.isfinite(part), part, 0)
-    for block, where in zip(cohort.columns.blocks, cohort.columns.slices):
+    for block, where in zip(columns.blocks, columns.slices):
         measured = scale.get(f"{track}/{block.subject}/{block.roi}")
         if measured:
             ratios.append(float(finite[:, where].std(dtype=np.float64)) / measured)

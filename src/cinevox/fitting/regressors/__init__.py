@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.floating]
 
-FEWER_FEATURES = (
-    "reduce them (features: layer, not layer_raw), or take a regressor for any number: res, similarity_ridge, ridge"
-)
+ANY_NUMBER = "take a regressor for any number of features: res, similarity_ridge, ridge"  # what is too large for others
 
 
 class Map(Protocol):
@@ -100,6 +98,11 @@ class RegressorSpec:
         """`voxels`, as options have it: an option `per: roi` is chosen for an ROI and needs all of it."""
         return "roi" if options.get("per") == "roi" else self.voxels
 
+    def most_features(self, options: Mapping[str, Any]) -> int | None:
+        """`max_features`, as options have it: where it chooses among several regressors, the least of theirs."""
+        chosen_from = (plugins.load("regressors", name).max_features for name in options.get("candidates", ()))
+        return min((most for most in (self.max_features, *chosen_from) if most is not None), default=None)
+
     def build(self, options: Mapping[str, Any]) -> InUnits:
         """The regressor with these options, which divides the unit of the responses out and puts it back.
 
@@ -120,19 +123,26 @@ class RegressorSpec:
         return InUnits(self.make(**options))
 
 
-def cautions(regressor: str, options: Mapping[str, Any], features: str, *, normalize: bool) -> list[str]:
+def cautions(
+    regressor: str, options: Mapping[str, Any], features: str, lone: Sequence[str] = (), *, normalize: bool
+) -> list[str]:
     """Choices of a row that a regressor makes without effect, a sentence each.
 
     options: the regressor's; features: the row's word; normalize: whether components have unit variance, as with
     reduction.normalize
+    lone: of a row of named spaces those whose components a model is given by themselves, see
+        `feature_spaces.lone_components`
     """
     name, _ = plugins.regressor_of(regressor, options)
     names = (name, *options.get("candidates", ()))
     even = [name for name in names if plugins.load("regressors", name).shrinks_evenly]
-    if not (even and normalize and features == "layer"):
+    if not (even and normalize and (lone or features == "layer")):
         return []
+    what, or_else = "layer", "take several layers together or raw features (all, layer_raw)"
+    if lone:
+        what, or_else = "space", f"set n_components to null in these spaces: {', '.join(lone)}"
     return [
-        f"{' and '.join(even)} on one layer's components of unit variance is least squares whatever its alpha, which "
+        f"{' and '.join(even)} on one {what}'s components of unit variance is least squares whatever its alpha, which "
         "shrinks all coefficients alike: correlations are those of `linear`. Set reduction.normalize to false, so that "
-        "components keep their relative sizes, or take several layers together or raw features (all, layer_raw)"
+        f"components keep their relative sizes, or {or_else}"
     ]

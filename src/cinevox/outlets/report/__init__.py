@@ -31,8 +31,8 @@ N_FILES = 3  # named for each check that failed; summary.json has more
 
 
 class Rendered(NamedTuple):
-    """The whole report as HTML; name -> vector graphic as a file of its own: the paper's figures, each row's scores and
-    layer profiles, validation against test."""
+    """The whole report as HTML; name -> vector graphic as a file of its own: the paper's figures, each row's scores,
+    layer profiles and mixing weights, validation against test."""
 
     page: str
     drawings: dict[str, str]
@@ -94,6 +94,7 @@ def _content(sources: Sources) -> dict[str, Any]:
 def _of_rows(sources: Sources, tracks: Sequence[Track]) -> dict[str, Any]:
     """Collect the content about all rows together."""
     profiles = [p for track in tracks for r in sources.of_track(track) if (p := tables.profile(r)) is not None]
+    mixtures = [m for track in tracks for r in sources.of_track(track) if (m := tables.mixture(r)) is not None]
     trained = [r for r in sources.results if r.curves]
     both = [r for r in sources.results if {"validation", "test"} <= set(r.outcome.scores)]
     return {
@@ -103,6 +104,7 @@ def _of_rows(sources: Sources, tracks: Sequence[Track]) -> dict[str, Any]:
         "no_test_clips": not any("test" in result.index.clips for result in sources.results),
         "solvers": solver_lines(sources.results, sources.params),
         "profiles": [(p, figures.profiles(p), {s: p.values(s) for s in p.by_split}) for p in profiles],
+        "mixtures": mixtures,
         "heat_top": max((float(np.nanmax(p.values(p.result.split))) for p in profiles), default=0.0),
         "curves": figures.curves(trained) if trained else None,
         "generalization": _generalization(both) if both else None,
@@ -174,6 +176,7 @@ def _drawings(content: Mapping[str, Any]) -> dict[str, str]:
     for profile, drawing, _ in content["profiles"]:
         found[f"layers-{profile.result.name}"] = drawing
         found[f"heat-{profile.result.name}"] = figures.heat(profile, content["heat_top"])
+    found |= {f"mixing-{mixture.result.name}": figures.mixing(mixture) for mixture in content["mixtures"]}
     if content["generalization"]:
         found["validation-test"] = content["generalization"]["figure"]
     return {name: standalone(drawing, css) for name, drawing in found.items()}

@@ -19,7 +19,7 @@ def plots(results: Sequence[Result]) -> dict[str, pd.DataFrame]:
     """The tables that `dvc plots` draws: the rows' scores, and the candidates' profiles; untrained networks marked."""
     profiles = []
     for r in (r for r in results if len(r.index.spaces) > 1):
-        table = r.table(r.split)
+        table = r.table(r.split).dropna(subset=["score"])  # where each ROI has its own space, it is in no other
         numbers = {space: number for number, space in enumerate(r.index.spaces)}
         profiles.append(
             pd.DataFrame(

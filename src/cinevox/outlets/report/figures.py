@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.outlets.report.svg import Panel, figure, shown, text, ticks
-from cinevox.outlets.report.tables import Profile, ScoreLine, label
+from cinevox.outlets.report.tables import Mixture, Profile, ScoreLine, label
 from cinevox.scoring.row_results import Result
 
 Floats = NDArray[np.floating]
@@ -104,19 +104,32 @@ def heat(profile: Profile, highest: float) -> str:
 
     highest: the score of the darkest cell, of all rows
     """
-    wide, tall, left, top = 62.0, 24.0, 150.0, 30.0
+    framed = [[profile.result.chosen[roi] == space for roi in profile.rois] for space in profile.spaces]
     values = profile.values(profile.result.split)
+    what = f"Scores of the layers in every ROI, {profile.result.name}"
+    return _heat_map(profile.spaces, profile.rois, values, highest, framed, what)
+
+
+def mixing(mixture: Mixture) -> str:
+    """Mean mixing weights: a line for each space, a column for each ROI, darker is more, up to a weight of 1."""
+    framed = np.zeros(mixture.weights.shape, dtype=bool).tolist()
+    what = f"Mean mixing weights in every ROI, {mixture.result.name}"
+    return _heat_map(mixture.spaces, mixture.rois, mixture.weights, 1.0, framed, what)
+
+
+def _heat_map(
+    lines: Sequence[str], rois: Sequence[str], values: Floats, highest: float, framed: list[list[bool]], what: str
+) -> str:
+    wide, tall, top = 62.0, 24.0, 30.0
+    left = max([150.0, *(CHARACTER * len(name) + 16 for name in lines)])
     marks: list[str] = []
-    for column, roi in enumerate(profile.rois):
+    for column, roi in enumerate(rois):
         marks.append(text(left + (column + 0.5) * wide, top - 10, roi, "panel-name", "middle"))
-        for line, space in enumerate(profile.spaces):
+        for line in range(len(lines)):
             at = (left + column * wide, top + line * tall, wide, tall)
-            marks.append(_cell(*at, values[line, column], highest, profile.result.chosen[roi] == space))
-    marks.extend(
-        text(left - 10, top + line * tall + 16, space, "name", "end") for line, space in enumerate(profile.spaces)
-    )
-    size = (left + wide * len(profile.rois) + 10, top + tall * len(profile.spaces) + 6)
-    return figure(*size, marks, f"Scores of the layers in every ROI, {profile.result.name}")
+            marks.append(_cell(*at, values[line, column], highest, framed[line][column]))
+    marks.extend(text(left - 10, top + line * tall + 16, name, "name", "end") for line, name in enumerate(lines))
+    return figure(left + wide * len(rois) + 10, top + tall * len(lines) + 6, marks, what)
 
 
 def _cell(x: float, y: float, wide: float, tall: float, value: float, top: float, framed: bool) -> str:

@@ -148,6 +148,29 @@ def profile(result: Result) -> Profile | None:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Mean mixing weights of a stack: how much each space, or each member of an ensemble, counts in each ROI.
+
+    weights: (n_spaces, n_rois), means over subjects of the means over their voxels; columns sum to 1
+    """
+
+    result: Result
+    spaces: tuple[str, ...]
+    rois: tuple[str, ...]
+    weights: NDArray[np.float64]
+
+
+def mixture(result: Result) -> Mixture | None:
+    """The mixing weights of a row; None where it is no stack."""
+    known = result.index.mixing_weights
+    if not known:
+        return None
+    spaces = tuple(next(iter(known.values())))
+    weights = np.array([[known[roi][space] for roi in known] for space in spaces])
+    return Mixture(result, spaces, tuple(known), weights)
+
+
+@dataclass(frozen=True)
 class VoxelCount:
     """Number of voxels that stand behind the scores of an ROI."""
 
@@ -194,6 +217,7 @@ class NetworkLine:
     sha256: str
     licence: str
     non_commercial: bool
+    unverified: bool
     n_frames: int
     n_spaces: int
 
@@ -212,6 +236,7 @@ def network_lines(sources: Sources) -> list[NetworkLine]:
                     weights.sha256 or "–",
                     weights.licence or "–",
                     non_commercial=bool(weights.non_commercial),
+                    unverified=weights.unverified,
                     n_frames=sources.params.networks[name].n_frames,
                     n_spaces=len(result.index.spaces),
                 ),

@@ -23,7 +23,10 @@ COLUMNS = {NORMALIZED: "normalized_correlation", PLAIN: "correlation"}  # measur
 
 
 def of_row(result: Result) -> dict[str, float]:
-    """The row's scores with the spaces that were chosen, how much choosing flattered, the paper's if comparable."""
+    """The row's scores with the spaces that were chosen, how much choosing flattered, the paper's if comparable.
+
+    Of a stack also `mixing/<space>`, its mean mixing weight over ROIs.
+    """
     found: dict[str, float | None] = {}
     for split in result.outcome.scores:
         scores, counts = result.outcome.scores[split], split == result.split
@@ -32,6 +35,8 @@ def of_row(result: Result) -> dict[str, float]:
         for roi, values in scores.rois.items():
             named |= {f"{roi}.{name}": getattr(values, name) for name in (ROI_METRICS if counts else (column,))}
         found |= named if counts else _other(split, named, scores.measure, result.measure)
+    if mixed := list(result.index.mixing_weights.values()):
+        found |= {f"mixing/{space}": sum(roi[space] for roi in mixed) / len(mixed) for space in mixed[0]}
     for subject, own in result.scores.subjects.items():
         found[f"{subject}/score"] = own.score
         found |= {f"{subject}/{roi}.{COLUMNS[result.measure]}": value for roi, value in own.rois.items()}

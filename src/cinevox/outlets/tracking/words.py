@@ -47,13 +47,21 @@ def roi_table(result: Result) -> str:
 
 
 def tables(result: Result) -> dict[str, str]:
-    """File name -> CSV: the scores of the chosen spaces per ROI and split, and those of every candidate."""
+    """File name -> CSV: the scores of the chosen spaces per ROI and split, those of every candidate.
+
+    Of a stack also the mean mixing weight of every space in every ROI.
+    """
     chosen = [
         {"split": split, "roi": roi, "space": result.chosen[roi], "measure": scores.measure} | dict(found)
         for split, scores in result.outcome.scores.items()
         for roi, found in scores.rois.items()
     ]
-    return {"scores.csv": pd.DataFrame(chosen).to_csv(index=False), "candidates.csv": result.rois.to_csv(index=False)}
+    found = {"scores.csv": pd.DataFrame(chosen), "candidates.csv": result.rois}
+    mixed = result.index.mixing_weights
+    lines = [(roi, space, weight) for roi, weights in mixed.items() for space, weight in weights.items()]
+    if lines:
+        found["mixing_weights.csv"] = pd.DataFrame(lines, columns=["roi", "space", "mean_weight"])
+    return {name: table.to_csv(index=False) for name, table in found.items()}
 
 
 def _shown(value: float | None) -> str:
