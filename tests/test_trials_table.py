@@ -15,9 +15,10 @@ import yaml
 
 import layout
 import trials_study as study
+from cinevox import validation
 from cinevox.errors import FileError
 from cinevox.files import io
-from cinevox.measured import conversion
+from cinevox.measured import conversion, response_store
 from cinevox.measured.datasets import TrialData, algonauts2021, trials
 from cinevox.measured.trials_table import layout as names
 from cinevox.measured.trials_table import rectangle, scaling
@@ -202,6 +203,35 @@ def test_responses_of_many_files_are_converted_without_taking_them_whole(whole, 
     conversion.write_responses(tmp_path, found, block=2000, may_be_missing=True)
     np.testing.assert_array_equal(io.read_array(tmp_path / "trials.npy"), np.asarray(found))
     np.testing.assert_allclose(io.read_array(tmp_path / "mean.npy"), np.nanmean(np.asarray(found), axis=1), atol=1e-6)
+
+
+def test_a_study_passes_validation_and_is_converted(whole, tmp_path):
+    asked = study.wanted(whole[0])
+    anything = dict.fromkeys(("clip_size", "clip_seconds", "fps", "n_repetitions"))
+    found = validation.check_folder(asked, params.Validation(**anything, min_split_half=-1))
+    assert found.errors == found.warnings == ()
+    assert (found.n_clips, found.n_train_clips) == (16, 12)
+    for part, keys in (("train", study.TRAIN), ("test", study.TEST)):
+        conversion.convert(study.opened(whole[0]), asked, part, tmp_path / part, tmp_path / "unfinished")
+        converted = response_store.read(tmp_path / part)
+        assert converted.study.title == "Small"
+        for subject, roi in ((own, roi) for own in study.SUBJECTS for roi in study.ROIS[own]):
+            expected = study.by_hand(whole[0], whole[1][subject], subject, keys, UNITS[roi])
+            np.testing.assert_array_equal(converted.trials("mini", subject, roi).values, expected)
+
+
+def test_a_conversion_that_was_killed_does_not_go_on_after_a_table_was_changed(folder, tmp_path, monkeypatch):
+    asked = study.wanted(folder, subjects=["sub-01"], tracks=["mini"])
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(conversion.shutil, "move", _killed)
+        conversion.convert(study.opened(folder), asked, "train", tmp_path / "train", tmp_path / "unfinished")
+    study.change_table(study.subject_file(folder, "_units.tsv"), lambda table: table.assign(**{"roi:FFA": "1"}))
+    conversion.convert(study.opened(folder), asked, "train", tmp_path / "train", tmp_path / "unfinished")
+    assert response_store.read(tmp_path / "train").trials("mini", "sub-01", "FFA").n_voxels == 10
+
+
+def _killed(*_):
+    raise KeyboardInterrupt
 
 
 def test_an_algonauts_study_is_the_same_through_the_table(tmp_path):
