@@ -98,6 +98,11 @@ def two_kinds(folder):
     study.write_betas(folder, "sub-01", "hdf5", np.zeros((3, 3)))
 
 
+def beside_the_study(folder):
+    path = study.subject_file(folder, "_betas.npy")
+    path.symlink_to(path.rename(folder.parent / "elsewhere.npy"))
+
+
 def linked_out(folder):
     study.subject_file(folder, "_betas.npy").unlink()
     with h5py.File(study.subject_file(folder, "_betas.h5"), "w") as file:
@@ -127,6 +132,7 @@ BAD = {
     "two kinds of betas": (two_kinds, "betas", "fault", "found sub-01_betas.npy and sub-01_betas.h5"),
     "a pickle": (as_pickle, "betas", "fault", "not a .npy file of numbers"),
     "a link into another file": (linked_out, "betas", "fault", "expected a data set betas in the file itself"),
+    "a link out of the study": (beside_the_study, "betas", "fault", r"\(fault a link out of "),
     "float64": (
         betas(lambda values: values.astype(float)),
         "betas",

@@ -124,10 +124,11 @@ def _betas(own: Subject, folder: Path) -> Row:
     sidecar, row["bad_sidecar"] = read_sidecar(own.files.sidecar)
     try:
         opened = open_betas(own.files, own.units.voxels, own.units.vertices)
-    except (NotBetas, FileError) as error:
-        path = error.path if isinstance(error, NotBetas) else own.files.betas_path
-        where = "" if _path(path, folder) == row["file"] else f"{_path(path, folder)}: "
+    except NotBetas as error:
+        where = "" if error.path == own.files.betas_path else f"{_path(error.path, folder)}: "
         return row | {"fault": f"{where}{error}"}
+    except FileError as error:
+        return row | {"fault": _bare(error, own.files.betas_path)}
     n_trials, n_units = len(own.trials.table.frame), len(own.units)
     row |= {"n_trials": opened.shape[0], "n_trials_listed": None if own.trials.table.fault else n_trials}
     row |= {"n_units": opened.shape[1], "n_units_listed": None if own.units.table.fault else n_units}
