@@ -21,12 +21,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from cinevox.errors import InputError
 from cinevox.files import disk, io
+from cinevox.measured.trials_table.layout import DESCRIPTION, MISSING, PARTICIPANTS, SPLITS, STIMULI, VERSION
 
-VERSION = 1
-DESCRIPTION, STIMULI, PARTICIPANTS = "dataset_description.json", "stimuli.tsv", "participants.tsv"
-STIMULUS_FILES, SPLITS = "stimuli", "splits"
+STIMULUS_FILES = "stimuli"  # the folder of images and clips
 DONE = "done"  # records of finished subjects, within the unfinished table
-MISSING = "n/a"  # as BIDS writes it
 UNITS_IN_MEMORY = 2**26  # bytes of betas that are copied at a time where units are left out
 
 
