@@ -211,7 +211,6 @@ def open_dataset(wanted: settings.Dataset) -> StudyData:
     return dataset
 
 
-
 def stimuli_of(dataset: StudyData) -> tuple[Stimulus, ...]:
     """The stimuli of a study, those for training first; clips have the names of their files for ids."""
     if isinstance(dataset, TrialData):
