@@ -1,27 +1,42 @@
 """Ceiling: the reliability of every voxel of one track, from repeated responses to the same clips."""
 
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
 from _inputs import Run, stage
 from cinevox.files import io
-from cinevox.measured.ceiling import reliability
+from cinevox.measured.ceiling import Estimate, estimated, imported, reliability
 from cinevox.measured.responses import Responses
 from cinevox.project.params import Track
+from cinevox.statistics.metrics import resampled_clips
+from cinevox.statistics.reliability import repetition_counts
+from cinevox.statistics.splits import generator
 
 
 def main(run: Run) -> None:
     track: Track = next(track for track in run.params.dataset.tracks if track == run.instance)
     train, test = run.responses("train"), run.responses("test")
+    settings, confidence, seed = run.params.ceiling, run.params.scores.confidence, run.params.scores.seed
 
     def read(subject: str, roi: str) -> tuple[Responses, Responses | None]:
         return train.trials(track, subject, roi), test.trials(track, subject, roi) if test.has(track) else None
 
-    found = reliability(read, train.blocks(track))
-    io.write_arrays(run.paths.ceiling(track) / "reliability.npz", **found.by_split)
-    io.write_json(
-        run.paths.ceiling(track) / "index.json",
-        {"columns": found.columns.to_json(), "n_repetitions": found.n_repetitions},
+    def draw(split: str, n_stimuli: int) -> NDArray[np.float64]:
+        return resampled_clips(n_stimuli, settings.n_bootstraps, generator(seed, "ceiling", split))
+
+    found = reliability(
+        read,
+        train.blocks(track),
+        partial(estimated, settings.method),
+        draw if settings.n_bootstraps else None,
+        confidence,
     )
+    io.write_arrays(run.paths.ceiling(track) / "reliability.npz", **found.by_split)
+    io.write_json(run.paths.ceiling(track) / "index.json", found.to_json())
     run.made(run.paths.ceiling(track), run.paths.conversion("train"), run.paths.conversion("test"))
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", instances=lambda params: params.dataset.tracks)
+    stage(main, "dataset", "ceiling", "scores", instances=lambda params: params.dataset.tracks)

@@ -162,7 +162,8 @@ def _paper_rows(paths: Paths, params: Params) -> tuple[Row, ...]:
 def _ceiling(paths: Paths, params: Params, track: Track) -> TrackCeiling:
     index = io.read_json(paths.ceiling(track) / "index.json")
     reliability = io.read_arrays(paths.ceiling(track) / "reliability.npz")
-    reachable = noise_ceilings(reliability, index["n_repetitions"], **params.ceiling.model_dump())
+    settings = params.ceiling
+    reachable = noise_ceilings(reliability, index["n_repetitions"], settings.policy, settings.min_reliability)
     return TrackCeiling(Columns.from_json(index["columns"]), reliability, reachable, index["n_repetitions"])
 
 
