@@ -1,18 +1,17 @@
 """Ceiling: the reliability of every voxel of one track, from repeated responses to the same clips."""
 
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 
 from _inputs import Run, stage
 from cinevox.files import io
-from cinevox.measured.ceiling import Estimate, estimated, imported, reliability
+from cinevox.measured import imported_ceilings
+from cinevox.measured.ceiling import estimated, imported, reliability
 from cinevox.measured.responses import Responses
 from cinevox.project.params import Track
 from cinevox.statistics.metrics import resampled_clips
-from cinevox.statistics.reliability import repetition_counts
 from cinevox.statistics.splits import generator
+from cinevox.statistics.trials import present
 
 
 def main(run: Run) -> None:
@@ -24,15 +23,17 @@ def main(run: Run) -> None:
         return train.trials(track, subject, roi), test.trials(track, subject, roi) if test.has(track) else None
 
     def draw(split: str, n_stimuli: int) -> NDArray[np.float64]:
-        return resampled_clips(n_stimuli, settings.n_bootstraps, generator(seed, "ceiling", split))
+        drawn = settings.n_bootstraps if imported_ceilings.of_split(settings, split) is None else 0
+        return resampled_clips(n_stimuli, drawn, generator(seed, "ceiling", split))
 
-    found = reliability(
-        read,
-        train.blocks(track),
-        partial(estimated, settings.method),
-        draw if settings.n_bootstraps else None,
-        confidence,
-    )
+    def estimate(split: str, shown: Responses) -> NDArray[np.float64] | None:
+        asked = imported_ceilings.of_split(settings, split)
+        if asked is None:
+            return estimated(settings.estimator, split, shown)
+        values = (train if split == "validation" else test).ceiling(track, shown.subject, shown.roi)
+        return imported(values, asked.holds, present(shown.values).sum(axis=1))
+
+    found = reliability(read, train.blocks(track), estimate, draw, confidence)
     io.write_arrays(run.paths.ceiling(track) / "reliability.npz", **found.by_split)
     io.write_json(run.paths.ceiling(track) / "index.json", found.to_json())
     run.made(run.paths.ceiling(track), run.paths.conversion("train"), run.paths.conversion("test"))

@@ -468,10 +468,14 @@ def by_definition(responses, predicted, min_reliability):
     return np.array(found)
 
 
+def ceiling_of(minimum, method="split_half", imported=None):
+    return Ceiling(method=method, imported=imported, n_bootstraps=0, policy="exclude", min_reliability=minimum)
+
+
 @pytest.mark.parametrize("minimum", [0.1, 0.97, None])
 def test_the_score_is_the_challenges_in_both_aggregations(folder, content, minimum):
     dataset = open_dataset(layout.wanted(folder, tracks=["mini"]))
-    ceiling = None if minimum is None else Ceiling(policy="exclude", min_reliability=minimum)
+    ceiling = None if minimum is None else ceiling_of(minimum)
     found = offline.score_offline(content, WANTED, dataset, ceiling, SCORES)
     means = {"subjects": [], "voxels": []}
     for roi in layout.ROIS:
@@ -499,7 +503,7 @@ def test_a_perfect_prediction_scores_one_over_the_ceiling(folder):
     content = {"WB": {s: (2 * values.mean(axis=1) - 1).astype(np.float32) for s, values in truth.items()}}
     wanted = faults.expected(dataset, layout.wanted(folder), "full")
     assert wanted.columns.n_voxels == 50 and wanted.n_clips == layout.N_TEST
-    found = offline.score_offline(content, wanted, dataset, Ceiling(policy="exclude", min_reliability=0.1), SCORES)
+    found = offline.score_offline(content, wanted, dataset, ceiling_of(0.1), SCORES)
     (line,) = found.lines.values()
     expected = np.mean([np.mean(by_definition(truth[s], content["WB"][s], 0.1)) for s in layout.SUBJECTS])
     assert line["subjects"]["correlation"] == pytest.approx(1)
@@ -509,7 +513,7 @@ def test_a_perfect_prediction_scores_one_over_the_ceiling(folder):
 def test_without_test_responses_nothing_is_scored(tmp_path, content):
     dataset = open_dataset(layout.wanted(layout.make(tmp_path, videos=False, test=False)))
     with pytest.raises(InputError, match="without responses to the test clips of the mini track"):
-        offline.score_offline(content, WANTED, dataset, Ceiling(policy="exclude", min_reliability=0.1), SCORES)
+        offline.score_offline(content, WANTED, dataset, ceiling_of(0.1), SCORES)
 
 
 # What the user types and reads

@@ -1,4 +1,4 @@
-"""The noise ceiling's raw material: how reliable each voxel's mean response is, and how surely that of an ROI is known."""
+"""The noise ceiling's raw material: how reliable each voxel's mean response is, and an interval for each ROI."""
 
 from __future__ import annotations
 
@@ -77,11 +77,14 @@ def estimated(method: str, _split: str, shown: Responses) -> NDArray[np.float64]
     return METHODS[method](shown.values) if repeated else None
 
 
+SPLIT_HALF: Estimate = partial(estimated, "split_half")
+
+
 def imported(values: Floats, holds: Holds, counts: NDArray[np.intp]) -> NDArray[np.float64]:
     """Reliability of the mean over repetitions from a ceiling of the study's own, (n_voxels,).
 
-    With r that of a single trial and h = mean_c(1 / n_c) it is r / (r + h (1 - r)). A voxel without a value (NaN) has 0, as
-    nothing says that it is reliable.
+    With r that of a single trial and h = mean_c(1 / n_c) it is r / (r + h (1 - r)). A voxel without a value (NaN) has
+    0, as nothing says that it is reliable.
 
     values: (n_voxels,); holds: the quantity that they are (see `params.sections.ImportedCeiling`); counts: n_c, the
         repetitions of each stimulus, (n_stimuli,)
@@ -105,17 +108,17 @@ def imported(values: Floats, holds: Holds, counts: NDArray[np.intp]) -> NDArray[
 def reliability(
     read: Read,
     blocks: Sequence[tuple[str, str]],
-    estimate: Estimate = partial(estimated, "split_half"),
+    estimate: Estimate = SPLIT_HALF,
     draw: Draw | None = None,
     confidence: float = 0.95,
 ) -> Reliability:
     """Reliability of every subject's ROIs, worker by worker.
 
-    An ROI's interval is that of the mean reliability over all of its voxels, whatever is scored later. Of a resample of
-    the stimuli it is the estimate plus the difference that the resample makes to the analytic reliability: estimators
-    differ by less than .01, and another one of a hundred would take a hundred times as long. With the replicates' quantiles
-    q the ends are 2 m - q_high and 2 m - q_low around the mean m, as resamples are less reliable than the stimuli that
-    they are of by as much as these are less so than all stimuli.
+    An ROI's interval is that of the mean reliability over all of its voxels, whatever is scored later. A replicate is
+    the estimate plus what a resample of the stimuli changes of the analytic reliability: split halves change an ROI's
+    mean by the same to about .01, and would take a hundred times as long. With the replicates' quantiles q the ends
+    are 2 m - q_high and 2 m - q_low around the mean m, because a resample is less reliable than the stimuli that it
+    was drawn from by as much as these are less so than all possible ones.
 
     blocks: subject, ROI
     read: (subject, roi) -> training responses, and test responses or None
@@ -157,10 +160,10 @@ def _of_block(read: Read, subject: str, roi: str, estimate: Estimate, draw: Draw
     given = {"validation": train} | ({"test": test} if test is not None else {})
     known = {name: estimate(name, part) for name, part in given.items()}
     found = {name: values for name, values in known.items() if values is not None}
-    replicates = {
-        name: _replicates(given[name].values, values, draw(name, len(given[name].values)))
-        for name, values in (found.items() if draw is not None else ())
-    }
+    replicates = {}
+    if draw is not None:
+        for name, values in found.items():
+            replicates[name] = _replicates(given[name].values, values, draw(name, len(given[name].values)))
     shape = {name: part.values.shape[1] for name, part in given.items()}
     return _Part(Block(subject, roi, train.n_voxels), found, shape, replicates)
 

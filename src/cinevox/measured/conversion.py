@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.files import io
-from cinevox.measured import insilico_truth
+from cinevox.measured import imported_ceilings, insilico_truth
 from cinevox.measured.datasets import StudyData, TrialData, blocks_of
-from cinevox.measured.response_store import MANIFEST, MASK, MEAN, TRIALS, Study
+from cinevox.measured.response_store import CEILING, MANIFEST, MASK, MEAN, TRIALS, Study
 from cinevox.measured.responses import Part, Responses
 from cinevox.project import params as settings
 from cinevox.project import plugins
@@ -42,6 +42,7 @@ def convert(
     folder: Path,
     unfinished: Path,
     progress: Progress = lambda items, _total, _label: items,
+    ceiling: settings.ImportedCeiling | None = None,
 ) -> None:
     """Write the responses that `wanted` asks for, of one part of the data set, into `folder`, whole or not at all.
 
@@ -50,6 +51,7 @@ def convert(
     float32, and the mean over repetitions is of those.
 
     progress: passes tasks through, given their number and a label
+    ceiling: the study's own ceilings that are copied beside the responses
 
     Raises
     ------
@@ -65,6 +67,7 @@ def convert(
         if part == "train" or dataset.has_test_responses(track)
         for block in blocks_of(dataset, wanted, track)
     ]
+    ceilings = imported_ceilings.read(dataset, wanted, part, ceiling) if ceiling is not None and keys else {}
     identity = [wanted.folder.as_posix(), part, keys, wanted.missing_repetitions]
     asked = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     partial = unfinished / f"{part}-{asked}"
@@ -78,6 +81,11 @@ def convert(
             + "\n  Expected finite numbers between -3.4e38 and 3.4e38: fetch or correct the files, or leave them out "
             "(dataset.subjects, dataset.rois)"
         )
+    for key, entry in zip(keys, entries):
+        if key in ceilings:
+            target = partial / "arrays" / key[0] / key[1] / key[2] / f"{CEILING}.npy"
+            io.write_array(target, ceilings[key])
+            entry["arrays"][CEILING] = _described(target, partial / "arrays")
     about: dict[str, Any] = {"part": part, "study": asdict(study_of(wanted)), "responses": entries}
     shown = {f"{subject} {roi}": entry["source"]["shape"][0] for (_, subject, roi), entry in zip(keys, entries)}
     if isinstance(dataset, TrialData):

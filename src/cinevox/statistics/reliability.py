@@ -57,7 +57,8 @@ def variances(values: Floats) -> Variances:
             (inside + between) / (counts.sum() - 1),
             means.var(axis=1, ddof=1),
         )
-    return Variances(*found, float(np.mean(1 / counts)))
+    noise, trials, stimuli = found
+    return Variances(noise, trials, stimuli, float(np.mean(1 / counts)))
 
 
 def repetition_counts(values: Floats) -> NDArray[np.intp]:
@@ -76,9 +77,9 @@ def repetition_counts(values: Floats) -> NDArray[np.intp]:
 def ncsnr(values: Floats) -> NDArray[np.float64]:
     """Noise-ceiling signal-to-noise ratio of a trial, sqrt(max(0, T - N) / N), (n_voxels,); Allen et al. 2022.
 
-    T is the variance of all trials. It is 0 where noise explains all of it (so it is biased upwards near 0), infinite
-    where there is no noise. T is below S + N by (R - 1) S / (n_stimuli R - 1) with R repetitions, which the study, whose
-    trials were z-scored, leaves uncorrected. Raises as `variances`.
+    T is the variance of all trials. The ratio is 0 where noise explains all of it (so it is biased upwards near 0),
+    infinite where there is no noise. With R repetitions T is below S + N by (R - 1) S / (n_stimuli R - 1), which the
+    authors, who z-scored trials, leave uncorrected. Raises as `variances`.
     """
     found = variances(values)
     signal = np.maximum(found.trials - found.noise, 0)
@@ -170,11 +171,20 @@ METHODS: Mapping[str, Callable[[Floats], NDArray[np.float64]]] = {
 }
 
 
+TITLES: Mapping[str, str] = {
+    "split_half": "from all split halves, stepped up (Spearman-Brown)",
+    "ncsnr": "as NC % / 100, from the noise-ceiling signal-to-noise ratio (Allen et al. 2022)",
+    "analytic": "from the variances of means and of trials (Lage-Castellanos et al. 2019)",
+    "schoppe": "from the signal power (Schoppe et al. 2016)",
+    "imported": "as the study itself gives it",
+}
+
+
 def explained_share(r: Floats, reliability: Floats) -> NDArray[np.float64]:
     """r^2 / reliability: the explained share of the explainable variance, (n_voxels,); a negative r explains nothing.
 
-    It is the square of r / ceiling, as the ceiling is sqrt(reliability); (r / reliability)^2 is nothing at all. NaN where
-    the reliability is not positive; not clipped.
+    It is the square of r / ceiling, as the ceiling is sqrt(reliability); (r / reliability)^2 is nothing at all. NaN
+    where the reliability is not positive; not clipped.
     """
     known = np.where(np.asarray(reliability) > 0, reliability, np.nan)
     return np.asarray(np.maximum(r, 0) ** 2 / known, dtype=np.float64)

@@ -132,6 +132,21 @@ class TrialData(StudyData, Protocol):
         ...
 
 
+@runtime_checkable
+class CeilingData(Protocol):
+    """A study with noise ceilings of its own, for ceiling.method: imported."""
+
+    def ceiling(self, part: Part, track: Track, subject: str, roi: str, name: str) -> NDArray[np.floating]:
+        """Return the column `ceiling:<name>` for the voxels of `arrays`, in their order, NaN where it has no value.
+
+        Raises
+        ------
+        InputError
+            There is no such column; the message names those that there are.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Expected:
     """Properties of a study's files that validation holds them to, where params.validation says null.

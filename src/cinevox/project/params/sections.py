@@ -203,6 +203,11 @@ class Ceiling(Section):
     policy: Literal["exclude", "floor"]
     min_reliability: Fraction
 
+    @property
+    def estimator(self) -> str:
+        """How ceilings are estimated: the method, and for splits that imported ceilings leave out split halves."""
+        return "split_half" if self.method == "imported" else self.method
+
     @model_validator(mode="after")
     def _imported_where_it_is_used(self) -> Ceiling:
         if (self.method == "imported") != bool(self.imported):
