@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,7 @@ def convert(
             + "\n  Expected finite numbers between -3.4e38 and 3.4e38: fetch or correct the files, or leave them out "
             "(dataset.subjects, dataset.rois)"
         )
-    for key, entry in zip(keys, entries):
-        if key in ceilings:
-            target = partial / "arrays" / key[0] / key[1] / key[2] / f"{CEILING}.npy"
-            io.write_array(target, ceilings[key])
-            entry["arrays"][CEILING] = _described(target, partial / "arrays")
+    _add_ceilings(ceilings, dict(zip(keys, entries)), partial / "arrays")
     about: dict[str, Any] = {"part": part, "study": asdict(study_of(wanted)), "responses": entries}
     shown = {f"{subject} {roi}": entry["source"]["shape"][0] for (_, subject, roi), entry in zip(keys, entries)}
     if isinstance(dataset, TrialData):
@@ -103,6 +99,22 @@ def convert(
     shutil.move(partial / "arrays", folder)
     for leftover in unfinished.glob(f"{part}-*"):
         shutil.rmtree(leftover)
+
+
+def _add_ceilings(
+    ceilings: Mapping[Key, NDArray[np.float64]], entries: Mapping[Key, dict[str, Any]], arrays: Path
+) -> None:
+    """Write the study's own ceilings beside the responses that they are of, and name them in their entries."""
+    for key, values in ceilings.items():
+        entry = entries[key]
+        if values.shape != (n_voxels := entry["source"]["shape"][2],):
+            raise InputError(
+                f"{entry['source']['file']}: {key[1]} {key[2]} has {n_voxels} voxels and ceilings of shape "
+                f"{values.shape}; expected one for each voxel"
+            )
+        target = arrays.joinpath(*key) / f"{CEILING}.npy"
+        io.write_array(target, values)
+        entry["arrays"][CEILING] = _described(target, arrays)
 
 
 def _seen(dataset: TrialData, part: Part, subjects: Iterable[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from cinevox.measured.responses import Part
 from cinevox.project.params import Ceiling, Dataset, ImportedCeiling, Track
 
 SPLITS: dict[Part, str] = {"train": "validation", "test": "test"}  # responses -> the split that has their ceilings
+MOST = 4  # faults in one message
 ONCE = np.ones(1, dtype=np.intp)
 
 
@@ -53,8 +54,9 @@ def read(
     if found and largest == 0:
         faults.append("no voxel has a value above 0")
     if faults:
+        told = "; ".join(faults[:MOST]) + (f"; and {len(faults) - MOST} more" if len(faults) > MOST else "")
         raise InputError(
-            f"{place}: column {asked.column}: {'; '.join(faults)}\n  Correct `holds` (ncsnr, nc_trial or nc_mean in "
+            f"{place}: column {asked.column}: {told}\n  Correct `holds` (ncsnr, nc_trial or nc_mean in "
             "percent, reliability from 0 to 1; docs/ceilings.md), or name another column"
         )
     if not found:

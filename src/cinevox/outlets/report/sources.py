@@ -169,7 +169,7 @@ def _ceiling(paths: Paths, params: Params, track: Track) -> TrackCeiling:
     reachable = noise_ceilings(reliability, index["n_repetitions"], settings.policy, settings.min_reliability)
     intervals = {
         split: {roi: (found["low"], found["high"]) for roi, found in means["rois"].items() if found["low"] is not None}
-        for split, means in index["means"].items()
+        for split, means in index.get("means", {}).items()
     }
     return TrackCeiling(Columns.from_json(index["columns"]), reliability, reachable, index["n_repetitions"], intervals)
 

@@ -84,7 +84,9 @@ def method_words(sources: Sources) -> str:
     settings = sources.params.ceiling
     if settings.method != "imported":
         return TITLES[settings.method]
-    named = ", ".join(f"of {split} clips {own.column} ({own.holds})" for split, own in (settings.imported or {}).items())
+    named = ", ".join(
+        f"of {split} clips {own.column} ({own.holds})" for split, own in (settings.imported or {}).items()
+    )
     rest = "" if len(settings.imported or {}) == 2 else f", else {TITLES[settings.estimator]}"
     return f"{TITLES['imported']}: {named}{rest}"
 
