@@ -122,6 +122,15 @@ def test_blocks_and_orders_in_memory_change_nothing(few, name, monkeypatch):
     np.testing.assert_allclose(METHODS[name](few), expected, rtol=1e-12)
 
 
+def test_a_shift_of_a_whole_repetition_is_noise_to_those_that_take_variances(rng):
+    values = trials(rng, 50, 4, 0.6, 3)
+    shifted = values + np.array([0.0, 3.0, -1.0, 2.0])[:, None]
+    for name in ("split_half", "schoppe"):
+        np.testing.assert_allclose(METHODS[name](shifted), METHODS[name](values))
+    for name in ("ncsnr", "analytic"):
+        assert (METHODS[name](shifted) < METHODS[name](values) - 0.1).all()
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_voxel_of_one_value_has_no_reliability_and_copies_have_all(rng, name):
     values = np.repeat(rng.standard_normal((20, 1, 2)), 3, axis=1).astype(np.float32)
