@@ -31,7 +31,7 @@ def main(run: Run) -> None:
         if asked is None:
             return estimated(settings.estimator, split, shown)
         values = (train if split == "validation" else test).ceiling(track, shown.subject, shown.roi)
-        return imported(values, asked.holds, present(shown.values).sum(axis=1))
+        return imported(values, asked, present(shown.values).sum(axis=1))
 
     found = reliability(read, train.blocks(track), estimate, draw, confidence)
     io.write_arrays(run.paths.ceiling(track) / "reliability.npz", **found.by_split)

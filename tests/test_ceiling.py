@@ -129,7 +129,8 @@ def test_a_studys_own_ceilings_are_taken_for_the_splits_that_name_them(study):
         given = [units(part, block["subject"], block["roi"], name) for block in index["columns"]]
         counts = np.full(small_run.N_TRAIN, 3)
         np.testing.assert_allclose(
-            found[split], np.concatenate([imported(values, OWN[split]["holds"], counts) for values in given])
+            found[split],
+            np.concatenate([imported(values, params.ImportedCeiling(**OWN[split]), counts) for values in given]),
         )
         assert all(line["low"] is None for line in index["means"][split]["rois"].values())
     index, again = study(imported={"test": OWN["test"]})  # and the other is estimated as ever
@@ -158,7 +159,7 @@ def test_numbers_that_are_something_else_are_refused_before_any_work(study, own,
 
 def test_a_study_without_ceilings_of_its_own_is_told_so(study, monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(InputError, match="a study in the format insilico has no ceilings of its own; set ceiling"):
+    with pytest.raises(InputError, match="studies in this format .* have no ceilings of their own; set ceiling"):
         study(("conversion@train",), method="imported", imported=OWN)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from cinevox.measured import ceiling
 from cinevox.measured.responses import Responses
+from cinevox.project.params import ImportedCeiling
 from cinevox.statistics import metrics, reliability
 from cinevox.statistics.reliability import METHODS
 from test_repetitions import PATTERNS, without
@@ -176,14 +177,16 @@ def test_ccnorm_is_r_over_the_root_of_schoppes_reliability(few, rng):
 
 
 def test_a_ceiling_of_the_studys_own_becomes_the_reliability_of_these_means():
-    counts = np.array([1, 2, 4])
-    h = (1 + 1 / 2 + 1 / 4) / 3
-    ratio = np.array([0.0, 0.5, np.nan])
-    expected = np.array([0, 0.25 / (0.25 + h), 0])
-    np.testing.assert_allclose(ceiling.imported(ratio, "ncsnr", counts), expected)
-    np.testing.assert_allclose(ceiling.imported(np.array([0, 20, np.nan]), "nc_trial", counts), expected)
-    np.testing.assert_allclose(ceiling.imported(np.array([0, 73.0, 100]), "nc_mean", counts), [0, 0.73, 1])
-    np.testing.assert_allclose(ceiling.imported(np.array([0, 0.73, 1]), "reliability", counts), [0, 0.73, 1])
+    counts, h = np.array([1, 2, 4]), (1 + 1 / 2 + 1 / 4) / 3
+    of_means = 0.25 / (0.25 + h)
+    for holds, values, expected in (
+        ("ncsnr", [0, 0.5, np.nan], [0, of_means, 0]),
+        ("nc_trial", [0, 20, np.nan], [0, of_means, 0]),
+        ("nc_mean", [0, 73, 100], [0, 0.73, 1]),
+        ("reliability", [0, 0.73, 1], [0, 0.73, 1]),
+    ):
+        asked = ImportedCeiling(column="nc", holds=holds)
+        np.testing.assert_allclose(ceiling.imported(np.array(values), asked, counts), expected)
 
 
 # The interval of an ROI
@@ -199,6 +202,7 @@ def test_a_resample_is_that_of_its_stimuli(few, rng):
     whole = METHODS["analytic"](few)
     for drawn, changes in zip(resamples, found.T):
         again = METHODS["analytic"](np.repeat(few, drawn.astype(int), axis=0))
+        again = 1 - (1 - again) * 11 / 12  # the variance of the means of n stimuli, some twice, is (n - 1) / n as large
         np.testing.assert_allclose(whole + changes, again, atol=1e-12)
 
 

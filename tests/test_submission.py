@@ -37,6 +37,8 @@ from cinevox.project.params import Ceiling, FeatureSpace, Reduction, Scores
 from cinevox.scoring import claims
 from cinevox.scoring.origin import Origin
 from cinevox.scoring.outcomes import Outcome
+from cinevox.statistics.metrics import correlation_score
+from cinevox.statistics.reliability import METHODS, TITLES
 from conftest import ROOT, tells
 
 N_TRAIN, N_TEST = 40, 7
@@ -495,6 +497,23 @@ def test_the_score_is_the_challenges_in_both_aggregations(folder, content, minim
     assert found.lines["mini track"]["voxels"]["n_excluded"] > 0 or minimum != 0.97
     assert ("the challenge's own number: there is no" in found.legend) == (minimum is None)
     assert "all 126 splits of 10 repetitions" in found.legend
+
+
+def test_the_ceiling_is_that_of_the_parameters(folder, content):
+    dataset = open_dataset(layout.wanted(folder, tracks=["mini"]))
+    for method in ("ncsnr", "analytic", "schoppe"):
+        found = offline.score_offline(content, WANTED, dataset, ceiling_of(0.1, method), SCORES)
+        means = []
+        for subject in layout.SUBJECTS:
+            trials = io.read_pickle(layout.test_file(folder, subject, "V1"))["test"]
+            reliability = METHODS[method](trials)
+            r = correlation_score(trials.mean(axis=1, dtype=np.float64), content["V1"][subject])
+            means.append(np.mean((r / np.sqrt(reliability))[reliability >= 0.1]))
+        assert found.lines["V1"]["subjects"]["normalized_correlation"] == pytest.approx(np.mean(means))
+        assert f"Ceiling: reliability {TITLES[method]}" in found.legend
+    own = {"test": {"column": "nc", "holds": "nc_mean"}}
+    with pytest.raises(InputError, match="studies in this format .* have no ceilings of their own"):
+        offline.score_offline(content, WANTED, dataset, ceiling_of(0.1, "imported", own), SCORES)
 
 
 def test_a_perfect_prediction_scores_one_over_the_ceiling(folder):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.errors import InputError
 from cinevox.measured.responses import Block, Columns, Responses
+from cinevox.project.params import ImportedCeiling
 from cinevox.statistics.aggregation import interval
 from cinevox.statistics.reliability import METHODS, explainable_share, resampled_analytic, signal_to_noise
 from cinevox.statistics.trials import present
@@ -21,9 +20,6 @@ Floats = NDArray[np.floating]
 Read = Callable[[str, str], tuple[Responses, Responses | None]]
 Estimate = Callable[[str, Responses], NDArray[np.float64] | None]
 Draw = Callable[[str, int], Floats]
-Holds = Literal["ncsnr", "nc_trial", "nc_mean", "reliability"]
-
-MOST = {"nc_trial": 100.0, "nc_mean": 100.0, "reliability": 1.0, "ncsnr": np.inf}
 
 
 @dataclass(frozen=True)
@@ -80,28 +76,19 @@ def estimated(method: str, _split: str, shown: Responses) -> NDArray[np.float64]
 SPLIT_HALF: Estimate = partial(estimated, "split_half")
 
 
-def imported(values: Floats, holds: Holds, counts: NDArray[np.intp]) -> NDArray[np.float64]:
+def imported(values: Floats, asked: ImportedCeiling, counts: NDArray[np.intp]) -> NDArray[np.float64]:
     """Reliability of the mean over repetitions from a ceiling of the study's own, (n_voxels,).
 
     With r that of a single trial and h = mean_c(1 / n_c) it is r / (r + h (1 - r)). A voxel without a value (NaN) has
     0, as nothing says that it is reliable.
 
-    values: (n_voxels,); holds: the quantity that they are (see `params.sections.ImportedCeiling`); counts: n_c, the
-        repetitions of each stimulus, (n_stimuli,)
-
-    Raises
-    ------
-    InputError
-        They can't be this quantity.
+    values: (n_voxels,), which `imported_ceilings` has found to be what `asked` says
+    counts: n_c, the repetitions of each stimulus, (n_stimuli,)
     """
     given = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=np.inf)
-    low, high = given.min(initial=0.0), given.max(initial=0.0)
-    if low < 0 or high > MOST[holds]:
-        expected = f"0 to {MOST[holds]:g}" if np.isfinite(MOST[holds]) else "0 or more"
-        raise InputError(f"values from {low:g} to {high:g}, expected {expected}, as they should be {holds}")
-    if holds in ("nc_mean", "reliability"):
-        return given / MOST[holds]
-    ratio = given if holds == "ncsnr" else signal_to_noise(given / MOST[holds])
+    if asked.holds in ("nc_mean", "reliability"):
+        return given / asked.most
+    ratio = given if asked.holds == "ncsnr" else signal_to_noise(given / asked.most)
     return explainable_share(ratio, float(np.mean(1 / counts)))
 
 
@@ -117,8 +104,8 @@ def reliability(
     An ROI's interval is that of the mean reliability over all of its voxels, whatever is scored later. A replicate is
     the estimate plus what a resample of the stimuli changes of the analytic reliability: split halves change an ROI's
     mean by the same to about .01, and would take a hundred times as long. With the replicates' quantiles q the ends
-    are 2 m - q_high and 2 m - q_low around the mean m, because a resample is less reliable than the stimuli that it
-    was drawn from by as much as these are less so than all possible ones.
+    are 2 m - q_high and 2 m - q_low around the mean m: the estimate from a resample is lower than that from all
+    stimuli, by as much as this is lower than the truth.
 
     blocks: subject, ROI
     read: (subject, roi) -> training responses, and test responses or None

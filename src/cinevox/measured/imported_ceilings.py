@@ -6,19 +6,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
-from cinevox.measured.ceiling import imported
 from cinevox.measured.datasets import CeilingData, StudyData, blocks_of
 from cinevox.measured.responses import Part
 from cinevox.project.params import Ceiling, Dataset, ImportedCeiling, Track
 
 SPLITS: dict[Part, str] = {"train": "validation", "test": "test"}  # responses -> the split that has their ceilings
 MOST = 4  # faults in one message
-ONCE = np.ones(1, dtype=np.intp)
 
 
 def of_split(settings: Ceiling, split: str) -> ImportedCeiling | None:
     """The study's own ceilings that params.ceiling asks for, of a split; None where it asks for none."""
     return next((own for name, own in (settings.imported or {}).items() if name == split), None)
+
+
+def with_ceilings(dataset: StudyData, part: Part, asked: ImportedCeiling) -> CeilingData:
+    """The study, which must have ceilings of its own.
+
+    Raises
+    ------
+    InputError
+        It has none.
+    """
+    if not isinstance(dataset, CeilingData):
+        raise InputError(
+            f"params.yaml: ceiling.imported.{SPLITS[part]} is the column {asked.column}, and studies in this format "
+            "(dataset.name) have no ceilings of their own; set ceiling.imported to null and ceiling.method to "
+            "split_half, ncsnr, analytic or schoppe"
+        )
+    return dataset
 
 
 def read(
@@ -31,22 +46,15 @@ def read(
     InputError
         The study has no such ceilings, or they can't be what `holds` says: every block with such.
     """
-    place = f"params.yaml: ceiling.imported.{SPLITS[part]}"
-    if not isinstance(dataset, CeilingData):
-        raise InputError(
-            f"{place} is the column {asked.column}, and a study in the format {wanted.name} has no ceilings of its "
-            "own; set ceiling.imported to null and ceiling.method to split_half, ncsnr, analytic or schoppe"
-        )
+    place, own = f"params.yaml: ceiling.imported.{SPLITS[part]}", with_ceilings(dataset, part, asked)
     found: dict[tuple[Track, str, str], NDArray[np.float64]] = {}
     faults = []
     for track in wanted.tracks:
         shown = part == "train" or dataset.has_test_responses(track)
         for subject, roi in blocks_of(dataset, wanted, track) if shown else ():
-            values = np.asarray(dataset.ceiling(part, track, subject, roi, asked.column), dtype=np.float64)
-            try:
-                imported(values, asked.holds, ONCE)
-            except InputError as error:
-                faults.append(f"{subject} {roi}: {error}")
+            values = np.asarray(own.ceiling(part, track, subject, roi, asked.column), dtype=np.float64)
+            if fault := fault_of(values, asked):
+                faults.append(f"{subject} {roi}: {fault}")
             found[track, subject, roi] = values
     largest = max((float(np.nan_to_num(values).max(initial=0.0)) for values in found.values()), default=0.0)
     if asked.holds.startswith("nc_") and 0 < largest <= 1:
@@ -69,3 +77,13 @@ def require(dataset: StudyData, wanted: Dataset, settings: Ceiling) -> None:
     for part, split in SPLITS.items():
         if (asked := of_split(settings, split)) is not None:
             read(dataset, wanted, part, asked)
+
+
+def fault_of(values: NDArray[np.float64], asked: ImportedCeiling) -> str:
+    """Say why these values can't be what `asked` says; empty if they can."""
+    known = values[~np.isnan(values)]
+    low, high = known.min(initial=0.0), known.max(initial=0.0)
+    if low >= 0 and high <= asked.most:
+        return ""
+    expected = f"0 to {asked.most:g}" if np.isfinite(asked.most) else "0 or more"
+    return f"values from {low:g} to {high:g}, expected {expected}, as they should be {asked.holds}"

@@ -194,7 +194,8 @@ def resampled_analytic(values: Floats, resamples: Floats) -> Iterator[tuple[slic
     """`analytic_reliability` in resamples of the stimuli less that of all of them, some voxels at a time.
 
     With w_c of stimulus c the weighted sums of the means, of their squares and of the squared deviations inside of a
-    stimulus are matrix products over all resamples at once.
+    stimulus are matrix products over all resamples at once. Stimuli stand twice in a resample of n, so the variance of
+    its means is (n - 1) / n of that of all stimuli on average; it is divided by this.
 
     resamples: how often each stimulus is in each, (n_resamples, n_stimuli); yields voxels, (n of them, n_resamples)
     """
@@ -204,7 +205,7 @@ def resampled_analytic(values: Floats, resamples: Floats) -> Iterator[tuple[slic
     inverse = (1 / counts) @ drawn / total
     whole = float(np.mean(1 / counts))
     for part, means, within in _of_stimuli(values, counts):
-        spread = (means**2 @ drawn - (means @ drawn) ** 2 / total) / (total - 1)
+        spread = (means**2 @ drawn - (means @ drawn) ** 2 / total) * total / (total - 1) ** 2
         noise = (within @ drawn) / np.maximum(freedom, 1)
         centre = means.var(axis=1, ddof=1)
         here = _ratio(centre - within.sum(axis=1) / (counts - 1).sum() * whole, centre)

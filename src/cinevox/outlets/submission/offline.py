@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.measured import imported_ceilings
 from cinevox.measured.ceiling import estimated, imported
-from cinevox.measured.datasets import CeilingData, StudyData
+from cinevox.measured.datasets import StudyData
 from cinevox.measured.responses import Columns, Responses
 from cinevox.outlets.submission.archive import Content
 from cinevox.outlets.submission.faults import ExpectedPredictions
@@ -129,9 +129,12 @@ def _reliability(
     asked = None if ceiling is None else imported_ceilings.of_split(ceiling, "test")
     found: list[NDArray[np.float64] | None] = []
     for part in parts:
-        if asked is not None and isinstance(dataset, CeilingData):
-            values = dataset.ceiling("test", track, part.subject, part.roi, asked.column)
-            found.append(imported(values, asked.holds, present(part.values).sum(axis=1)))
+        if asked is not None:
+            own = imported_ceilings.with_ceilings(dataset, "test", asked)
+            values = np.asarray(own.ceiling("test", track, part.subject, part.roi, asked.column), dtype=np.float64)
+            if fault := imported_ceilings.fault_of(values, asked):
+                raise InputError(f"params.yaml: ceiling.imported.test: {part.subject} {part.roi}: {fault}")
+            found.append(imported(values, asked, present(part.values).sum(axis=1)))
         else:
             found.append(estimated("split_half" if ceiling is None else ceiling.estimator, "test", part))
     known = [values for values in found if values is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -192,6 +193,11 @@ class ImportedCeiling(Section):
 
     column: Annotated[str, Field(min_length=1)]
     holds: Literal["ncsnr", "nc_trial", "nc_mean", "reliability"]
+
+    @property
+    def most(self) -> float:
+        """The number that stands for all of the variance."""
+        return {"ncsnr": math.inf, "nc_trial": 100.0, "nc_mean": 100.0, "reliability": 1.0}[self.holds]
 
 
 class Ceiling(Section):
