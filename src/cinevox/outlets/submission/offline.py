@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -87,27 +87,14 @@ def score_offline(
     resamples = resampled_clips(wanted.n_clips, settings.n_bootstraps, generator(settings.seed, "test"))
     policy: Literal["exclude", "floor"] = "exclude" if ceiling is None else ceiling.policy
     minimum = 0.0 if ceiling is None else ceiling.min_reliability
-    given, n_repetitions = [], 0
-    for subject in wanted.columns.subjects:
-        own = Columns(tuple(block for block in wanted.columns.blocks if block.subject == subject))
-        responses = [dataset.responses("test", wanted.track, subject, block.roi) for block in own.blocks]
-        for part in responses:
-            _refuse(part, dataset.file("test", wanted.track, subject, part.roi), may_be_missing)
-        measured = np.hstack([part.mean(np.float64) for part in responses])
-        predicted = np.hstack([content[block.roi][subject] for block in own.blocks])
-        n_repetitions = responses[0].values.shape[1]
-        given.append((measured, predicted, _reliability(responses, dataset, wanted.track, ceiling), own))
-    plain = any(reliability is None for _, _, reliability, _ in given)  # one measure for all subjects
-    parts = [
-        score(
-            measured,
-            predicted,
-            None if plain or reliability is None else noise_ceiling(reliability, policy, minimum)[0],
-            own,
-            resamples,
-        )
-        for measured, predicted, reliability, own in given
-    ]
+    given = list(_by_subject(content, wanted, dataset, ceiling, may_be_missing))
+    plain = any(own.reliability is None for own in given)  # one measure for all subjects
+    parts = []
+    for own in given:
+        known = None
+        if not plain and own.reliability is not None:
+            known, _ = noise_ceiling(own.reliability, policy, minimum)
+        parts.append(score(own.measured, own.predicted, known, own.columns, resamples))
     joined = SpaceScore(
         np.concatenate([part.correlation for part in parts]),
         None,
@@ -119,7 +106,34 @@ def score_offline(
     if len(lines) > 1:
         over = {name: _track(joined, lines, name, settings.confidence) for name in AGGREGATIONS}
         lines[f"{wanted.track} track"] = over
-    return OfflineScore(lines, _legend(wanted.n_clips, n_repetitions, ceiling, settings, plain))
+    return OfflineScore(lines, _legend(wanted.n_clips, given[-1].n_repetitions, ceiling, settings, plain))
+
+
+class _Subject(NamedTuple):
+    """One subject. measured, predicted: (n_clips, n_voxels); reliability: (n_voxels,), None without repetitions"""
+
+    columns: Columns
+    measured: NDArray[np.float64]
+    predicted: NDArray[np.floating]
+    reliability: NDArray[np.float64] | None
+    n_repetitions: int
+
+
+def _by_subject(
+    content: Content, wanted: ExpectedPredictions, dataset: StudyData, ceiling: Ceiling | None, may_be_missing: bool
+) -> Iterator[_Subject]:
+    for subject in wanted.columns.subjects:
+        own = Columns(tuple(block for block in wanted.columns.blocks if block.subject == subject))
+        responses = [dataset.responses("test", wanted.track, subject, block.roi) for block in own.blocks]
+        for part in responses:
+            _refuse(part, dataset.file("test", wanted.track, subject, part.roi), may_be_missing)
+        yield _Subject(
+            own,
+            np.hstack([part.mean(np.float64) for part in responses]),
+            np.hstack([content[block.roi][subject] for block in own.blocks]),
+            _reliability(responses, dataset, wanted.track, ceiling),
+            responses[0].values.shape[1],
+        )
 
 
 def _reliability(
