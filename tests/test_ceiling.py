@@ -82,6 +82,16 @@ def test_means_of_blocks_and_of_rois_with_intervals(rng):
     assert without["rois"]["V1"] == {"reliability": pytest.approx(mean), "low": None, "high": None}
 
 
+def test_a_handful_of_repeated_stimuli_has_no_interval(rng):
+    values = rng.standard_normal((40, 2, 3))
+    values[3:, 1] = np.nan
+    drawn = metrics.resampled_clips(40, 200, rng)
+    shown = Responses(values, "s", "V1")
+    found = reliability(lambda *_: (shown, None), [("s", "V1")], draw=lambda *_: drawn)
+    [line] = io.as_read(found.to_json())["means"]["validation"]["blocks"]
+    assert line["low"] is None and line["high"] is None and line["reliability"] is not None
+
+
 # A study's own ceilings, from its files to the stage
 
 

@@ -24,7 +24,10 @@ Draw = Callable[[str, int], Floats]
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean reliability over all voxels of a block, or of an ROI's voxels of all subjects; ends None without one."""
+    """Mean reliability over all voxels of a block, or of an ROI's voxels of all subjects.
+
+    low, high: None without resamples, NaN where some of them have no repeated stimulus
+    """
 
     reliability: float
     low: float | None
@@ -172,4 +175,4 @@ def _interval(parts: Sequence[_Part], split: str, confidence: float) -> Interval
     if not all(len(own) for own in replicates):
         return Interval(mean, None, None)
     ends = interval(weights @ np.stack(replicates), confidence)
-    return Interval(mean, 2 * mean - ends["high"], min(1.0, 2 * mean - ends["low"]))
+    return Interval(mean, 2 * mean - ends["high"], float(np.minimum(1.0, 2 * mean - ends["low"])))

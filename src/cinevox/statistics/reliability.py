@@ -197,6 +197,8 @@ def resampled_analytic(values: Floats, resamples: Floats) -> Iterator[tuple[slic
     stimulus are matrix products over all resamples at once. Stimuli stand twice in a resample of n, so the variance of
     its means is (n - 1) / n of that of all stimuli on average; it is divided by this.
 
+    A resample without a repeated stimulus has no noise, and NaN.
+
     resamples: how often each stimulus is in each, (n_resamples, n_stimuli); yields voxels, (n of them, n_resamples)
     """
     counts = repetition_counts(values)
@@ -206,7 +208,7 @@ def resampled_analytic(values: Floats, resamples: Floats) -> Iterator[tuple[slic
     whole = float(np.mean(1 / counts))
     for part, means, within in _of_stimuli(values, counts):
         spread = (means**2 @ drawn - (means @ drawn) ** 2 / total) * total / (total - 1) ** 2
-        noise = (within @ drawn) / np.maximum(freedom, 1)
+        noise = (within @ drawn) / np.where(freedom > 0, freedom, np.nan)
         centre = means.var(axis=1, ddof=1)
         here = _ratio(centre - within.sum(axis=1) / (counts - 1).sum() * whole, centre)
         yield part, _ratio(spread - noise * inverse, spread) - here[:, None]
