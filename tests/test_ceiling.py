@@ -98,17 +98,17 @@ def test_a_handful_of_repeated_stimuli_has_no_interval(rng):
 OWN = {"test": {"column": "nc", "holds": "nc_mean"}, "validation": {"column": "snr", "holds": "ncsnr"}}
 
 
-def units(part, subject, roi, name):
+def units(subject, roi, name):
     """Column of the made-up study for an ROI that small_run has."""
     n_voxels = small_run.columns_of("mini", [subject], [roi]).n_voxels
-    values = np.random.default_rng([len(part), len(roi), ord(subject[-1])]).uniform(0.2, 0.9, n_voxels)
+    values = np.random.default_rng([len(roi), ord(subject[-1])]).uniform(0.2, 0.9, n_voxels)
     values[0] = np.nan
     return 100 * values if name == "nc" else values
 
 
 class WithCeilings(insilico.InSilico):
-    def ceiling(self, part, track, subject, roi, name):
-        return units(part, subject, roi, name)
+    def ceilings(self, track, subject, roi):
+        return {name: units(subject, roi, name) for name in ("nc", "snr")}
 
 
 @pytest.fixture
@@ -135,8 +135,8 @@ def study(tmp_path, monkeypatch):
 
 def test_a_studys_own_ceilings_are_taken_for_the_splits_that_name_them(study):
     index, found = study(method="imported", imported=OWN)
-    for split, part, name in (("validation", "train", "snr"), ("test", "test", "nc")):
-        given = [units(part, block["subject"], block["roi"], name) for block in index["columns"]]
+    for split, name in (("validation", "snr"), ("test", "nc")):
+        given = [units(block["subject"], block["roi"], name) for block in index["columns"]]
         counts = np.full(small_run.N_TRAIN, 3)
         np.testing.assert_allclose(
             found[split],
@@ -155,6 +155,7 @@ def test_a_studys_own_ceilings_are_taken_for_the_splits_that_name_them(study):
     ("own", "said"),
     [
         ({"column": "nc", "holds": "reliability"}, r"expected 0 to 1, as they should be reliability.*Correct `holds`"),
+        ({"column": "ncsnr", "holds": "ncsnr"}, r"sub01 V1: no column ceiling:ncsnr; there are nc, snr"),
         ({"column": "snr", "holds": "nc_trial"}, r"the largest of all values is 0\.\d+, expected percent"),
     ],
 )

@@ -19,48 +19,61 @@ def of_split(settings: Ceiling, split: str) -> ImportedCeiling | None:
     return next((own for name, own in (settings.imported or {}).items() if name == split), None)
 
 
-def with_ceilings(dataset: StudyData, part: Part, asked: ImportedCeiling) -> CeilingData:
-    """The study, which must have ceilings of its own.
+def read_block(dataset: StudyData, track: Track, subject: str, roi: str, asked: ImportedCeiling) -> NDArray[np.float64]:
+    """The study's ceiling of each voxel, (n_voxels,), NaN where it has none.
 
     Raises
     ------
     InputError
-        It has none.
+        The study has no such ceilings, or they can't be what `holds` says.
     """
     if not isinstance(dataset, CeilingData):
         raise InputError(
-            f"params.yaml: ceiling.imported.{SPLITS[part]} is the column {asked.column}, and studies in this format "
-            "(dataset.name) have no ceilings of their own; set ceiling.imported to null and ceiling.method to "
-            "split_half, ncsnr, analytic or schoppe"
+            f"params.yaml: ceiling.imported is the column {asked.column}, and studies in this format (dataset.name) "
+            "have no ceilings of their own; set ceiling.imported to null and ceiling.method to split_half, ncsnr, "
+            "analytic or schoppe"
         )
-    return dataset
+    known = dataset.ceilings(track, subject, roi)
+    if asked.column not in known:
+        raise InputError(f"{subject} {roi}: no column ceiling:{asked.column}; there are {', '.join(known) or 'none'}")
+    values = np.asarray(known[asked.column], dtype=np.float64)
+    given = values[~np.isnan(values)]
+    low, high = given.min(initial=0.0), given.max(initial=0.0)
+    if low < 0 or high > asked.most:
+        expected = f"0 to {asked.most:g}" if np.isfinite(asked.most) else "0 or more"
+        raise InputError(
+            f"{subject} {roi}: values from {low:g} to {high:g}, expected {expected}, as they should be {asked.holds}"
+        )
+    return values
 
 
 def read(
     dataset: StudyData, wanted: Dataset, part: Part, asked: ImportedCeiling
 ) -> dict[tuple[Track, str, str], NDArray[np.float64]]:
-    """(track, subject, ROI) -> the study's ceiling of each voxel, (n_voxels,), NaN where it has none.
+    """(track, subject, ROI) -> its ceilings, as `read_block`, of every block with such responses.
 
     Raises
     ------
     InputError
-        The study has no such ceilings, or they can't be what `holds` says: every block with such.
+        As `read_block`, of all blocks together; or no voxel has a value that it could have.
     """
-    place, own = f"params.yaml: ceiling.imported.{SPLITS[part]}", with_ceilings(dataset, part, asked)
     found: dict[tuple[Track, str, str], NDArray[np.float64]] = {}
     faults = []
     for track in wanted.tracks:
         shown = part == "train" or dataset.has_test_responses(track)
         for subject, roi in blocks_of(dataset, wanted, track) if shown else ():
-            values = np.asarray(own.ceiling(part, track, subject, roi, asked.column), dtype=np.float64)
-            if fault := fault_of(values, asked):
-                faults.append(f"{subject} {roi}: {fault}")
-            found[track, subject, roi] = values
+            try:
+                found[track, subject, roi] = read_block(dataset, track, subject, roi, asked)
+            except InputError as error:
+                if not isinstance(dataset, CeilingData):
+                    raise
+                faults.append(str(error))
     largest = max((float(np.nan_to_num(values).max(initial=0.0)) for values in found.values()), default=0.0)
     if asked.holds.startswith("nc_") and 0 < largest <= 1:
         faults.append(f"the largest of all values is {largest:g}, expected percent, as they should be {asked.holds}")
     if found and largest == 0:
         faults.append("no voxel has a value above 0")
+    place = f"params.yaml: ceiling.imported.{SPLITS[part]}"
     if faults:
         told = "; ".join(faults[:MOST]) + (f"; and {len(faults) - MOST} more" if len(faults) > MOST else "")
         raise InputError(
@@ -77,13 +90,3 @@ def require(dataset: StudyData, wanted: Dataset, settings: Ceiling) -> None:
     for part, split in SPLITS.items():
         if (asked := of_split(settings, split)) is not None:
             read(dataset, wanted, part, asked)
-
-
-def fault_of(values: NDArray[np.float64], asked: ImportedCeiling) -> str:
-    """Say why these values can't be what `asked` says; empty if they can."""
-    known = values[~np.isnan(values)]
-    low, high = known.min(initial=0.0), known.max(initial=0.0)
-    if low >= 0 and high <= asked.most:
-        return ""
-    expected = f"0 to {asked.most:g}" if np.isfinite(asked.most) else "0 or more"
-    return f"values from {low:g} to {high:g}, expected {expected}, as they should be {asked.holds}"

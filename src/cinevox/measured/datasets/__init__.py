@@ -136,14 +136,8 @@ class TrialData(StudyData, Protocol):
 class CeilingData(Protocol):
     """A study with noise ceilings of its own, for ceiling.method: imported."""
 
-    def ceiling(self, part: Part, track: Track, subject: str, roi: str, name: str) -> NDArray[np.floating]:
-        """Return the column `ceiling:<name>` for the voxels of `arrays`, in their order, NaN where it has no value.
-
-        Raises
-        ------
-        InputError
-            There is no such column; the message names those that there are.
-        """
+    def ceilings(self, track: Track, subject: str, roi: str) -> Mapping[str, NDArray[np.floating]]:
+        """Return the ceilings that there are, by name, (n_voxels,) in the order of `arrays`, NaN without a value."""
         ...
 
 

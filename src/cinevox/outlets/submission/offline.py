@@ -144,10 +144,7 @@ def _reliability(
     found: list[NDArray[np.float64] | None] = []
     for part in parts:
         if asked is not None:
-            own = imported_ceilings.with_ceilings(dataset, "test", asked)
-            values = np.asarray(own.ceiling("test", track, part.subject, part.roi, asked.column), dtype=np.float64)
-            if fault := imported_ceilings.fault_of(values, asked):
-                raise InputError(f"params.yaml: ceiling.imported.test: {part.subject} {part.roi}: {fault}")
+            values = imported_ceilings.read_block(dataset, track, part.subject, part.roi, asked)
             found.append(imported(values, asked, present(part.values).sum(axis=1)))
         else:
             found.append(estimated("split_half" if ceiling is None else ceiling.estimator, "test", part))
