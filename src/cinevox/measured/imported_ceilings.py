@@ -12,6 +12,7 @@ from cinevox.project.params import Ceiling, Dataset, ImportedCeiling, Track
 
 SPLITS: dict[Part, str] = {"train": "validation", "test": "test"}  # responses -> the split that has their ceilings
 MOST = 4  # faults in one message
+LEAST_PERCENT = 3  # the best voxel has more, and no ratio or share has
 
 
 def of_split(settings: Ceiling, split: str) -> ImportedCeiling | None:
@@ -38,7 +39,7 @@ def read_block(dataset: StudyData, track: Track, subject: str, roi: str, asked: 
         raise InputError(f"{subject} {roi}: no column ceiling:{asked.column}; there are {', '.join(known) or 'none'}")
     values = np.asarray(known[asked.column], dtype=np.float64)
     given = values[~np.isnan(values)]
-    low, high = given.min(initial=0.0), given.max(initial=0.0)
+    low, high = (given.min(), given.max()) if given.size else (0.0, 0.0)
     if low < 0 or high > asked.most:
         expected = f"0 to {asked.most:g}" if np.isfinite(asked.most) else "0 or more"
         raise InputError(
@@ -69,7 +70,7 @@ def read(
                     raise
                 faults.append(str(error))
     largest = max((float(np.nan_to_num(values).max(initial=0.0)) for values in found.values()), default=0.0)
-    if asked.holds.startswith("nc_") and 0 < largest <= 1:
+    if asked.holds.startswith("nc_") and 0 < largest <= LEAST_PERCENT:
         faults.append(f"the largest of all values is {largest:g}, expected percent, as they should be {asked.holds}")
     if found and largest == 0:
         faults.append("no voxel has a value above 0")
