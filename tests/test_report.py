@@ -174,7 +174,7 @@ def test_real_data_and_pretrained_weights_stand_beside_the_paper(monkeypatch, tm
 
 
 CHANGES = [  # of the origin of every row, and what is said
-    ({"dataset": "mystudy", "title": "My study"}, "My study data"),
+    ({"dataset": "bold_moments", "title": "BOLD Moments"}, "BOLD Moments data"),
     ({"subjects": "sub01"}, "1 of the challenge's 3 subjects"),
     ({"subjects": "sub01 sub02 monkey"}, "other subjects"),
     ({"n_train_clips": 100}, "100 + 60 clips, not 240 + 60"),

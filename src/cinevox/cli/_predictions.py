@@ -105,11 +105,12 @@ def on_screen(subjects: Sequence[str], clips: Sequence[predicted.Shown]) -> Tabl
     if len(clips) == 1:
         table = new_table("ROI", *(("mean",) if len(subjects) > 1 else ()), *subjects, "usual range", "trust")
         for line in lines:
-            values = [*([line.response] if len(subjects) > 1 else []), *line.responses]
+            values = [*([line.response] if len(subjects) > 1 else []), *line.of_subjects(subjects)]
             low, high = line.band
             table.add_row(line.roi, *map(signed, values), f"{signed(low)} to {signed(high)}", number(line.score))
         return table
-    table = new_table("clip", *(line.roi for line in lines))
+    rois = [line.roi for line in lines]
+    table = new_table("clip", *rois, numbers=rois)
     for clip in clips[:MOST_LINES]:
         table.add_row(clip.name, *(signed(line.response) for line in clip.lines))
     if len(clips) > MOST_LINES:

@@ -165,5 +165,6 @@ def describe(params: Params, row: Row, study: Study, **found: Any) -> About:
         dataset=study.title,
         restricted=dataset.restricted,
         in_silico=study.in_silico,
+        stimuli=study.stimuli,
         **found,
     )

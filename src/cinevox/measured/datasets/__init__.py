@@ -17,6 +17,8 @@ from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import Track
 
+PICTURES = (".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # ends of files' names
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -210,6 +212,12 @@ def stimuli_of(dataset: StudyData) -> tuple[Stimulus, ...]:
     if isinstance(dataset, TrialData):
         return dataset.stimuli
     return tuple(Stimulus(path.name, path) for path in dataset.clips)
+
+
+def word_for_stimuli(dataset: StudyData) -> str:
+    """The word for a study's stimuli wherever results are shown: clips, or stimuli if some may be images."""
+    files = [stimulus.file for stimulus in stimuli_of(dataset)]
+    return "clips" if all(file is not None and file.suffix.lower() not in PICTURES for file in files) else "stimuli"
 
 
 def blocks_of(dataset: StudyData, wanted: settings.Dataset, track: Track) -> list[tuple[str, str]]:

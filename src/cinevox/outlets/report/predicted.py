@@ -37,6 +37,11 @@ class PredictionLine:
     def response(self) -> float:
         return float(self.responses.mean())
 
+    def of_subjects(self, subjects: Sequence[str]) -> list[float | None]:
+        """The response of each subject; None of one who has no such ROI."""
+        own = {region.subject: float(value) for region, value in zip(self.regions, self.responses)}
+        return [own.get(subject) for subject in subjects]
+
     @property
     def band(self) -> tuple[float, float]:
         """The band of the data set's own clips (`About.usual`): 5th to 95th percentile, mean over subjects."""

@@ -92,6 +92,16 @@ class Sources:
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     other_versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def stimuli(self) -> str:
+        """The word for what subjects were shown, `clips` or `stimuli`."""
+        return self.results[0].stimuli
+
+    @property
+    def beside_the_paper(self) -> bool:
+        """Whether the page speaks of the paper and of the challenge (`claims.beside_the_paper`)."""
+        return any(claims.beside_the_paper(result.outcome.origin) for result in self.results)
+
     def of_track(self, track: Track) -> tuple[Result, ...]:
         """The rows of a track, the highest score first."""
         rows = [result for result in self.results if result.row.track == track]
@@ -115,7 +125,8 @@ def read(paths: Paths, params: Params) -> Sources:
     every = results.read(paths, params.experiments.rows)
     elsewhere = {result.name: claims.other_data(result.outcome.origin, params.dataset, result.row) for result in every}
     left_out = {name: why for name, why in elsewhere.items() if why}
-    found = tuple(result for result in every if result.name not in left_out)
+    kept = (result for result in every if result.name not in left_out)
+    found = tuple(result.in_order(params.dataset.track_rois(result.row.track)) for result in kept)
     if not found:
         raise InputError(
             f"no result is of the data in {paths.params}: {'; '.join(set(left_out.values()))}; `dvc repro`"
