@@ -17,7 +17,10 @@ from cinevox.measured.responses import Responses
 NAME, TITLE = "objects", "Objects in Scenes"
 SUBJECTS, ROIS = ("sub-ann", "sub-bob"), ("OPA", "LOC", "EVC")
 LACKING = ("sub-ann", "OPA")
-OTHERS = {"sub-ann": ("sub01", ("V2", "LOC", "V1")), "sub-bob": ("sub02", ("V2", "LOC", "V1"))}  # as `small_run` has them
+OTHERS = {
+    "sub-ann": ("sub01", ("V2", "LOC", "V1")),
+    "sub-bob": ("sub02", ("V2", "LOC", "V1")),
+}  # as `small_run` has them
 ROW, PLAIN = f"mini-{small_run.NETWORK}-layer-ridge", f"mini-{small_run.UNTRAINED}-layer-ridge"
 FULL = f"full-{small_run.NETWORK}-layer-ridge"
 
@@ -77,7 +80,9 @@ class Objects:
 def register(monkeypatch, folder):
     """Make the study's plug-in known, by an empty file in a folder."""
     plugin = types.ModuleType(f"cinevox.measured.datasets.{NAME}")
-    plugin.SPEC = DatasetSpec(title=TITLE, open=lambda wanted: Objects(_opened(wanted)), licence="CC0", restricted=False)
+    plugin.SPEC = DatasetSpec(
+        title=TITLE, open=lambda wanted: Objects(_opened(wanted)), licence="CC0", restricted=False
+    )
     monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
     (folder / "plugins").mkdir(parents=True)
     (folder / "plugins" / f"{NAME}.py").touch()

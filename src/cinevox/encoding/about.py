@@ -81,10 +81,11 @@ class Region(Section):
 
 
 class StoredGrid(Section):
-    """The volume that whole-brain voxels lie in; affine: voxel indices to MNI152 millimetres."""
+    """The volume that whole-brain voxels lie in; affine: voxel indices to millimetres of `space` (`datasets.Grid`)."""
 
     shape: tuple[int, int, int]
     affine: tuple[tuple[float, float, float, float], ...]
+    space: str = "MNI152"
 
 
 class MadeFrom(Section):

@@ -128,7 +128,7 @@ def places(
     flat = [np.flatnonzero(mask).astype(np.int32) for mask in masks if mask is not None]
     if dataset.grid is None or len(flat) < len(masks) or not (row.track == "full" or dataset.places_rois):
         return None, {}
-    grid = StoredGrid(shape=dataset.grid.shape, affine=dataset.grid.affine)
+    grid = StoredGrid(shape=dataset.grid.shape, affine=dataset.grid.affine, space=dataset.grid.space)
     if row.track == "full":
         return grid, {"place": np.concatenate(flat)}
     found = []

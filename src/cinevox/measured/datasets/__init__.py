@@ -25,11 +25,18 @@ class Grid:
     """A volume.
 
     shape: of its voxel masks
-    affine: maps voxel indices of the masks to MNI152 millimetres, (4, 4)
+    affine: maps voxel indices of the masks to millimetres, (4, 4)
+    space: the space of these millimetres, as BIDS names it; subjects share it if its name begins with MNI
     """
 
     shape: tuple[int, int, int]
     affine: tuple[tuple[float, float, float, float], ...]
+    space: str = "MNI152"
+
+
+def is_template(space: str) -> bool:
+    """Whether a volume's space is the MNI template's, in whatever version; others are a subject's own."""
+    return space.startswith("MNI")
 
 
 class StudyData(Protocol):

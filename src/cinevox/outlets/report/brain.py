@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,14 +27,16 @@ class MapLine:
 
 
 def map_files(sources: Sources) -> Iterator[tuple[str, bytes]]:
-    """Every map of every row of the full track: its path in the report's folder, and the file."""
+    """Every map of every row of the full track and its sidecar: their paths in the report's folder, and the files."""
     if sources.anatomy is None:
         return
     for result in sources.of_track("full"):
         provenance = _provenance(sources, result)
         for found in maps.of_row(result, sources.anatomy, sources.params.scores.seed):
-            content = maps.nifti(found, sources.anatomy.affine, provenance)
+            content = maps.nifti(found, sources.anatomy.affine, provenance, sources.anatomy.space)
+            beside = maps.sidecar(found, provenance, sources.anatomy.space)
             yield f"{FOLDER}/{result.name}/{found.name}.nii.gz", content
+            yield f"{FOLDER}/{result.name}/{found.name}.json", json.dumps(beside, indent=2).encode()
 
 
 def section(sources: Sources) -> dict[str, object] | None:
@@ -42,20 +45,23 @@ def section(sources: Sources) -> dict[str, object] | None:
     row = next((result for result in rows if result.name == sources.params.report.brain_row), None)
     if row is None or anatomy is None:
         return None
-    means = {result.name: _mean(anatomy, result) for result in rows}
-    scale = glass.scores_up_to(glass.top_of(list(means.values())), row.measure)
+    means = {result.name: _mean(anatomy, result) for result in rows if anatomy.is_common}
+    scale, drawn = glass.scores_up_to(glass.top_of(list(means.values())), row.measure), anatomy.is_common
     n_subjects = len(row.index.columns.subjects)
     return {
         "row": row,
-        "picture": _inline(glass.picture(means[row.name], anatomy.affine, scale)),
-        "surface": _inline(surface.picture(means[row.name], anatomy.affine, scale, LARGE)),
+        "space": anatomy.space,
+        "picture": _inline(glass.picture(means[row.name], anatomy.affine, scale)) if drawn else None,
+        "surface": _inline(surface.picture(means[row.name], anatomy.affine, scale, LARGE)) if drawn else None,
         "subjects": _by_subject(row),
         "folder": FOLDER,
         "maps": [
             MapLine(
                 result,
-                None if result is row else _inline(surface.picture(means[result.name], anatomy.affine, scale, SMALL)),
-                maps.names(result.index.columns.subjects, result.measure),
+                _inline(surface.picture(means[result.name], anatomy.affine, scale, SMALL))
+                if drawn and result is not row
+                else None,
+                maps.names(result.index.columns.subjects, result.measure, anatomy.space),
             )
             for result in rows
         ],

@@ -115,7 +115,7 @@ def _saved(canvas: Any, kind: str) -> bytes:
 
 
 def affine(about: About) -> Floats:
-    """Voxel indices to MNI152 millimetres, (4, 4), where it is known where voxels lie."""
+    """Voxel indices to millimetres, (4, 4), where it is known where voxels lie."""
     return np.array(np.eye(4) if about.grid is None else about.grid.affine)
 
 

@@ -50,7 +50,7 @@ def figures(sources: Sources) -> list[Figure]:
         ("figure-1", f"Rows and regions, {split} {stimuli}, {rows[0].measure}", rows, score_table(rows)),
         (
             "figure-2",
-            f"Rows and regions, validation {stimuli}, {subject}, {validated}",
+            f"Rows and regions, validation {stimuli}, {subject}{_lacked(rows[0], subject)}, {validated}",
             rows,
             _of_subject(rows, "validation", subject, confidence),
         ),
@@ -62,6 +62,13 @@ def figures(sources: Sources) -> list[Figure]:
         for name, title, shown_rows, table in wanted
         if shown_rows
     ]
+
+
+def _lacked(result: Result, subject: str) -> str:
+    """The regions that a subject lacks, in words; empty where it has all."""
+    own = {block.roi for block in result.index.columns.blocks if block.subject == subject}
+    without = [roi for roi in result.scores.rois if roi not in own]
+    return f" (who has no {', '.join(without)})" if without else ""
 
 
 def score_table(rows: Sequence[Result]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import insilico_truth as truth
 from cinevox.measured import response_store
-from cinevox.measured.datasets import open_dataset
+from cinevox.measured.datasets import is_template, open_dataset
 from cinevox.measured.responses import Columns
 from cinevox.project import dvc_lock, identity, package_versions, plugins
 from cinevox.project.params import Params, Row, Track, load
@@ -57,10 +57,16 @@ class TrackTruth:
 
 @dataclass(frozen=True)
 class BrainMasks:
-    """Masks of the whole-brain voxels: subject -> volume of booleans; `affine` to millimetres."""
+    """Masks of the whole-brain voxels: subject -> volume of booleans; `affine` to millimetres of `space` (`Grid`)."""
 
     masks: Mapping[str, NDArray[np.bool_]]
     affine: NDArray[np.float64]
+    space: str = "MNI152"
+
+    @property
+    def is_common(self) -> bool:
+        """Whether it is a template's space: a place is the same for all subjects, and where the template has it."""
+        return is_template(self.space)
 
 
 @dataclass(frozen=True)
@@ -193,4 +199,6 @@ def _anatomy(paths: Paths, params: Params) -> BrainMasks | None:
     responses = response_store.read(paths.conversion("train"))
     masks = {subject: responses.voxel_mask(subject) for subject in params.dataset.subjects}
     known = {subject: mask for subject, mask in masks.items() if mask is not None}
-    return BrainMasks(known, np.array(grid.affine)) if known.keys() == masks.keys() else None
+    if known.keys() != masks.keys():
+        return None
+    return BrainMasks(known, np.array(grid.affine), grid.space)
