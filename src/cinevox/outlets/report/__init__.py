@@ -82,7 +82,7 @@ def _content(sources: Sources) -> dict[str, Any]:
         "changed": _changed(sources),
         "optimism": optimism.optimism_lines(sources),
         "validations": [
-            (title, _validation_words(summary), f"../data/{folder}", _failed(summary))
+            (title, _validation_words(summary, sources.stimuli), f"../data/{folder}", _failed(summary))
             for title, folder, summary in (
                 ("Validation", "validation", sources.validation),
                 ("Checks of results", "checks", sources.checks),
@@ -212,8 +212,9 @@ def _failed(summary: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _validation_words(summary: Mapping[str, Any]) -> str:
-    files = ", ".join(f"{n} {suite.replace('_', ' ')}" for suite, n in summary["n_files"].items())
+def _validation_words(summary: Mapping[str, Any], stimuli: str) -> str:
+    suites = {suite: stimuli if suite == "clips" else suite.replace("_", " ") for suite in summary["n_files"]}
+    files = ", ".join(f"{n} {suites[suite]}" for suite, n in summary["n_files"].items())
     counts = {kind: summary[f"n_{kind}s"] for kind in ("error", "warning")}
     told = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items())
     found = told if any(counts.values()) else "all as expected"
