@@ -475,7 +475,7 @@ def test_pages_are_written_and_nothing_is_fetched(whole, tmp_path, monkeypatch):
 
 def test_suites_can_be_read_by_a_person():
     known = validation.limits_of(layout.limits(), (78, 93, 71)) | {"min_reliability": 0.1}
-    names = (*validation.SUITES, *validation.RESULTS)
+    names = (*validation.TABLES, *validation.SUITES, *validation.RESULTS)
     folder = resources.files("cinevox.validation") / "expectations"
     assert sorted(entry.name for entry in folder.iterdir()) == sorted(f"{name}.json" for name in names)
     for name in names:

@@ -109,7 +109,7 @@ def _seen(dataset: TrialData, part: Part, subjects: Iterable[str]) -> dict[str, 
 
 def study_of(wanted: settings.Dataset) -> Study:
     """The data set of these parameters; simulated if its plug-in says so, or if a simulation's truth lies in it."""
-    spec = plugins.load("datasets", wanted.name)
+    spec = plugins.load("datasets", wanted.name).at(wanted.folder)
     return Study(wanted.name, spec.title, spec.simulated or insilico_truth.is_simulated(wanted.folder))
 
 
@@ -121,6 +121,8 @@ def _convert(dataset: StudyData, part: Part, key: Key, wanted: settings.Dataset,
         "file": path.relative_to(wanted.folder).as_posix(),
         "sha256": io.sha256(path) if path.is_file() else None,
     }
+    if isinstance(dataset, TrialData):
+        source["tables"] = dataset.digest(subject)
     done = partial / "done" / track / subject / f"{roi}.json"
     if done.is_file():
         entry: dict[str, Any] = io.read_json(done)

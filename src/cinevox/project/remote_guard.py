@@ -34,7 +34,7 @@ def faults(paths: Paths, params: Params) -> list[str]:
 
     params: has the sections dataset and storage
     """
-    spec = plugins.load("datasets", params.dataset.name)
+    spec = plugins.load("datasets", params.dataset.name).at(paths.root / params.dataset.folder)
     found = []
     if spec.restricted and params.storage.remote != PRIVATE:
         found.append(
@@ -111,7 +111,7 @@ def install_hook(root: Path) -> Path:
 def _loose(paths: Paths, params: Params) -> Iterator[tuple[Path, Any, list[dict[str, Any]]]]:
     """Each .dvc file that is neither bound nor free, its content, and the outputs that any remote would be given."""
     folder = paths.root / params.dataset.folder
-    free = None if plugins.load("datasets", params.dataset.name).restricted else folder
+    free = None if plugins.load("datasets", params.dataset.name).at(folder).restricted else folder
     for path in _files(paths, folder):
         content = _content(path)
         outs = [out for out in content["outs"] if not _is_bound(out) and not _is_part(path, out, free)]

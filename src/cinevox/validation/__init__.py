@@ -21,12 +21,13 @@ from cinevox.project import plugins
 from cinevox.project.params import Params
 from cinevox.project.paths import Paths
 from cinevox.stimuli.networks import spec_of
-from cinevox.validation import consistency, inspection, step_results
+from cinevox.validation import consistency, inspection, step_results, trials_tables
 from cinevox.validation.judgement import Check, Example, Summary, judge
 
 __all__ = [
     "RESULTS",
     "SUITES",
+    "TABLES",
     "Check",
     "Example",
     "Summary",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 SUITES = ("clips", "train_responses", "masks", "test_responses")
+TABLES = trials_tables.SUITES  # of a trials table, before the others
 RESULTS = ("ceilings", "features", "components", "predictions")
 
 
@@ -125,10 +127,16 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
     limits = limits.model_copy(
         update={name: asked[name] or value for name, value in vars(expected).items() if name in asked}
     )
-    tables = inspection.tables(dataset, wanted)
+    first = trials_tables.tables(wanted) if wanted.name == trials_tables.NAME else {}
+    found = judge(first, {}, docs) if first else ()
+    if any(not check.success and check.level == "error" for check in found):
+        return Summary(wanted.folder.as_posix(), found)  # nothing can be read by tables that are wrong
+    tables = first | inspection.tables(dataset, wanted)
     shape = dataset.grid.shape if "masks" in tables and dataset.grid else (0, 0, 0)
     checks = judge(
-        {name: tables[name] for name in SUITES if name in tables}, limits_of(limits, shape, expected.numbered), docs
+        {name: tables[name] for name in (*TABLES, *SUITES) if name in tables},
+        limits_of(limits, shape, expected.numbered),
+        docs,
     )
     rows, stimuli = tables["train_responses"], stimuli_of(dataset)
     n_train = dataset.n_train if isinstance(dataset, TrialData) else consistency.n_training_clips(rows)

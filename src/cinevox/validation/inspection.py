@@ -53,7 +53,9 @@ def tables(dataset: StudyData, wanted: settings.Dataset) -> dict[str, list[Row]]
         _place(train, subject, wanted.rois)
     spec = plugins.load("datasets", wanted.name)
     found = {
-        "clips": clips if isinstance(dataset, TrialData) else consistency.compare(clips, inspected, spec),
+        "clips": _without_order(clips)
+        if isinstance(dataset, TrialData)
+        else consistency.compare(clips, inspected, spec),
         "train_responses": [each.row for each in train.values()],
         "masks": [each.mask for each in train.values() if each.mask is not None],
         "test_responses": [each.row for key, each in inspected.items() if key[0] == "test"],
@@ -75,6 +77,11 @@ def _clip_rows(clips: Sequence[Path], folder: Path) -> list[Row]:
     common["name_form_commonest"] = form if forms.count(form) > len(forms) / 2 else None  # else names are free
     others = _unlike_others([row.get("seconds") for row in rows])
     return [row | common | {"seconds_unlike_others": odd} for row, odd in zip(rows, others)]
+
+
+def _without_order(clips: list[Row]) -> list[Row]:
+    """Clips whose names say nothing of the order of responses, and so may have any form."""
+    return [row | {"name_form_commonest": None} for row in clips]
 
 
 def _commonest(rows: Sequence[Row], name: str) -> Any:
@@ -131,8 +138,9 @@ def _inspect(
     dataset: StudyData, part: Part, track: Track, subject: str, roi: str, wanted: settings.Dataset
 ) -> Inspected:
     path = dataset.file(part, track, subject, roi)
+    name = path.relative_to(wanted.folder).as_posix()
     row: Row = {
-        "file": path.relative_to(wanted.folder).as_posix(),
+        "file": f"{name} {roi}" if isinstance(dataset, TrialData) else name,  # which has all ROIs
         "subject": subject,
         "track": track,
         "roi": roi,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -140,6 +140,10 @@ class TrialData(StudyData, Protocol):
         """Shape of these arrays, as the tables have it."""
         ...
 
+    def digest(self, subject: str) -> str:
+        """SHA-256 of all that decides a subject's arrays beside the file of its responses."""
+        ...
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -159,6 +163,15 @@ class Expected:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """A study's name, its licence in words, and whether it may not be passed on."""
+
+    title: str
+    licence: str
+    restricted: bool
+
+
+@dataclass(frozen=True)
 class DatasetSpec:
     """A data set as a plug-in.
 
@@ -168,6 +181,7 @@ class DatasetSpec:
     n_train, n_test: how many clips the published study has; None where that is the user's own affair
     simulated: its responses are made by a program, and are marked as such wherever a result of them is shown
     unequal: stimuli may have different numbers of repetitions, so that there are fewer than the most is no fault
+    described: reads the name and the terms of the study in a folder, where they are not the plug-in's own
     """
 
     title: str
@@ -179,6 +193,14 @@ class DatasetSpec:
     simulated: bool = False
     unequal: bool = False
     expected: Expected = Expected()
+    described: Callable[[Path], Terms] | None = None
+
+    def at(self, folder: Path) -> DatasetSpec:
+        """The plug-in with the name and the terms that the study in a folder says."""
+        if self.described is None:
+            return self
+        terms = self.described(folder)
+        return replace(self, title=terms.title, licence=terms.licence, restricted=terms.restricted)
 
 
 def open_dataset(wanted: settings.Dataset) -> StudyData:
