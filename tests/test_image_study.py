@@ -1,8 +1,12 @@
 """A study that has nothing of the challenge: every outlet speaks of its own images, ROIs and subjects."""
 
+import gzip
+import json
 import re
+from dataclasses import replace
 from html import unescape
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -91,6 +95,39 @@ def test_subjects_who_saw_other_images_are_counted_on_their_own(sources, rendere
     [ann, bob] = tables.own_stimuli(sources.results[0])
     assert (ann.subjects, ann.counts["test"], bob.counts["test"]) == (("sub-ann",), 45, 45)
     assert f"sub-bob saw of these {bob.counts['validation']} validation and 45 test" in text
+
+
+def test_subjects_without_a_common_grid_have_maps_of_their_own(sources):
+    """One in a volume of its own, the other on a surface: every value where its place is, NaN elsewhere."""
+    rng = np.random.default_rng(0)
+    shape, affine = (7, 8, 9), ((2.0, 0, 0, 1), (0, 2, 0, 2), (0, 0, 2, 3), (0, 0, 0, 1))
+    voxels = np.stack(np.unravel_index(np.sort(rng.permutation(504)[:300]), shape), axis=1)
+    vertices = np.stack([np.repeat([0, 1], 150), np.concatenate([rng.permutation(200)[:150] for _ in "LR"])], axis=1)
+    places = {
+        "sub-ann": datasets.OwnVoxels(voxels, datasets.Grid(shape, affine, "T1w")),
+        "sub-bob": datasets.OwnVertices(vertices, {"L": 200, "R": 200}, "fsnative"),
+    }
+    own = replace(sources, places=places)
+    files = {path.removeprefix(f"maps/{FULL}/"): content for path, content in report.map_files(own)}
+    [result] = own.of_track("full")
+    for statistic, name in (("r", "correlation"), ("r_desc-normalized", "normalized")):
+        values = result.voxels[f"test.{name}"]
+        content = files[f"sub-ann_space-T1w_stat-{statistic}_statmap.nii.gz"]
+        volume = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
+        np.testing.assert_array_equal(volume.get_fdata(dtype=np.float32)[tuple(voxels.T)], values[:300])
+        assert np.isfinite(volume.get_fdata()).sum() == np.isfinite(values[:300]).sum()
+        for side, mine in (("L", slice(0, 150)), ("R", slice(150, 300))):
+            content = files[f"sub-bob_hemi-{side}_space-fsnative_stat-{statistic}_statmap.func.gii"]
+            surface = nibabel.GiftiImage.from_bytes(content).agg_data()
+            np.testing.assert_array_equal(surface[vertices[mine, 1]], values[300:][mine])
+            assert len(surface) == 200
+    told = json.loads(files["sub-bob_hemi-R_space-fsnative_stat-q_statmap.json"])
+    assert told["Description"] == "q, sub-bob, test stimuli" and told["SpatialReference"] == "fsnative"
+    report_of = own.params.report.model_copy(update={"brain_row": FULL})
+    page = report.render(replace(own, params=own.params.model_copy(update={"report": report_of}))).page
+    links = set(re.findall(rf'href="maps/{FULL}/([^"]+)"', page))
+    assert links == {name for name in files if not name.endswith(".json")} and len(links) == 9
+    assert "no volume of a template in common (their space: T1w, fsnative)" in page
 
 
 def test_mlflow_speaks_of_this_study_alone(made):

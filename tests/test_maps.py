@@ -224,7 +224,7 @@ def test_in_a_space_of_their_own_subjects_have_maps_and_there_is_no_mean(made, m
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(files["sub-01_space-T1w_stat-r_statmap.nii.gz"]))
     assert image.get_sform(coded=True)[1] == nibabel.nifti1.xform_codes["aligned"]
     text = report.render(own).page
-    assert "in the space T1w, which is no template's" in text and "Over subjects: the mean" not in text
+    assert "no volume of a template in common (their space: T1w)" in text and "Over subjects: the mean" not in text
 
 
 def test_the_file_beside_a_map_says_what_it_is_of(made):

@@ -154,7 +154,7 @@ def made(paths: Paths, params: Params, sections: Sequence[str]) -> MadeFrom:
 
 def describe(params: Params, row: Row, study: Study, **found: Any) -> About:
     """All of it. params: has the section dataset; study: of the responses; found: the other fields of About, by name"""
-    transfer, dataset = row.is_transfer, plugins.load("datasets", params.dataset.name)
+    transfer, dataset = row.is_transfer, plugins.load("datasets", params.dataset.name).at(params.dataset.folder)
     return About(
         row=row.name,
         track=row.track,

@@ -146,6 +146,36 @@ class TrialData(StudyData, Protocol):
 
 
 @dataclass(frozen=True)
+class OwnVoxels:
+    """The voxels of one subject's whole-brain columns, (n_voxels, 3) indices into a volume (see `Grid`)."""
+
+    indices: NDArray[np.intp]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class OwnVertices:
+    """The vertices of one subject's whole-brain columns.
+
+    places: (n_voxels, 2), hemisphere (0 left, 1 right) and vertex, -1 where a column is none
+    n_vertices: of the surface of each hemisphere, L and R; space: of the surface, as BIDS names it
+    """
+
+    places: NDArray[np.intp]
+    n_vertices: Mapping[str, int]
+    space: str
+
+
+@runtime_checkable
+class PlacedData(Protocol):
+    """A study that says of each subject by itself where its units lie, whether or not they share a `grid`."""
+
+    def own_places(self, subject: str) -> OwnVoxels | OwnVertices | None:
+        """Where the subject's whole-brain columns lie; None where nothing says so."""
+        ...
+
+
+@dataclass(frozen=True)
 class Expected:
     """Properties of a study's files that validation holds them to, where params.validation says null.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ Volume = NDArray[np.float32]
 
 SUFFIX = "statmap"
 SCORES: dict[Measure, tuple[str, str]] = {PLAIN: ("r", "plain r"), NORMALIZED: ("r_desc-normalized", NORMALIZED)}
+WORDS = dict(SCORES.values()) | {"q": "q"}  # what follows stat- in the names of a subject's files -> what they hold
 GROUP = {  # what follows stat- in the names of the files over subjects -> what they hold
     "mean": "mean",
     "mean_desc-count": "subjects in the mean",
@@ -60,9 +62,9 @@ def file_name(space: str, statistic: str, label: str | None = None) -> str:
 
 def names(who: Sequence[str], measure: Measure, space: str) -> list[tuple[str, dict[str, str]]]:
     """List the owners of a row's maps, each with file name -> what it shows; first subjects, then any group."""
-    shown = dict(SCORES[name] for name in dict.fromkeys((PLAIN, measure))) | {"q": "q"}
+    shown = dict.fromkeys((SCORES[PLAIN][0], SCORES[measure][0], "q"))
     each = [
-        (subject, {f"{file_name(space, statistic, label)}.nii.gz": word for statistic, word in shown.items()})
+        (subject, {f"{file_name(space, statistic, label)}.nii.gz": WORDS[statistic] for statistic in shown})
         for subject, label in labels(who).items()
     ]
     group = ("group", {f"{file_name(space, statistic)}.nii.gz": word for statistic, word in GROUP.items()})
@@ -159,7 +161,12 @@ def nifti(found: BrainMap, affine: NDArray[np.floating], provenance: Mapping[str
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 
-def sidecar(found: BrainMap, provenance: Mapping[str, str], space: str) -> dict[str, str]:
-    """The JSON beside a map: its description and space, and what a reader must know of the values."""
+def sidecar(description: str, provenance: Mapping[str, str], space: str) -> dict[str, str]:
+    """The content of the JSON beside a map: its description and space, and what a reader must know of the values."""
     told = {word.capitalize(): value for word, value in provenance.items()}
-    return {"Description": found.description, "SpatialReference": space} | told
+    return {"Description": description, "SpatialReference": space} | told
+
+
+def as_json(content: Mapping[str, str]) -> bytes:
+    """The JSON beside a map, as it is written."""
+    return json.dumps(content, indent=2).encode()

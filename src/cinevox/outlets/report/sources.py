@@ -14,7 +14,7 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import insilico_truth as truth
 from cinevox.measured import response_store
-from cinevox.measured.datasets import is_template, open_dataset
+from cinevox.measured.datasets import OwnVertices, OwnVoxels, PlacedData, is_template, open_dataset
 from cinevox.measured.responses import Columns
 from cinevox.project import dvc_lock, identity, package_versions, plugins
 from cinevox.project.params import Params, Row, Track, load
@@ -78,6 +78,7 @@ class Sources:
     left_out: row of the parameters -> why its result is not shown: it is of other data
     changed: row that is shown -> what has changed since it was made, if anything has
     other_versions: versions of packages, in words -> the rows that they made, where others are installed now
+    places: subject -> where its whole-brain columns lie, where subjects have no common grid (`anatomy`)
     """
 
     params: Params
@@ -97,6 +98,7 @@ class Sources:
     left_out: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     other_versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    places: Mapping[str, OwnVoxels | OwnVertices] = field(default_factory=dict)
 
     @property
     def stimuli(self) -> str:
@@ -144,7 +146,7 @@ def read(paths: Paths, params: Params) -> Sources:
     return Sources(
         params=params,
         dataset=study.title,
-        licence=plugins.load("datasets", params.dataset.name).licence,
+        licence=plugins.load("datasets", params.dataset.name).at(params.dataset.folder).licence,
         in_silico=study.in_silico,
         results=found,
         paper_rows=_paper_rows(paths, params),
@@ -153,6 +155,7 @@ def read(paths: Paths, params: Params) -> Sources:
         if truth.is_simulated(params.dataset.folder)
         else {},
         anatomy=_anatomy(paths, params) if "full" in tracks else None,
+        places=_places(params) if "full" in tracks else {},
         validation=_found(paths.validation / "summary.json"),
         checks=_found(paths.checks / "summary.json"),
         commit=identity.commit(paths.root),
@@ -202,3 +205,11 @@ def _anatomy(paths: Paths, params: Params) -> BrainMasks | None:
     if known.keys() != masks.keys():
         return None
     return BrainMasks(known, np.array(grid.affine), grid.space)
+
+
+def _places(params: Params) -> dict[str, OwnVoxels | OwnVertices]:
+    dataset = open_dataset(params.dataset)
+    if dataset.grid is not None or not isinstance(dataset, PlacedData):
+        return {}
+    found = {subject: dataset.own_places(subject) for subject in params.dataset.subjects}
+    return {subject: places for subject, places in found.items() if places is not None}

@@ -30,12 +30,16 @@ def files(
     ValueError
         Two units lie on one vertex, or one lies on none of the surface.
     """
+    for hemisphere, name in names(stem, places).items():
+        mine = places[:, 0] == list(SIDES).index(hemisphere)
+        yield name, _gifti(values[mine], places[mine, 1], n_vertices[hemisphere], hemisphere, about)
+
+
+def names(stem: str, places: NDArray[np.integer]) -> dict[str, str]:
+    """Hemisphere -> the name of its file, of those that have a unit; arguments as of `files`."""
     subject, _, rest = stem.rpartition("space-")
-    for number, hemisphere in enumerate(SIDES):
-        mine = places[:, 0] == number
-        if mine.any():
-            content = _gifti(values[mine], places[mine, 1], n_vertices[hemisphere], hemisphere, about)
-            yield f"{subject}hemi-{hemisphere}_space-{rest}.func.gii", content
+    there = {side: f"{subject}hemi-{side}_space-{rest}.func.gii" for side in SIDES}
+    return {side: name for number, (side, name) in enumerate(there.items()) if (places[:, 0] == number).any()}
 
 
 def _gifti(
