@@ -248,6 +248,7 @@ def read_as_made(monkeypatch):
     study = response_store.Study("insilico", "In-silico", in_silico=True)
     monkeypatch.setattr(response_store, "read", lambda folder: response_store.Converted(folder, {}, study))
     monkeypatch.setattr(sources, "_anatomy", lambda *_: None)
+    monkeypatch.setattr(sources, "_places", lambda _: {})
 
 
 def test_rows_that_other_versions_of_packages_made_are_named(tmp_path, monkeypatch):
