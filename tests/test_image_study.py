@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from html import unescape
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -12,15 +13,17 @@ import pytest
 
 import image_study
 from cinevox import cli
+from cinevox.cli import _predictions
+from cinevox.encoding.about import Region
 from cinevox.files import io
 from cinevox.measured import datasets
 from cinevox.outlets import report
 from cinevox.outlets.gate import read_current
-from cinevox.outlets.report import figures, tables
+from cinevox.outlets.report import figures, predicted, tables
 from cinevox.outlets.tracking import records, views
 from cinevox.scoring import claims, row_results
 from cinevox.scoring.origin import Origin
-from image_study import FULL, ROIS, ROW, TITLE
+from image_study import FULL, ROIS, ROW, SUBJECTS, TITLE
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +177,24 @@ def test_the_screen_speaks_of_this_study_alone(made, monkeypatch, capsys):
     assert cli.main(["rows"]) == 0  # without params.paper.yaml
     said = capsys.readouterr().out
     assert said.split()[:2] == ["row", "track"] and ROW in said and "paper" not in said
+
+
+def test_predictions_stand_under_the_subject_they_are_of():
+    numbers = {"n_voxels": 2, "n_scored": 2, "normalized_correlation": 0.5, "correlation": 0.4, "ceiling": 0.8}
+    ends = {"low": -1.0, "median": 0.0, "high": 1.0}
+    regions = [
+        Region(subject=subject, roi=roi, **numbers, **ends)
+        for subject in SUBJECTS
+        for roi in ROIS
+        if (subject, roi) != image_study.LACKING
+    ]
+    lines = predicted.lines(regions, np.array([0.2, 0.3, 0.4, 0.5, 0.6]))
+    [opa] = [line for line in lines if line.roi == "OPA"]
+    assert opa.of_subjects(SUBJECTS) == [None, 0.4] and opa.of_subjects(SUBJECTS[::-1]) == [0.4, None]
+    table = _predictions.on_screen(SUBJECTS, [SimpleNamespace(lines=lines)])
+    cells = {column.header: list(column.cells) for column in table.columns}
+    place = cells["ROI"].index("OPA")
+    assert [cells[subject][place] for subject in SUBJECTS] == ["–", "+.400"]
 
 
 @pytest.mark.parametrize(
