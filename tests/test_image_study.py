@@ -19,7 +19,7 @@ from cinevox.files import io
 from cinevox.measured import datasets
 from cinevox.outlets import report
 from cinevox.outlets.gate import read_current
-from cinevox.outlets.report import figures, predicted, tables
+from cinevox.outlets.report import figures, predicted, subjects, tables
 from cinevox.outlets.tracking import records, views
 from cinevox.scoring import claims, row_results
 from cinevox.scoring.origin import Origin
@@ -84,7 +84,7 @@ def test_an_roi_that_a_subject_lacks_is_the_others_and_says_so(sources, rendered
     assert scores.rois["OPA"].score == pytest.approx(scores.subjects["sub-bob"].rois["OPA"])
     assert "OPA" not in scores.subjects["sub-ann"].rois
     assert line.result.n_subjects == {"OPA": 1, "LOC": 2, "EVC": 2}
-    assert tables.lacking(line.result) == [tables.LackingRoi("OPA", ("sub-bob",), ("sub-ann",))]
+    assert subjects.lacking(line.result) == [subjects.LackingRoi("OPA", ("sub-bob",), ("sub-ann",))]
     text = " ".join(text_of(rendered.page).split())
     assert "OPA : sub-ann has no such region. Its scores are those of sub-bob" in text
     assert "OPA 1 of 2 subjects" in text
@@ -95,7 +95,7 @@ def test_an_roi_that_a_subject_lacks_is_the_others_and_says_so(sources, rendered
 def test_subjects_who_saw_other_images_are_counted_on_their_own(sources, rendered):
     text = " ".join(text_of(rendered.page).split())
     assert "Subjects saw different stimuli" in text
-    [ann, bob] = tables.own_stimuli(sources.results[0])
+    [ann, bob] = subjects.own_stimuli(sources.results[0])
     assert (ann.subjects, ann.counts["test"], bob.counts["test"]) == (("sub-ann",), 45, 45)
     assert f"sub-bob saw of these {bob.counts['validation']} validation and 45 test" in text
 

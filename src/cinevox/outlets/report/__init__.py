@@ -13,7 +13,18 @@ from typing import Any, NamedTuple, get_args
 import jinja2
 import numpy as np
 
-from cinevox.outlets.report import brain, figures, known_truth, optimism, paper, regions, ridges, scatters, tables
+from cinevox.outlets.report import (
+    brain,
+    figures,
+    known_truth,
+    optimism,
+    paper,
+    regions,
+    ridges,
+    scatters,
+    subjects,
+    tables,
+)
 from cinevox.outlets.report.brain import map_files
 from cinevox.outlets.report.dvcplots import plots
 from cinevox.outlets.report.row_pairs import in_pairs
@@ -102,8 +113,8 @@ def _of_rows(sources: Sources, tracks: Sequence[Track]) -> dict[str, Any]:
     return {
         "random": claims.UNTRAINED.name,
         "cautions": _cautions(sources),
-        "lacking": [lacking for track in tracks for lacking in tables.lacking(sources.of_track(track)[0])],
-        "own_stimuli": tables.own_stimuli(sources.results[0]),
+        "lacking": [each for track in tracks for each in subjects.lacking(sources.of_track(track)[0])],
+        "own_stimuli": subjects.own_stimuli(sources.results[0]),
         "chose": [result.name for result in sources.results if result.scores.chosen_here],
         "no_test_clips": not any("test" in result.index.clips for result in sources.results),
         "solvers": solver_lines(sources.results, sources.params),

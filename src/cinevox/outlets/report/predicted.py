@@ -177,7 +177,9 @@ def page(about: About, subjects: Sequence[str], clips: Sequence[Shown]) -> str:
     )  # fmt: skip
     environment.filters["signed"] = lambda value: signed(value, 3)
     css = resources.files("cinevox.outlets.report").joinpath("page.css").read_text()
+    still = any(shown.clip.seconds is None and shown.clip.n_decoded == 1 for shown in clips)
+    words = ("stimulus", "stimuli") if still else ("clip", "clips")
     text: str = environment.get_template("predicted.html").render(
-        about=about, subjects=subjects, clips=clips, css=css, largest_q=LARGEST_Q
+        about=about, subjects=subjects, clips=clips, words=words, css=css, largest_q=LARGEST_Q
     )
     return text
