@@ -83,10 +83,19 @@ gate: install  ## compare with the baseline, or AGAINST=origin/main; MARKDOWN=fi
 sync: install  ## bring the MLflow record up to date with the score files
 	cinevox sync
 
+# $(1) in place of params.yaml, of which a copy is kept unless a commit or another file here has the same
+define replace_params
+	@if test -e params.yaml && ! cmp -s params.yaml params.paper.yaml && ! cmp -s params.yaml params.winners.yaml \
+	    && ! { git ls-files --error-unmatch params.yaml && git diff --quiet HEAD -- params.yaml; } >/dev/null 2>&1; then \
+	    kept=params.before-$$(date +%Y%m%d-%H%M%S).yaml && cp params.yaml $$kept && \
+	    echo "params.yaml is in no commit as it was; kept in $$kept (cp $$kept params.yaml brings it back)"; fi
+	cp $(1) params.yaml
+	@git diff --stat params.yaml 2>/dev/null || true
+endef
+
 .PHONY: paper
 paper:  ## put the paper's parameters in place of this run's
-	cp params.paper.yaml params.yaml
-	@git diff --stat params.yaml 2>/dev/null || true
+	$(call replace_params,params.paper.yaml)
 
 .PHONY: paper-smoke
 paper-smoke: install  ## run all rows of the paper in small, on in-silico data with random weights
@@ -95,8 +104,7 @@ paper-smoke: install  ## run all rows of the paper in small, on in-silico data w
 
 .PHONY: winners
 winners:  ## put what beat the paper in place of this run's parameters
-	cp params.winners.yaml params.yaml
-	@git diff --stat params.yaml 2>/dev/null || true
+	$(call replace_params,params.winners.yaml)
 
 .PHONY: winners-smoke
 winners-smoke: install  ## run all rows of params.winners.yaml in small, likewise

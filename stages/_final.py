@@ -19,8 +19,8 @@ def predicted(run: Run, index: Index) -> tuple[NDArray[np.float32], tuple[Row, .
     """A row's predictions, (n_test_clips, n_voxels), and its members where it is an ensemble.
 
     Every subject saw the same stimuli, as the challenge's did. An ensemble's members predict each by itself, and are
-    combined as they were on the validation clips. Transfer networks are not refitted: their best epoch is chosen on the
-    validation clips.
+    combined as they were on clips of no member's fit. Transfer networks are not refitted: their best epoch is chosen on
+    the validation clips.
     """
     if not isinstance(index.row, EnsembleRow):
         return _of_one(run, index), ()

@@ -10,18 +10,26 @@ from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import ensembles, prediction_store
 from cinevox.fitting.ensembles import Pasted
-from cinevox.project.params import WHOLE_BRAIN, EnsembleRow, Track
+from cinevox.statistics.splits import inner_of, outer_names, outer_of
 
 
 def main(run: Run) -> None:
     row, target = run.params.experiments.ensembles[run.instance], run.paths.predictions(run.instance)
     members = _members.of_row(run, row)
     index = members[0].index
-    parts = [_combine(run, row, members, number) for number in range(len(index.cohorts))]
-    for number, (cohort, part) in enumerate(zip(index.cohorts, parts)):
-        for split in cohort.clips:
-            predicted = part([member.predicted(split, number) for member in members])
+    outer = outer_names(index.clips)
+    splits = [split for split in index.clips if split in outer or outer_of(split) is None]
+    parts = []
+    for number, cohort in enumerate(index.cohorts):
+        part = _members.combine(run, row, members, outer or ("validation",), number)
+        for (
+            split
+        ) in splits:  # an outer fold by a combination that was chosen without it; where voxels lie is not chosen
+            anew = split in outer and not isinstance(part, Pasted)
+            own = _members.combine(run, row, members, inner_of(split, cohort.clips), number) if anew else part
+            predicted = own([member.predicted(split, number) for member in members])
             prediction_store.write(target, row.way, split, predicted, cohort.name)
+        parts.append(part)
     combine = ensembles.side_by_side(parts, [cohort.where.start for cohort in members[-1].index.cohorts])
     diagnostics: dict[str, Any]
     if isinstance(combine, Pasted):
@@ -39,26 +47,9 @@ def main(run: Run) -> None:
         "made_of": {member.row.name: member.outcome.digest for member in members},
         "chosen_on": "validation" if chose else None,  # by the members, or by the weights
     }
-    found = replace(index, spaces=(row.way,), provenance=provenance, diagnostics={row.way: diagnostics})
+    found = replace(index.only(splits), spaces=(row.way,), provenance=provenance, diagnostics={row.way: diagnostics})
     prediction_store.write_index(target, found)
     run.made(target, *(run.paths.selection(name) for name in row.rows), run.paths.conversion("train"))
-
-
-def _combine(run: Run, row: EnsembleRow, members: list[_members.Member], number: int) -> ensembles.Combination | Pasted:
-    """The way in which members predict together for the voxels of one cohort, by number."""
-    train, cohorts = run.responses("train"), [member.index.cohorts[number] for member in members]
-    columns = [cohort.columns for cohort in cohorts]
-    if row.together == "paste":
-        tracks: dict[str, Track] = {WHOLE_BRAIN: "full"}
-        blocks = [(block.subject, block.roi) for own in columns for block in own.blocks]
-        trials = {key: train.trials(tracks.get(key[1], "mini"), *key).values for key in blocks}
-        return ensembles.paste(columns[0], columns[1], trials)
-    predicted = [member.predicted("validation", number) for member in members]
-    if row.together == "mean":
-        return ensembles.mean(predicted, columns[0])
-    blocks = [(block.subject, block.roi) for block in columns[0].blocks]
-    measured, _ = train.means(row.track, blocks, cohorts[0].clips["validation"])
-    return ensembles.stack(predicted, measured, columns[0])
 
 
 if __name__ == "__main__":

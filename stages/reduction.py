@@ -7,7 +7,7 @@ from _splits import partitions, split
 from cinevox.files import io
 from cinevox.project.params import FeatureSpace
 from cinevox.stimuli.named_spaces import map_files, pca_of
-from cinevox.stimuli.reduction import principal_components
+from cinevox.stimuli.reduction import bound, reduced
 
 
 def main(run: Run) -> None:
@@ -23,13 +23,7 @@ def main(run: Run) -> None:
             jobs["spaces", name] = map_files(sidecar)[space.map], pca
     wanted = [(job, part) for part in partitions(run) for job in jobs]
     tasks = (
-        delayed(principal_components)(
-            io.read_array(source / f"{file}.npy"),
-            part.train,
-            pca.n_components,
-            min_spread=pca.min_spread,
-            normalize=pca.normalize,
-        )
+        delayed(reduced)(f"{job[1]} of {network}", io.read_array(source / f"{file}.npy"), part.train, pca)
         for job, part in wanted
         for file, pca in [jobs[job]]
     )
@@ -39,10 +33,13 @@ def main(run: Run) -> None:
         folder = run.paths.components(network, part.folder, named=kind == "spaces")
         io.write_array(folder / f"{name}.npy", components.scores)
         described[kind].setdefault(name, components.to_json())
-    there = {(kind, name): entry["n_components"] for kind in described for name, entry in described[kind].items()}
-    if fewer := {job[1]: count for job, count in there.items() if count < jobs[job][1].n_components}:
-        text = "%s: fewer components than asked for, as there are %d training clips: %s"
-        run.log.info(text, network, len(split(run).train), fewer)
+    fewer: dict[str, list[str]] = {}
+    for kind, name in jobs:
+        entry = described[kind][name]
+        if entry["n_components"] < jobs[kind, name][1].n_components:
+            fewer.setdefault(bound(entry, len(split(run).train)), []).append(f"{name} {entry['n_components']}")
+    for why, names in fewer.items():
+        run.log.info("%s: fewer components than asked for, as %s: %s", network, why, ", ".join(names))
     io.write_json(target / "reduction.json", described | {"features": sidecar})
     run.made(target, source)
 

@@ -12,10 +12,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # of a cop
 
 from cinevox.errors import InputError
 from cinevox.files import io
+from cinevox.files.digests import remember_digests, remembered_digests
 from cinevox.project import package_versions, source_code
 from cinevox.project import params as params_module
 from cinevox.project.paths import Paths
-from cinevox.project.stage_instances import instances
+from cinevox.project.stage_instances import FILES, instances
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,11 +24,13 @@ ROOT = Path(__file__).resolve().parents[1]
 def main(paths: Paths, log: logging.Logger) -> None:
     params, memo = params_module.load(paths.params), paths.memo / "source_code.json"
     modules = source_code.SourceCode.of(ROOT, source_code.remembered(memo))
-    for found in instances(params, modules):
+    files = remembered_digests(paths.memo / FILES)
+    for found in instances(params, modules, files):
         io.write_bytes(paths.source_code(found.stage, found.instance), found.text(modules).encode())
     for folder in (paths.base("any").parent, paths.ensembles):  # `checks` and others depend on these, also on none
         io.folder(folder)
     source_code.remember(memo, modules.used)
+    remember_digests(paths.memo / FILES, files)
     now = package_versions.installed()
     io.write_json(paths.versions, now)
     if rows := package_versions.made_by_others({row: paths.selection(row) for row in params.experiments.rows}, now):

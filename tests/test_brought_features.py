@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io as bytes_io
 import json
-import os
 import zipfile
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 
 from cinevox.errors import InputError
 from cinevox.files import io
+from cinevox.files.digests import Digests
 from cinevox.files.labelled_arrays import _parts, digest_of, open_arrays
 from cinevox.project.params import FeatureMap, Network
 from cinevox.stimuli import brought_features
@@ -104,7 +104,9 @@ def test_the_numbers_of_rows_that_pandas_writes_are_no_feature(tmp_path):
 
 def test_nothing_is_written_where_a_space_names_no_array(tmp_path):
     path = npz(tmp_path / "my.npz", ids=np.array(IDS), maps=MAPS[ORDER])
-    with pytest.raises(InputError, match="mine: no layer nope"):
+    with pytest.raises(
+        InputError, match="networks.mine: .*/my.npz cannot be .*\n  params.spaces has the layer nope; it has maps"
+    ):
         brought_features.write("mine", asked(path), CLIPS, tmp_path / "out", [FeatureMap("nope", "none", "mean")])
     assert not (tmp_path / "out").exists()
 
@@ -120,6 +122,8 @@ def test_the_files_are_those_of_a_network(tmp_path):
     assert (sidecar["dtype"], sidecar["over_frames"], sidecar["network"]) == ("float32", "mean", "mine")
     weights = sidecar["weights"]
     assert (weights["policy"], weights["official"], weights["sha256"]) == ("none", False, io.sha256(path))
+    assert "unverified" not in weights  # the parameters have its checksum
+    assert brought_features.sidecar("mine", asked(path))["weights"] == weights | {"unverified": True}
 
 
 def test_all_faults_are_told_at_once(tmp_path):
@@ -229,20 +233,19 @@ def test_damaged_numbers_are_seen(tmp_path):
     assert "maps cannot be read (Bad CRC-32" in refused(path)
 
 
-def test_a_digest_follows_the_content_of_the_file_and_its_ids(tmp_path, monkeypatch):
-    path, memo = tmp_path / "maps.npy", {}
-    assert digest_of(path, memo) == ""
+def test_a_digest_follows_the_content_of_the_file_and_its_ids(tmp_path):
+    path, digests = tmp_path / "maps.npy", Digests()
+    assert digest_of(path, digests) == ""
     np.save(path, MAPS)
     ids = path.with_suffix(".ids.txt")
-    ids.write_text("a")
-    first = digest_of(path, memo)
-    assert digest_of(path, memo) == digest_of(path) == first and len(memo) == 2
-    ids.write_text("b")
-    os.utime(ids, ns=(1, 1))
-    second = digest_of(path, memo)
-    assert second not in (first, "")
-    monkeypatch.setattr(io, "sha256", lambda _: pytest.fail("read again"))
-    assert digest_of(path, memo) == second
+    found = []
+    for text in ("a", "b"):
+        ids.write_text(text)
+        found.append(digest_of(path, digests))
+    np.save(path, MAPS + 1)
+    found.append(digest_of(path, digests))
+    assert len({*found, ""}) == 4
+    assert digest_of(path, Digests()) == found[-1]
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,34 @@ def test_a_run_whose_record_has_to_wait_ends_well_and_shows_its_scores(tmp_path,
     assert (answer("make", "sync", cwd=tmp_path).returncode == 0) != ends_well
 
 
+def test_parameters_are_replaced_and_edits_that_are_in_no_commit_are_kept(tmp_path):
+    """Also where git knows nothing of the folder: then there would be no way back."""
+    for name in ("Makefile", "params.yaml", "params.paper.yaml", "params.winners.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    now, default = tmp_path / "params.yaml", (ROOT / "params.yaml").read_text()
+
+    def kept():
+        return [path.read_text() for path in sorted(tmp_path.glob("params.before-*.yaml"))]
+
+    assert answer("make", "paper", cwd=tmp_path).returncode == 0
+    assert now.read_text() == (ROOT / "params.paper.yaml").read_text() and kept() == [default]
+    done = answer("make", "winners", cwd=tmp_path)  # nothing is lost: the file is that of the paper
+    assert now.read_text() == (ROOT / "params.winners.yaml").read_text() and kept() == [default]
+    assert "kept in" not in done.stdout
+    [copy] = tmp_path.glob("params.before-*.yaml")
+    copy.unlink()
+    now.write_text(default)
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for words in (("init", "-q"), ("add", "params.yaml"), (*identity, "commit", "-qm", "default")):
+        assert answer("git", *words, cwd=tmp_path).returncode == 0
+    assert answer("make", "paper", cwd=tmp_path).returncode == 0 and kept() == []
+    now.write_text("# mine\n" + default)
+    answer("git", "add", "params.yaml", cwd=tmp_path)
+    done = answer("make", "winners", cwd=tmp_path)
+    assert kept() == ["# mine\n" + default]
+    assert "params.yaml is in no commit as it was; kept in params.before-" in done.stdout
+
+
 FAKE = """#!/bin/bash
 # gh, as far as .ci/comment knows it: lists the comments, records what it is told to write.
 if [[ "$*" == *"--jq"* ]]; then cat comments.jsonl; else printf '%s\\n' "$@" >> calls; fi

@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
-from cinevox import cli
+from cinevox import cli, simulation
 from cinevox.files import disk, io
 from cinevox.project import params, plugins
 from cinevox.stimuli.networks._weights import status
@@ -55,6 +56,25 @@ def test_every_help_has_its_sentences_and_paragraphs(capsys):
         cli.main(["cluster", "--help"])
     said = [" ".join(paragraph.split()) for paragraph in capsys.readouterr().out.split("\n\n")]
     assert said[1].endswith("or while a command runs.") and said[2].startswith("Stages then find it by themselves. All")
+
+
+def test_a_network_has_a_line_for_each_layer_with_the_shape_of_its_output(project, capsys):
+    """Of a plug-in of images, of one of videos, of a model of timm by its name, of arrays by the run's own name."""
+    np.savez(project / "mine.npz", ids=np.array(["a", "b"]), words=np.zeros((2, 3, 5)))
+    edited(project, networks={"mine": ENTRY | {"weights": "none", "file": "mine.npz", "model": "array"}})
+    for name, layer, line in (
+        ("squeezenet", "features.2", "96 x 54 x 54 279,936"),
+        ("r3d_18", "layer3", "256 x 14 x 14 4 50,176"),
+        ("timm/vit_tiny_patch16_224", "maps.blocks.3", "192 x 14 x 14 37,632"),
+        ("mine", "words", "15"),
+    ):
+        assert cli.main(["networks", name]) == 0
+        lines = lines_of(capsys.readouterr().out)
+        assert " ".join(lines[layer]) == line
+        if name in plugins.names("networks"):
+            assert {*plugins.load("networks", name).layers} <= {*lines}
+    assert cli.main(["networks", "nope"]) == 2
+    assert "there is no 'nope'; there are alexnet" in capsys.readouterr().err
 
 
 def test_weights_say_policy_source_and_licence(project, capsys):
@@ -271,6 +291,83 @@ def test_ready_reads_weights_of_ones_own(project, capsys):
     content["networks"]["alexnet"] |= {"weights": "random", "file": None}
     (project / "params.yaml").write_text(yaml.safe_dump(content))
     assert cli.main(["ready"]) == 0
+
+
+def edited(project, **sections):
+    """Parameters with further entries in some of their sections."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, changes in sections.items():
+        content[section] |= changes
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+ENTRY = {"weights": "pretrained", "file": None, "sha256": None, "n_frames": 2, "seed": 0}
+SPACE = {"pool": "none", "over_frames": "mean", "standardize": True, "n_components": None}
+
+
+def test_ready_looks_for_layers_and_ids_also_where_features_are(project, capsys):
+    settings = params.load(project / "params.yaml")
+    clips = simulation.clip_names(settings.simulation)
+    np.savez(project / "mine.npz", ids=np.array(clips[:-1]), words=np.zeros((len(clips) - 1, 3)))
+    for name in (*settings.networks, "mine"):
+        io.folder(project / f"data/features/{name}")
+    brought = ENTRY | {"weights": "none", "file": "mine.npz", "model": "array"}
+    spaces = {"a": SPACE | {"network": "alexnet", "layer": "nope"}, "b": SPACE | {"network": "mine", "layer": "nope"}}
+    edited(project, networks={"mine": brought}, spaces=spaces)
+    assert cli.main(["ready"]) == 2
+    said = capsys.readouterr().err
+    assert "spaces.a: alexnet: no layer nope; its own are " in said
+    missing = f"params.spaces has the layer nope; it has words\n  1 of 210 clips have no id in it: {clips[-1]}"
+    assert f"networks.mine: mine.npz cannot be used as features:\n  {missing}\n" in said
+    assert "no layer" not in said.partition("nope;")[2]  # of alexnet the one entry
+
+
+def test_ready_knows_rows_with_more_features_than_their_regressor_takes(project, capsys):
+    rows = yaml.safe_load((ROOT / "params.yaml").read_text())["experiments"]["voxelwise"]
+    row = {"track": "mini", "regressor": "lasso", "reported": None}
+    more = {"mini-alexnet-layer_raw-lasso": row | {"network": "alexnet", "features": "layer_raw"}}
+    joint = {"mini-a-stack-lasso": row | {"label": "a", "together": "stack", "spaces": ["large", "lite1"]}}
+    large = {"network": "efficientnet_lite0", "layer": "blocks.3.2", "pool": "avg14", "over_frames": "none"}
+    large |= {"standardize": False, "n_components": None}
+    edited(project, spaces={"large": large}, experiments={"voxelwise": rows | more, "joint": joint})
+    assert cli.main(["ready"]) == 2
+    raw, pooled = capsys.readouterr().err.splitlines()
+    assert "row mini-alexnet-layer_raw-lasso: Lasso takes at most 10,000 features, and 4 of 8 candidates have" in raw
+    assert "Take components: the row's word without _raw, or take a regressor for any number of features: res" in raw
+    assert "row mini-a-stack-lasso: " in pooled and "1 of 4 candidates have more: large 31,360. " in pooled
+    assert "n_components of the spaces" in pooled and "pool of the spaces" in pooled
+
+
+def test_ready_says_what_will_be_downloaded(project, capsys, monkeypatch):
+    monkeypatch.setenv("CINEVOX_WEIGHTS", str(project / "weights"))
+    edited(
+        project,
+        networks={"squeezenet": ENTRY, "r3d_18": ENTRY},
+        simulation={
+            "network": "squeezenet",
+            "weights": "pretrained",
+            "generators": dict.fromkeys(params.MINI_ROIS, "category") | {"V1": "features.12"},
+        },
+    )
+    io.folder(project / "data/features/r3d_18")  # has been there
+    assert cli.main(["ready"]) == 0
+    _, *notes = capsys.readouterr().out.splitlines()
+    source = plugins.load("networks", "squeezenet").source
+    told = f"its weights will be downloaded, {source.megabytes:.1f} MB, from {source.url} to {project / 'weights'}/"
+    assert [note.partition(source.file_name + " (licence")[0] for note in notes] == [
+        f"networks.squeezenet: {told}", f"simulation.network squeezenet: {told}",
+    ]  # fmt: skip
+    edited(project, networks={"mine": ENTRY | {"model": "timm/vit_tiny_patch16_224"}})  # not at a plain address
+    assert cli.main(["ready"]) == 2
+    assert "networks.mine.weights is pretrained, and mine has none with a published address" in capsys.readouterr().err
+
+
+def test_more_subjects_than_are_simulated_are_refused(project, capsys):
+    edited(project, simulation={"n_subjects": 2})
+    assert cli.main(["ready"]) == 2
+    assert "dataset.subjects has sub03, and simulation.n_subjects is 2, which makes sub01 to" in capsys.readouterr().err
+    edited(project, simulation={"n_subjects": 2}, dataset={"folder": "data/another"})
+    assert cli.main(["rows"]) == 0
 
 
 def test_ready_says_which_rows_are_least_squares_under_another_name(project, capsys):

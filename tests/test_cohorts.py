@@ -82,7 +82,8 @@ def test_folds_inside_of_a_fit_hold_groups_together(features, measured):
             return np.tile(self.mean, (len(X), 1)).astype(np.float32)
 
     class Spec:
-        max_features = None
+        def most_features(self, options):
+            return None
 
         def together(self, options):
             return "all"

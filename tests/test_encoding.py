@@ -244,6 +244,15 @@ def test_other_weights_than_those_it_was_fitted_with_are_refused(copy, study):
         predicted(store.read(copy), study.clips[:1])
 
 
+def test_pictures_brought_to_other_numbers_are_refused(copy, study):
+    """As those of a model of timm would be by another version of its configuration."""
+    content = json.loads((copy / "encoding.json").read_text())
+    content["about"]["sources"][0]["images"][0][2] = 0.5
+    (copy / "encoding.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"squeezenet is another .*: mean is \[.*0.406\] and was \[.*0.5\]\. Give it"):
+        predicted(store.read(copy), study.clips[:1])
+
+
 # Clips of any kind
 
 

@@ -164,7 +164,7 @@ def test_an_ensemble_is_named_where_it_can_be_handed_in(document):
         document,
         f"submission.rows.mini is {MEAN}; name it under submission.ensembles instead",
         r"submission.ensembles.full is .*, which is no ensemble of the full track in experiments \(" + PASTE,
-        f"encoding.rows has {MEAN}: an ensemble has no encoding model; name its members instead",
+        f"encoding.rows has {MEAN}, which can have no encoding model: it is an ensemble; take one of its members that",
         "heads.ensemble: the name is taken by experiments.ensembles",
     )
     document["encoding"]["rows"].pop()

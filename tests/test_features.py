@@ -135,6 +135,8 @@ def test_unfinished_work_is_only_taken_up_for_the_same_inputs(frames):
         prepared(frames, over_frames="max").digest(frames),
         prepared(frames, batch_size=4).digest(frames),
         replace(extraction, weights=replace(extraction.weights, seed=2)).digest(frames),
+        replace(extraction, spec=replace(extraction.spec, std=(1.0, 1.0, 1.0))).digest(frames),
+        replace(extraction, spec=replace(extraction.spec, configuration={"eps": 0.1})).digest(frames),
     ]
     assert len(set(digests)) == len(digests)
     assert prepared(frames).digest(frames.copy()) == digests[0]

@@ -168,5 +168,21 @@ def test_a_single_raw_layer_is_passed_through_without_a_copy(layers):
 def test_too_many_features_are_refused_before_the_first_fit(layers, measured):
     spec = RegressorSpec("recorder", Recorder, max_features=13)
     spaces = [Candidate("b", ("b",), degree=2), Candidate("a", ("a",), degree=2)]  # 9 and 14 features
-    with pytest.raises(InputError, match=r"recorder takes at most 13 features, and 1 of 2 .*: a 14\. Reduce them"):
+    with pytest.raises(InputError, match=r"recorder takes at most 13 features, and 1 of 2 .*: a 14\. Take no products"):
         fits.fit(spaces, layers, measured, COLUMNS, PART, fits.Method(spec, {}, 3, 4))
+
+
+def test_the_cure_of_too_many_features_is_one_of_the_row():
+    sizes, lasso = {"a": 30_000, "b": 100}, plugins.load("regressors", "lasso")
+    best = fits.Method(plugins.load("regressors", "best"), {"candidates": {"ridge": {}, "lasso": {}}}, 3, 4)
+    together = Candidate("stack", ("a", "b"), combine="stack")
+    for candidate, cure in (
+        (Candidate("a", ("a",), raw=True), "Take components: the row's word without _raw"),
+        (Candidate("b", ("b",), degree=3), "Take no products .*, or fewer components"),
+        (Candidate("concat", ("a", "b"), even=True), r"n_components of the spaces, .*pool of the spaces"),
+        (together, r"1 of 2 candidates have more: a 30,000\. .*pool of the spaces"),
+    ):
+        for method in (fits.Method(lasso, {}, 3, 4), best):
+            with pytest.raises(InputError, match=rf"at most 10,000 features, .*{cure}.*, or take a regressor for any"):
+                fits.check_sizes([candidate], sizes, method)
+    fits.check_sizes([together], sizes, fits.Method(plugins.load("regressors", "ridge"), {}, 3, 4))

@@ -2,6 +2,7 @@
 
 import bz2
 import collections
+import hashlib
 import json
 import lzma
 import os
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cinevox.errors import FileError, InputError
-from cinevox.files import io
+from cinevox.files import digests, io
 
 RNG = np.random.default_rng(0)
 CONTENT = {
@@ -481,3 +482,43 @@ def test_an_array_that_is_written_as_it_comes(tmp_path):
     ):
         stream.write(b"1234")
     assert not list(tmp_path.glob("b.npy*"))
+
+
+# Digests of large files
+
+
+def test_a_file_that_is_as_it_was_is_not_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(digests, "SETTLED", 0)  # as of a file that was written some seconds ago
+    path, memo = tmp_path / "large.npy", tmp_path / "memo.json"
+    path.write_bytes(b"one")
+    first = digests.remembered_digests(memo)
+    assert first.of(path) == hashlib.sha256(b"one").hexdigest()
+    digests.remember_digests(memo, first)
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "sha256", lambda _: pytest.fail("read again"))
+        second = digests.remembered_digests(memo)
+        assert second.of(path) == second.of(path) == first.of(path)
+    assert second.used == first.used  # what is kept is of files that are still looked at
+    memo.write_text('["broken"')
+    assert digests.remembered_digests(memo).of(path) == first.of(path)
+
+
+@pytest.mark.parametrize("settled", [0, digests.SETTLED])
+def test_an_edit_of_the_same_size_and_time_is_seen(tmp_path, monkeypatch, settled):
+    """In place and of another file in its place, with the time stamp of before."""
+    monkeypatch.setattr(digests, "SETTLED", settled)
+    path, other, memo = tmp_path / "large.npy", tmp_path / "other.npy", tmp_path / "memo.json"
+    path.write_bytes(b"one")
+    stat = path.stat()
+    for content, written in ((b"one", path), (b"two", path), (b"six", other)):
+        written.write_bytes(content)
+        if written == other:
+            other.replace(path)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        if settled == 0:  # its clock has ticked meanwhile
+            while (entry := tmp_path / "clock").write_bytes(b"") or entry.stat().st_ctime_ns <= path.stat().st_ctime_ns:
+                pass
+        found = digests.remembered_digests(memo)
+        assert found.of(path) == hashlib.sha256(content).hexdigest()
+        assert bool(found.used) == (settled == 0)
+        digests.remember_digests(memo, found)

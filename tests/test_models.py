@@ -91,6 +91,7 @@ def test_it_stands_under_its_rows_run_with_schemas_and_says_what_it_is(project, 
     run = client.get_run(version.run_id)
     assert (run.data.tags["row"], run.data.tags["level"], run.info.status) == (ROW, "row", "FINISHED")
     assert version.tags["weights_policy"] == "random" and "In-silico data" in version.tags["cautions"]
+    assert version.tags["weights_unverified"] == "none"
     folder = folder_of(registered)
     model = mlflow.models.Model.load(folder)
     assert model.signature.outputs.input_names() == ["sub01.V1", "sub01.V2", "sub02.V1", "sub02.V2", "cautions"]

@@ -4,20 +4,23 @@ import json
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import layout
 import small_run
+from cinevox.files import io
+from cinevox.fitting import ensembles, prediction_store
 from small_run import LAYERS, N_TRAIN, NETWORK, ROW
 
 ROIS, N_OUTER = ("V1", "FFA"), 3
-GIVEN = "mini-given-each-ridge"
+GIVEN, STACK = "mini-given-each-ridge", "mini-both-stack-ensemble"
 COLUMNS = small_run.columns_of("mini", small_run.SUBJECTS[:2], ROIS)
 OWN = {roi: LAYERS[small_run.DRIVEN_BY[roi]] for roi in ROIS}
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory):
+def study(tmp_path_factory):
     """Reduction, ceiling, fits, scores and selection, run here."""
     made = small_run.SmallRun(tmp_path_factory.mktemp("nested"), rois=ROIS)
     made.document["splits"]["n_outer_folds"], made.document["selection"]["policy"] = N_OUTER, "nested"
@@ -31,7 +34,16 @@ def paths(tmp_path_factory):
         "track": "mini", "label": "given", "spaces": dict.fromkeys(ROIS, "wrong") | {"V1": "right"},
         "together": "each", "regressor": "ridge", "reported": None,
     }  # fmt: skip
-    return made.run().paths
+    made.document["experiments"]["ensembles"][STACK] = {
+        "track": "mini", "label": "both", "rows": [ROW, GIVEN], "together": "stack", "regressor": "ensemble",
+        "reported": None,
+    }  # fmt: skip
+    return made.run()
+
+
+@pytest.fixture(scope="module")
+def paths(study):
+    return study.paths
 
 
 def test_every_fit_has_components_and_predictions_of_its_own(paths):
@@ -86,3 +98,60 @@ def test_what_a_row_gives_each_roi_is_scored_in_outer_folds_and_chosen_in_none(p
     assert (said["policy"], said["chosen_on"]) == ("given", None) and not said["scores"]["nested"]["chosen_here"]
     assert said["chosen"] == {"V1": {"right": 1.0}, "FFA": {"wrong": 1.0}}
     assert said["scores"]["nested"]["score"] > 0.5 and said["optimism"] == {}
+
+
+def chosen(paths, row, k):
+    """ROI -> the candidate with the highest score in the inner folds of an outer one, by the table of scores."""
+    table = pd.read_csv(paths.scores(row) / "rois.csv").query("aggregation == 'subjects'")
+    means = table[table["split"].str.startswith(f"inner-{k}-")].groupby(["roi", "space"], sort=False)["score"].mean()
+    return {roi: means[roi].idxmax() for roi in ROIS}
+
+
+def by_choice(paths, row, choice, split):
+    by_space = {space: np.load(paths.predictions(row) / split / f"{space}.npy") for space in choice.values()}
+    parts = [by_space[choice[block.roi]][:, where] for block, where in zip(COLUMNS.blocks, COLUMNS.slices)]
+    return np.concatenate(parts, axis=1)
+
+
+def test_an_ensemble_predicts_an_outer_fold_by_weights_and_spaces_that_were_chosen_without_it(paths):
+    clips = prediction_store.read_index(paths.predictions(ROW)).clips
+    files = (layout.train_file(paths.simulation("insilico"), b.subject, b.roi) for b in COLUMNS.blocks)
+    trials = (pickle.loads(file.read_bytes(), encoding="latin1")["train"] for file in files)
+    measured = np.concatenate([values.mean(axis=1) for values in trials], axis=1)
+    for k in range(1, N_OUTER + 1):
+        choices = [chosen(paths, ROW, k), {"V1": "right", "FFA": "wrong"}]
+        inner = [f"inner-{k}-{j}" for j in range(1, N_OUTER + 1) if j != k]
+        assert not {*clips[f"outer-{k}"]} & {clip for split in inner for clip in clips[split]}
+        own = [
+            np.concatenate([by_choice(paths, row, choice, split) for split in inner])
+            for row, choice in zip((ROW, GIVEN), choices)
+        ]
+        combine = ensembles.stack(own, measured[np.concatenate([clips[split] for split in inner])], COLUMNS)
+        expected = combine([by_choice(paths, r, c, f"outer-{k}") for r, c in zip((ROW, GIVEN), choices)])
+        found = np.load(paths.predictions(STACK) / f"outer-{k}/stack.npy")
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert set(prediction_store.read_index(paths.predictions(STACK)).clips) == {
+        "validation", "test", *(f"outer-{k}" for k in range(1, N_OUTER + 1)),
+    }  # fmt: skip
+
+
+def test_an_ensemble_is_scored_in_outer_folds_and_says_what_chose(paths):
+    said = {row: json.loads((paths.selection(row) / "selection.json").read_text()) for row in (ROW, GIVEN, STACK)}
+    scores = {row: found["scores"]["nested"]["score"] for row, found in said.items()}
+    assert scores[STACK] > max(scores[ROW], scores[GIVEN]) - 0.02
+    found = said[STACK]
+    assert not found["scores"]["nested"]["chosen_here"] and found["scores"]["validation"]["chosen_here"]
+    assert found["chosen_on"] == "validation" and set(found["optimism"]) == {"nested", "test"}
+    assert found["scores"]["nested"]["low"] < scores[STACK] < found["scores"]["nested"]["high"]
+
+
+def test_an_ensemble_with_a_member_without_outer_folds_has_none(study):
+    """As transfer networks are."""
+    files = [study.paths.predictions(row) / "index.json" for row in (GIVEN, STACK)]
+    known = [file.read_bytes() for file in files]
+    index = json.loads(known[0])
+    io.write_json(files[0], index | {"clips": {name: index["clips"][name] for name in ("validation", "test")}})
+    study.stage(f"ensembles@{STACK}")
+    assert set(json.loads(files[1].read_text())["clips"]) == {"validation", "test"}
+    for file, content in zip(files, known):
+        file.write_bytes(content)

@@ -29,17 +29,62 @@ def test_every_fault_is_reported_at_once_by_dotted_name(document):
         assert part in message
 
 
+INTERVALS = r"fields: expected groups of intervals \[first, last\] with .*"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        ("spaces.lite0.pool", "max0", r": expected none, max<k> or avg<k> .* \(found 'max0'\)"),
+        ("spaces.lite0.pool", ["avg3", 7], r"\.1: expected none, max<k> or .* \(found 7\)"),
+        ("spaces.lite0.pool", {"kind": "max", "fields": [[[0, True]]]}, rf"\.{INTERVALS}"),
+        ("spaces.lite0.pool", [{"kind": "max", "fields": 3}], rf"\.0\.{INTERVALS}"),
+        ("spaces.lite0.pool", {"kind": "min", "fields": [[[0, 5]]]}, r"\.kind: Input should be 'max' or 'avg' .*"),
+        ("spaces.lite0.n_components", True, r": expected a number; true and false are none \(found True\)"),
+        ("spaces.lite0.n_components", [10, None, 0], r"\.2: Input should be greater than or equal to 1 \(found 0\)"),
+        ("spaces.lite0.over_frames", "sum", r": Input should be 'mean', 'max' or 'none' \(found 'sum'\)"),
+        ("spaces.lite0.standardize", {}, ": expected a value, or a list of values"),
+        ("spaces.lite0.layer", ["a", 2], r"\.1: Input should be a valid string \(found 2\)"),
+        (
+            "experiments.joint.mini-lite0_pooled-each-ridge.spaces",
+            "lite0",
+            ": expected a list of names of spaces, or .*",
+        ),
+        (
+            "experiments.joint.mini-lite0_pooled-each-ridge.spaces",
+            {"V1": 1},
+            r"\.V1: Input should be a valid string .*",
+        ),
+        ("regressors.ridge.alphas", [1.0, "a"], ": expected a number, a word, .*, or a list of numbers or of words .*"),
+        ("regressors.best.candidates", {"ridge": 1}, r"\.ridge: Input should be a valid dictionary .*"),
+        ("transfer.learning_rate", True, r": expected a number; true and false are none .*"),
+        ("frames.counts", [True, 2], r"\.0: expected a number; true and false are none .*"),
+    ],
+)
+def test_a_field_of_several_forms_has_one_fault_and_a_switch_is_no_number(document, place, value, told):
+    *parents, key = place.split(".")
+    section = document
+    for parent in parents:
+        section = section[parent]
+    section[key] = value
+    with pytest.raises(params.ParamsError) as caught:
+        params.parse(document, "p")
+    assert re.fullmatch(f"p: 1 fault\n  {re.escape(place)}{told}", str(caught.value))
+
+
 def test_sections_are_checked_against_each_other(document):
     document["networks"]["alexnet"]["n_frames"] = 7
     row = document["experiments"]["voxelwise"].pop("mini-alexnet-layer-sparse_linear")
     document["experiments"]["voxelwise"]["mini-vgg99-layer-sparse_linear"] = row | {"network": "vgg99"}
     document["report"]["brain_row"] = "nobody"
+    document["simulation"] |= {"network": "alexnet", "model": "timm/test_vit", "datasets": ["insilico"]}
     with pytest.raises(params.ParamsError) as caught:
         params.parse(document, "p")
     message = str(caught.value)
     assert "networks.alexnet.n_frames is 7" in message
     assert "vgg99 is not a key of networks (alexnet," in message
     assert "report.brain_row is nobody" in message
+    assert "simulation.model is timm/test_vit, and networks.alexnet.model is None: one name means two" in message
 
 
 NO_NAMES = (
@@ -236,7 +281,7 @@ def test_candidates_of_each_word():
         feature_spaces.candidates("layers", layers)
 
 
-@pytest.mark.parametrize(("file", "fewest"), [("adding", 6), ("spaces", 4)])
+@pytest.mark.parametrize(("file", "fewest"), [("adding", 6), ("spaces", 4), ("simulation", 2)])
 def test_the_examples_of_the_docs_fit_this_run(document, file, fewest):
     """Each block of the page, put into params.yaml as it stands."""
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / f"docs/{file}.md").read_text(), re.DOTALL)

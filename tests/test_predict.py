@@ -225,7 +225,7 @@ def test_a_row_of_encoding_rows_must_be_one_of_experiments(project):
         params.parse(document, "here")
 
 
-def test_a_row_on_features_that_were_brought_predicts_no_new_clip(project):
+def test_rows_that_can_have_no_model_say_why_before_any_work(project, capsys):
     document = yaml.safe_load((project / "params.yaml").read_text())
     own = {"weights": "none", "file": "mine.npy", "model": "array"}
     document["networks"]["mine"] = document["networks"]["efficientnet_lite0"] | own
@@ -235,8 +235,24 @@ def test_a_row_on_features_that_were_brought_predicts_no_new_clip(project):
     row = "mini-two-stack-ridge"
     document["experiments"]["joint"] = {row: words | {"spaces": list(document["spaces"])}}
     assert params.parse(document, "here").networks["mine"].model == "array"
+    label = {"track": "mini", "label": "both", "together": "mean", "regressor": "ensemble", "reported": None}
+    document["experiments"]["ensembles"] = {"mini-both-mean-ensemble": label | {"rows": [row, ROW]}}
+    (project / "params.yaml").write_text(yaml.safe_dump(document))
+    for asked, said in (
+        (row, "it stands on features that were brought (mine), and a new clip has none; take a row on networks alone"),
+        ("mini-both-mean-ensemble", f"it is an ensemble; take one of its members that can ({ROW})"),
+        (
+            "mini-efficientnet_lite0-frozen-two_lstm",
+            "transfer.keep_weights is best, so not all of its networks are kept; set that to all",
+        ),
+    ):
+        assert cli.main(["predict", "none.mp4", "--row", asked]) == 2
+        assert capsys.readouterr().err == f"cinevox predict: row {asked} can have no encoding model: {said}\n"
     document["encoding"]["rows"].append(row)
-    with pytest.raises(params.ParamsError, match=rf"encoding\.rows has {row}, on features that were brought.*leave it"):
+    with pytest.raises(
+        params.ParamsError,
+        match=rf"encoding\.rows has {row}, which .*: it stands on features that were brought \(mine\)",
+    ):
         params.parse(document, "here")
 
 

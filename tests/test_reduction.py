@@ -6,6 +6,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from cinevox.errors import InputError
+from cinevox.project.params import Reduction
 from cinevox.stimuli import reduction
 from cinevox.stimuli.reduction import principal_components, projection
 
@@ -80,6 +81,23 @@ def test_the_number_of_components_is_bounded_by_clips_and_rank(features, rng):
     assert full.explained.sum() == pytest.approx(1, abs=1e-5)
     low = (rng.standard_normal((50, 3)) @ rng.standard_normal((3, 300))).astype(np.float32)
     assert principal_components(low, TRAIN, 100, min_spread=None, normalize=True).scores.shape == (50, 3)
+
+
+def test_fewer_components_have_the_reason_that_holds_and_errors_the_name_of_the_space(features, rng):
+    asked = Reduction(n_components=100, standardize=True, min_spread=0.0, normalize=False)
+    few = np.concatenate([features[:, :6], np.ones((50, 2), np.float32)], axis=1)
+    copies = np.tile(features[:, :3], 2)
+    for given, n, why in (
+        (features, 34, "there are 35 training clips"),
+        (few, 6, "no more than 6 features vary"),
+        (copies, 3, "the 6 features that vary are combinations of 3"),
+    ):
+        found = reduction.reduced("v1 of resnet", given, TRAIN, asked).to_json()
+        assert (found["n_components"], reduction.bound(found, len(TRAIN))) == (n, why)
+    with pytest.raises(InputError, match="v1 of resnet: none of the 4 features varies"):
+        reduction.reduced("v1 of resnet", np.ones((50, 4), np.float32), TRAIN, asked)
+    with pytest.raises(InputError, match=r"v1 of resnet: .*over 1e19\); divide features that you brought"):
+        reduction.reduced("v1 of resnet", features * np.float32(1e25), TRAIN, asked)
 
 
 def test_constant_features_are_left_out_and_counted(features):
@@ -183,7 +201,7 @@ def test_a_floor_of_features_alike_in_spread_is_out_of_reach(features):
 
 
 def test_hopeless_features_are_refused(features):
-    with pytest.raises(InputError, match="none of the 4 features varies over the 35 training clips"):
+    with pytest.raises(InputError, match="none of the 4 features varies over the 35 training clips; take another"):
         principal_components(np.ones((50, 4), np.float32), TRAIN, 2, min_spread=0.0, normalize=True)
     features[3, 3] = np.nan
     with pytest.raises(InputError, match="NaN or infinite"):

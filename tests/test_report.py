@@ -167,8 +167,12 @@ def test_real_data_and_pretrained_weights_stand_beside_the_paper(monkeypatch, tm
     assert list(doubtful.doubts) == ["random weights"]
     assert list(clean.doubts) == []
     trained = tuple(finished_run.of_origin(found, weights="pretrained", official=True) for found in sources.results)
+    unsure = next(found for found in trained if found.name == RIDGE)
+    weights = {name: used | {"unverified": True} for name, used in unsure.index.provenance["weights"].items()}
+    index = replace(unsure.index, provenance={**unsure.index.provenance, "weights": weights})
+    trained = tuple(replace(found, index=index) if found is unsure else found for found in trained)
     text = report.render(replace(sources, results=trained)).page
-    assert 'id="truth"' not in text
+    assert 'id="truth"' not in text and text.count("not verified: no checksum published") == len(weights) == 1
     assert "In-silico" not in text
     assert "The paper's tables" in text and 'scope="col" class="n">paper<' in text
 
@@ -487,7 +491,8 @@ def test_choices_stand_beside_what_drives_the_voxels(made):
     deep = {"network": "efficientnet_lite0", "layer": "blocks.5.3", "pool": "avg2"}
     other = {"network": "alexnet", "layer": "features.4", "pool": "max5"}
     rest = {"over_frames": "mean", "standardize": False, "n_components": None}
-    entries = {"mid": grids, "deep": deep, "other": other}
+    most = {"network": "efficientnet_lite0", "layer": "blocks.3.2", "pool": "max5"}
+    entries = {"mid": grids, "deep": deep, "other": other, "most": most}
     rows = {
         name: {"track": "mini", "label": "maps", "spaces": list(entries), "together": together, "regressor": "ridge"}
         | {"reported": None}
@@ -495,6 +500,7 @@ def test_choices_stand_beside_what_drives_the_voxels(made):
     }
     document = made.params.model_dump(mode="json")
     document["spaces"] = {name: entry | rest for name, entry in entries.items()}
+    document["spaces"]["most"]["over_frames"] = "max"
     document["experiments"]["joint"] = rows
     driving = {"V1": "blocks.3.2:max5", "V2": "blocks.3.2", "V3": "blocks.4.2:max3 + motion", "V4": "gabor_energy"}
     document["simulation"]["generators"] |= driving
@@ -519,6 +525,9 @@ def test_choices_stand_beside_what_drives_the_voxels(made):
     assert verdicts(result(stack, "stack")) == {}
     five, three, away, none = (verdicts(result(each, name)) for name in ("mid.max5", "mid.max3", "deep", "other"))
     whole = verdicts(result(RIDGE, "blocks.3.2"))
+    most = verdicts(result(each, "most"))  # the generating map, of which the truth is the mean over frames
+    assert most["blocks.3.2:max5"] == [("the same, but its maximum over frames", "near")]
+    assert most["blocks.3.2"] == [("the same layer, pooled otherwise", "near")]
     assert five["blocks.3.2:max5"] == [("the same", "hit")]
     assert whole["blocks.3.2"] == [("the same", "hit")]
     for pooled in (three["blocks.3.2:max5"], five["blocks.3.2"], whole["blocks.3.2:max5"]):
@@ -527,6 +536,11 @@ def test_choices_stand_beside_what_drives_the_voxels(made):
     assert away["blocks.3.2:max5"] == [("2 layers away", "")]
     assert none["blocks.3.2"] == [("another network", "")]
     assert five["gabor_energy"] == whole["gabor_energy"] == [("", "")]
+    document["features"]["over_frames"] = "max"
+    found = parse(document, "params.yaml")
+    whole = verdicts(result(RIDGE, "blocks.3.2"))
+    assert whole["blocks.3.2"] == [("the same, but its maximum over frames", "near")]
+    assert verdicts(result(each, "mid.max5"))["blocks.3.2:max5"] == [("the same", "hit")]
     both = known_truth.recovered(
         SimpleNamespace(params=found, of_track=lambda _: (result(each, "deep"), result(RIDGE, "blocks.2.1")))
     )

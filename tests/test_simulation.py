@@ -24,6 +24,7 @@ from cinevox.simulation.receptive_fields import field_components, fields_in_use
 from cinevox.statistics import metrics
 from cinevox.stimuli import features
 from cinevox.stimuli.frames import read_clip
+from cinevox.stimuli.networks import spec_of
 
 ONLY_CLIPS = dict(zip(MINI_ROIS, itertools.cycle(generators.CLIP_GENERATORS)))
 
@@ -70,6 +71,11 @@ def test_clips_are_what_the_challenge_has(clips):
             assert n_decoded == stream.frames == clip.scene.n_frames
             assert 15 <= stream.average_rate <= 30
             assert 2.96 <= n_decoded / stream.average_rate <= 3.08
+
+
+def test_names_of_clips_are_known_before_they_are_made(default_params, clips):
+    names = simulation.clip_names(small(default_params, seed=7))
+    assert names[: len(clips[1])] == [clip.name for clip in clips[1]]
 
 
 def test_a_clip_depends_on_seed_and_index_alone(clips, tmp_path):
@@ -255,6 +261,25 @@ def test_maps_of_a_video_network_are_pooled_over_space_alone(default_params, cli
     assert not found.grams
 
 
+def test_a_model_of_timm_drives_voxels(default_params, clips, tmp_path):
+    """Layers and maps as an analysis of the same entry takes them."""
+    part = "stages.1:avg3"
+    driving = ONLY_CLIPS | {"V1": part, "V2": "stages.3"}
+    chosen = {"network": "mine", "model": "timm/test_convnext2", "weights": "random", "n_frames": 2}
+    settings = small(default_params, **chosen, generators=driving)
+    found = heard(settings, *clips, tmp_path / "scratch")
+    assert {"stages.0", "stages.3"} <= set(found.grams) and part in found.fields
+    entry = Network(
+        weights="random", file=None, sha256=None, n_frames=2, seed=settings.seed, model="timm/test_convnext2"
+    )
+    folder, made = clips
+    size = spec_of("mine", entry).input_size
+    films = np.stack([read_clip(folder / clip.name, 2, size, "direct")[0] for clip in made])
+    own = features.prepare("mine", entry, listening.EXTRACTION, films.shape[1:], ("stages.3",))
+    expected = generators.gram(features.extract(own, films)["stages.3"])
+    np.testing.assert_allclose(found.grams["stages.3"], expected, rtol=1e-5)
+
+
 def test_a_field_has_channels_that_vary_there_and_the_same_ones_again(rng):
     pooled = rng.standard_normal((20, 6, 4)) * np.array([1, 1, 0, 1, 1e-6, 2])[:, None]
     pooled[:, :, 2] = 1.0
@@ -277,11 +302,26 @@ def test_a_field_has_channels_that_vary_there_and_the_same_ones_again(rng):
             r"its map is 13 x 13; expected a grid of at most 13",
         ),
         ({"generators": ONLY_CLIPS | {"V2": "features.12"}, "weights": "package"}, r"expected pretrained or random"),
+        ({"model": "timm/test_vit"}, r"squeezenet is a network of its own; choose another name"),
+        ({"network": "mine", "model": "timm/no_such"}, r"timm/no_such: timm .* has no such model"),
+        (
+            {
+                "network": "mine",
+                "model": "timm/test_vit",
+                "weights": "package",
+                "generators": ONLY_CLIPS | {"V2": "maps.blocks.0:max3"},
+            },
+            r"mine has no such weights; expected .*random",
+        ),
+        (
+            {"generators": ONLY_CLIPS | {"V2": "features.12"}, "network": "displacement"},
+            "network is displacement, a fixed computation without weights, .*; name a network, or let",
+        ),
     ],
 )
 def test_networks_that_cannot_be_listened_to_are_told_before_any_clip(default_params, changes, message):
     with pytest.raises(InputError, match=message):
-        simulation.prepare(small(default_params, network="squeezenet", **{"weights": "random"} | changes))
+        simulation.prepare(small(default_params, **{"network": "squeezenet", "weights": "random"} | changes))
     assert simulation.prepare(small(default_params)) is None
 
 

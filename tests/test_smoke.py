@@ -1,9 +1,12 @@
 """The paper's run in small: every row and network of it, none of its size."""
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
 from cinevox import cli
+from cinevox.errors import InputError
 from cinevox.project import params, plugins, smoke
 from conftest import ROOT
 
@@ -70,6 +73,34 @@ def test_the_winners_alpha_and_grids_are_those_of_their_report():
         assert n_here == n, name
     rows = found.experiments.joint
     assert rows["mini-bionn-each-ridge"].fixed == rows["mini-bionn-each-ridge_1e4"].fixed
+
+
+def test_models_of_libraries_come_along_and_what_can_t_be_simulated_is_refused(monkeypatch):
+    default, large = parsed("params.yaml"), parsed("params.yaml")
+
+    def smaller(model, layer):
+        entry = {"weights": "random", "file": None, "sha256": None, "n_frames": 2, "seed": 3, "model": model}
+        space = {"network": "mine", "layer": layer, "pool": "none", "over_frames": "mean"}
+        spaces = {"m": space | {"standardize": True, "n_components": None}}
+        networks = large["networks"] | {"mine": entry}
+        return params.parse(
+            smoke.parameters(large | {"networks": networks, "spaces": spaces | large["spaces"]}, default), ""
+        )
+
+    found = smaller("timm/vit_tiny_patch16_224", "maps.blocks.3")
+    assert (found.networks["mine"].model, found.networks["mine"].weights) == ("timm/vit_tiny_patch16_224", "random")
+    assert found.frames.size == large["frames"]["size"] and found.spaces["m"].layer == "maps.blocks.3"
+    real, clips = (
+        plugins.network_of,
+        SimpleNamespace(n_frames=16, is_fixed=False, layers=[f"hidden.{n}" for n in range(13)]),
+    )
+    monkeypatch.setattr(plugins, "network_of", lambda name, *given: clips if name == "mine" else real(name, *given))
+    video = "transformers/VideoMAEModel/MCG-NJU/videomae-base@abc"
+    assert smaller(video, "hidden.12").networks["mine"].n_frames == 16  # its positions are those of so many frames
+    with pytest.raises(InputError, match=r"spaces\.m: mine has random weights .*, without hidden\.13 \(hidden\.0 to"):
+        smaller(video, ["hidden.12", "hidden.13"])
+    with pytest.raises(InputError, match=r"networks\.mine: features that were brought are of a study's own clips"):
+        smaller("array", "words")
 
 
 @pytest.mark.parametrize("given", [".", "..", "data", "params.yaml"])

@@ -216,24 +216,27 @@ def test_the_files_of_those_that_can_load_it_change(tmp_path, everything, file, 
 
 def test_files_that_dvc_does_not_track_are_asked_for_by_their_content(tmp_path):
     document = document_of("params.yaml")
-    array, folder = tmp_path / "mine.npz", tmp_path / "clip"
+    array, folder, weights = tmp_path / "mine.npz", tmp_path / "clip", tmp_path / "alexnet.pth"
     folder.mkdir()
     entry = {"file": None, "sha256": None, "n_frames": 2, "seed": 0}
     document["networks"] |= {
         "mine": entry | {"weights": "none", "model": "array", "file": str(array)},
         "clip": entry | {"weights": "file", "model": "transformers/X/a/b@c", "file": str(folder)},
+        "same": entry | {"weights": "file", "model": "transformers/X/a/b@c", "file": f"{folder}/model.safetensors"},
+        "efficientnet_lite0": entry | {"weights": "file", "file": str(weights)},
+        "alexnet": entry | {"weights": "file", "file": str(weights), "sha256": "01234567"},
     }
     found = []
     for text in ("one", "two"):
         array.write_text(text)
+        weights.write_text(text)
         (folder / "config.json").write_text(text)
         settings = params.parse(document, "p")
         code = SourceCode({}, {})
-        found.append(
-            {i.instance: i.text(code) for i in stage_instances.instances(settings, code) if i.stage == "features"}
-        )
+        found.append({(i.stage, i.instance): i.text(code) for i in stage_instances.instances(settings, code)})
     before, after = found
-    assert {name for name in before if before[name] != after[name]} == {"mine", "clip"}
+    changed = {("features", name) for name in ("mine", "clip", "same", "efficientnet_lite0")}
+    assert {key for key in before if before[key] != after[key]} == changed | {("bases", "efficientnet_lite0-frozen")}
 
 
 def test_what_editors_and_runs_leave_behind_is_no_code(tmp_path, everything):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from joblib import parallel_config
 from scipy.optimize import minimize
 from sklearn.linear_model import LinearRegression
 
@@ -370,6 +371,20 @@ def test_what_a_stack_keeps_predicts_what_it_predicted(given, measured):
     X, _ = feature_matrix(candidate, list(given.values()), PART.train)
     kept = np.hstack([part(X[SPLIT.test]) for part in found.maps])
     np.testing.assert_array_equal(kept, found.predicted["test"])
+
+
+@pytest.mark.parametrize(("together", "n"), [("concat", 1), ("stack", 3)])
+def test_batches_share_the_training_features_that_their_maps_keep(rng, measured, together, n):
+    wide = {name: rng.standard_normal((36, 40)).astype(np.float32) for name in SPACES}
+    ridge = fits.Method(plugins.load("regressors", "ridge"), {"alphas": [0.1, 10.0, 1e3], "per": "voxel"}, 3, 2)
+    [candidate] = joint_candidates(SPACES, together)
+    with parallel_config(backend="threading", n_jobs=2):
+        [found] = fits.fit([candidate], wide, measured, COLUMNS, PART, ridge, keep_maps=True)
+    kept = [part for own in found.maps for part in (own.maps if together == "stack" else [own])]
+    assert len(found.maps) == 5 and len(kept) == 5 * n and len({id(part.X) for part in kept}) == n
+    X, _ = feature_matrix(candidate, list(wide.values()), PART.train)
+    again = np.hstack([own(X[SPLIT.test]) for own in found.maps])
+    np.testing.assert_allclose(again, found.predicted["test"], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("together", ["concat", "stack", "mean"])

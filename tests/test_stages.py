@@ -63,6 +63,7 @@ JOINT = {
     "mini-two-concat-ridge": ["late", "displaced"],
     "mini-two-banded-banded_ridge": ["late", "displaced"],
 }
+ENSEMBLE = "mini-both-stack-ensemble"
 
 
 def small_params():
@@ -91,6 +92,10 @@ def small_params():
             "track": track, "label": label, "spaces": spaces, "together": together, "regressor": regressor,
             "reported": None,
         }  # fmt: skip
+    document["experiments"]["ensembles"][ENSEMBLE] = {
+        "track": "mini", "label": "both", "rows": [ROWS[0], TRANSFER], "together": "stack", "regressor": "ensemble",
+        "reported": None,
+    }  # fmt: skip
     document["submission"]["rows"] = {"mini": STACK, "full": ROWS[2]}
     document["encoding"]["rows"] = [STACK, TRANSFER]
     document["transfer"]["keep_weights"] = "all"
@@ -179,8 +184,8 @@ def repository(tmp_path_factory):
 
 def test_every_stage_runs_once_and_then_nothing_is_left_to_do(repository):
     steps = list(dict.fromkeys(stage.split("@")[0] for stage in repository.ran))
-    of_ensembles = {"ensembles", "scores-ensembles", "selection-ensembles", "submission-ensembles"}  # none here
-    assert set(steps) == set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]) - of_ensembles
+    handed_in = {"submission-ensembles"}  # none here, but below
+    assert set(steps) == set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]) - handed_in
     assert len(repository.ran) == len(set(repository.ran))
     assert repository.would_run() == set()
 
@@ -192,14 +197,19 @@ def inside(path, folders):
 def test_what_a_stage_reads_is_what_it_depends_on(repository):
     """By the files that its process opened under data/ and wherever else stages write."""
     assert {trace["stage"] for trace in repository.traces} == set(repository.stages)
-    outputs = {out["path"] for entry in repository.stages.values() for out in entry.get("outs", ())}
+    assert not undeclared(repository.traces, repository.stages)
+
+
+def undeclared(traces, stages):
+    """Stage -> what it read and does not depend on."""
+    outputs = {out["path"] for entry in stages.values() for out in entry.get("outs", ())}
     undeclared = {}
-    for trace in repository.traces:
-        entry = repository.stages[trace["stage"]]
+    for trace in traces:
+        entry = stages[trace["stage"]]
         known = {item["path"] for item in (*entry.get("deps", ()), *entry.get("outs", ()))}
         if found := [path for path in trace["read"] if inside(path, {*outputs, "data"}) and not inside(path, known)]:
             undeclared[trace["stage"]] = found
-    assert not undeclared
+    return undeclared
 
 
 def test_what_a_stage_loads_is_what_its_code_is_said_to_be(repository):
@@ -221,7 +231,7 @@ def test_what_a_stage_loads_is_what_its_code_is_said_to_be(repository):
 
 
 def test_metrics_hold_the_rows_with_their_rois(repository):
-    for row in (*ROWS, TRANSFER):
+    for row in (*ROWS, TRANSFER, ENSEMBLE):
         metrics = repository.json(f"metrics/{row}.json")
         rois = (
             ["WB"] if row.startswith("full") else yaml.safe_load((ROOT / "params.yaml").read_text())["dataset"]["rois"]
@@ -310,6 +320,23 @@ def test_the_submission_has_no_fault_and_is_the_refit_of_its_row(repository):
     for voxel in range(5):
         model = RidgeCV(alphas, cv=KFold(3), scoring="neg_mean_squared_error").fit(X[:60], measured[:, voxel])
         np.testing.assert_allclose(predicted[:, voxel], model.predict(X[60:]), atol=1e-4)
+
+
+def test_an_ensemble_is_handed_in_as_a_row_is(repository):
+    document, kept = small_params(), repository.kept()
+    document["submission"] |= {"rows": {"full": ROWS[2]}, "ensembles": {"mini": ENSEMBLE}}
+    repository.write(document)
+    ran, _ = repository.repro("submission-ensembles@mini")
+    stages = yaml.safe_load((repository.folder / "dvc.lock").read_text())["stages"]
+    traces = [repository.json(path) for path in (repository.folder / "tmp/traces").iterdir()]
+    assert "mini track" in repository.run("cinevox", "check-submission", "submission/mini_track.zip")
+    about = repository.json("submission/mini_track.json")
+    repository.back(kept)
+    assert [stage for stage in ran if "@" in stage] == ["submission-ensembles@mini"]
+    [own] = [trace for trace in traces if trace["stage"] == "submission-ensembles@mini"]
+    assert not undeclared([own], stages) and any("predictions" in path for path in own["read"])
+    assert list(about["fitted_on"]["members"]) == [ROWS[0], TRANSFER]
+    assert repository.would_run() == set()
 
 
 def test_the_sizes_of_large_outputs_are_known_beforehand(repository, tmp_path, monkeypatch):
@@ -528,6 +555,30 @@ def test_a_new_network_is_extracted_alone(repository):
     would = repository.in_order("features@efficientnet_lite0", "features@alexnet")
     repository.write(small_params())
     assert [stage for stage in would if "@" in stage] == ["features@alexnet"]
+
+
+def test_an_edited_array_that_the_user_brought_reaches_a_row_that_is_asked_for_alone(repository):
+    """DVC knows nothing of its file; one value of it is changed, and its size is not."""
+    document, kept = small_params(), repository.kept()
+    document["networks"]["mine"] = {
+        "weights": "none", "model": "array", "file": "tmp/mine.npz", "sha256": None, "n_frames": 2, "seed": 0,
+    }  # fmt: skip
+    repository.write(document)
+    clips = sorted(
+        path.stem for path in (repository.folder / "data/insilico/AlgonautsVideos268_All_30fpsmax").iterdir()
+    )
+    values = np.random.default_rng(0).standard_normal((len(clips), 24))
+    would = []
+    for edited in (0, 1):
+        values[-1, -1] += edited
+        np.savez(repository.folder / "tmp/mine.npz", ids=clips, words=values)
+        if not edited:
+            for stage in ("source_code", "features@mine", "reduction@mine"):
+                repository.repro("--single-item", stage)
+            (repository.folder / "tmp/mine.npz").touch()  # which is no edit
+        would.append("features@mine" in repository.in_order(f"selection-joint@{STACK}"))
+    repository.back(kept)
+    assert would == [False, True]
 
 
 def test_a_fault_in_the_parameters_is_told_before_anything_runs(repository):

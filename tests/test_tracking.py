@@ -141,6 +141,7 @@ def test_a_run_says_what_made_it(searched):
     [parent] = client.search_runs([experiment], "params.regressor = 'ridge' and tags.level = 'row'")
     assert parent.data.tags["weights_policy"] == "package"
     assert parent.data.tags["weights_sha256"] == "1" * 64
+    assert parent.data.tags["weights_unverified"] == "none"
     assert re.fullmatch("[0-9a-f]{64}", parent.data.tags["params_hash"])
     assert parent.data.params["networks.efficientnet_lite0.weights"] == "package"
     assert not any(name.startswith("networks.alexnet") for name in parent.data.params)

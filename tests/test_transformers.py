@@ -4,16 +4,23 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 import small_encoding
+from cinevox.encoding import description
+from cinevox.encoding.about import SpaceInput
+from cinevox.encoding.clips import Predictor
 from cinevox.errors import InputError
+from cinevox.files import io
 from cinevox.outlets.tracking import models
-from cinevox.project.params import Network
+from cinevox.project.params import FeatureMap, Network
+from cinevox.project.paths import Paths
 from cinevox.stimuli import features, networks
 from cinevox.stimuli.networks import _activations, _loading, _weights
+from cinevox.validation import disk_needs
 
 transformers = pytest.importorskip("transformers", reason="transformers is an extra")
 
@@ -110,6 +117,45 @@ def test_numbers_stay_as_they_are_in_the_file_whatever_the_configuration_says(tm
     assert all(torch.equal(values, own.state_dict()[name].float()) for name, values in module.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("file", "edit", "told"),
+    [
+        ("config.json", {"layer_norm_eps": 0.5}, "layer_norm_eps is 0.5 and was 1e-06"),
+        ("preprocessor_config.json", {"image_std": [1, 1, 1], "image_mean": [0, 0, 0.5]},
+         r"mean is \[.*0.5\] and was .*; standard deviation"),
+        ("config.json", {"dtype": "float16", "architectures": ["Another"]}, ""),
+    ],
+)  # fmt: skip
+def test_an_edited_configuration_makes_another_network(tmp_path, file, edit, told):
+    """Nothing takes up its unfinished work, and no encoding model takes it for the one that it was fitted with."""
+    transformers.Dinov2Model(configuration("Dinov2Model")).save_pretrained(tmp_path)
+    settings, taken = entry("Dinov2Model", tmp_path), FeatureMap("hidden.1", "none", "mean")
+    clips = np.zeros((2, 2, 64, 64, 3), dtype=np.uint8)
+
+    def prepared():
+        return features.prepare("mine", settings, small_encoding.FEATURES, clips.shape[1:], (), [taken])
+
+    def predictor(sidecar):
+        inputs = {"mine": {"space": SpaceInput(map=taken, shape=[1])}}
+        params = SimpleNamespace(
+            networks={"mine": settings}, features=small_encoding.FEATURES, frames=SimpleNamespace(resize="direct")
+        )
+        sources = description.sources(params, SimpleNamespace(base=None), {"mine": sidecar}, inputs)
+        return Predictor(SimpleNamespace(about=SimpleNamespace(row="a-row", sources=sources)))
+
+    before = prepared()
+    sidecar = io.as_read(before.to_json())
+    path = tmp_path / file
+    path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | edit))
+    after = prepared()
+    assert (after.digest(clips) == before.digest(clips)) == (not told)
+    if not told:
+        assert predictor(sidecar).extractions[0].outputs == before.outputs
+        return
+    with pytest.raises(InputError, match=f"mine is another network .*: {told}.*`dvc repro encoding@a-row`"):
+        _ = predictor(sidecar).extractions
+
+
 def test_a_served_model_of_one_brings_what_it_is_built_from(tmp_path):
     """The weights and the configuration beside them, and nothing else of the folder."""
     given, served = tmp_path / "given", tmp_path / "served"
@@ -185,13 +231,29 @@ def test_random_weights_follow_the_seed_and_take_the_folders_configuration(tmp_p
     assert len(networks.spec_of("mine", entry("Dinov2Model")).layers) == 12 + 2  # without a folder: the class's own
 
 
+def test_the_room_for_its_features_is_that_of_the_folders_configuration(tmp_path):
+    """And not of the class's own, which is larger."""
+    folder = tmp_path / "given"
+    transformers.Dinov2Model(configuration("Dinov2Model")).save_pretrained(folder)
+    settings = entry("Dinov2Model", folder, sha256="01234567")
+    experiments = SimpleNamespace(voxelwise={})
+    params = SimpleNamespace(
+        networks={"mine": settings}, frames=SimpleNamespace(size=64), features=small_encoding.FEATURES,
+        feature_spaces={}, experiments=experiments,
+    )  # fmt: skip
+    tokens, n_values = (64 // 16) ** 2, 24
+    found = sum(disk_needs._features(Paths(tmp_path), params))
+    assert found == 2 * n_values * (3 * tokens + 1)  # float16: three hidden states and the class token
+
+
 def test_what_is_unverified_is_said(tmp_path, caplog):
     transformers.Dinov2Model(configuration("Dinov2Model")).save_pretrained(tmp_path)
     settings = entry("Dinov2Model", tmp_path)
     spec = networks.spec_of("mine", settings)
     found = _weights.locate("mine", spec, settings)
-    assert "networks.mine.sha256 is null" in caplog.text and not found.official
+    assert "networks.mine.sha256 is null" in caplog.text and not found.official and found.unverified
     pinned = settings.model_copy(update={"sha256": found.sha256[:12]})
+    assert not _weights.locate("mine", spec, pinned).unverified
     states = [_weights.status({"mine": given})[-1].state for given in (settings, pinned)]
     assert states == ["not verified", "valid"]
     assert spec.weights_page.endswith("/owner/name/tree/0123456789abcdef")

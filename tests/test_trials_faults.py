@@ -5,6 +5,7 @@ import re
 import shutil
 
 import h5py
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,6 +98,11 @@ def two_kinds(folder):
     study.write_betas(folder, "sub-01", "hdf5", np.zeros((3, 3)))
 
 
+def beside_the_study(folder):
+    path = study.subject_file(folder, "_betas.npy")
+    path.symlink_to(path.rename(folder.parent / "elsewhere.npy"))
+
+
 def linked_out(folder):
     study.subject_file(folder, "_betas.npy").unlink()
     with h5py.File(study.subject_file(folder, "_betas.h5"), "w") as file:
@@ -126,6 +132,7 @@ BAD = {
     "two kinds of betas": (two_kinds, "betas", "fault", "found sub-01_betas.npy and sub-01_betas.h5"),
     "a pickle": (as_pickle, "betas", "fault", "not a .npy file of numbers"),
     "a link into another file": (linked_out, "betas", "fault", "expected a data set betas in the file itself"),
+    "a link out of the study": (beside_the_study, "betas", "fault", r"\(fault a link out of "),
     "float64": (
         betas(lambda values: values.astype(float)),
         "betas",
@@ -382,6 +389,17 @@ def test_zarr_chunks_that_are_not_there_are_no_zeros(folder):
     assert "1 of 1 chunks are not there, and would be read as 0" in told[0]
 
 
+def test_hemispheres_with_other_runs(tmp_path):
+    study.make(tmp_path / "study", "gifti")
+    whole = study.subject_file(tmp_path / "study", "_hemi-R_statmap.func.gii")
+    arrays = nibabel.load(whole).darrays
+    for run, part in enumerate((arrays[:9], arrays[9:])):
+        nibabel.save(nibabel.GiftiImage(darrays=part), whole.with_name(f"sub-01_hemi-R_run-{run}_statmap.func.gii"))
+    whole.unlink()
+    [(_, told)] = study.checked(tmp_path / "study")["betas"].values()
+    assert "hemispheres have different numbers of trials: L 40, R 9 + 31" in told[0]
+
+
 @pytest.mark.parametrize(("kind", "ending"), [("hdf5", "_betas.h5"), ("nii.gz", "_run-2_statmap.nii.gz")])
 def test_files_that_are_cut_off_are_found(tmp_path, kind, ending):
     study.make(tmp_path / "study", kind)
@@ -389,6 +407,12 @@ def test_files_that_are_cut_off_are_found(tmp_path, kind, ending):
     path.write_bytes(path.read_bytes()[:-300])
     [(_, told)] = study.checked(tmp_path / "study")["betas"].values()
     assert re.search("fault (cannot be read|not an HDF5 file)", told[0])
+
+
+def test_subjects_who_lack_an_roi(whole):
+    assert study.checked(whole, rois=["V1"], missing_rois="refuse") == {}
+    [(_, told)] = study.checked(whole, missing_rois="refuse")["units_tables"].values()
+    assert told == ["sub-03/sub-03_units.tsv (lacks FFA; there are V1)"]
 
 
 def test_an_excluded_trial_needs_no_stimulus_and_a_stimulus_no_file(folder):

@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shutil
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +15,16 @@ import yaml
 
 import layout
 import trials_study as study
+from cinevox import validation
 from cinevox.errors import FileError
 from cinevox.files import io
-from cinevox.measured import conversion
+from cinevox.measured import conversion, response_store
 from cinevox.measured.datasets import TrialData, algonauts2021, trials
 from cinevox.measured.trials_table import layout as names
 from cinevox.measured.trials_table import rectangle, scaling
 from cinevox.measured.trials_table.betas import Betas, _parts, open_betas
-from cinevox.project import params
+from cinevox.project import params, remote_guard
+from cinevox.project.paths import Paths
 
 KINDS = ("npy", "hdf5", "zarr", "nii", "nii.gz", "gifti", "cifti")
 UNITS = {"V1": np.arange(4), "FFA": np.array([2, 5, 8])}
@@ -202,6 +205,35 @@ def test_responses_of_many_files_are_converted_without_taking_them_whole(whole, 
     np.testing.assert_allclose(io.read_array(tmp_path / "mean.npy"), np.nanmean(np.asarray(found), axis=1), atol=1e-6)
 
 
+def test_a_study_passes_validation_and_is_converted(whole, tmp_path):
+    asked = study.wanted(whole[0])
+    anything = dict.fromkeys(("clip_size", "clip_seconds", "fps", "n_repetitions"))
+    found = validation.check_folder(asked, params.Validation(**anything, min_split_half=-1))
+    assert found.errors == found.warnings == ()
+    assert (found.n_clips, found.n_train_clips) == (16, 12)
+    for part, keys in (("train", study.TRAIN), ("test", study.TEST)):
+        conversion.convert(study.opened(whole[0]), asked, part, tmp_path / part, tmp_path / "unfinished")
+        converted = response_store.read(tmp_path / part)
+        assert converted.study.title == "Small"
+        for subject, roi in ((own, roi) for own in study.SUBJECTS for roi in study.ROIS[own]):
+            expected = study.by_hand(whole[0], whole[1][subject], subject, keys, UNITS[roi])
+            np.testing.assert_array_equal(converted.trials("mini", subject, roi).values, expected)
+
+
+def test_a_conversion_that_was_killed_does_not_go_on_after_a_table_was_changed(folder, tmp_path, monkeypatch):
+    asked = study.wanted(folder, subjects=["sub-01"], tracks=["mini"])
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(conversion.shutil, "move", _killed)
+        conversion.convert(study.opened(folder), asked, "train", tmp_path / "train", tmp_path / "unfinished")
+    study.change_table(study.subject_file(folder, "_units.tsv"), lambda table: table.assign(**{"roi:FFA": "1"}))
+    conversion.convert(study.opened(folder), asked, "train", tmp_path / "train", tmp_path / "unfinished")
+    assert response_store.read(tmp_path / "train").trials("mini", "sub-01", "FFA").n_voxels == 10
+
+
+def _killed(*_):
+    raise KeyboardInterrupt
+
+
 def test_an_algonauts_study_is_the_same_through_the_table(tmp_path):
     """The columns of the table stand in Fortran order, as those of the challenge's ROIs do."""
     source = layout.make(tmp_path / "algonauts", videos=False)
@@ -255,7 +287,10 @@ def test_name_and_terms_are_the_studys_own(folder):
     assert trials.SPEC.at(folder) == replace(trials.SPEC, title="Small", licence="not known", restricted=True)
     study.change_json(folder / "dataset_description.json", License="CC0", cinevox={"version": 1, "restricted": False})
     assert trials.SPEC.at(folder) == replace(trials.SPEC, title="Small", licence="CC0", restricted=False)
+    asked = types.SimpleNamespace(dataset=study.wanted(folder), storage=types.SimpleNamespace(remote="anywhere"))
+    assert remote_guard.faults(Paths(folder), asked) == []
     (folder / "dataset_description.json").write_text("{}")
+    assert "Trials table may not be passed on" in remote_guard.faults(Paths(folder), asked)[0]
     assert trials.SPEC.at(folder) == trials.SPEC and trials.SPEC.restricted
     assert algonauts2021.SPEC.at(folder) is algonauts2021.SPEC
 
@@ -292,6 +327,15 @@ def test_betas_that_nothing_normalized_are_z_scored_within_sessions(tmp_path, mo
 def _in_whole_brain(found, subject, part):
     content = found.arrays(part, "full", subject, "WB")[part]
     return np.asarray(content)[:, :, np.argsort(found.subject(subject).in_volume)]
+
+
+def test_no_z_score_of_a_trial_that_is_not_finite(tmp_path):
+    values = study.make(tmp_path / "study", images=False, normalized="none")["sub-01"]
+    table = pd.read_csv(study.subject_file(tmp_path / "study", "_trials.tsv"), sep="\t", dtype=str)
+    values[np.flatnonzero(table["stimulus_id"] == "003")[0], 2] = np.inf
+    np.save(study.subject_file(tmp_path / "study", "_betas.npy"), values)
+    with pytest.raises(FileError, match="training trials are NaN or infinite in a unit and are not excluded"):
+        study.opened(tmp_path / "study").responses("test", "mini", "sub-01", "V1")
 
 
 def test_a_session_of_few_training_trials_is_z_scored_by_all_of_them(tmp_path):
@@ -392,6 +436,10 @@ def test_the_digest_follows_what_decides_the_arrays(folder, whole):
 
 
 def test_the_layouts_names(folder):
+    runs = [study.subject_file(folder, f"_run-{run}_statmap.nii.gz", "sub-02") for run in (2, 10, 1)]
+    for path in runs:
+        path.touch()
+    assert names.SubjectFiles(folder, "sub-02").betas["nifti"] == (runs[2], runs[0], runs[1])
     files = names.SubjectFiles(folder, "sub-01")
     assert set(files.betas) == {"npy"} and files.betas_path == files.array
     assert names.subjects_in(folder) == study.SUBJECTS

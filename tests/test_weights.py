@@ -143,10 +143,16 @@ def interrupt(_url, out):
     raise KeyboardInterrupt
 
 
-def test_an_unpublished_checksum_is_recorded_and_checked_afterwards(server, checkpoint, tmp_path):
+def test_an_unpublished_checksum_is_recorded_and_checked_afterwards(server, checkpoint, tmp_path, caplog):
+    """Until the parameters have it, the run says that it is not verified."""
     spec, cache = served(server, checkpoint, prefix=""), tmp_path / "cache"
     provenance = _weights.locate("squeezenet", spec, asked("pretrained"), cache)
-    assert provenance.official
+    assert provenance.official and provenance.unverified
+    assert f"its own is {provenance.sha256}, which networks.squeezenet.sha256 can hold" in caplog.text
+    holding = asked("pretrained").model_copy(update={"sha256": provenance.sha256[:8]})
+    assert _weights.locate("squeezenet", spec, holding, cache) == replace(provenance, unverified=False)
+    with pytest.raises(_weights.WeightsError, match="expected 01234567; it is another file"):
+        _weights.locate("squeezenet", spec, holding.model_copy(update={"sha256": "01234567"}), cache)
     kept = cache / checkpoint.name
     kept.write_bytes(kept.read_bytes() + b"x")
     with pytest.raises(_weights.WeightsError, match=f"expected {provenance.sha256[:16]}.*Delete it and run again"):
@@ -182,6 +188,9 @@ def test_missing_files_and_policies():
         _weights.locate("squeezenet", SQUEEZENET, asked("package"))
     with pytest.raises(_weights.WeightsError, match="has no published weights; use file"):
         _weights.locate("squeezenet", replace(SQUEEZENET, source=None), asked("pretrained"))
+    for policy in ("random", "none"):
+        with pytest.raises(ValueError, match=f"sha256 is given, and weights: {policy} reads no file; set it to null"):
+            Network(weights=policy, file=None, sha256="01234567", n_frames=1, seed=0)
 
 
 def test_another_architecture_lists_every_kind_of_difference(tmp_path, state):
@@ -523,8 +532,10 @@ def test_a_file_of_ones_own_is_the_one_that_the_parameters_name(tmp_path, caplog
     path = tmp_path / "mine.pth"
     torch.save(spec.build().state_dict(), path)
     found = _weights.locate("squeezenet", spec, settings_of(path, None))
-    assert found.sha256 in caplog.text and "would go unnoticed" in caplog.text
-    assert _weights.locate("squeezenet", spec, settings_of(path, found.sha256[:8])) == found
+    assert found.sha256 in caplog.text and "any file at that path is taken" in caplog.text
+    pinned = _weights.locate("squeezenet", spec, settings_of(path, found.sha256[:8]))
+    assert replace(pinned, unverified=True) == found != pinned
+    assert found.to_json() == pinned.to_json() | {"unverified": True}
     with pytest.raises(_weights.WeightsError, match=r"expected 01234567; it is another file"):
         _weights.locate("squeezenet", spec, settings_of(path, "01234567"))
     for pinned, state in ((None, "not verified"), (found.sha256[:8], "valid"), ("01234567", "checksum mismatch")):

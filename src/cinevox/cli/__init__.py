@@ -12,14 +12,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cinevox.cli import batch, data, encodings, experiments, gate, listings, preparations, record, submissions
+from cinevox.cli import (
+    batch,
+    data,
+    encodings,
+    experiments,
+    gate,
+    importing,
+    listings,
+    preparations,
+    record,
+    submissions,
+)
 from cinevox.cli._screen import Commands
 from cinevox.errors import InputError
 from cinevox.files import disk
 
 CLOSED = 141  # exit code of a program whose reader has gone, as a shell says it
 COMMANDS: Commands = {}
-for _module in (listings, data, preparations, gate, record, experiments, batch, submissions, encodings):
+for _module in (listings, data, importing, preparations, gate, record, experiments, batch, submissions, encodings):
     COMMANDS |= _module.COMMANDS
 
 

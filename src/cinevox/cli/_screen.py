@@ -23,7 +23,7 @@ def new_table(*headers: str, whole: Sequence[str] = (), numbers: Sequence[str] =
     numbers: columns of numbers beside those that always are, such as ROIs
     """
     made = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    numeric = {"layers", "score", "reported", "size", *numbers}
+    numeric = {"layers", "features", "times", "score", "reported", "size", *numbers}
     numeric |= {"subjects", "pooled", "correlation", "n_voxels", "n_excluded", "n_constant"}
     numeric |= {"was", "now", "change", "allowed drop", "interval"}
     for header in headers:

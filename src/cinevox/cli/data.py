@@ -17,25 +17,29 @@ from cinevox.project.paths import Paths
 def _ready(_: argparse.Namespace) -> None:
     """check what `dvc repro` needs before it starts: parameters that agree, plug-ins, weights, data, room on the disk
 
-    Notes are about rows that run and mean less than their names say. Exit code 0: it can start, whatever the notes; 2:
-    it would stop, with all that is missing.
+    Notes say which weights will be downloaded, and which rows mean less than their names say.
+
+    Exit code 0: it can start, whatever the notes; 2: it would stop, with all that is missing.
     """
     paths = Paths()
     settings = params.load(paths.params)
-    faults, room = [], ""
-    for look in (_look_at_plugins, _look_at_weights, _look_for_data, _look_at_dvc, _look_at_the_guard):
+    from cinevox.validation import disk_needs, network_checks  # packages that take a second
+
+    faults: list[str] = []
+    notes: list[str] = []
+    networks = (network_checks.check_extractions, network_checks.check_brought, network_checks.check_weights)
+    data = (network_checks.check_simulation, _look_for_data, _look_at_dvc, _look_at_the_guard)
+    for look in (_look_at_plugins, *networks, *data):
         try:
-            look(paths, settings)
+            notes += look(paths, settings) or ()
         except InputError as error:
             faults.append(str(error))
-    if not faults:  # sizes follow from plug-ins and data
-        from cinevox.validation import disk_needs
-
-        room = disk_needs.require_room(paths, settings)
     if faults:
         raise InputError("\n".join(faults))
+    network_checks.check_rows(settings)  # sizes follow from plug-ins and data
+    room = disk_needs.require_room(paths, settings)
     print(f"{paths.params}: {len(settings.experiments.rows)} rows, nothing missing; {room}")
-    for note in (*_cautions(settings), *_without_submissions(paths, settings)):
+    for note in (*notes, *_cautions(settings), *_without_submissions(paths, settings)):
         print(note)
 
 
@@ -67,27 +71,6 @@ def _look_at_plugins(_: Paths, settings: params.Params) -> None:
     from cinevox.validation import check_plugins
 
     check_plugins(settings.dataset.name, settings.networks, settings.regressors, settings.bases)
-
-
-def _look_at_weights(_: Paths, settings: params.Params) -> None:
-    """The user's own files fit their networks; a network that does not exist is told among the plug-ins."""
-    own = {name: network for name, network in settings.networks.items() if network.weights == "file"}
-    if not own:
-        return
-    from cinevox.stimuli.networks import _loading, _weights, spec_of  # torch: seconds
-
-    faults = []
-    for name in sorted(own):
-        try:
-            spec = spec_of(name, own[name])
-        except InputError:
-            continue
-        try:
-            _loading.checked(name, spec, _loading.skeleton(spec), _weights.locate(name, spec, own[name]))
-        except InputError as error:
-            faults.append(str(error))
-    if faults:
-        raise InputError("\n".join(faults))
 
 
 def _look_for_data(paths: Paths, settings: params.Params) -> None:

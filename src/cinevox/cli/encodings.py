@@ -19,12 +19,14 @@ def folder_of(paths: Paths, row: str) -> Path:
     Raises
     ------
     InputError
-        No such row, or its model was not made, with the cure.
+        No such row, or it can have no model, or its model was not made, with the cure.
     """
     settings = params.load(paths.params)
     if row not in settings.experiments.rows:
         known = ", ".join(settings.experiments.rows)
         raise InputError(f"no row {row!r} in experiments; expected one of {known}")
+    if why := settings.no_model(settings.experiments.rows[row]):
+        raise InputError(f"row {row} can have no encoding model: {why}")
     folder = paths.encoding(row)
     if row not in settings.encoding.rows or not (folder / FILE).is_file():
         first = "" if row in settings.encoding.rows else "add it to encoding.rows in params.yaml, then "

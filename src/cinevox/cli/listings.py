@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cinevox.cli._layers import show_layers
 from cinevox.cli._screen import Commands, new_table, number, show
 from cinevox.errors import FileError, InputError
 from cinevox.files import io
@@ -20,9 +21,16 @@ from cinevox.stimuli.networks import spec_of
 MOST_NAMES = 4  # of parameters, in one line
 
 
-def _networks(_: argparse.Namespace) -> None:
-    """the networks there are, with their layers"""
-    used = params.load(Paths().params).networks
+def _networks(chosen: argparse.Namespace) -> None:
+    """the networks there are; of one by its name every layer, with the shape of its output
+
+    NETWORK is a key of params.networks, a plug-in, or a model of a library, such as timm/convnext_tiny.in12k.
+    """
+    settings = params.load(Paths().params)
+    if chosen.network is not None:
+        show_layers(settings, chosen.network)
+        return
+    used = settings.networks
     table = new_table("network", "title", "sees", "layers", "first", "last", "this run")
     models = tuple(name for name, settings in used.items() if settings.model)
     for name in plugins.names("networks") + models:
@@ -238,7 +246,16 @@ def _places(paths: Paths) -> None:
 
 
 COMMANDS: Commands = {
-    "networks": (_networks, {}),
+    "networks": (
+        _networks,
+        {
+            "network": {
+                "nargs": "?",
+                "metavar": "NETWORK",
+                "help": "this one's layers, with the shapes of their outputs",
+            }
+        },
+    ),
     "regressors": (_regressors, {}),
     "rows": (_rows, {"row": {"nargs": "?", "metavar": "ROW", "help": "this row alone, which this run must have"}}),
     "weights": (_weights, {}),

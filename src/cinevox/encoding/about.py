@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from cinevox.stimuli.frames import Clip
 from cinevox.stimuli.videos.frame_times import LENGTH_TOLERANCE
 
 FILE = "encoding.json"
+IMAGES = ("mean", "standard deviation", "size")
 
 
 class FrameSettings(Section):
@@ -42,6 +44,7 @@ class Source(Section):
     """A network in front of the model: the steps that a clip goes through to the feature spaces that come from it.
 
     settings: of the network, in the parameters; weights: which they were, by checksum
+    images: mean, standard deviation and size of its pictures; configuration: what files beside its weights said
     base: of transfer networks; inputs: feature space -> what the model is given of it
     """
 
@@ -49,10 +52,22 @@ class Source(Section):
     title: str
     settings: Network
     weights: dict[str, Any]
+    images: tuple[tuple[float, float, float], tuple[float, float, float], int]
+    configuration: dict[str, Any]
     frames: FrameSettings
     features: Features
     base: Base | None
     inputs: Annotated[dict[str, SpaceInput], Field(min_length=1)]
+
+    def differences(self, sidecar: Mapping[str, Any]) -> list[str]:
+        """List how the network of now is another than the model was fitted with. sidecar: its, as `Extraction` has it
+
+        Values of a configuration that only now are there are those of another version of the library.
+        """
+        was = dict(zip(IMAGES, self.images)) | self.configuration
+        now = dict(zip(IMAGES, sidecar["images"])) | sidecar.get("configuration", {})
+        was, now = io.as_read(was), io.as_read(now)
+        return [f"{key} is {now.get(key)} and was {value}" for key, value in was.items() if now.get(key) != value]
 
 
 class Region(Section):

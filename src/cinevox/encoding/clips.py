@@ -83,6 +83,13 @@ class Predictor:
                 f"{source.network}: its weights have sha256 {found.weights.sha256[:16]}..., and the model was fitted "
                 f"with {sha256[:16]}...; run `dvc repro encoding@{self.encoding.about.row}`"
             )
+        if differences := source.differences(found.to_json()):
+            made_by = f"features@{source.network}" if source.base is None else f"bases@{source.base.name}"
+            raise InputError(
+                f"{source.network} is another network than the model was fitted with: {'; '.join(differences)}. Give "
+                f"it the files of then, or run `dvc repro encoding@{self.encoding.about.row}` (after an upgrade of "
+                f"packages first `dvc repro -f -s {made_by}`)"
+            )
         return found
 
     @cached_property

@@ -45,6 +45,8 @@ def sources(
             title=sidecars[network]["title"],
             settings=params.networks[network],
             weights=sidecars[network]["weights"],
+            images=sidecars[network]["images"],
+            configuration=sidecars[network].get("configuration", {}),
             frames=FrameSettings(
                 count=sidecars[network]["n_frames"],
                 size=sidecars[network]["frame_size"][0],

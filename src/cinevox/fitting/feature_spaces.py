@@ -183,10 +183,11 @@ class Scaling:
         spread = np.ones_like(sd)
         for name, band in zip(candidate.spaces, bands):
             own = sd[band]
-            if name in candidate.standardized:
-                floor = least_spread(own, candidate.floor)
+            if name in candidate.standardized and (floor := least_spread(own, candidate.floor)):
+                spread[band] = np.maximum(own, floor)
+            elif name in candidate.standardized:
                 varies = own > CONSTANT * np.abs(trained[:, band]).max(axis=0)
-                spread[band] = np.maximum(own, floor) if floor else np.where(varies, own, 1.0)
+                spread[band] = np.where(varies, own, 1.0)
             if candidate.even and (total := np.sum(np.square(own / spread[band]))):
                 spread[band] *= np.sqrt(total / TOTAL_VARIANCE)
         return cls(mean, spread)

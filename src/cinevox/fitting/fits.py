@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.fitting.feature_spaces import Candidate, Scaling, bands, joined
 from cinevox.fitting.method import EVERY_CLIP, Method, Served, Shown
-from cinevox.fitting.regressors import FEWER_FEATURES, Map, RegressorSpec
+from cinevox.fitting.regressors import ANY_NUMBER, Map
 from cinevox.fitting.regressors._solvers.stacking import (
     StackedMap,
     residual_products,
+    sharing,
     simplex_weights,
     with_block_means,
 )
@@ -65,7 +66,8 @@ def fit(
     features: space -> (n_clips, n_features), components or raw, of all clips
     measured: (n_train_clips, n_voxels), mean responses to the training set's clips (training and validation)
     partition: positions among the clips that are shown to these subjects
-    keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients
+    keep_maps: whether what was fitted comes back too; workers then send as many numbers as there are coefficients, or
+        training features, which all batches then share
     units: what each voxel's responses are divided by for the fit, (n_voxels,); None: `Columns.units` of the training
         clips, which is right where every block is here with all its voxels
     shown: the clips that these subjects saw
@@ -75,7 +77,7 @@ def fit(
     InputError
         A candidate has more features than the regressor can take; before the first fit.
     """
-    _check_sizes(candidates, features, method.spec)
+    check_sizes(candidates, {name: int(np.prod(values.shape[1:])) for name, values in features.items()}, method)
     if units is None:
         units = columns.units(measured, partition.train)
     of_rois = {
@@ -108,35 +110,60 @@ def _side_by_side(
     """Run the tasks, and put each candidate's batches together as they come, which may be none."""
     results = joblib.Parallel(return_as="generator")(tasks)
     for candidate, own, mixed in zip(candidates, served, weights):
-        parts = [next(results) for _ in own.batches]
+        parts, maps, pool = [], [], list[Floats]()
+        for _ in own.batches:
+            *part, found = next(results)
+            parts.append(part)
+            maps += [] if found is None else [sharing(found, pool)]
         joined = {
-            name: np.concatenate(
-                [np.empty((len(clips), 0), np.float32), *(found[name] for found, _, _ in parts)], axis=1
-            )
+            name: np.concatenate([np.empty((len(clips), 0), np.float32), *(found[name] for found, _ in parts)], axis=1)
             for name, clips in partition.predicted.items()
         }
         yield Fit(
             candidate,
             {name: own.widened(values) for name, values in joined.items()},
-            _joined([diagnostics for _, diagnostics, _ in parts]),
-            tuple(found for _, _, found in parts if found is not None),
+            _joined([diagnostics for _, diagnostics in parts]),
+            tuple(maps),
             mixed.astype(np.float32) if candidate.combine == "stack" else None,
         )
 
 
-def _check_sizes(candidates: Sequence[Candidate], features: Mapping[str, Floats], spec: RegressorSpec) -> None:
-    sizes = {fitted.name: _n_features(fitted, features) for candidate in candidates for fitted in candidate.fitted}
-    if spec.max_features is not None and (large := {k: n for k, n in sizes.items() if n > spec.max_features}):
-        listed = ", ".join(f"{name} {n:,}" for name, n in large.items())
+def check_sizes(candidates: Sequence[Candidate], n_features: Mapping[str, int], method: Method) -> None:
+    """Require that the regressor can take the features of every candidate.
+
+    n_features: of each space
+
+    Raises
+    ------
+    InputError
+        One or more candidates have too many.
+    """
+    most = method.spec.most_features(method.options)
+    sizes = {each: _n_features(each, n_features) for candidate in candidates for each in candidate.fitted}
+    large = {each: n for each, n in sizes.items() if most is not None and n > most}
+    if large:
+        listed = ", ".join(f"{each.name} {n:,}" for each, n in large.items())
         raise InputError(
-            f"{spec.title} takes at most {spec.max_features:,} features, and {len(large)} of {len(sizes)} feature "
-            f"spaces have more: {listed}. {FEWER_FEATURES.capitalize()}"
+            f"{method.spec.title} takes at most {most:,} features, and {len(large)} of {len(sizes)} candidates have "
+            f"more: {listed}. {_fewer(next(iter(large)))}, or {ANY_NUMBER}"
         )
 
 
-def _n_features(candidate: Candidate, features: Mapping[str, Floats]) -> int:
+def _fewer(candidate: Candidate) -> str:
+    """The cure of a candidate that has too many features."""
+    if candidate.raw:
+        return "Take components: the row's word without _raw"
+    if candidate.degree > 1:
+        return "Take no products (the row's word without _poly), or fewer components (reduction.n_components)"
+    return (
+        "Take fewer components (n_components of the spaces, or of params.reduction for rows with one of the paper's "
+        "words), or maps of fewer, larger fields (pool of the spaces)"
+    )
+
+
+def _n_features(candidate: Candidate, n_features: Mapping[str, int]) -> int:
     """All products of up to `degree` of n features: C(n + degree, degree) - 1."""
-    n = sum(int(np.prod(features[space].shape[1:])) for space in candidate.spaces)
+    n = sum(n_features[space] for space in candidate.spaces)
     return comb(n + candidate.degree, candidate.degree) - 1
 
 

@@ -7,8 +7,8 @@ saw different stimuli each cohort has arrays of its own, in a folder of its name
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +31,7 @@ class UsedWeights:
 
     official: whether the file is the one its authors published; non_commercial: None where the licence is not known
     seed: of random weights; unwrapped: what was taken off around the weights in their file, in words
+    unverified: whether neither its publisher nor the parameters had a checksum of the file
     """
 
     policy: str = "unknown"
@@ -41,6 +42,7 @@ class UsedWeights:
     non_commercial: bool | None = None
     seed: int | None = None
     unwrapped: str = ""
+    unverified: bool = False
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any]) -> Self:
@@ -96,6 +98,15 @@ class Index:
             found.append(Scored(name, own, slice(start, start + own.n_voxels), clips))
             start += own.n_voxels
         return tuple(found)
+
+    def only(self, splits: Collection[str]) -> Self:
+        """The same with some of the splits."""
+
+        def kept(clips: Mapping[str, NDArray[np.intp]]) -> dict[str, NDArray[np.intp]]:
+            return {name: rows for name, rows in clips.items() if name in splits}
+
+        several = {name: (subjects, kept(clips)) for name, (subjects, clips) in self.by_cohort.items()}
+        return replace(self, clips=kept(self.clips), by_cohort=several)
 
     @property
     def row(self) -> Row:

@@ -23,7 +23,7 @@ from cinevox.fitting.regressors import Map
 from cinevox.measured.responses import Block, Columns
 from cinevox.project.params import Reduction
 from cinevox.statistics.splits import Indices, Partition
-from cinevox.stimuli.reduction import Components, Projection, principal_components, projection
+from cinevox.stimuli.reduction import Components, Projection, projection, reduced
 
 Floats = NDArray[np.floating]
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
@@ -149,18 +149,16 @@ def components(
     """
     if not features:  # joblib warns of a generator that nobody asks
         return
-    tasks = (joblib.delayed(_components)(values, n_train, settings, keep) for values, settings in features.values())
+    tasks = (joblib.delayed(_components)(name, *given, n_train, keep) for name, given in features.items())
     for name, found in zip(features, joblib.Parallel(return_as="generator")(tasks)):
         yield name, *found
 
 
 def _components(
-    features: Floats, n_train: int, settings: Reduction, keep: bool
+    space: str, features: Floats, settings: Reduction, n_train: int, keep: bool
 ) -> tuple[Components, Projection | None]:
     train = np.arange(n_train)
-    found = principal_components(
-        features, train, settings.n_components, min_spread=settings.min_spread, normalize=settings.normalize
-    )
+    found = reduced(space, features, train, settings)
     return found, projection(features, train, found) if keep else None
 
 

@@ -1,6 +1,8 @@
-"""The requests of params.spaces to one instance of a stage and no other: DVC can't tell them from params.yaml.
+"""The requests of params.spaces to one instance of a stage and no other, and the digests of files beside them.
 
-The stage source_code writes it beside the hashes of the modules that the instance can load, which DVC looks at.
+DVC can't tell either from params.yaml: it takes a whole section, and knows nothing of files that it does not track.
+
+The stage source_code writes both beside the hashes of the modules that the instance can load, which DVC looks at.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Plug-ins: a module's file name is its key, its `SPEC` is what it offers.
 
-Networks, libraries of networks, regressors and data sets are plug-ins. To add one, add a file to their folder; a name
-that starts with an underscore is a helper and no plug-in. Nothing is registered and nothing happens on import.
+Networks, libraries of networks, regressors, data sets and importers are plug-ins. To add one, add a file to their
+folder; a name that starts with an underscore is a helper and no plug-in. Nothing is registered and nothing happens on
+import.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import Any, Literal
 
 from cinevox.errors import InputError
 
-Kind = Literal["networks", "libraries", "regressors", "datasets"]
+Kind = Literal["networks", "libraries", "regressors", "datasets", "importers"]
 
 PACKAGES: dict[Kind, str] = {
     "networks": "cinevox.stimuli.networks",
     "libraries": "cinevox.stimuli.networks._libraries",
     "regressors": "cinevox.fitting.regressors",
     "datasets": "cinevox.measured.datasets",
+    "importers": "cinevox.measured.importers",
 }
 
 
@@ -36,6 +38,22 @@ def names(kind: Kind) -> tuple[str, ...]:
 def regressor_of(key: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The plug-in that a key of params.regressors means, by its `kind` or its own name, and the plug-in's options."""
     return str(options.get("kind", key)), {name: value for name, value in options.items() if name != "kind"}
+
+
+def network_of(name: str, settings: Any = None) -> Any:
+    """The spec of an entry of params.networks: its plug-in's, or that of the library's model which it names.
+
+    settings: the entry; None for a plug-in that the parameters need not have
+
+    Raises
+    ------
+    InputError
+        There is no such plug-in, library or model.
+    """
+    if settings is None or settings.model is None:
+        return load("networks", name)
+    library, _, model = settings.model.partition("/")
+    return load("libraries", library)(model, settings)
 
 
 def load(kind: Kind, name: str) -> Any:

@@ -11,7 +11,7 @@ import yaml
 
 from cinevox.errors import InputError
 from cinevox.project import plugins
-from cinevox.project.params import text
+from cinevox.project.params import Network, load, text
 from cinevox.project.paths import Paths
 
 # What differs from the parameters of the large run, besides the data set and the weights. Nothing here is a result.
@@ -33,9 +33,15 @@ MARK = ".cinevox-smoke"  # a file in each folder that was made here: those are r
 def parameters(large: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a large run with its rows, networks, spaces and bases, all else small and offline.
 
-    Frames stay as large as they are where there are named spaces: their fields are positions in a map.
+    Frames stay as large as they are where there are named spaces, whose fields are positions in a map, and models of
+    libraries, which may take one size alone.
 
-    large, default: params.paper.yaml or params.winners.yaml, and params.yaml, parsed
+    large, default: params.paper.yaml or params.winners.yaml, and params.yaml, parsed and checked
+
+    Raises
+    ------
+    InputError
+        Features were brought, or a layer is named that a model does not have without the files of its weights.
     """
     found = {section: dict(values) for section, values in large.items()}
     found |= {section: {**large[section], **default[section]} for section in AS_BY_DEFAULT}
@@ -44,19 +50,50 @@ def parameters(large: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str
     found["simulation"] = {**default["simulation"], **SIMULATED, "datasets": [found["dataset"]["name"]]}
     for section, changes in SMALLER.items():
         found[section] |= changes
-    if large["spaces"]:
+    models = {name: entry["model"] for name, entry in large["networks"].items() if entry.get("model")}
+    if large["spaces"] or models:
         found["frames"]["size"] = large["frames"]["size"]
     untrained = {"weights": "random", "file": None, "sha256": None, "seed": 0}
     fewest, clip = found["frames"]["counts"]
-    specs = {name: plugins.load("networks", name) for name in dict.fromkeys((*large["networks"], *OTHERS))}
-    counts = {name: FEWEST.get(name, fewest if spec.n_frames is None else clip) for name, spec in specs.items()}
-    found["networks"] = {
-        name: {**untrained, "weights": "none" if spec.is_fixed else "random", "n_frames": counts[name]}
+    entries = {
+        name: {**untrained, **({"model": models[name]} if name in models else {})}
+        for name in dict.fromkeys((*large["networks"], *OTHERS))
+    }
+    specs = _specs(entries, large["spaces"])
+    counts = {
+        name: FEWEST.get(name, fewest if spec.n_frames is None else spec.n_frames if name in models else clip)
         for name, spec in specs.items()
+    }
+    found["networks"] = {
+        name: {**entry, "weights": "none" if specs[name].is_fixed else "random", "n_frames": counts[name]}
+        for name, entry in entries.items()
     }
     found["frames"]["counts"] = sorted({fewest, clip, *counts.values()})
     found["bases"] = {name: {**base, "n_frames": 2} for name, base in large["bases"].items()}
     return found
+
+
+def _specs(entries: Mapping[str, Mapping[str, Any]], spaces: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The specs of the networks. spaces: params.spaces, whose layers must be there with random weights, too"""
+    if brought := [name for name, entry in entries.items() if entry.get("model") == "array"]:
+        raise InputError(
+            f"networks.{', networks.'.join(brought)}: features that were brought are of a study's own clips, and "
+            "simulated clips have none; take them, their spaces and the rows on them out of a copy of the parameters, "
+            "and name that with --params"
+        )
+    specs = {name: plugins.network_of(name, Network(**entry, n_frames=1)) for name, entry in entries.items()}
+    for name, space in spaces.items():
+        network, asked = space["network"], space["layer"]
+        model, layers = entries[network].get("model", ""), specs[network].layers
+        hidden = (layer for layer in ([asked] if isinstance(asked, str) else asked) if layer.startswith("hidden."))
+        missing = [layer for layer in hidden if layer not in layers]
+        if model.startswith("transformers/") and missing:
+            raise InputError(
+                f"spaces.{name}: {network} has random weights here, and then the default configuration of its class, "
+                f"without {', '.join(missing)} ({layers[0]} to {layers[-1]}); name a layer of these in a copy of the "
+                "parameters, and name that with --params"
+            )
+    return specs
 
 
 def make(folder: Path, root: Path = Path(), large: str = "params.paper.yaml") -> None:
@@ -67,11 +104,13 @@ def make(folder: Path, root: Path = Path(), large: str = "params.paper.yaml") ->
     Raises
     ------
     InputError
-        The folder has the repository in it, or something that was not made here.
+        The folder has the repository in it, or something that was not made here; or as `parameters`, or `load`.
     """
     _require_replaceable(folder, root)
     paths = Paths(root)
-    source, default = map(text.read_file, (root / large, paths.params))
+    for path in (root / large, paths.params):
+        load(path)
+    smaller = parameters(*map(text.read_file, (root / large, paths.params)))
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -82,7 +121,7 @@ def make(folder: Path, root: Path = Path(), large: str = "params.paper.yaml") ->
     shutil.copy(root / ".dvcignore", folder)
     shutil.copy(paths.paper_params, folder)
     (folder / "data").mkdir()
-    (folder / "params.yaml").write_text(yaml.safe_dump(parameters(source, default), sort_keys=False))
+    (folder / "params.yaml").write_text(yaml.safe_dump(smaller, sort_keys=False))
 
 
 def _require_replaceable(folder: Path, root: Path) -> None:

@@ -8,15 +8,17 @@ beside the data.
 Clips depend on (seed, clip) and subjects on (seed, subject) alone, so they can be made in any order.
 """
 
-from cinevox.simulation.listening import Heard, listen, prepare
-from cinevox.simulation.study import CLIPS, driving_components, make_clip, write_subject, write_truth
+from cinevox.simulation.listening import Heard, listen, network_of, prepare
+from cinevox.simulation.study import CLIPS, clip_names, driving_components, make_clip, write_subject, write_truth
 
 __all__ = [
     "CLIPS",
     "Heard",
+    "clip_names",
     "driving_components",
     "listen",
     "make_clip",
+    "network_of",
     "prepare",
     "write_subject",
     "write_truth",

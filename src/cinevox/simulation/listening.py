@@ -22,6 +22,7 @@ from cinevox.project.params.generators import is_pooled, layer_and_pool
 from cinevox.simulation import generators
 from cinevox.simulation.receptive_fields import field_components
 from cinevox.stimuli import frames
+from cinevox.stimuli.networks import spec_of
 
 if TYPE_CHECKING:
     from cinevox.stimuli.features import Extraction
@@ -63,24 +64,51 @@ def prepare(settings: Simulation) -> Extraction | None:
     InputError
         The network, its weights or a layer are not there, or a map is too small for its grid.
     """
-    spec = plugins.load("networks", settings.network)
-    layers, maps = needed_layers(settings, spec.layers), pooled_maps(settings)
-    if not layers and not maps:
+    weights = network_of(settings)
+    if weights is None:
         return None
+    from cinevox.stimuli import features
+
+    spec = spec_of(settings.network, weights)
+    layers, maps = needed_layers(settings, spec.layers), pooled_maps(settings)
+    shape = (settings.n_frames, spec.input_size, spec.input_size, 3)
+    try:
+        return features.prepare(settings.network, weights, EXTRACTION, shape, layers, tuple(maps.values()))
+    except features.FeaturesError as error:
+        raise InputError(f"simulation.generators, simulation.n_frames: {error}") from None
+
+
+def network_of(settings: Simulation) -> Network | None:
+    """The network that voxels listen to, as an entry of params.networks; None where they listen to the clips alone.
+
+    Raises
+    ------
+    InputError
+        There is no such network or layer, it has no such weights, or it is a fixed computation and no network.
+    """
+    weights = settings.listened_to
+    if weights.model and settings.network in plugins.names("networks"):
+        raise InputError(
+            f"simulation.model is {weights.model}, and simulation.network {settings.network} is a network of its own; "
+            "choose another name"
+        )
+    spec = spec_of(settings.network, weights)
+    if not set(settings.parts) - set(generators.CLIP_GENERATORS):
+        return None
+    if spec.is_fixed:
+        raise InputError(
+            f"simulation.network is {settings.network}, a fixed computation without weights, and voxels can't listen "
+            f"to it; name a network, or let simulation.generators name properties of the clips alone "
+            f"({', '.join(generators.CLIP_GENERATORS)})"
+        )
+    needed_layers(settings, spec.layers)
     there = {"package": spec.package_file, "pretrained": spec.source, "random": spec}
     if there[settings.weights] is None:
         raise InputError(
             f"simulation.weights is {settings.weights}, and {settings.network} has no such weights; expected "
             + " or ".join(policy for policy, found in there.items() if found is not None)
         )
-    from cinevox.stimuli import features
-
-    weights = Network(weights=settings.weights, file=None, sha256=None, n_frames=settings.n_frames, seed=settings.seed)
-    shape = (settings.n_frames, spec.input_size, spec.input_size, 3)
-    try:
-        return features.prepare(settings.network, weights, EXTRACTION, shape, layers, tuple(maps.values()))
-    except features.FeaturesError as error:
-        raise InputError(f"simulation.generators, simulation.n_frames: {error}") from None
+    return weights
 
 
 def needed_layers(settings: Simulation, layers: Sequence[str]) -> tuple[str, ...]:

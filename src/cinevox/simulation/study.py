@@ -46,12 +46,22 @@ def make_clip(folder: Path, seed: int, index: int) -> SimulatedClip:
     """Draw, film and write one clip as `NNNN_insilico-<category>.mp4`; index 0 is clip 0001."""
     latents, picture = _streams(seed, (CLIP, index), 2)
     scene = scenes.draw_scene(latents)
-    name = f"{index + 1:04d}_insilico-{scene.category}.mp4"
+    name = _name(index, scene)
     pairs = generators.paired_frames(scene.n_frames, scene.fps)
     seen = dict.fromkeys(pairs.ravel().tolist(), np.empty(0, dtype=np.float32))
     folder.mkdir(parents=True, exist_ok=True)
     scenes.encode(folder / name, _watched(scenes.render(scene, picture), seen), scene.fps)
     return SimulatedClip(name, scene, generators.energies(np.array([[seen[a], seen[b]] for a, b in pairs.tolist()])))
+
+
+def clip_names(settings: Simulation) -> list[str]:
+    """The names of the files of all clips, whether they were written or not."""
+    numbers = range(settings.n_train + settings.n_test)
+    return [_name(n, scenes.draw_scene(_streams(settings.seed, (CLIP, n), 2)[0])) for n in numbers]
+
+
+def _name(index: int, scene: scenes.Scene) -> str:
+    return f"{index + 1:04d}_insilico-{scene.category}.mp4"
 
 
 def driving_components(
@@ -133,7 +143,7 @@ def write_truth(
     }
     content = {
         "generators": list(settings.driving),
-        "simulation": settings.model_dump(mode="json"),
+        "simulation": settings.model_dump(mode="json", exclude_none=True),
         "weights": dict(heard.weights),
         "formulas": formulas,
         "reliability": table,

@@ -169,6 +169,12 @@ def inner_of(outer: str, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name.startswith(f"inner-{number}-"))
 
 
+def outer_of(split: str) -> str | None:
+    """The outer fold that a split is, or is an inner fold of; None where it is neither."""
+    kind, _, numbers = split.partition("-")
+    return f"outer-{numbers.partition('-')[0]}" if kind in ("outer", "inner") else None
+
+
 def best_split(names: Iterable[str]) -> ScoredSplit:
     """The split whose scores count: test where there are test responses, else nested, else validation."""
     there = set(names)

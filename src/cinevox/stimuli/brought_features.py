@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,21 @@ def layers(network: str, settings: Network) -> dict[str, int]:
     return _sizes(_opened(network, settings))
 
 
+def require(network: str, settings: Network, clips: Sequence[str], maps: Sequence[FeatureMap] = ()) -> None:
+    """Require that every clip has an id and every map is of an array. Looks at headers and ids, and at no feature.
+
+    clips: as of `read`
+
+    Raises
+    ------
+    BroughtFeaturesError
+        As `layers`; or clips have no id, or a map is of no array. All faults at once.
+    """
+    with _named(network):
+        arrays, faults = array.opened(settings)
+        array.refuse(arrays, faults + _map_faults(arrays, maps) + _matched(arrays, clips).faults)
+
+
 def read(network: str, settings: Network, clips: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     """Features of these clips: array -> (n_clips, n_features), float32, further axes flattened.
 
@@ -104,13 +119,15 @@ def sidecar(network: str, settings: Network, maps: Sequence[FeatureMap] = ()) ->
     """
     arrays = _opened(network, settings)
     sizes = _sizes(arrays)
-    if unknown := [found.layer for found in maps if found.layer not in sizes]:
-        raise BroughtFeaturesError(f"{network}: no layer {listed(unknown)}; {arrays.path} has {listed(list(sizes))}")
+    with _named(network):
+        array.refuse(arrays, _map_faults(arrays, maps))
     weights = {
         "policy": settings.weights, "source": arrays.path.as_posix(), "sha256": io.sha256(arrays.path),
         "official": False, "licence": "not known: the user's own file", "non_commercial": None, "seed": None,
         "unwrapped": "",
     }  # fmt: skip
+    if settings.sha256 is None:
+        weights["unverified"] = True
     return {
         "network": network,
         "title": arrays.path.name,
@@ -129,6 +146,11 @@ def sidecar(network: str, settings: Network, maps: Sequence[FeatureMap] = ()) ->
 
 def _sizes(arrays: LabelledArrays) -> dict[str, int]:
     return {layer: prod(shape[1:]) for layer, shape in arrays.shapes.items()}
+
+
+def _map_faults(arrays: LabelledArrays, maps: Sequence[FeatureMap]) -> list[str]:
+    unknown = dict.fromkeys(found.layer for found in maps if found.layer not in arrays.shapes)
+    return [f"params.spaces has the layer {listed([*unknown])}; it has {listed([*arrays.shapes])}"] if unknown else []
 
 
 def _opened(network: str, settings: Network) -> LabelledArrays:
@@ -150,17 +172,31 @@ def _named(network: str) -> Iterator[None]:
 def _checked(network: str, settings: Network, clips: Sequence[str]) -> _Aligned:
     with _named(network):
         arrays, faults = array.opened(settings)
-        row_of = {_key(name): row for row, name in enumerate(arrays.ids)}
-        faults += _alike("clips", clips) + _alike("ids", arrays.ids)
-        there, missing = ([name for name in clips if (_key(name) in row_of) == found] for found in (True, False))
-        if arrays.ids and missing:
-            example = "" if there else f"; its ids are {listed(arrays.ids, 3)}"
-            faults.append(f"{len(missing)} of {len(clips)} clips have no id in it: {listed(missing)}{example}")
-        aligned = _Aligned(arrays, np.array([row_of[_key(name)] for name in there], dtype=np.intp))
+        matched = _matched(arrays, clips)
+        faults += matched.faults
+        aligned = _Aligned(arrays, np.array(matched.rows, dtype=np.intp))
         for layer in arrays.shapes:
-            faults += _value_faults(aligned, layer, there)
+            faults += _value_faults(aligned, layer, matched.clips)
         array.refuse(arrays, faults)
     return aligned
+
+
+class _Matched(NamedTuple):
+    """Clips that have an id and their rows in the arrays; and what is wrong with clips and ids."""
+
+    clips: list[str]
+    rows: list[int]
+    faults: list[str]
+
+
+def _matched(arrays: LabelledArrays, clips: Sequence[str]) -> _Matched:
+    row_of = {_key(name): row for row, name in enumerate(arrays.ids)}
+    faults = _alike("clips", clips) + _alike("ids", arrays.ids)
+    there, missing = ([name for name in clips if (_key(name) in row_of) == found] for found in (True, False))
+    if arrays.ids and missing:
+        example = "" if there else f"; its ids are {listed(arrays.ids, 3)}"
+        faults.append(f"{len(missing)} of {len(clips)} clips have no id in it: {listed(missing)}{example}")
+    return _Matched(there, [row_of[_key(name)] for name in there], faults)
 
 
 def _alike(what: str, names: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ blocks of features read one after another, so memory does not grow with the size
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
+from cinevox.project.params import Reduction
 from cinevox.statistics.splits import Indices
 from cinevox.statistics.spreads import least_spread
 
@@ -147,6 +149,34 @@ def principal_components(
     return Components(*_decompose(gram, train, n_components, normalize), scale)
 
 
+def reduced(space: str, features: NDArray[np.floating], train: Indices, settings: Reduction) -> Components:
+    """Principal components of one space, as the parameters have them.
+
+    space: its name, for messages
+
+    Raises
+    ------
+    InputError
+        As `principal_components`.
+    """
+    try:
+        return principal_components(
+            features, train, settings.n_components, min_spread=settings.min_spread, normalize=settings.normalize
+        )
+    except InputError as error:
+        raise InputError(f"{space}: {error}") from None
+
+
+def bound(described: Mapping[str, Any], n_train: int) -> str:
+    """Say why there are no more components than there are. described: `Components.to_json`"""
+    n_components, n_varying = described["n_components"], described["n_features"] - described["n_constant"]
+    if n_components == n_train - 1:
+        return f"there are {n_train} training clips"
+    if n_components == n_varying:
+        return f"no more than {n_varying} features vary"
+    return f"the {n_varying} features that vary are combinations of {n_components}"
+
+
 def projection(features: NDArray[np.floating], train: Indices, found: Components) -> Projection:
     """Build the projection of any clip's features onto the components that `principal_components` found for these.
 
@@ -180,7 +210,9 @@ def _scale(flat: NDArray[np.floating], train: Indices, min_spread: float | None)
         constant[part] = spread[part] <= 1e-7 * largest
     _require_finite(spread)  # also squares too large for float32 are told, not divided away
     if constant.all():
-        raise InputError(f"none of the {n_features} features varies over the {len(train)} training clips")
+        raise InputError(
+            f"none of the {n_features} features varies over the {len(train)} training clips; take another layer or pool"
+        )
     if min_spread is None:
         return Scale(mean, np.where(constant, np.float32(0), np.float32(1)), None, int(constant.sum()), 0, 0.0)
     floor = least_spread(spread[~constant], min_spread)
@@ -200,7 +232,10 @@ def _scaled(flat: NDArray[np.floating], clips: Indices, part: slice, scale: Scal
 
 def _require_finite(values: NDArray[np.floating]) -> None:
     if not np.isfinite(values).all():
-        raise InputError("the features hold NaN or infinite values; run the features stage again")
+        raise InputError(
+            "the features hold NaN or infinite values, or some whose squares are beyond float32 (over 1e19); divide "
+            "features that you brought by a number, and make others again (the stage features)"
+        )
 
 
 def _decompose(

@@ -16,10 +16,11 @@ import numpy as np
 from cinevox.files import disk
 from cinevox.fitting import feature_spaces
 from cinevox.measured.datasets import StudyData, TrialData, blocks_of, open_dataset, stimuli_of
-from cinevox.project.params import EnsembleRow, JointRow, Params, Track, VoxelwiseRow, maps
+from cinevox.project.params import EnsembleRow, JointRow, Params, Track, VoxelwiseRow
 from cinevox.project.paths import Paths
 from cinevox.simulation.voxels import voxel_counts
 from cinevox.stimuli.networks import spec_of
+from cinevox.validation import network_checks
 
 if TYPE_CHECKING:
     from cinevox.stimuli.features import Extraction
@@ -112,28 +113,18 @@ def _features(paths: Paths, params: Params) -> Iterator[int]:
     """Bytes of a clip in every network without features."""
     for name, network in params.networks.items():
         if not paths.features(name).is_dir():
-            from cinevox.stimuli import brought_features, features
+            from cinevox.stimuli import brought_features
 
             if network.model == brought_features.MODEL:
                 yield FLOAT32 * sum(brought_features.layers(name, network).values())
-                continue
-            random = network.model_copy(update={"weights": "random", "file": None})
-            untrained = network if network.weights == "none" else random
-            shape = (network.n_frames, params.frames.size, params.frames.size, 3)
-            own = [space for space in params.feature_spaces.values() if space.network == name]
-            whole = not own or any(row.network == name for row in params.experiments.voxelwise.values())
-            taken = features.prepare(name, untrained, params.features, shape, None if whole else (), maps(own))
-            yield _of_a_clip(taken)
+            else:
+                yield _of_a_clip(network_checks.extraction(name, params))
 
 
 def _bases(paths: Paths, params: Params) -> Iterator[int]:
     for name, base in params.bases.items():
         if not paths.base(name).is_dir():
-            from cinevox.stimuli import bases
-
-            untrained = params.networks[base.network].model_copy(update={"weights": "random"})
-            shape = (base.n_frames, params.frames.size, params.frames.size, 3)
-            yield _of_a_clip(bases.prepare(base, untrained, params.features, shape))
+            yield _of_a_clip(network_checks.base_extraction(base, params))
 
 
 def _of_a_clip(extraction: Extraction) -> int:

@@ -49,7 +49,10 @@ def tables(wanted: settings.Dataset) -> dict[str, list[Row]]:
             | {"few_trials": _few(own, split)}
             for number, own in enumerate(subjects)
         ],
-        "units_tables": [{"file": _path(own.files.units, folder), **own.units.faults} for own in subjects],
+        "units_tables": [
+            {"file": _path(own.files.units, folder), **own.units.faults, "lacks": _lacks(own, wanted)}
+            for own in subjects
+        ],
         "betas": betas,
         "roi_masks": _masks(subjects, folder),
     }
@@ -103,16 +106,29 @@ def _few(own: Subject, split: splits.Split) -> str | None:
     return f"{', '.join(few[:N_TOLD])}{more}, of {MIN_TRIALS} that are needed" if few else None
 
 
+def _lacks(own: Subject, wanted: settings.Dataset) -> str | None:
+    """The ROIs that are asked for and that a subject does not have, where none may be missing."""
+    if wanted.missing_rois == "skip" or "mini" not in wanted.tracks or own.units.table.fault:
+        return None
+    try:
+        there = own.rois
+    except FileError:  # told of betas and masks
+        return None
+    missing = [roi for roi in wanted.rois if roi not in there]
+    return f"{', '.join(missing)}; there are {', '.join(there) or 'none'}" if missing else None
+
+
 def _betas(own: Subject, folder: Path) -> Row:
     """Describe a subject's betas, by their headers, and where these fit the tables by their values."""
     row: Row = {"file": _path(own.files.betas_path, folder), "fault": None}
     sidecar, row["bad_sidecar"] = read_sidecar(own.files.sidecar)
     try:
         opened = open_betas(own.files, own.units.voxels, own.units.vertices)
-    except (NotBetas, FileError) as error:
-        path = error.path if isinstance(error, NotBetas) else own.files.betas_path
-        where = "" if _path(path, folder) == row["file"] else f"{_path(path, folder)}: "
+    except NotBetas as error:
+        where = "" if error.path == own.files.betas_path else f"{_path(error.path, folder)}: "
         return row | {"fault": f"{where}{error}"}
+    except FileError as error:
+        return row | {"fault": _bare(error, own.files.betas_path)}
     n_trials, n_units = len(own.trials.table.frame), len(own.units)
     row |= {"n_trials": opened.shape[0], "n_trials_listed": None if own.trials.table.fault else n_trials}
     row |= {"n_units": opened.shape[1], "n_units_listed": None if own.units.table.fault else n_units}

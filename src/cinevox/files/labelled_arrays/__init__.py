@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cinevox.errors import FileError
-from cinevox.files import io
+from cinevox.files.digests import Digests
 from cinevox.files.file_kinds import kind_of
 from cinevox.files.labelled_arrays._numpy import labels_beside, open_npy, open_npz
 from cinevox.files.labelled_arrays._parquet import open_parquet
@@ -78,21 +78,10 @@ def open_arrays(path: Path) -> LabelledArrays:
     return LabelledArrays(path, opened.ids, rows, partial(_read, path, opened.read), tuple(faults))
 
 
-def digest_of(path: Path, memo: MutableMapping[str, str] | None = None) -> str:
-    """SHA-256 of a file of arrays, and of the labels beside a .npy file; "" where there is no such file.
-
-    memo: digests of files as they were, so that those which still have their size and time stamp are not read again;
-        digests that are computed here are added to it
-    """
-    known: MutableMapping[str, str] = {} if memo is None else memo
+def digest_of(path: Path, digests: Digests) -> str:
+    """SHA-256 of a file of arrays, and of the labels beside a .npy file; "" where there is no such file."""
     beside = labels_beside(path) if path.suffix.lower() == ".npy" else ()
-    found = []
-    for file in (path, *beside) if path.is_file() else ():
-        stat = file.stat()
-        key = f"{file.as_posix()} {stat.st_size} {stat.st_mtime_ns}"
-        if key not in known:
-            known[key] = io.sha256(file)
-        found.append(known[key])
+    found = [digests.of(file) for file in (path, *beside)] if path.is_file() else []
     return found[0] if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest() if found else ""
 
 

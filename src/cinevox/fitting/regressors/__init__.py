@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.floating]
 
-FEWER_FEATURES = (
-    "reduce them (features: layer, not layer_raw), or take a regressor for any number: res, similarity_ridge, ridge"
-)
+ANY_NUMBER = "take a regressor for any number of features: res, similarity_ridge, ridge"  # what is too large for others
 
 
 class Map(Protocol):
@@ -99,6 +97,11 @@ class RegressorSpec:
     def together(self, options: Mapping[str, Any]) -> Literal["batch", "roi", "all"]:
         """`voxels`, as options have it: an option `per: roi` is chosen for an ROI and needs all of it."""
         return "roi" if options.get("per") == "roi" else self.voxels
+
+    def most_features(self, options: Mapping[str, Any]) -> int | None:
+        """`max_features`, as options have it: where it chooses among several regressors, the least of theirs."""
+        chosen_from = (plugins.load("regressors", name).max_features for name in options.get("candidates", ()))
+        return min((most for most in (self.max_features, *chosen_from) if most is not None), default=None)
 
     def build(self, options: Mapping[str, Any]) -> InUnits:
         """The regressor with these options, which divides the unit of the responses out and puts it back.

@@ -13,6 +13,7 @@ sub-XX/sub-XX_betas.npy      the betas, or one of the other kinds of `BETAS`
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,7 +54,7 @@ class BetasKind:
     """A kind of file that betas may stand in.
 
     title: its name in messages; suffixes: how its names end, which tell it from the others
-    several: a subject may have several files, whose trials count on in the order of their names
+    several: a subject may have several files, whose trials count on in the order of their names, run-2 before run-10
     """
 
     title: str
@@ -103,7 +104,7 @@ class SubjectFiles:
     def betas(self) -> dict[str, tuple[Path, ...]]:
         """Kind of BETAS -> the subject's files of that kind, by name; kinds without a file are left out."""
         own = self.folder / self.subject
-        there = sorted(path for path in own.glob(f"{self.subject}_*") if not path.name.startswith("._"))
+        there = sorted(own.glob(f"{self.subject}_*"), key=_in_order)
         found = {kind: tuple(p for p in there if p.name.endswith(each.suffixes)) for kind, each in BETAS.items()}
         return {kind: paths for kind, paths in found.items() if paths}
 
@@ -127,6 +128,11 @@ class SubjectFiles:
         folders = (self.folder / ROIS, self.folder / self.subject / ROIS)
         paths = [path for folder in folders for path in sorted((*folder.glob("*.nii"), *folder.glob("*.nii.gz")))]
         return {path.name.removesuffix(".gz").removesuffix(".nii"): path for path in paths if path.name[0] != "."}
+
+
+def _in_order(path: Path) -> tuple[list[tuple[str, int]], str]:
+    """A key by which names are sorted with their numbers in order: run-2 before run-10."""
+    return [(text, int(digits or 0)) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", path.name)], path.name
 
 
 def subjects_in(folder: Path) -> tuple[str, ...]:

@@ -8,10 +8,12 @@ training trials, as in a split by sessions, takes m and s of the subject's whole
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.errors import FileError
 from cinevox.measured.trials_table.betas import Betas
 
 MIN_TRIALS = 10  # of which a session's own mean and standard deviation are taken
@@ -28,10 +30,10 @@ class Moments:
 
     def joined(self, other: Moments) -> Moments:
         """The moments of both together (Chan, Golub, LeVeque 1983)."""
-        n = self.n + other.n
+        n = max(1, self.n + other.n)
         apart = other.mean - self.mean
         mean = self.mean + apart * (other.n / n)
-        return Moments(n, mean, self.squares + other.squares + apart**2 * (self.n * other.n / n))
+        return Moments(self.n + other.n, mean, self.squares + other.squares + apart**2 * (self.n * other.n / n))
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,20 @@ def scaling_of(
     sessions: NDArray[np.str_],
     training: NDArray[np.bool_],
 ) -> Scaling:
-    """Compute the scaling of some units. rows: of the betas, of every trial that counts; sessions, training: of each"""
+    """Compute the scaling of some units.
+
+    rows: of the betas, of every trial that counts; sessions, training: of each
+
+    Raises
+    ------
+    FileError
+        A training trial is not finite.
+    """
     names = tuple(np.unique(sessions).tolist())
-    every = _moments(betas, units, rows[training])
+    alone = [_moments(betas, units, rows[training & (sessions == name)]) for name in names]
     small = few(sessions, training)
-    own = [every if name in small else _moments(betas, units, rows[training & (sessions == name)]) for name in names]
+    every = reduce(Moments.joined, alone)
+    own = [every if name in small else each for name, each in zip(names, alone)]
     sd = [np.sqrt(each.squares / max(1, each.n)) for each in own]
     varies = [np.where(each > 0, each, 1) for each in sd]
     return Scaling(names, np.stack([each.mean for each in own]), np.stack(varies))
@@ -81,6 +92,9 @@ def _moments(betas: Betas, units: NDArray[np.intp], rows: NDArray[np.intp]) -> M
     rows = np.sort(rows)
     for start in range(0, len(rows), STEP):
         values = betas.columns(units, rows[start : start + STEP]).astype(np.float64)
+        if not np.isfinite(values).all():
+            told = "training trials are NaN or infinite in a unit and are not excluded, so there is no z-score"
+            raise FileError(f"{betas.path}: {told}; `make validate` lists them")
         mean = values.mean(axis=0)
         total = total.joined(Moments(len(values), mean, np.square(values - mean).sum(axis=0)))
     return total

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.outlets.report.sources import Sources
-from cinevox.project import plugins
-from cinevox.project.params import FeatureSpace, JointRow, Track
+from cinevox.project.params import FeatureMap, FeatureSpace, JointRow, Track
 from cinevox.project.params.generators import is_pooled, layer_and_pool, parts
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.splits import ceiling_split
+from cinevox.stimuli.networks import spec_of
+
+TRUE_OVER_FRAMES: Literal["mean"] = "mean"  # as `simulation.listening` has it
+OVER_FRAMES = {"mean": "its mean over frames", "max": "its maximum over frames", "none": "every frame by itself"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Chosen:
 
     row: the part of its name that tells it from the others of the table
     verdict: how far the space is from the truth, in words; "" where nothing of the network drives the voxels
-    kind: hit (the generating map), near (the same layer, pooled otherwise, or the next layer), or "" of all others
+    kind: hit (the generating map), near (the same layer, pooled or reduced over frames otherwise, or the next layer),
+        or "" of all others
     """
 
     row: str
@@ -46,15 +50,16 @@ def recovered(sources: Sources) -> list[Recovered]:
     """The choice of feature spaces against the truth, for the mini-track rows whose candidates can be the truth.
 
     They are rows on single layers of the generating network, and joint rows that choose among spaces some of which
-    are of it. A space is the truth if its layer and its pool are; over frames the truth is a mean.
+    are of it. A space is the truth if its layer and its pool are, and if it is a mean over frames, as the truth is.
     """
-    network = sources.params.simulation.network
-    layers = plugins.load("networks", network).layers
+    simulation = sources.params.simulation
+    layers = spec_of(simulation.network, simulation.listened_to).layers
     rows = [(result, found) for result in sources.of_track("mini") if (found := _candidates(sources, result))]
     lines = []
     for roi in sources.params.dataset.rois if rows else ():
         word = sources.params.simulation.generators[roi]
-        true = [layer_and_pool(part) for part in parts(word) if is_pooled(part) or part in layers]
+        driving = (layer_and_pool(part) for part in parts(word) if is_pooled(part) or part in layers)
+        true = [FeatureMap(layer, pool, TRUE_OVER_FRAMES) for layer, pool in driving]
         chosen = tuple(
             Chosen(_heading(result), result.chosen[roi], *_judged(found.get(result.chosen[roi]), true, layers))
             for result, found in rows
@@ -63,15 +68,16 @@ def recovered(sources: Sources) -> list[Recovered]:
     return lines
 
 
-def _candidates(sources: Sources, result: Result) -> dict[str, tuple[str, str]]:
-    """Space -> its layer and pool, of those of the generating network that the row can choose."""
+def _candidates(sources: Sources, result: Result) -> dict[str, FeatureMap]:
+    """Space -> its map, of those of the generating network that the row can choose."""
     network, row = sources.params.simulation.network, result.row
     if isinstance(row, JointRow):
         named = result.index.named if row.together == "each" and not row.fixed else {}
         spaces = {name: FeatureSpace.from_json(found) for name, found in named.items()}
-        return {name: (space.layer, str(space.pool)) for name, space in spaces.items() if space.network == network}
+        return {name: space.map for name, space in spaces.items() if space.network == network}
     if result.index.networks == (network,) and row.way.startswith("layer"):
-        return {layer: (layer, "none") for layer in result.index.spaces}
+        over_frames = sources.params.features.over_frames
+        return {layer: FeatureMap(layer, "none", over_frames) for layer in result.index.spaces}
     return {}
 
 
@@ -81,21 +87,23 @@ def _heading(result: Result) -> str:
 
 
 def _judged(
-    space: tuple[str, str] | None, true: Sequence[tuple[str, str]], layers: Sequence[str]
+    space: FeatureMap | None, true: Sequence[FeatureMap], layers: Sequence[str]
 ) -> tuple[str, Literal["hit", "near", ""]]:
-    """Verdict and kind of a chosen space, None of another network. true: layer and pool of each part of the truth"""
+    """Verdict and kind of a chosen space, None of another network. true: the map of each part of the truth"""
     if not true:
         return "", ""
     if space is None:
         return "another network", ""
     if space in true:
         return "the same" if len(true) == 1 else "a part of it", "hit"
-    if space[0] in (layer for layer, _ in true):
+    if (space.layer, space.pool) in ((each.layer, each.pool) for each in true):
+        return f"the same, but {OVER_FRAMES[space.over_frames]}", "near"
+    if space.layer in (each.layer for each in true):
         return "the same layer, pooled otherwise", "near"
-    known = [layers.index(layer) for layer, _ in true if layer in layers]
-    if space[0] not in layers or not known:
+    known = [layers.index(each.layer) for each in true if each.layer in layers]
+    if space.layer not in layers or not known:
         return "another layer", ""
-    away = min(abs(layers.index(space[0]) - number) for number in known)
+    away = min(abs(layers.index(space.layer) - number) for number in known)
     return f"{away} layer{'s' * (away > 1)} away", "near" if away == 1 else ""
 
 

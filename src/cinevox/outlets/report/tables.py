@@ -224,6 +224,7 @@ class NetworkLine:
     sha256: str
     licence: str
     non_commercial: bool
+    unverified: bool
     n_frames: int
     n_spaces: int
 
@@ -242,6 +243,7 @@ def network_lines(sources: Sources) -> list[NetworkLine]:
                     weights.sha256 or "–",
                     weights.licence or "–",
                     non_commercial=bool(weights.non_commercial),
+                    unverified=weights.unverified,
                     n_frames=sources.params.networks[name].n_frames,
                     n_spaces=len(result.index.spaces),
                 ),

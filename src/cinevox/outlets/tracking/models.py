@@ -134,6 +134,8 @@ def register(paths: Paths, params: Params, row: str, name: str) -> Registered:
                 "row": row,
                 "weights_policy": " + ".join(dict.fromkeys(str(source.weights["policy"]) for source in about.sources)),
                 "weights_sha256": " ".join(str(source.weights["sha256"]) for source in about.sources),
+                "weights_unverified": " ".join(s.network for s in about.sources if s.weights.get("unverified"))
+                or "none",
                 "cautions": " ".join(about.cautions) or "none",
             },
         )

@@ -199,8 +199,10 @@ def _made_with(
     common: _Common, result: Result, made: dvc_lock.Made | None, settings: Mapping[str, str]
 ) -> dict[str, str]:
     """Tags of what made a row; its commit is `dirty` if its files, or the code that made the row, differ from it."""
+    used = result.index.weights
     tags = {
-        "weights_sha256": " ".join(str(weights.sha256) for weights in result.index.weights.values()),
+        "weights_sha256": " ".join(str(weights.sha256) for weights in used.values()),
+        "weights_unverified": " ".join(name for name, weights in used.items() if weights.unverified) or "none",
         "params_hash": identity.digest(settings),
         "versions": package_versions.in_words(package_versions.read(result.selection_folder)) or "not recorded",
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ValidationError, model_validator
 
@@ -32,6 +32,7 @@ from cinevox.project.params.experiments import (
     VoxelwiseRow,
     row_of,
 )
+from cinevox.project.params.forms import LIST, MAPPING, TAGS, VALUE, by_form
 from cinevox.project.params.names import NAME, Name, outside
 from cinevox.project.params.sections import (
     MINI_ROIS,
@@ -63,6 +64,7 @@ from cinevox.project.params.sections import (
     Weights,
 )
 from cinevox.project.params.spaces import FeatureMap, FeatureSpace, Fields, Pool, SpaceEntry, expanded, maps
+from cinevox.project.paths import Paths
 
 __all__ = [
     "BASE_GRAMMAR", "ENSEMBLE", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset",
@@ -74,6 +76,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+Option = Annotated[
+    Annotated[Scalar, VALUE] | Annotated[Scalar, LIST] | Annotated[dict[str, Options], MAPPING], by_form("an option")
+]
 LONGEST_NAME = 200  # of a candidate, whose name is that of a file
 
 
@@ -94,7 +99,7 @@ class Params(Section):
     reduction: Reduction
     spaces: dict[Name, SpaceEntry]
     ceiling: Ceiling
-    regressors: dict[Name, dict[str, Scalar | dict[str, Options]]]
+    regressors: dict[Name, dict[str, Option]]
     fits: Fits
     bases: dict[Name, Base]
     heads: dict[Name, Head]
@@ -119,11 +124,18 @@ class Params(Section):
         ]
         faults += self._base_faults()
         faults += self._space_faults()
+        truth, own = self.simulation, self.networks.get(self.simulation.network)
+        if truth.datasets and own is not None and own.model != truth.model:
+            faults.append(
+                f"simulation.model is {truth.model}, and networks.{truth.network}.model is {own.model}: one name means "
+                "two networks; choose another simulation.network"
+            )
         if why := outside(self.dataset.folder):
             faults.append(
                 f"dataset.folder is {self.dataset.folder}; {why}; where the data lie elsewhere, make a link to them: "
                 f"`ln -s FOLDER data/{self.dataset.name}`, and give data/{self.dataset.name}"
             )
+        faults += self._simulation_faults()
         if (self.selection.policy == "nested") != (self.splits.n_outer_folds is not None):
             faults.append(
                 f"selection.policy is {self.selection.policy} and splits.n_outer_folds is {self.splits.n_outer_folds}; "
@@ -140,17 +152,23 @@ class Params(Section):
         faults += submission_faults(self.submission, self.experiments)
         if unknown := [name for name in self.encoding.rows if name not in rows]:
             faults.append(f"encoding.rows has {', '.join(unknown)}, which is no row of experiments")
-        if several := [name for name in self.encoding.rows if name in self.experiments.ensembles]:
-            faults.append(
-                f"encoding.rows has {', '.join(several)}: an ensemble has no encoding model; name its members instead"
-            )
-        brought = {name for name, network in self.networks.items() if network.model == "array"}
-        if closed := [n for n in self.encoding.rows if n in rows and brought & {*self.networks_of(rows[n])}]:
-            why = "on features that were brought: a new clip has none; leave it out"
-            faults.append(f"encoding.rows has {', '.join(closed)}, {why}")
+        for name in self.encoding.rows:
+            if name in rows and (why := self.no_model(rows[name])):
+                faults.append(f"encoding.rows has {name}, which can have no encoding model: {why}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _simulation_faults(self) -> Iterator[str]:
+        settings = self.simulation
+        if self.dataset.folder not in map(Paths().simulation, settings.datasets):
+            return
+        made = [f"sub{number:02d}" for number in range(1, settings.n_subjects + 1)]
+        if missing := [subject for subject in self.dataset.subjects if subject not in made]:
+            yield (
+                f"dataset.subjects has {', '.join(missing)}, and simulation.n_subjects is {settings.n_subjects}, which "
+                f"makes {made[0]} to {made[-1]}; take them out, or make more subjects (10 at most)"
+            )
 
     def _row_faults(self) -> Iterator[str]:
         for section in ("regressors", "heads"):
@@ -230,6 +248,24 @@ class Params(Section):
                         "expected pool: none and over_frames: mean"
                     )
 
+    def no_model(self, row: Row) -> str:
+        """Say why a row can have no encoding model, and what to do instead; "" where it can have one."""
+        if isinstance(row, EnsembleRow):
+            able = [name for name in row.rows if (one := self.experiments.rows.get(name)) and not self.no_model(one)]
+            return f"it is an ensemble; take one of its members that can ({', '.join(able) or 'none of them can'})"
+        entries = {name: self.networks[name] for name in self.networks_of(row) if name in self.networks}
+        if brought := [name for name, network in entries.items() if network.model == "array"]:
+            return (
+                f"it stands on features that were brought ({', '.join(brought)}), and a new clip has none; take a row "
+                "on networks alone"
+            )
+        if row.is_transfer and self.transfer.keep_weights != "all" and len(self.dataset.blocks(row.track)) > 1:
+            return (
+                f"transfer.keep_weights is {self.transfer.keep_weights}, so not all of its networks are kept; set that "
+                "to all"
+            )
+        return ""
+
     @property
     def feature_spaces(self) -> dict[str, FeatureSpace]:
         """Every named feature space, lists in `spaces` expanded."""
@@ -297,4 +333,4 @@ def parse(document: Any, source: str) -> Params:
 
 def _place(parts: tuple[int | str, ...]) -> str:
     """Say where a fault is, with dots; pydantic marks a faulty key by a further part."""
-    return ".".join(printable(str(part)) for part in parts if part != "[key]") or "params"
+    return ".".join(printable(str(part)) for part in parts if part not in ("[key]", *TAGS)) or "params"

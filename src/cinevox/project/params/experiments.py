@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from cinevox.errors import InputError
+from cinevox.project.params.forms import LIST, MAPPING, VALUE, Float, Int, by_form
 from cinevox.project.params.names import Name
 from cinevox.project.params.sections import Positive, Section, Seed, Share, Track
 
@@ -18,6 +19,11 @@ FEATURES_GRAMMAR = re.compile(r"(?P<group>layer|pair|all)(?P<raw>_raw)?(?:_poly(
 
 Together = Literal["each", "concat", "banded", "stack", "mean"]
 ENSEMBLE = "ensemble"  # what stands where other rows' names have their regressor
+
+Names = Annotated[list[str], Field(min_length=1)]
+NameOrNames = Annotated[
+    Annotated[str, VALUE] | Annotated[Names, LIST], by_form("the name of a space, or a list of names")
+]
 
 OnBase = TypeVar("OnBase", "Base", "RoiwiseRow")
 
@@ -66,9 +72,9 @@ class Head(Section):
 
 class Transfer(Section):
     n_epochs: Positive
-    batch_clips: Annotated[int, Field(ge=2)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    mse_weight: Annotated[float, Field(ge=0)]
+    batch_clips: Annotated[Int, Field(ge=2)]
+    learning_rate: Annotated[Float, Field(gt=0)]
+    mse_weight: Annotated[Float, Field(ge=0)]
     voxel_weights: Literal["equal", "reliability"]
     patience: Positive | None
     rois_at_once: Positive
@@ -101,7 +107,7 @@ class Row(Section):
     group: ClassVar[str]
     track: Track
     regressor: Name
-    reported: float | None
+    reported: Float | None
 
     @property
     def name(self) -> str:
@@ -201,7 +207,10 @@ class JointRow(LabelledRow):
     """
 
     group = "joint"
-    spaces: Annotated[list[str], Field(min_length=1)] | dict[str, str | Annotated[list[str], Field(min_length=1)]]
+    spaces: Annotated[
+        Annotated[Names, LIST] | Annotated[dict[str, NameOrNames], MAPPING],
+        by_form("a list of names of spaces, or ROI: name for every ROI"),
+    ]
     together: Together
 
     @property

@@ -8,17 +8,22 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cinevox.project.params.forms import Float, Int, told
 from cinevox.project.params.generators import Generator, parts
 from cinevox.project.params.names import Inside, Name
 
 MINI_ROIS = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 WHOLE_BRAIN = "WB"
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Scalar = float | int | str | bool | None | list[float] | list[str]
+Fraction = Annotated[Float, Field(gt=0, lt=1)]
+Positive = Annotated[Int, Field(ge=1)]
+MODEL = r"^[a-z][a-z0-9_]*/\S+$"  # <library>/<name>
+Seed = Annotated[Int, Field(ge=0)]
+Share = Annotated[Float, Field(ge=0, lt=1)]
+Scalar = Annotated[
+    float | int | str | bool | list[Float] | list[str] | None,
+    told("a number, a word, true, false, null, or a list of numbers or of words"),
+]
 Options = dict[str, Scalar]
 Weights = Literal["package", "pretrained", "file", "random", "none"]
 Track = Literal["mini", "full"]
@@ -74,22 +79,32 @@ class Dataset(Section):
 
 
 class Simulation(Section):
+    """An in-silico study. model: <library>/<name> where `network` is no plug-in's, a key that may be left out"""
+
     datasets: list[Name]
     seed: Seed
-    n_subjects: Annotated[int, Field(ge=1, le=10)]
-    n_train: Annotated[int, Field(ge=20)]
-    n_test: Annotated[int, Field(ge=10)]
-    n_train_repetitions: Annotated[int, Field(ge=2)]
-    n_test_repetitions: Annotated[int, Field(ge=2)]
-    voxel_fraction: Annotated[float, Field(gt=0, le=1)]
+    n_subjects: Annotated[Int, Field(ge=1, le=10)]
+    n_train: Annotated[Int, Field(ge=20)]
+    n_test: Annotated[Int, Field(ge=10)]
+    n_train_repetitions: Annotated[Int, Field(ge=2)]
+    n_test_repetitions: Annotated[Int, Field(ge=2)]
+    voxel_fraction: Annotated[Float, Field(gt=0, le=1)]
     min_voxels: Positive
-    null_fraction: Annotated[float, Field(ge=0, lt=1)]
+    null_fraction: Annotated[Float, Field(ge=0, lt=1)]
     network: Name
     weights: Literal["package", "pretrained", "random"]
     n_frames: Positive
     n_latents: Positive
     n_leading: Positive
     generators: dict[str, Generator]
+    model: Annotated[str, Field(pattern=MODEL)] | None = None
+
+    @property
+    def listened_to(self) -> Network:
+        """The network as an entry of `networks` has it."""
+        return Network(
+            weights=self.weights, file=None, sha256=None, n_frames=self.n_frames, seed=self.seed, model=self.model
+        )
 
     @model_validator(mode="after")
     def _every_roi_has_a_generator(self) -> Simulation:
@@ -119,23 +134,23 @@ class Simulation(Section):
 
 class Validation(Section):
     clip_size: tuple[Positive, Positive] | None
-    clip_seconds: tuple[float, float] | None
-    fps: tuple[float, float] | None
+    clip_seconds: tuple[Float, Float] | None
+    fps: tuple[Float, Float] | None
     n_repetitions: Positive | None
-    min_split_half: Annotated[float, Field(ge=-1, le=1)]
+    min_split_half: Annotated[Float, Field(ge=-1, le=1)]
 
 
 class Splits(Section):
     scheme: Literal["random", "last"]
     validation_fraction: Fraction
-    n_folds: Annotated[int, Field(ge=2)]
-    n_outer_folds: Annotated[int, Field(ge=3)] | None
+    n_folds: Annotated[Int, Field(ge=2)]
+    n_outer_folds: Annotated[Int, Field(ge=3)] | None
     seed: Seed
 
 
 class Frames(Section):
     counts: Annotated[list[Positive], Field(min_length=1)]
-    size: Annotated[int, Field(ge=32)]
+    size: Annotated[Int, Field(ge=32)]
     resize: Literal["direct", "crop"]
 
 
@@ -147,7 +162,7 @@ class Network(Section):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
     n_frames: Positive
     seed: Seed
-    model: Annotated[str, Field(pattern=r"^(array|[a-z][a-z0-9_]*/\S+)$")] | None = None
+    model: Annotated[str, Field(pattern=f"^array$|{MODEL}")] | None = None
 
     @model_validator(mode="after")
     def _a_file_where_it_is_used(self) -> Network:
@@ -155,6 +170,8 @@ class Network(Section):
             raise ValueError("with model: array, weights must be none and file the path of the arrays")
         if self.model != "array" and (self.weights == "file") != (self.file is not None):
             raise ValueError("file must be a path with weights: file or model: array, and null otherwise")
+        if self.sha256 is not None and (self.weights == "random" or (self.weights == "none" and self.file is None)):
+            raise ValueError(f"sha256 is given, and weights: {self.weights} reads no file; set it to null")
         return self
 
 
@@ -193,8 +210,8 @@ class Fits(Section):
 
 
 class Scores(Section):
-    n_bootstraps: Annotated[int, Field(ge=20)]
-    n_permutations: Annotated[int, Field(ge=20)]
+    n_bootstraps: Annotated[Int, Field(ge=20)]
+    n_permutations: Annotated[Int, Field(ge=20)]
     confidence: Fraction
     seed: Seed
 
@@ -237,8 +254,8 @@ class Encoding(Section):
 
 
 class Gate(Section):
-    absolute: Annotated[float, Field(ge=0)]
-    relative: Annotated[float, Field(ge=0)]
+    absolute: Annotated[Float, Field(ge=0)]
+    relative: Annotated[Float, Field(ge=0)]
     use_interval: bool
 
 
@@ -285,7 +302,7 @@ class JobQueue(Section):
 
 class Parallel(Section):
     backend: Literal["loky", "threading", "sequential", "dask"]
-    n_jobs: int
+    n_jobs: Int
     scheduler: str | None
     jobqueue: JobQueue | None
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, field_validator
 
+from cinevox.project.params.forms import LIST, MAPPING, VALUE, Int, by_form, told
 from cinevox.project.params.names import Name
 from cinevox.project.params.sections import Positive, Section
 
 OverFrames = Literal["mean", "max", "none"]
-Grid = Annotated[str, Field(pattern=r"^(none|(max|avg)[1-9][0-9]?)$")]
+POOLS = "none, max<k> or avg<k> for a grid of k x k fields, or {kind: ..., fields: ...}"
+Grid = Annotated[str, Field(pattern=r"^(none|(max|avg)[1-9][0-9]?)$"), told(POOLS)]
+INTERVALS = "groups of intervals [first, last] with 0 <= first <= last, such as [[[0, 5], [3, 10], [8, 13]], [[2, 11]]]"
 
 
 class Fields(Section):
@@ -23,16 +26,13 @@ class Fields(Section):
     """
 
     kind: Literal["max", "avg"]
-    fields: Annotated[tuple[tuple[tuple[int, int], ...], ...], Field(min_length=1)]
+    fields: Annotated[tuple[tuple[tuple[Int, Int], ...], ...], Field(min_length=1), told(INTERVALS)]
 
     @field_validator("fields")
     @classmethod
     def _intervals(cls, groups: Any) -> Any:
         if not all(groups) or any(not 0 <= first <= last for group in groups for first, last in group):
-            raise ValueError(
-                "expected groups of intervals [first, last] with 0 <= first <= last, such as "
-                "[[[0, 5], [3, 10], [8, 13]], [[2, 11]]]"
-            )
+            raise ValueError(f"expected {INTERVALS}")
         return groups
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Fields(Section):
         return ".".join([self.kind, *groups])
 
 
-Pool = Grid | Fields
+Pool = Annotated[Annotated[Grid, VALUE] | Annotated[Fields, MAPPING], by_form(POOLS)]
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,24 @@ class FeatureSpace:
         return cls(**(found | {"pool": _pool_from_json(found["pool"])}))
 
 
+Kind = TypeVar("Kind")
+OneOrMore = Annotated[
+    Annotated[Kind, VALUE] | Annotated[list[Kind], Field(min_length=1), LIST], by_form("a value, or a list of values")
+]
+
+
 class SpaceEntry(Section):
     """A line of params.spaces: a feature space, or one for each combination where a field has a list."""
 
     network: Name
-    layer: str | Annotated[list[str], Field(min_length=1)]
-    pool: Pool | Annotated[list[Pool], Field(min_length=1)]
-    over_frames: OverFrames | Annotated[list[OverFrames], Field(min_length=1)]
-    standardize: bool | Annotated[list[bool], Field(min_length=1)]
-    n_components: Positive | Annotated[list[Positive | None], Field(min_length=1)] | None
+    layer: OneOrMore[str]
+    pool: Annotated[
+        Annotated[Grid, VALUE] | Annotated[Fields, MAPPING] | Annotated[list[Pool], Field(min_length=1), LIST],
+        by_form(POOLS),
+    ]
+    over_frames: OneOrMore[OverFrames]
+    standardize: OneOrMore[bool]
+    n_components: OneOrMore[Positive | None]
 
     def spaces(self, name: str) -> Iterator[tuple[str, FeatureSpace]]:
         """Name and space of each combination: the entry's own name, then what was chosen from each list."""

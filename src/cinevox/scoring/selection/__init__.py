@@ -40,19 +40,22 @@ class Selected:
 
     evidence: split (validation, test, nested) -> scores with the choice; nested: each outer fold with the choice that
         its inner folds make
+    without: outer fold -> that choice
     outcome: what is kept for readers
     """
 
     choice: Choice
+    without: Mapping[str, Choice]
     evidence: Mapping[ScoredSplit, Evidence]
     outcome: Outcome
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Per voxel `space` (the number of its candidate), and for each split its scores and its chances.
 
-        `<split>.normalized` is there if the split has a ceiling.
+        `<split>.normalized` is there if the split has a ceiling, `outer-<k>.space` if there are outer folds.
         """
         found: dict[str, NDArray[Any]] = {"space": self.choice.index}
+        found |= {f"{fold}.space": choice.index for fold, choice in self.without.items()}
         for split, part in self.evidence.items():
             scored = {"correlation": part.scores.correlation}
             if part.scores.normalized is not None:
@@ -91,8 +94,9 @@ def select(
     evidence: dict[ScoredSplit, Evidence] = {name: on([name], [choice]) for name in splits if name in ceilings}
     chosen = len(index.spaces) > 1 and policy not in GIVEN
     chosen_on = "nested" if chosen and outer else "validation" if chosen else index.chosen_on
+    without = {name: _without(candidates, name, settings, published) for name in outer}
     if outer:
-        evidence["nested"] = on(outer, _inner_choices(candidates, policy, per, published))
+        evidence["nested"] = on(outer, [without[name] for name in outer])
     flat = on(outer, [choice] * len(outer)) if chosen and outer else evidence["validation"]
 
     def alike(name: ScoredSplit, found: Evidence) -> tuple[Evidence, Evidence]:
@@ -118,12 +122,15 @@ def select(
             if chosen_on and name != "validation"
         },
     )
-    return Selected(choice, evidence, outcome)
+    return Selected(choice, without, evidence, outcome)
 
 
-def _inner_choices(candidates: Candidates, policy: str, per: str, published: Mapping[str, str]) -> list[Choice]:
-    clips = candidates.index.clips
-    return [choose(candidates.seen(inner_of(name, clips)), policy, per, published) for name in candidates.outer]
+def _without(candidates: Candidates, outer: str, settings: Selection, published: Mapping[str, str]) -> Choice:
+    """The choice that the inner folds of an outer one make; an ensemble, whose one candidate is fitted, has none."""
+    index = candidates.index
+    if len(index.spaces) == 1:
+        return Choice(index.spaces, np.zeros(index.columns.n_voxels, dtype=np.int16))
+    return choose(candidates.seen(inner_of(outer, index.clips)), settings.policy, settings.per, published)
 
 
 def _optimism(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ class NetworkSpec:
         networks stand on; empty where it is no such chain
     randomize: draws what random weights need beyond what `build` draws (a fixed filter bank)
     beside: files in the folder of its weights, where there are some, that say how it is built
+    configuration: what these files say that its numbers depend on, as JSON
     is_fixed: a computation without weights, such as motion energy; its policy is `weights: none`
     """
 
@@ -82,6 +83,7 @@ class NetworkSpec:
     base: tuple[tuple[str, ...], ...] = ()
     randomize: Callable[[nn.Module, torch.Generator], None] | None = None
     beside: tuple[str, ...] = ()
+    configuration: Mapping[str, Any] = field(default_factory=dict)
     is_fixed: bool = False
 
     def divided(self, n_tuned: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -114,11 +116,7 @@ def spec_of(name: str, settings: Network | None = None) -> NetworkSpec:
     InputError
         There is no such plug-in, library or model; the message has close names.
     """
-    if settings is None or settings.model is None:
-        spec: NetworkSpec = plugins.load("networks", name)
-    else:
-        library, _, model = settings.model.partition("/")
-        spec = plugins.load("libraries", library)(model, settings)
+    spec: NetworkSpec = plugins.network_of(name, settings)
     return spec
 
 

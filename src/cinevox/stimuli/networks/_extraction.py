@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cinevox.errors import InputError
+from cinevox.project.package_versions import installed
 from cinevox.project.params import FeatureMap, Features, Network
 from cinevox.stimuli.networks import NetworkSpec, _activations, _checkpoints, _loading, _weights, spec_of
 from cinevox.stimuli.networks._pooling import pooled_size
 
 Frames = NDArray[np.uint8]
+LIBRARIES = ("torch", "torchvision", "timm", "transformers", "pymoten")  # that networks are built of
 N_TRIED = 3  # frames in the pass that finds shapes: more than one, so that an axis of frames shows
 
 
@@ -137,11 +139,12 @@ class Extraction:
             "network": self.network,
             "title": self.spec.title,
             "images": (self.spec.mean, self.spec.std, self.spec.input_size),
+            "configuration": self.spec.configuration,
+            "versions": {name: version for name, version in installed().items() if name in LIBRARIES},
             "layers": self.layers,
             "maps": [found.to_json() for found in self.maps],
             "settings": self.settings.model_dump(),
             "device": self.device,
-            "torch": torch.__version__,
             "shape": frames.shape,
         }
         checksum = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode())
@@ -171,7 +174,7 @@ class Extraction:
             "batch_size": self.settings.batch_size,
             "device": self.device,
             "torch": torch.__version__,
-        }
+        } | ({"configuration": self.spec.configuration} if self.spec.configuration else {})
 
     def _described(self, found: FeatureMap) -> dict[str, Any]:
         [name] = (name for name, taken in self.outputs.items() if taken == found)

@@ -37,6 +37,7 @@ class Provenance:
     official: whether the file is the one its authors published (by checksum)
     non_commercial: None where the licence is not known
     unwrapped: what was taken off around the state dict in the file, in words; "" if nothing was
+    unverified: whether neither its publisher nor the parameters have a checksum of the file
     """
 
     policy: Weights
@@ -48,10 +49,12 @@ class Provenance:
     non_commercial: bool | None
     seed: int | None = None
     unwrapped: str = ""
+    unverified: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """For people and sidecars: everything but the path on this machine."""
-        return {key: value for key, value in asdict(self).items() if key != "file"}
+        """For people and sidecars: everything but the path on this machine; `unverified` only where it is so."""
+        told = asdict(self) if self.unverified else {k: v for k, v in asdict(self).items() if k != "unverified"}
+        return {key: value for key, value in told.items() if key != "file"}
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -73,8 +76,13 @@ def locate(name: str, spec: NetworkSpec, settings: Network, cache: Path | None =
     Raises
     ------
     WeightsError
-        No such policy for this network, no file, a failed download, or a checksum other than published.
+        No such policy for this network, no file, a failed download, or a checksum other than published or given.
     """
+    return _pinned(name, _found(name, spec, settings, cache), settings.sha256)
+
+
+def _found(name: str, spec: NetworkSpec, settings: Network, cache: Path | None) -> Provenance:
+    """The weights of a policy, before they are compared with the parameters' checksum."""
     if spec.is_fixed != (settings.weights == "none"):
         expected = "none: it is a fixed computation" if spec.is_fixed else "package, pretrained, file or random"
         raise WeightsError(f"networks.{name}.weights is {settings.weights}; expected {expected}")
@@ -87,7 +95,7 @@ def locate(name: str, spec: NetworkSpec, settings: Network, cache: Path | None =
         case "package":
             return _packaged(name, spec)
         case "file":
-            return _pinned(name, _given(name, spec, settings.file), settings.sha256)
+            return _given(name, spec, settings.file)
         case "pretrained":
             return _published(name, spec, cache or cache_folder())
 
@@ -112,18 +120,26 @@ def _packaged(name: str, spec: NetworkSpec) -> Provenance:
 
 
 def _pinned(name: str, found: Provenance, sha256: str | None) -> Provenance:
-    """The user's own file is the one that the parameters name: a path alone does not say what lies there."""
-    if sha256 is None:
-        LOG.warning(
-            "%s: networks.%s.sha256 is null, so a changed file would go unnoticed; its checksum is %s",
-            name, name, found.sha256,
-        )  # fmt: skip
-    elif not found.sha256.startswith(sha256):
+    """The file is the one that the parameters name, if they do: a path or an address does not say what lies there."""
+    if found.file is None:
+        return found
+    if sha256 is not None and not found.sha256.startswith(sha256):
         raise WeightsError(
             f"{name}: {found.file} has sha256 {found.sha256}, expected {sha256}; it is another file. "
             f"Correct networks.{name}.file or networks.{name}.sha256"
         )
-    return found
+    if sha256 is None and found.unverified and found.policy == "file":
+        LOG.warning(
+            "%s: networks.%s.sha256 is null, so any file at that path is taken; the checksum of this one is %s",
+            name, name, found.sha256,
+        )  # fmt: skip
+    elif sha256 is None and found.unverified:
+        LOG.warning(
+            "%s: no checksum of %s is published, so the first file from there was taken; its own is %s, which "
+            "networks.%s.sha256 can hold",
+            name, found.source, found.sha256, name,
+        )  # fmt: skip
+    return replace(found, unverified=found.unverified and sha256 is None)
 
 
 def _given(name: str, spec: NetworkSpec, given: Path | None) -> Provenance:
@@ -140,7 +156,7 @@ def _given(name: str, spec: NetworkSpec, given: Path | None) -> Provenance:
     official = bool(spec.source and spec.source.sha256_prefix and sha256.startswith(spec.source.sha256_prefix))
     if spec.source and official:
         return Provenance("file", str(path), path, sha256, True, spec.source.licence, spec.source.non_commercial)
-    return Provenance("file", str(path), path, sha256, False, "not known: the user's own file", None)
+    return Provenance("file", str(path), path, sha256, False, "not known: the user's own file", None, unverified=True)
 
 
 def _published(name: str, spec: NetworkSpec, cache: Path) -> Provenance:
@@ -159,6 +175,26 @@ def _published(name: str, spec: NetworkSpec, cache: Path) -> Provenance:
     return replace(_checked(name, spec.source, path, "pretrained"), source=spec.source.url)
 
 
+def to_download(spec: NetworkSpec, policy: Weights, cache: Path | None = None) -> str:
+    """Say what `locate` would download, from where and to where; "" where it would download nothing."""
+    if policy != "pretrained" or spec.source is None:
+        return ""
+    path = (cache or cache_folder()) / spec.source.file_name
+    if path.exists():
+        return ""
+    size = _size(spec.source) or "of a size that is not stated"
+    place = f"{spec.source.url} to {path}"
+    return f"its weights will be downloaded, {size}, from {place} (licence: {_licence(spec.source)})"
+
+
+def _size(source: WeightsSource) -> str:
+    return f"{source.megabytes:.1f} MB" if source.megabytes else ""
+
+
+def _licence(source: WeightsSource) -> str:
+    return source.licence + " (non-commercial)" * source.non_commercial
+
+
 def _checked(name: str, source: WeightsSource, path: Path, policy: Weights) -> Provenance:
     sha256, expected = sha256_of(path), expected_sha256(source, path)
     if not sha256.startswith(expected):
@@ -166,7 +202,10 @@ def _checked(name: str, source: WeightsSource, path: Path, policy: Weights) -> P
             f"{name}: {path} has sha256 {sha256[:16]}..., expected {expected[:16]}...; it is damaged or another file. "
             f"Delete it and run again, or fetch it from {source.url}"
         )
-    return Provenance(policy, str(path), path, sha256, bool(expected), source.licence, source.non_commercial)
+    own, unverified = source.licence, not source.sha256_prefix
+    return Provenance(
+        policy, str(path), path, sha256, bool(expected), own, source.non_commercial, unverified=unverified
+    )
 
 
 def expected_sha256(source: WeightsSource, path: Path) -> str:
@@ -209,8 +248,7 @@ def _status(name: str, settings: Network | None, cache: Path) -> Status:
     path = _looked_for(spec, policy, settings.file if settings else None, cache)
     size, url, licence = "", spec.weights_page, ""
     if source := spec.source:
-        size = f"{source.megabytes:.1f} MB" if source.megabytes else ""
-        url, licence = source.url, source.licence + (" (non-commercial)" if source.non_commercial else "")
+        size, url, licence = _size(source), source.url, _licence(source)
     state = _state(spec, policy, path, settings.sha256 if settings else None)
     return Status(name, policy, state, str(path or "–"), url, size, licence)
 
@@ -232,18 +270,17 @@ def _looked_for(spec: NetworkSpec, policy: Weights, given: Path | None, cache: P
 def _state(spec: NetworkSpec, policy: Weights, path: Path | None, pinned: str | None) -> str:
     if policy == "random":
         return "random"
-    if policy == "none":
+    if policy == "none" and path is None:
         return "none needed"
     if path is None or not path.is_file():
         return "not there"
-    if what_else(path):
+    if policy != "none" and what_else(path):
         return "no checkpoint"
     is_official = spec.source is not None and path.name == spec.source.file_name
-    expected = expected_sha256(spec.source, path) if spec.source and is_official else ""
-    if policy == "package":
-        expected = spec.package_sha256
-    elif policy == "file" and pinned:
-        expected = pinned
-    if not expected:
-        return "not verified"
-    return "valid" if sha256_of(path).startswith(expected) else "checksum mismatch"
+    published, recorded = spec.package_sha256 if policy == "package" else "", ""
+    if spec.source and is_official and policy != "package":
+        published, recorded = spec.source.sha256_prefix, expected_sha256(spec.source, path)
+    expected = [checksum for checksum in (published, recorded, pinned) if checksum]
+    if expected and not all(map(sha256_of(path).startswith, expected)):
+        return "checksum mismatch"
+    return "valid" if published or pinned else "not verified"

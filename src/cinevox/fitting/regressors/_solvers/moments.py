@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import InputError
-from cinevox.fitting.regressors import FEWER_FEATURES, Floats
+from cinevox.fitting.regressors import ANY_NUMBER, Floats
 from cinevox.fitting.regressors._solvers.linear import centred, constant_columns
 from cinevox.statistics.splits import Fold, Indices
 
@@ -69,7 +69,9 @@ def problem(X: Floats, Y: Floats, folds: Sequence[Fold]) -> Problem:
         More features than MAX_FEATURES.
     """
     if X.shape[1] > MAX_FEATURES:
-        raise InputError(f"X has {X.shape[1]:,} features, and the products of all pairs do not fit; {FEWER_FEATURES}")
+        raise InputError(
+            f"X has {X.shape[1]:,} features, and the products of all pairs do not fit; take fewer, or {ANY_NUMBER}"
+        )
     Xc, x_mean = centred(X)
     Yc, y_mean = centred(Y)
     whole = Moments(len(X), Xc.T @ Xc, Yc.T @ Xc, np.einsum("nv,nv->v", Yc, Yc))

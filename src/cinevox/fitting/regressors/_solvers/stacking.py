@@ -72,6 +72,24 @@ class StackedMap:
         return replace(self, maps=tuple(found.times(units) for found in self.maps))
 
 
+def sharing(found: Map, pool: list[Floats]) -> Map:
+    """The same map with training features of the pool in place of equal ones; the pool gets what it does not have.
+
+    Each batch of voxels comes back from its worker with training features of its own, where its map keeps some (`X`).
+    The kinds of such maps are not named here: every fit loads this module, and need not load their solvers.
+    """
+    if isinstance(found, StackedMap):
+        return replace(found, maps=tuple(sharing(part, pool) for part in found.maps))
+    own: Floats | None = getattr(found, "X", None)
+    if own is None:
+        return found
+    same = next((X for X in pool if X.dtype == own.dtype and np.array_equal(X, own)), None)
+    if same is None:
+        pool.append(own)
+        return found
+    return replace(found, X=same)  # type: ignore[type-var]
+
+
 def combined(predictions: Iterable[Floats], weights: NDArray[np.floating]) -> NDArray[np.float32]:
     """Predictions of the spaces, each (n_clips, n_voxels), weighted by (n_voxels, n_spaces) and added up."""
     parts = zip(predictions, weights.astype(np.float32).T, strict=True)

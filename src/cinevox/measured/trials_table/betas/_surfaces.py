@@ -66,14 +66,16 @@ def open_gifti(paths: Sequence[Path], places: NDArray[np.intp] | None) -> Opened
         side = _side(path)
         sides.setdefault(side, []).append(path)
         shapes.setdefault(side, []).append(values.shape)
-    lengths = {side: sum(shape[0] for shape in found) for side, found in shapes.items()}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{HEMISPHERES[side]} {length}" for side, length in sorted(lengths.items()))
+    lengths = {side: [shape[0] for shape in found] for side, found in shapes.items()}
+    if any(found != lengths[next(iter(lengths))] for found in lengths.values()):
+        told = ", ".join(
+            f"{HEMISPHERES[side]} {' + '.join(map(str, found))}" for side, found in sorted(lengths.items())
+        )
         raise NotBetas(paths[0], f"hemispheres have different numbers of trials: {told}; save both again")
     for side in np.unique(places[:, 0]).tolist():
         _require_vertices(paths[0], side, places[places[:, 0] == side, 1], shapes.get(side))
     source = GiftiFiles({side: tuple(found) for side, found in sides.items()}, places)
-    return Opened(source, (next(iter(lengths.values())), len(places)), FLOAT32, "C", places)
+    return Opened(source, (sum(next(iter(lengths.values()))), len(places)), FLOAT32, "C", places)
 
 
 def _require_vertices(

@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cinevox.errors import FileError, InputError
 from cinevox.files import io
-from cinevox.stimuli.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkSpec, WeightsSource
+from cinevox.stimuli.networks import NetworkSpec, WeightsSource
+from cinevox.stimuli.networks._libraries._hidden_states import FAMILIES, Family, build, library
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from cinevox.project.params import Network
@@ -37,45 +36,8 @@ SPLIT = (
     " Its weights are in several files: load each with safetensors.torch.load_file, and save all their entries "
     "together with save_file"
 )
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
-
-@dataclass(frozen=True)
-class Family:
-    """The parts of a class of models that its hidden states come from.
-
-    embedded: module whose output the first block is given; blocks: the list of blocks; class_token: module whose output
-        is the class token, or begins with it; options: of the forward pass
-    size, n_frames: names in the configuration; n_other: tokens that stand before those of the picture
-    """
-
-    embedded: str
-    blocks: str
-    class_token: str = ""
-    options: Mapping[str, Any] | None = None
-    size: str = "image_size"
-    n_frames: str = ""
-    n_other: Callable[[Any], int] = lambda configuration: 0
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-
-
-FAMILIES = {
-    "CLIPVisionModel": Family(
-        "pre_layrnorm", "encoder.layers", "post_layernorm", {"interpolate_pos_encoding": True},
-        n_other=lambda configuration: 1, mean=CLIP_MEAN, std=CLIP_STD,
-    ),
-    "Dinov2Model": Family("embeddings", "encoder.layer", "layernorm", n_other=lambda configuration: 1),
-    "Dinov2WithRegistersModel": Family(
-        "embeddings", "encoder.layer", "layernorm",
-        n_other=lambda configuration: 1 + configuration.num_register_tokens,
-    ),
-    "VideoMAEModel": Family("embeddings", "encoder.layer", n_frames="num_frames"),
-    "VJEPA2Model": Family(
-        "encoder.embeddings", "encoder.layer", options={"skip_predictor": True},
-        size="crop_size", n_frames="frames_per_clip",
-    ),
-}  # fmt: skip
+# Entries of a configuration that no hidden state depends on: weights are read in full precision whatever `dtype` says.
+NO_MATTER = ("transformers_version", "_name_or_path", "architectures", "dtype", "id2label", "label2id")
 
 
 def spec(model: str, settings: Network) -> NetworkSpec:
@@ -102,7 +64,7 @@ def spec(model: str, settings: Network) -> NetworkSpec:
     folder = None if settings.file is None else _folder(model, settings.file, page)
     family, configuration = FAMILIES[kind], _configuration(model, kind, folder, page)
     mean, std = _normalisation(family, folder)
-    network = functools.partial(_build, kind, configuration)
+    network = functools.partial(build, kind, configuration)
     n_blocks = configuration.num_hidden_layers
     return NetworkSpec(
         title=f"{kind} {repository}@{revision[:12]} (transformers)",
@@ -121,23 +83,11 @@ def spec(model: str, settings: Network) -> NetworkSpec:
         weights_page=page,
         adapt=_adapt,
         beside=(FILES[0], *PREPROCESSORS),
+        configuration=_stated(configuration),
     )
 
 
 SPEC = spec
-
-
-def _library() -> Any:
-    try:
-        import transformers
-    except ModuleNotFoundError as error:
-        if error.name != "transformers":
-            raise
-        raise InputError(
-            "transformers is not installed; in this repository `make install` installs it, elsewhere "
-            "pip install 'cinevox[transformers]'"
-        ) from None
-    return transformers
 
 
 def _folder(model: str, given: Path, page: str) -> Path:
@@ -157,7 +107,7 @@ def _configuration(model: str, kind: str, folder: Path | None, page: str) -> Any
 
     A file is read as text, and checked to be of this class before transformers takes it.
     """
-    wanted = getattr(_library(), kind).config_class
+    wanted = getattr(library(), kind).config_class
     if folder is None:
         return wanted()
     path = folder / FILES[0]
@@ -174,73 +124,17 @@ def _configuration(model: str, kind: str, folder: Path | None, page: str) -> Any
     return wanted.from_dict(own)
 
 
+def _stated(configuration: Any) -> dict[str, Any]:
+    """The values of a configuration that a hidden state can depend on."""
+    return {key: value for key, value in configuration.to_diff_dict().items() if key not in NO_MATTER}
+
+
 def _normalisation(family: Family, folder: Path | None) -> tuple[Any, Any]:
     """Mean and standard deviation that the folder states, else those of the family."""
     for path in () if folder is None else [folder / name for name in PREPROCESSORS]:
         if path.is_file() and isinstance(stated := io.read_json(path), dict) and "image_mean" in stated:
             return tuple(stated["image_mean"]), tuple(stated["image_std"])
     return family.mean, family.std
-
-
-class _Given:
-    """A hook before the forward pass: from what networks here are given to what the class takes."""
-
-    def __init__(self, options: Mapping[str, Any], clip_side: int | None, tubelet: int) -> None:
-        self.options, self.clip_side, self.tubelet = options, clip_side, tubelet
-
-    def __call__(self, _model: nn.Module, args: tuple[torch.Tensor], kwargs: Any) -> tuple[Any, Any]:
-        (pictures,) = args
-        if self.clip_side is not None:
-            n_frames, height, width = pictures.shape[2:]
-            # V-JEPA 2 would give their places other positions, and leave out frames at the end
-            if (height, width) != (self.clip_side, self.clip_side) or n_frames % self.tubelet:
-                raise ValueError(
-                    f"clips of {n_frames} frames of {height} x {width} pixels; it takes {self.clip_side} x "
-                    f"{self.clip_side}, and a multiple of {self.tubelet} frames"
-                )
-            pictures = pictures.transpose(1, 2)  # (n, time, 3, height, width)
-        return (pictures,), {**kwargs, **self.options}
-
-
-def _build(kind: str, configuration: Any) -> nn.Module:
-    from cinevox.stimuli.networks import _maps
-
-    family = FAMILIES[kind]
-    network: nn.Module = getattr(_library(), kind)(configuration)
-    side, patch = getattr(configuration, family.size), configuration.patch_size
-    given = _Given(family.options or {}, side if family.n_frames else None, getattr(configuration, "tubelet_size", 1))
-    network.register_forward_pre_hook(given, with_kwargs=True)
-    if family.n_frames:
-        reshape = functools.partial(_clip_maps, side=side // patch)
-    else:
-        reshape = functools.partial(_picture_maps, n_other=family.n_other(configuration))
-    blocks = [f"{family.blocks}.{index}" for index in range(configuration.num_hidden_layers)]
-    for index, source in enumerate((family.embedded, *blocks)):
-        _maps.add(network, f"hidden.{index}", source, reshape)
-    if family.class_token:
-        _maps.add(network, "class_token", family.class_token, _class_token)
-    return network
-
-
-def _tokens(output: Any) -> torch.Tensor:
-    """A block's output, alone or the first of several."""
-    tokens: torch.Tensor = output[0] if isinstance(output, tuple) else output
-    return tokens
-
-
-def _picture_maps(output: Any, n_other: int) -> torch.Tensor:
-    from cinevox.stimuli.networks import _maps
-
-    return _maps.from_tokens(_tokens(output), n_other)
-
-
-def _clip_maps(output: Any, side: int) -> torch.Tensor:
-    """Tokens (n, time side^2, channels), time after time and row by row, to maps (n, channels, time, side, side)."""
-    return _tokens(output).transpose(1, 2).unflatten(2, (-1, side, side))
-
-
-def _class_token(output: torch.Tensor) -> torch.Tensor:
-    return output if output.ndim == 2 else output[:, 0]
 
 
 def _adapt(checkpoint: Mapping[str, Any], module: nn.Module) -> Mapping[str, Any]:
@@ -268,7 +162,7 @@ def _adapt(checkpoint: Mapping[str, Any], module: nn.Module) -> Mapping[str, Any
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without transformers' progress bars and its table of entries that are left out."""
-    logging = _library().logging
+    logging = library().logging
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
