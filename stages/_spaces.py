@@ -81,9 +81,11 @@ class Spaces:
             if self.has_components(space)
         }
 
-    def weights(self) -> dict[str, Any]:
-        """Network -> the weights that it has."""
-        return {name: sidecar["weights"] for name, sidecar in self.features.items()}
+    def provenance(self) -> dict[str, Any]:
+        """Components, the networks' weights and named spaces, as predictions record them."""
+        weights = {name: sidecar["weights"] for name, sidecar in self.features.items()}
+        named = {"named": {name: space.to_json() for name, space in self.named.items()}} if self.named else {}
+        return {"n_components": self.n_components(), "weights": weights} | named
 
 
 def shown(run: Run, cohort: Cohort) -> Shown:

@@ -44,12 +44,7 @@ def main(run: Run) -> None:
             names, every = results[0].candidate.spaces, np.concatenate(weights)
             prediction_store.write_weights(target, every, names)
             diagnostics[name] |= prediction_store.mean_weights(every, names, columns)
-    provenance = row.model_dump(exclude={"reported"}) | {
-        "n_components": spaces.n_components(),
-        "weights": spaces.weights(),
-    }
-    if spaces.named:
-        provenance["named"] = {name: space.to_json() for name, space in spaces.named.items()}
+    provenance = row.model_dump(exclude={"reported"}) | spaces.provenance()
     index = prediction_store.of_cohorts(tuple(diagnostics), cohorts, clips, columns, provenance, diagnostics)
     n_fits = sum(map(index.n_voxels_of, index.spaces))
     for flag in ("not_converged", "empty", "constant", "alpha_lowest", "alpha_highest"):

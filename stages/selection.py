@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+import _cohorts
 from _ceilings import noise_ceilings
 from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store
-from cinevox.measured.response_store import measured
 from cinevox.project.params import JointRow, NetworkRow, Row
 from cinevox.scoring import outcomes, row_metrics, selection
 from cinevox.scoring.origin import Origin
@@ -17,17 +17,16 @@ from cinevox.stimuli.networks import layer_per_roi
 
 def main(run: Run) -> None:
     source, target = run.paths.scores(run.instance), run.paths.selection(run.instance)
-    index, folder = prediction_store.read_index(source), run.paths.predictions(run.instance)
-    train = run.responses("train")
+    index = prediction_store.read_index(source)
     candidates = selection.Candidates(
         index,
-        Origin.of(index, train),
+        Origin.of(index, run.responses("train")),
         pd.read_csv(source / "subjects.csv"),
         io.read_arrays(source / "voxels.npz"),
         io.read_arrays(source / "replicates.npz"),
     )
     ceilings = noise_ceilings(run, index.row.track)
-    splits, recorded = (*ceilings, *candidates.outer), (train, run.responses("test"), index.row.track)
+    splits = *ceilings, *candidates.outer
     settings, published = run.params.selection, _published(index.row)
     if isinstance(index.row, JointRow) and published:
         settings = settings.model_copy(update={"policy": "given"})
@@ -35,17 +34,8 @@ def main(run: Run) -> None:
         candidates,
         settings,
         published,
-        {
-            (cohort.name, split): measured(*recorded, cohort.columns, split, cohort.clips[split])
-            for cohort in index.cohorts
-            for split in splits
-        },
-        {
-            (cohort.name, split, space): prediction_store.read(folder, cohort, space, split)
-            for cohort in index.cohorts
-            for split in splits
-            for space in index.spaces
-        },
+        _cohorts.measured(run, index, splits),
+        _cohorts.predicted(run.paths.predictions(run.instance), index, splits),
         ceilings,
         run.params.scores,
     )

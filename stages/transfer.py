@@ -9,7 +9,6 @@ from _inputs import Run, stage
 from cinevox.files import io
 from cinevox.fitting import prediction_store, transfer
 from cinevox.measured.responses import Block, Columns
-from cinevox.statistics import metrics
 
 
 def main(run: Run) -> None:
@@ -25,15 +24,11 @@ def main(run: Run) -> None:
     trained, clips, best = [], [], -np.inf
     for cohort in cohorts:
         measured, own = responses.means(row.track, cohort.blocks)
-        seen, reliability = cohort.split(parts), None
-        if settings.voxel_weights == "reliability":
-            trials = (responses.trials(row.track, *block).values[seen.train] for block in cohort.blocks)
-            reliability = np.concatenate([metrics.split_half_reliability(values) for values in trials])
-        shown = activations if cohort.rows is None else activations[cohort.rows]
-        problem = transfer.prepare(
-            row.name, base, run.params.networks[base.network], sidecar, shown, seen, head, settings
-        )
-        names = [name for name in ("validation", "test") if len(seen[name])]
+        seen, shown = cohort.split(parts), activations if cohort.rows is None else activations[cohort.rows]
+        trials = (responses.trials(row.track, *block).values[seen.train] for block in cohort.blocks)
+        reliability = transfer.reliability(trials, settings)
+        network, names = run.params.networks[base.network], [n for n in ("validation", "test") if len(seen[n])]
+        problem = transfer.prepare(row.name, base, network, sidecar, shown, seen, head, settings)
         with run.ticks(transfer.n_ticks(own, settings), " ".join([row.name, cohort.name]).strip()) as tick:
             new = []
             for found in transfer.train(problem, measured, reliability, own, run.paths.unfinished / "transfer", tick):

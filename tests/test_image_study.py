@@ -190,7 +190,7 @@ def test_predictions_stand_under_the_subject_they_are_of():
     ]
     lines = predicted.lines(regions, np.array([0.2, 0.3, 0.4, 0.5, 0.6]))
     [opa] = [line for line in lines if line.roi == "OPA"]
-    assert opa.of_subjects(SUBJECTS) == [None, 0.4] and opa.of_subjects(SUBJECTS[::-1]) == [0.4, None]
+    assert opa.of(SUBJECTS) == [None, 0.4] and opa.of(SUBJECTS[::-1]) == [0.4, None]
     table = _predictions.on_screen(SUBJECTS, [SimpleNamespace(lines=lines)])
     cells = {column.header: list(column.cells) for column in table.columns}
     place = cells["ROI"].index("OPA")

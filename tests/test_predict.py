@@ -263,6 +263,9 @@ def test_lines_are_rois_with_the_responses_of_each_subject(encoding):
     v1, v2 = predicted.lines(encoding.about.regions, np.array([1.0, 2.0, 3.0, 6.0]))
     assert (v1.roi, v1.response, list(v2.responses)) == ("V1", 2.0, [2.0, 6.0])
     assert v1.score == pytest.approx(0.6) and v1.band[1] == 1.0
+    first, second = (region.subject for region in v2.regions)
+    (lacking,) = predicted.lines(encoding.about.regions[3:], np.array([6.0]))  # of the second subject alone
+    assert v2.of([second, first]) == [6.0, 2.0] and lacking.of([first, second]) == [None, 6.0]
 
 
 def test_the_picture_of_rois_is_the_same_for_the_same_numbers_and_has_both_formats(encoding):

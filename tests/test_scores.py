@@ -40,7 +40,7 @@ def test_a_space_of_some_rois_has_scores_there_and_none_elsewhere(scored):
     whole = scores.score(measured, predicted, ceiling, COLUMNS, resamples)
     predicted[:, [3, 4, 6, 7]] = np.nan
     own = COLUMNS.of_rois(["V1"])
-    found = scores.score_own(measured, predicted, ceiling, COLUMNS, own, resamples)
+    found = scores.score_own(measured, predicted, ceiling, COLUMNS, ["V1"], resamples)
     v1 = [True, False, True, False]
     for column in ("score", "correlation", "n_voxels", "n_excluded", "n_constant"):
         np.testing.assert_allclose(found.blocks[column][v1], whole.blocks[column][v1], rtol=1e-9)

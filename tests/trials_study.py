@@ -28,7 +28,7 @@ ROIS = {"sub-01": ("V1", "FFA"), "sub-02": ("V1", "FFA"), "sub-03": ("V1",)}
 def wanted(folder, test=None, **changed):
     """params.dataset"""
     values = {
-        "name": "trials", "folder": folder, "clips": None, "responses": None, "tracks": ["mini", "full"],
+        "name": "trials", "folder": folder, "clips": ".", "responses": ".", "tracks": ["mini", "full"],
         "subjects": list(SUBJECTS), "rois": ["V1", "FFA"], "missing_repetitions": "refuse", "missing_rois": "skip",
         "test": test, "together": None,
     }  # fmt: skip

@@ -109,9 +109,10 @@ def on_screen(subjects: Sequence[str], clips: Sequence[predicted.Shown]) -> Tabl
     if len(clips) == 1:
         table = new_table("ROI", *(("mean",) if len(subjects) > 1 else ()), *subjects, "usual range", "trust")
         for line in lines:
-            values = [*([line.response] if len(subjects) > 1 else []), *line.of_subjects(subjects)]
+            values = [*([line.response] if len(subjects) > 1 else []), *line.of(subjects)]
+            told = ["–" if value is None else signed(value) for value in values]  # of a subject who lacks the ROI
             low, high = line.band
-            table.add_row(line.roi, *map(signed, values), f"{signed(low)} to {signed(high)}", number(line.score))
+            table.add_row(line.roi, *told, f"{signed(low)} to {signed(high)}", number(line.score))
         return table
     rois = [line.roi for line in lines]
     table = new_table("clip", *rois, numbers=rois)

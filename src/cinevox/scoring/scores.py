@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,14 +92,14 @@ def score_own(
     predicted: Floats,
     ceiling: NDArray[np.float64] | None,
     columns: Columns,
-    own: tuple[Columns, NDArray[np.bool_]],
+    rois: Collection[str],
     resamples: Floats,
 ) -> SpaceScore:
     """`score` of the voxels that a feature space predicts; in the blocks of the others every number is NaN.
 
-    own: their blocks, and which columns are theirs, as `Index.columns_of` has them
+    rois: those whose voxels it predicts, as `Index.rois_of` has them; none for all
     """
-    inside, where = own
+    inside, where = columns.of_rois(rois)
     if where.all():
         return score(measured, predicted, ceiling, columns, resamples)
     part = None if ceiling is None else ceiling[where]
@@ -118,6 +118,13 @@ def _among(values: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.
     found = np.full((*values.shape[:-1], len(where)), np.nan, dtype=np.float32)
     found[..., where] = values
     return found
+
+
+def of_voxels(found: Sequence[SpaceScore], split: str) -> dict[str, NDArray[np.float32]]:
+    """`<split>.correlation`, and `.normalized` where there is a ceiling -> of each space, (n_spaces, n_voxels)."""
+    arrays = {f"{split}.correlation": np.stack([one.correlation for one in found])}
+    normalized = [one.normalized for one in found if one.normalized is not None]
+    return arrays | ({f"{split}.normalized": np.stack(normalized)} if normalized else {})
 
 
 def block_means(ceiling: NDArray[np.float64] | None, columns: Columns) -> NDArray[np.float64]:

@@ -9,7 +9,15 @@ from cinevox.fitting.transfer.checkpoints import keep_weights, read_checkpoint, 
 from cinevox.fitting.transfer.curves import curves, diagnostics
 from cinevox.fitting.transfer.epochs import predict
 from cinevox.fitting.transfer.losses import correlation_loss
-from cinevox.fitting.transfer.problem import Trained, TrainingProblem, TransferError, batches, prepare, scaling
+from cinevox.fitting.transfer.problem import (
+    Trained,
+    TrainingProblem,
+    TransferError,
+    batches,
+    prepare,
+    reliability,
+    scaling,
+)
 from cinevox.fitting.transfer.training import groups, n_ticks, train
 
 __all__ = [
@@ -26,6 +34,7 @@ __all__ = [
     "predict",
     "prepare",
     "read_checkpoint",
+    "reliability",
     "scaling",
     "train",
     "write_checkpoint",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 from cinevox.errors import InputError
 from cinevox.measured.responses import Block
 from cinevox.project.params import Base, Head, Network, Transfer
+from cinevox.statistics.metrics import split_half_reliability
 from cinevox.statistics.splits import Split
 from cinevox.statistics.spreads import MIN_SHARE, least_spread
 from cinevox.stimuli import bases
@@ -48,6 +49,13 @@ class TrainingProblem:
     head: Head
     settings: Transfer
     device: str
+
+
+def reliability(trials: Iterable[Floats], settings: Transfer) -> NDArray[np.float64] | None:
+    """Reliability of every voxel, if training weighs voxels by it. trials: of each block, as for `Responses`"""
+    if settings.voxel_weights != "reliability":
+        return None
+    return np.concatenate([split_half_reliability(values) for values in trials])
 
 
 def prepare(

@@ -250,22 +250,6 @@ def open_dataset(wanted: settings.Dataset) -> StudyData:
     return dataset
 
 
-def folders(wanted: settings.Dataset) -> tuple[str, str]:
-    """Where the clips and the responses are in the folder, of a study that has such folders.
-
-    Raises
-    ------
-    InputError
-        The parameters do not say so.
-    """
-    if wanted.clips is None or wanted.responses is None:
-        raise InputError(
-            f"params.yaml: dataset.clips is {wanted.clips or 'null'} and dataset.responses is "
-            f"{wanted.responses or 'null'}; expected the folders of clips and responses in {wanted.folder}"
-        )
-    return wanted.clips, wanted.responses
-
-
 def stimuli_of(dataset: StudyData) -> tuple[Stimulus, ...]:
     """The stimuli of a study, those for training first; clips have the names of their files for ids."""
     if isinstance(dataset, TrialData):

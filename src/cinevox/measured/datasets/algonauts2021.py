@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cinevox.errors import FileError
 from cinevox.files import io, links
-from cinevox.measured.datasets import DatasetSpec, Expected, Grid, folders
+from cinevox.measured.datasets import DatasetSpec, Expected, Grid
 from cinevox.measured.responses import Part, Responses
 from cinevox.project import params as settings
 from cinevox.project.params import Track
@@ -125,7 +125,7 @@ def open_folder(wanted: settings.Dataset) -> Algonauts2021:
 
 def open_as(kind: type[Kind], wanted: settings.Dataset, cure: str) -> Kind:
     """Open a folder of this layout; `cure` ends the messages about what is missing or broken."""
-    folder, (clips, responses) = wanted.folder, folders(wanted)
+    folder, clips, responses = wanted.folder, wanted.clips, wanted.responses
     if not folder.is_dir():
         raise FileError(f"{folder}: no such folder; {cure}, or set dataset.folder in params.yaml")
     faults = []

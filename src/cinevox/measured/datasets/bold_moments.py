@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from cinevox.errors import FileError
 from cinevox.files import io
-from cinevox.measured.datasets import DatasetSpec, Grid, Part, _ds005165, folders
+from cinevox.measured.datasets import DatasetSpec, Grid, Part, _ds005165
 from cinevox.measured.datasets._ds005165 import Content
 from cinevox.measured.datasets.algonauts2021 import AFFINE, CLIPS, EXPECTED, VOLUME
 from cinevox.measured.responses import Responses
@@ -196,7 +196,7 @@ def open_folder(wanted: settings.Dataset) -> BoldMoments:
     FileError
         The folder, its clips or its responses are missing; everything that is missing is named.
     """
-    clips, responses = folders(wanted)
+    clips, responses = wanted.clips, wanted.responses
     found = BoldMoments(wanted.folder, clips, responses)
     if not wanted.folder.is_dir():
         raise FileError(f"{wanted.folder}: no such folder; {CURE}, or set dataset.folder in params.yaml")

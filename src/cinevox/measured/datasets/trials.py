@@ -234,9 +234,15 @@ def open_folder(wanted: settings.Dataset) -> TrialsTable:
     Raises
     ------
     FileError
-        The folder, the table of stimuli or every subject is missing; everything that is missing is named.
+        The folder, the table of stimuli or every subject is missing; everything that is missing is named. Or the
+        parameters say where files are in the folder, which the tables say.
     """
     folder = wanted.folder
+    if (wanted.clips, wanted.responses) != (".", "."):
+        raise FileError(
+            f"params.yaml: dataset.clips is {wanted.clips} and dataset.responses {wanted.responses}; a trials table "
+            f"says itself where its files are in {folder}: set both to ."
+        )
     if not folder.is_dir():
         raise FileError(f"{folder}: no such folder; put the study there, or set dataset.folder in params.yaml")
     faults = [] if (folder / STIMULI).is_file() else [f"no {STIMULI}"]

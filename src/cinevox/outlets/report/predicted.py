@@ -37,9 +37,9 @@ class PredictionLine:
     def response(self) -> float:
         return float(self.responses.mean())
 
-    def of_subjects(self, subjects: Sequence[str]) -> list[float | None]:
-        """The response of each subject; None of one who has no such ROI."""
-        own = {region.subject: float(value) for region, value in zip(self.regions, self.responses)}
+    def of(self, subjects: Sequence[str]) -> list[float | None]:
+        """The response of each subject; None of one who lacks the ROI."""
+        own = {region.subject: float(response) for region, response in zip(self.regions, self.responses)}
         return [own.get(subject) for subject in subjects]
 
     @property

@@ -129,8 +129,6 @@ def shown(value: float | None, digits: int = 3) -> str:
     return sign + plain.removeprefix("0")
 
 
-def signed(value: float | None, digits: int = 3) -> str:
-    """A difference as it is printed: +.012, −.045, – for none."""
-    if value is None:
-        return shown(value)
+def signed(value: float, digits: int = 3) -> str:
+    """A difference as it is printed: +.012, −.045."""
     return ("+" if float(f"{value:.{digits}f}") > 0 else "") + shown(value, digits)

@@ -60,8 +60,8 @@ class TestSplit(Section):
 class Dataset(Section):
     name: Name
     folder: Path
-    clips: Inside | None
-    responses: Inside | None
+    clips: Inside
+    responses: Inside
     test: TestSplit | None
     together: str | None
     tracks: Annotated[list[Track], Field(min_length=1)]
