@@ -136,7 +136,7 @@ class SmallRun:
         weights = {"policy": "random" if untrained else "package", "source": "made up", "licence": "Apache-2.0"}
         weights |= {"sha256": ("0" if untrained else "1") * 64, "official": not untrained}
         sidecar = {"n_frames": known.n_frames, "over_frames": "mean", "dtype": "float32", "weights": weights}
-        sidecar |= {"title": "Made up", "frame_size": [224, 224]}
+        sidecar |= {"title": "Made up", "frame_size": [224, 224], "images": [[0.5] * 3, [0.2] * 3, 224]}
         sidecar |= {"layers": [{"name": name, "n_features": N_FEATURES} for name in features]}
         whole = {"pool": "none", "over_frames": "mean", "n_features": N_FEATURES}
         sidecar["maps"] = [{"name": name, "layer": name} | whole for name in features if self.params.spaces]
