@@ -15,4 +15,5 @@ def noise_ceilings(run: Run, track: str) -> dict[str, NDArray[np.float64] | None
     folder = run.paths.ceiling(track)
     splits = io.read_json(folder / "index.json")["n_repetitions"]
     reliability = io.read_arrays(folder / "reliability.npz")
-    return metrics.noise_ceilings(reliability, splits, **run.params.ceiling.model_dump())
+    settings = run.params.ceiling
+    return metrics.noise_ceilings(reliability, splits, settings.policy, settings.min_reliability)

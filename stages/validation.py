@@ -4,6 +4,8 @@ from typing import Any
 
 from _cli import Run, stage
 from cinevox.files import io
+from cinevox.measured import imported_ceilings
+from cinevox.measured.datasets import open_dataset
 from cinevox.project import remote_guard
 from cinevox.validation import check_folder, check_plugins, require_none_missing
 
@@ -19,6 +21,8 @@ def main(run: Run) -> None:
     for check in found.warnings:
         run.log.warning("warning: %s: %s", check.suite, check)
     found.require()
+    if params.ceiling.imported:
+        imported_ceilings.require(open_dataset(params.dataset), params.dataset, params.ceiling)
     if params.bases:
         params.transfer.check_repetitions(found.n_repetitions)
     if found.missing:
@@ -30,4 +34,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    stage(main, "dataset", "validation", "networks", "regressors", "bases", "transfer", "storage")
+    stage(main, "dataset", "validation", "ceiling", "networks", "regressors", "bases", "transfer", "storage")

@@ -16,7 +16,7 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import response_store
 from cinevox.outlets import report
-from cinevox.outlets.report import figures, known_truth, scatters, solvers, sources, svg, tables
+from cinevox.outlets.report import figures, known_truth, scatters, solvers, sources, svg, tables, units
 from cinevox.outlets.report.sources import Sources, TrackCeiling, TrackTruth
 from cinevox.project import identity, package_versions
 from cinevox.project.params import JointRow, load, parse
@@ -545,3 +545,39 @@ def test_choices_stand_beside_what_drives_the_voxels(made):
         SimpleNamespace(params=found, of_track=lambda _: (result(each, "deep"), result(RIDGE, "blocks.2.1")))
     )
     assert [one.row for one in both[0].chosen] == ["maps each ridge", "layer ridge"]
+
+
+def test_scores_stand_in_other_units_too(made, page):
+    """The normalized ones are the scores; squares are of voxels, before any mean."""
+    for track in ("mini", "full"):
+        columns, ceiling = made.ceilings[track].columns, made.ceilings[track].ceiling["test"]
+        lines = units.unit_lines(made, track)
+        assert [line.result for line in lines] == list(made.of_track(track))
+        for line in lines:
+            r = line.result.voxels["test.correlation"]
+            means = {}
+            for block, where in zip(columns.blocks, columns.slices):
+                shares = [
+                    max(0.0, float(r[v])) ** 2 / float(ceiling[v]) ** 2
+                    for v in range(where.start, where.stop)
+                    if ceiling[v] == ceiling[v]
+                ]
+                means.setdefault(block.roi, []).append(np.mean(shares))
+            assert line.normalized == pytest.approx(line.result.scores.score, abs=1e-5)
+            assert line.explained == pytest.approx(np.mean([np.mean(own) for own in means.values()]), abs=1e-9)
+            assert line.ceiling == pytest.approx(tables.ceilings(made, track, "test")["all"])
+    lines = units.ceiling_lines(made, "mini", "test")
+    counts = tables.voxel_counts(made, "mini", "test")
+    assert [(line.roi, pytest.approx(line.reliability)) for line in lines] == [(c.roi, c.reliability) for c in counts]
+    assert "Ceilings with intervals, and the same scores" in page and "r² / reliability" in page
+
+
+def test_the_interval_of_a_ceiling_is_of_the_stage(made):
+    paths = Paths(made.results[0].folder.parents[2])
+    means = io.read_json(paths.ceiling("mini") / "index.json")["means"]["test"]
+    ceiling = replace(made.ceilings["mini"], intervals={"test": {"V1": (-0.1, 0.25)}})
+    [line, *others] = units.ceiling_lines(replace(made, ceilings={**made.ceilings, "mini": ceiling}), "mini", "test")
+    assert (line.low, line.high, line.ceiling[1:]) == (-0.1, 0.25, (0.0, 0.5))
+    assert others[0].low is None and len(others[0].ceiling) == 1
+    assert means["rois"]["V1"]["reliability"] == pytest.approx(line.reliability)
+    assert means["rois"]["V1"]["low"] < line.reliability < means["rois"]["V1"]["high"]

@@ -37,6 +37,8 @@ from cinevox.project.params import Ceiling, FeatureSpace, Reduction, Scores
 from cinevox.scoring import claims
 from cinevox.scoring.origin import Origin
 from cinevox.scoring.outcomes import Outcome
+from cinevox.statistics.metrics import correlation_score
+from cinevox.statistics.reliability import METHODS, TITLES
 from conftest import ROOT, tells
 
 N_TRAIN, N_TEST = 40, 7
@@ -468,10 +470,14 @@ def by_definition(responses, predicted, min_reliability):
     return np.array(found)
 
 
+def ceiling_of(minimum, method="split_half", imported=None):
+    return Ceiling(method=method, imported=imported, n_bootstraps=0, policy="exclude", min_reliability=minimum)
+
+
 @pytest.mark.parametrize("minimum", [0.1, 0.97, None])
 def test_the_score_is_the_challenges_in_both_aggregations(folder, content, minimum):
     dataset = open_dataset(layout.wanted(folder, tracks=["mini"]))
-    ceiling = None if minimum is None else Ceiling(policy="exclude", min_reliability=minimum)
+    ceiling = None if minimum is None else ceiling_of(minimum)
     found = offline.score_offline(content, WANTED, dataset, ceiling, SCORES)
     means = {"subjects": [], "voxels": []}
     for roi in layout.ROIS:
@@ -493,13 +499,30 @@ def test_the_score_is_the_challenges_in_both_aggregations(folder, content, minim
     assert "all 126 splits of 10 repetitions" in found.legend
 
 
+def test_the_ceiling_is_that_of_the_parameters(folder, content):
+    dataset = open_dataset(layout.wanted(folder, tracks=["mini"]))
+    for method in ("ncsnr", "analytic", "schoppe"):
+        found = offline.score_offline(content, WANTED, dataset, ceiling_of(0.1, method), SCORES)
+        means = []
+        for subject in layout.SUBJECTS:
+            trials = io.read_pickle(layout.test_file(folder, subject, "V1"))["test"]
+            reliability = METHODS[method](trials)
+            r = correlation_score(trials.mean(axis=1, dtype=np.float64), content["V1"][subject])
+            means.append(np.mean((r / np.sqrt(reliability))[reliability >= 0.1]))
+        assert found.lines["V1"]["subjects"]["normalized_correlation"] == pytest.approx(np.mean(means))
+        assert f"Ceiling: reliability {TITLES[method]}" in found.legend
+    own = {"test": {"column": "nc", "holds": "nc_mean"}}
+    with pytest.raises(InputError, match="studies in this format .* have no ceilings of their own"):
+        offline.score_offline(content, WANTED, dataset, ceiling_of(0.1, "imported", own), SCORES)
+
+
 def test_a_perfect_prediction_scores_one_over_the_ceiling(folder):
     dataset = open_dataset(layout.wanted(folder, tracks=["full"]))
     truth = {s: io.read_pickle(layout.test_file(folder, s, "WB"))["test"] for s in layout.SUBJECTS}
     content = {"WB": {s: (2 * values.mean(axis=1) - 1).astype(np.float32) for s, values in truth.items()}}
     wanted = faults.expected(dataset, layout.wanted(folder), "full")
     assert wanted.columns.n_voxels == 50 and wanted.n_clips == layout.N_TEST
-    found = offline.score_offline(content, wanted, dataset, Ceiling(policy="exclude", min_reliability=0.1), SCORES)
+    found = offline.score_offline(content, wanted, dataset, ceiling_of(0.1), SCORES)
     (line,) = found.lines.values()
     expected = np.mean([np.mean(by_definition(truth[s], content["WB"][s], 0.1)) for s in layout.SUBJECTS])
     assert line["subjects"]["correlation"] == pytest.approx(1)
@@ -509,7 +532,7 @@ def test_a_perfect_prediction_scores_one_over_the_ceiling(folder):
 def test_without_test_responses_nothing_is_scored(tmp_path, content):
     dataset = open_dataset(layout.wanted(layout.make(tmp_path, videos=False, test=False)))
     with pytest.raises(InputError, match="without responses to the test clips of the mini track"):
-        offline.score_offline(content, WANTED, dataset, Ceiling(policy="exclude", min_reliability=0.1), SCORES)
+        offline.score_offline(content, WANTED, dataset, ceiling_of(0.1), SCORES)
 
 
 # What the user types and reads

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from cinevox.errors import InputError
 from cinevox.files import io
-from cinevox.measured import insilico_truth
+from cinevox.measured import imported_ceilings, insilico_truth
 from cinevox.measured.datasets import StudyData, TrialData, blocks_of, word_for_stimuli
-from cinevox.measured.response_store import MANIFEST, MASK, MEAN, TRIALS, Study
+from cinevox.measured.response_store import CEILING, MANIFEST, MASK, MEAN, TRIALS, Study
 from cinevox.measured.responses import Part, Responses
 from cinevox.project import params as settings
 from cinevox.project import plugins
@@ -42,6 +42,7 @@ def convert(
     folder: Path,
     unfinished: Path,
     progress: Progress = lambda items, _total, _label: items,
+    ceiling: settings.ImportedCeiling | None = None,
 ) -> None:
     """Write the responses that `wanted` asks for, of one part of the data set, into `folder`, whole or not at all.
 
@@ -50,6 +51,7 @@ def convert(
     float32, and the mean over repetitions is of those.
 
     progress: passes tasks through, given their number and a label
+    ceiling: the study's own ceilings that are copied beside the responses
 
     Raises
     ------
@@ -65,6 +67,7 @@ def convert(
         if part == "train" or dataset.has_test_responses(track)
         for block in blocks_of(dataset, wanted, track)
     ]
+    ceilings = imported_ceilings.read(dataset, wanted, part, ceiling) if ceiling is not None and keys else {}
     identity = [wanted.folder.as_posix(), part, keys, wanted.missing_repetitions]
     asked = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     partial = unfinished / f"{part}-{asked}"
@@ -78,6 +81,7 @@ def convert(
             + "\n  Expected finite numbers between -3.4e38 and 3.4e38: fetch or correct the files, or leave them out "
             "(dataset.subjects, dataset.rois)"
         )
+    _add_ceilings(ceilings, dict(zip(keys, entries)), partial / "arrays")
     study = replace(study_of(wanted), stimuli=word_for_stimuli(dataset))
     about: dict[str, Any] = {"part": part, "study": asdict(study), "responses": entries}
     shown = {f"{subject} {roi}": entry["source"]["shape"][0] for (_, subject, roi), entry in zip(keys, entries)}
@@ -96,6 +100,22 @@ def convert(
     shutil.move(partial / "arrays", folder)
     for leftover in unfinished.glob(f"{part}-*"):
         shutil.rmtree(leftover)
+
+
+def _add_ceilings(
+    ceilings: Mapping[Key, NDArray[np.float64]], entries: Mapping[Key, dict[str, Any]], arrays: Path
+) -> None:
+    """Write the study's own ceilings beside the responses that they are of, and name them in their entries."""
+    for key, values in ceilings.items():
+        entry = entries[key]
+        if values.shape != (n_voxels := entry["source"]["shape"][2],):
+            raise InputError(
+                f"{entry['source']['file']}: {key[1]} {key[2]} has {n_voxels} voxels and ceilings of shape "
+                f"{values.shape}; expected one for each voxel"
+            )
+        target = arrays.joinpath(*key) / f"{CEILING}.npy"
+        io.write_array(target, values)
+        entry["arrays"][CEILING] = _described(target, arrays)
 
 
 def _seen(dataset: TrialData, part: Part, subjects: Iterable[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     manifest.json                                 whose they are; each file's sha256, shape, dtype, order, and source
     <track>/<subject>/<roi>/trials.npy            float32, (n_stimuli, n_repetitions, n_voxels)
     <track>/<subject>/<roi>/mean.npy              float32, (n_stimuli, n_voxels), over repetitions
+    <track>/<subject>/<roi>/ceiling.npy           float64, (n_voxels,), the study's own, if params.ceiling names one
     <track>/<subject>/<roi>/voxel_mask.npy        bool, the volume: where the whole brain's columns lie
 
 Where subjects saw different stimuli, the manifest has the positions of each subject's stimuli among those of the part:
@@ -28,11 +29,12 @@ from cinevox.files import io
 from cinevox.measured.responses import Columns, Responses, side_by_side
 from cinevox.project.params import WHOLE_BRAIN, Track
 
-MANIFEST, TRIALS, MEAN, MASK = "manifest.json", "trials", "mean", "voxel_mask"
+MANIFEST, TRIALS, MEAN, MASK, CEILING = "manifest.json", "trials", "mean", "voxel_mask", "ceiling"
 AXES = {
     TRIALS: "n_stimuli, n_repetitions, n_voxels",
     MEAN: "n_stimuli, n_voxels",
     MASK: "the three axes of the volume",
+    CEILING: "n_voxels",
 }
 
 
@@ -92,6 +94,10 @@ class Converted:
         """Mean over repetitions, (n_stimuli, n_voxels). Raises as `trials`."""
         return self._array(MEAN, track, subject, roi)
 
+    def ceiling(self, track: Track, subject: str, roi: str) -> NDArray[np.float64]:
+        """The study's own ceiling of each voxel, (n_voxels,), NaN where it has none. Raises as `trials`."""
+        return self._array(CEILING, track, subject, roi)
+
     def means(
         self, track: Track, blocks: Iterable[tuple[str, str]], clips: Any = slice(None)
     ) -> tuple[NDArray[np.float32], Columns]:
@@ -136,7 +142,9 @@ class Converted:
                 f"{self.folder}: no responses of {subject} {roi} in the {track} track; of it there are {there}; run "
                 "`dvc repro conversion`"
             )
-        known = self.entries[track, subject, roi]["arrays"][name]
+        known = self.entries[track, subject, roi]["arrays"].get(name)
+        if known is None:
+            raise FileError(f"{self.folder}: no {name} of {subject} {roi}; run `dvc repro conversion`")
         return io.read_array(self.folder / known["file"], known["shape"], AXES[name])
 
 

@@ -175,6 +175,15 @@ class PlacedData(Protocol):
         ...
 
 
+@runtime_checkable
+class CeilingData(Protocol):
+    """A study with noise ceilings of its own, for ceiling.method: imported."""
+
+    def ceilings(self, track: Track, subject: str, roi: str) -> Mapping[str, NDArray[np.floating]]:
+        """Return the ceilings that there are, by name, (n_voxels,) in the order of `arrays`, NaN without a value."""
+        ...
+
+
 @dataclass(frozen=True)
 class Expected:
     """Properties of a study's files that validation holds them to, where params.validation says null.

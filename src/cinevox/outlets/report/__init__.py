@@ -24,6 +24,7 @@ from cinevox.outlets.report import (
     scatters,
     subjects,
     tables,
+    units,
 )
 from cinevox.outlets.report.brain import map_files
 from cinevox.outlets.report.dvcplots import plots
@@ -135,6 +136,11 @@ def _of_tracks(sources: Sources, lines: Mapping[Track, Sequence[tables.ScoreLine
         "measure": {track: result.measure for track, result in first.items()},
         "plain_tracks": [track for track, result in first.items() if result.is_plain],
         "lines": lines,
+        "ceiling_lines": {
+            track: found for track in lines if (found := units.ceiling_lines(sources, track, split[track]))
+        },
+        "unit_lines": {track: units.unit_lines(sources, track) for track in lines},
+        "method_words": units.method_words(sources),
         "ceilings": {track: tables.ceilings(sources, track, split[track]) for track in lines},
         "doubts": sorted({doubt for track in lines for line in lines[track] for doubt in line.doubts}),
         "forest": {track: figures.forest(lines[track]) for track in lines},

@@ -35,12 +35,15 @@ class TrackCeiling:
     """Reliability of every voxel of a track, split -> (n_voxels,), and the highest reachable r made from it.
 
     A split whose clips were shown once has no reliability, and None for a ceiling.
+
+    intervals: split -> ROI -> low, high of the mean reliability of its voxels; none where they were not asked for
     """
 
     columns: Columns
     reliability: Mapping[str, NDArray[np.float64]]
     ceiling: Mapping[str, NDArray[np.float64] | None]
     n_repetitions: Mapping[str, int]
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -182,8 +185,13 @@ def _paper_rows(paths: Paths, params: Params) -> tuple[Row, ...]:
 def _ceiling(paths: Paths, params: Params, track: Track) -> TrackCeiling:
     index = io.read_json(paths.ceiling(track) / "index.json")
     reliability = io.read_arrays(paths.ceiling(track) / "reliability.npz")
-    reachable = noise_ceilings(reliability, index["n_repetitions"], **params.ceiling.model_dump())
-    return TrackCeiling(Columns.from_json(index["columns"]), reliability, reachable, index["n_repetitions"])
+    settings = params.ceiling
+    reachable = noise_ceilings(reliability, index["n_repetitions"], settings.policy, settings.min_reliability)
+    intervals = {
+        split: {roi: (found["low"], found["high"]) for roi, found in means["rois"].items() if found["low"] is not None}
+        for split, means in index.get("means", {}).items()
+    }
+    return TrackCeiling(Columns.from_json(index["columns"]), reliability, reachable, index["n_repetitions"], intervals)
 
 
 def _truth(params: Params, ceiling: TrackCeiling) -> TrackTruth:

@@ -44,6 +44,7 @@ from cinevox.project.params.sections import (
     Fits,
     Frames,
     Gate,
+    ImportedCeiling,
     JobQueue,
     Network,
     Options,
@@ -69,10 +70,10 @@ from cinevox.project.paths import Paths
 __all__ = [
     "BASE_GRAMMAR", "ENSEMBLE", "FEATURES_GRAMMAR", "MINI_ROIS", "NAME", "WHOLE_BRAIN", "Base", "Ceiling", "Dataset",
     "Encoding", "EnsembleRow", "Experiments", "FeatureMap", "FeatureSpace", "Features", "Fields", "Fits", "Frames",
-    "Gate", "Head", "JobQueue", "JointRow", "Network", "NetworkRow", "Parallel", "Params", "ParamsError", "Pool",
-    "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation", "SpaceEntry",
-    "Splits", "Storage", "Submission", "Together", "Track", "Tracking", "Transfer", "Validation", "VoxelwiseRow",
-    "Weights", "expanded", "load", "maps", "parse", "row_of",
+    "Gate", "Head", "ImportedCeiling", "JobQueue", "JointRow", "Network", "NetworkRow", "Parallel", "Params",
+    "ParamsError", "Pool", "Reduction", "Report", "RoiwiseRow", "Row", "Scores", "Section", "Selection", "Simulation",
+    "SpaceEntry", "Splits", "Storage", "Submission", "Together", "Track", "Tracking", "Transfer", "Validation",
+    "VoxelwiseRow", "Weights", "expanded", "load", "maps", "parse", "row_of",
 ]  # fmt: skip
 
 

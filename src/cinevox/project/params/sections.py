@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -200,9 +201,44 @@ class Reduction(Section):
         return self
 
 
+class ImportedCeiling(Section):
+    """A ceiling of the study's own: the column `ceiling:<column>` of its units, and what the numbers in it are.
+
+    holds: ncsnr (signal-to-noise ratio of a trial), nc_trial or nc_mean (percent of variance that can be explained in
+        trials, or in the means over repetitions), reliability (of these means, 0 to 1)
+    """
+
+    column: Annotated[str, Field(min_length=1)]
+    holds: Literal["ncsnr", "nc_trial", "nc_mean", "reliability"]
+
+    @property
+    def most(self) -> float:
+        """The number that stands for all of the variance."""
+        return {"ncsnr": math.inf, "nc_trial": 100.0, "nc_mean": 100.0, "reliability": 1.0}[self.holds]
+
+
 class Ceiling(Section):
+    """imported: split -> the study's own ceiling of it; n_bootstraps: 0 for no intervals"""
+
+    method: Literal["split_half", "ncsnr", "analytic", "schoppe", "imported"]
+    imported: dict[Literal["validation", "test"], ImportedCeiling] | None
+    n_bootstraps: Annotated[int, Field(ge=0)]
     policy: Literal["exclude", "floor"]
     min_reliability: Fraction
+
+    @property
+    def estimator(self) -> str:
+        """How ceilings are estimated: the method, and for splits that imported ceilings leave out split halves."""
+        return "split_half" if self.method == "imported" else self.method
+
+    @model_validator(mode="after")
+    def _imported_where_it_is_used(self) -> Ceiling:
+        if (self.method == "imported") != bool(self.imported):
+            raise ValueError(
+                "with method: imported, imported must name the study's ceilings, as in "
+                "{test: {column: ncsnr, holds: ncsnr}}, and with another method be null"
+            )
+        return self
 
 
 class Fits(Section):
