@@ -102,7 +102,7 @@ def test_the_manifest_says_where_from_and_what(folder):
     run(folder)
     target = folder.parent / "conversion" / "train"
     manifest = json.loads((target / "manifest.json").read_text())
-    study = {"name": "algonauts2021", "title": "Algonauts 2021", "in_silico": False}
+    study = {"name": "algonauts2021", "title": "Algonauts 2021", "in_silico": False, "stimuli": "clips"}
     assert (manifest["part"], manifest["study"]) == ("train", study)
     assert [(e["track"], e["subject"], e["roi"]) for e in manifest["responses"]] == EVERY
     for entry in manifest["responses"]:

@@ -133,7 +133,8 @@ def test_the_gate_compares_them_with_each_other_and_with_nothing_else(made, tmp_
 
 
 def test_maps_are_described_as_what_they_hold():
-    assert maps.names(("a",), "plain correlation") == [("a", {"a.nii.gz": "plain correlation", "a-q.nii.gz": "q"})]
+    files = {f"sub-a_space-MNI152_stat-{name}_statmap.nii.gz": word for name, word in (("r", "plain r"), ("q", "q"))}
+    assert maps.names(("a",), "plain correlation", "MNI152") == [("a", files)]
 
 
 def test_an_experiment_says_which_rows_are_plain_and_shows_no_change_between_the_two():

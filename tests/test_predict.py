@@ -194,6 +194,7 @@ def test_a_clip_of_another_length_gets_a_caution_and_a_bad_name_loses_nothing(pr
     for name, caution in said.items():
         assert table["cautions"][name].startswith(caution) and caution in " ".join(out.split()) and caution in page
     assert pd.isna(table["cautions"]["usual"]) and "One picture; taken: 0, 0." in page
+    assert "Predicted responses to 3 stimuli" in page and "of each stimulus" in page
 
 
 @pytest.mark.parametrize(

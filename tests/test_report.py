@@ -178,7 +178,7 @@ def test_real_data_and_pretrained_weights_stand_beside_the_paper(monkeypatch, tm
 
 
 CHANGES = [  # of the origin of every row, and what is said
-    ({"dataset": "mystudy", "title": "My study"}, "My study data"),
+    ({"dataset": "bold_moments", "title": "BOLD Moments"}, "BOLD Moments data"),
     ({"subjects": "sub01"}, "1 of the challenge's 3 subjects"),
     ({"subjects": "sub01 sub02 monkey"}, "other subjects"),
     ({"n_train_clips": 100}, "100 + 60 clips, not 240 + 60"),
@@ -252,6 +252,7 @@ def read_as_made(monkeypatch):
     study = response_store.Study("insilico", "In-silico", in_silico=True)
     monkeypatch.setattr(response_store, "read", lambda folder: response_store.Converted(folder, {}, study))
     monkeypatch.setattr(sources, "_anatomy", lambda *_: None)
+    monkeypatch.setattr(sources, "_places", lambda _: {})
 
 
 def test_rows_that_other_versions_of_packages_made_are_named(tmp_path, monkeypatch):

@@ -465,3 +465,43 @@ def test_the_example_of_the_docs_is_a_study(tmp_path, monkeypatch, default_param
     responses = found.responses("test", "mini", "sub-01", "V1").values
     np.testing.assert_array_equal(responses, values.astype(np.float32).reshape(2, 10, 50)[:, 8:, :20].swapaxes(0, 1))
     assert [study.choice(**each).seed for each in tests] == [0] * 5
+
+
+def test_each_subject_says_where_its_whole_brain_columns_lie(tmp_path):
+    """Voxels in C order, by the table of units; in no common grid, too, where subjects have volumes of their own."""
+    folder = tmp_path / "study"
+    betas = study.make(folder)
+    moved = [[3.0, 0, 0, 0], [0, 3.0, 0, 0], [0, 0, 3.0, 0], [0, 0, 0, 1]]
+    assert study.opened(folder).grid.space == "MNI152NLin2009cAsym"
+    study.change_json(study.subject_file(folder, "_betas.json", "sub-02"), Space="T1w")
+    assert study.opened(folder).grid.space == "unknown"  # of one grid, and yet a place of one is none of the other's
+    study.change_json(study.subject_file(folder, "_betas.json", "sub-02"), Affine=moved)
+    opened = study.opened(folder)
+    assert opened.grid is None
+    for subject, space in (("sub-01", "MNI152NLin2009cAsym"), ("sub-02", "T1w")):
+        found, voxels = opened.own_places(subject), [tuple(voxel) for voxel in study.places(subject)[0]]
+        assert found.grid.space == space and found.grid.shape == study.SHAPE
+        assert [tuple(place) for place in found.indices] == sorted(voxels)
+        units = [voxels.index(tuple(place)) for place in found.indices]
+        ids = [stimulus.id for stimulus in opened.stimuli[: opened.n_train]]
+        expected = study.by_hand(folder, betas[subject], subject, ids, units)
+        np.testing.assert_array_equal(np.asarray(opened.arrays("train", "full", subject, "WB")["train"]), expected)
+    np.testing.assert_allclose(opened.own_places("sub-02").grid.affine, moved)
+
+
+@pytest.mark.parametrize(
+    ("about", "n_vertices"),
+    [
+        ({"Space": "fsaverage5"}, 10242),
+        ({"Space": "fsaverage", "Density": "41k"}, 40962),
+        ({"Space": "fsnative"}, None),
+    ],
+)
+def test_vertices_are_those_of_the_table_on_surfaces_of_the_templates_size(tmp_path, about, n_vertices):
+    study.make(tmp_path / "study", "gifti")
+    study.change_json(study.subject_file(tmp_path / "study", "_betas.json"), **about)
+    found = study.opened(tmp_path / "study").own_places("sub-01")
+    _, hemi, vertices = study.places("sub-01")
+    np.testing.assert_array_equal(found.places, np.stack([hemi, vertices], axis=1))
+    sizes = {side: n_vertices or vertices[hemi == n].max() + 1 for n, side in enumerate("LR")}
+    assert found.space == about["Space"] and found.n_vertices == sizes

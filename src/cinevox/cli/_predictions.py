@@ -15,6 +15,7 @@ from cinevox.encoding.clips import Predicted
 from cinevox.encoding.model import EncodingModel, Floats
 from cinevox.errors import printable
 from cinevox.files import io
+from cinevox.measured.datasets import is_template
 from cinevox.outlets.report import maps, predicted
 from cinevox.outlets.report.svg import signed
 
@@ -54,10 +55,11 @@ def _volumes(
     encoding: EncodingModel, subjects: Sequence[str], responses: Floats, clip: str, cautions: Sequence[str]
 ) -> dict[str, bytes]:
     about = encoding.about
+    space = "" if about.grid is None else about.grid.space
     told = {"row": about.row, "clip": clip, "cautions": " ".join([*about.cautions, *cautions]) or "none"}
     return {
         f"{subject}.nii.gz": maps.nifti(
-            maps.BrainMap(subject, f"predicted response, {subject}", volume), predicted.affine(about), told
+            maps.BrainMap(subject, f"predicted response, {subject}", volume), predicted.affine(about), told, space
         )
         for subject, volume in predicted.volumes(encoding, subjects, responses).items()
     }
@@ -69,7 +71,9 @@ def _pictures(
     """Draw the ROIs, if there are several, and the brain, if its voxels have a place."""
     drawn = predicted.roi_pictures(lines, encoding.about) if len(lines) > 1 else {}
     found = {f"rois.{kind}": content for kind, content in drawn.items()}
-    volumes = predicted.volumes(encoding, subjects, responses, predicted.LARGEST_Q)
+    grid = encoding.about.grid
+    common = grid is not None and is_template(grid.space)  # elsewhere a place of one subject is none of another's
+    volumes = predicted.volumes(encoding, subjects, responses, predicted.LARGEST_Q) if common else {}
     brain = predicted.brain_picture(volumes, predicted.affine(encoding.about)) if volumes else None
     return found if brain is None else found | {"brain.png": brain}
 
@@ -110,7 +114,8 @@ def on_screen(subjects: Sequence[str], clips: Sequence[predicted.Shown]) -> Tabl
             low, high = line.band
             table.add_row(line.roi, *told, f"{signed(low)} to {signed(high)}", number(line.score))
         return table
-    table = new_table("clip", *(line.roi for line in lines))
+    rois = [line.roi for line in lines]
+    table = new_table("clip", *rois, numbers=rois)
     for clip in clips[:MOST_LINES]:
         table.add_row(clip.name, *(signed(line.response) for line in clip.lines))
     if len(clips) > MOST_LINES:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from cinevox.project import params
-
 Commands = dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str, dict]]]
 """Name -> (function, whose docstring is the command's help; options, each with the arguments of `add_argument`)."""
 
@@ -18,13 +16,14 @@ Commands = dict[str, tuple[Callable[[argparse.Namespace], int | None], dict[str,
 UNBOUNDED = 10_000  # characters in a line
 
 
-def new_table(*headers: str, whole: Sequence[str] = ()) -> Table:
+def new_table(*headers: str, whole: Sequence[str] = (), numbers: Sequence[str] = ()) -> Table:
     """A table without lines between its cells.
 
     whole: columns that are never wrapped, so that the paths and addresses in them can be copied
+    numbers: columns of numbers beside those that always are, such as ROIs
     """
     made = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    numeric = {"layers", "features", "times", "score", "reported", "size", *params.MINI_ROIS, params.WHOLE_BRAIN}
+    numeric = {"layers", "features", "times", "score", "reported", "size", *numbers}
     numeric |= {"subjects", "pooled", "correlation", "n_voxels", "n_excluded", "n_constant"}
     numeric |= {"was", "now", "change", "allowed drop", "interval"}
     for header in headers:

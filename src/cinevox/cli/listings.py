@@ -65,20 +65,22 @@ def _regressors(_: argparse.Namespace) -> None:
 
 
 def _rows(chosen: argparse.Namespace) -> None:
-    """the rows of this run and of the paper
+    """the rows of this run and of the paper (params.paper.yaml)
 
     Exit code 0; with ROW 2 if this run has no such row.
     """
     paths = Paths()
-    run, paper = (params.load(path).experiments.rows for path in (paths.params, paths.paper_params))
+    run = params.load(paths.params).experiments.rows
+    paper = params.load(paths.paper_params).experiments.rows if paths.paper_params.is_file() else {}
     if chosen.row is not None:
         if chosen.row not in run:
             raise InputError(f"{paths.params}: no row {chosen.row!r} in experiments; expected one of {', '.join(run)}")
         run, paper = ({name: row for name, row in rows.items() if name == chosen.row} for rows in (run, paper))
-    table = new_table("row", "reported", "in this run", "in the paper")
+    table = new_table("row", *(["reported", "in this run", "in the paper"] if paper else ["track"]))
     for name in dict.fromkeys((*run, *paper)):
-        reported = (run.get(name) or paper[name]).reported
-        table.add_row(name, number(reported), "yes" if name in run else "–", "yes" if name in paper else "–")
+        row = run.get(name) or paper[name]
+        there = ["yes" if name in rows else "–" for rows in (run, paper)]
+        table.add_row(name, *([number(row.reported), *there] if paper else [row.track]))
     show(table)
 
 
@@ -113,12 +115,14 @@ def _scores(_: argparse.Namespace) -> None:
         lines.append(_Line(rows[name], metrics[name], origin, recorded, changed))
     _table_of_scores(settings, lines)
     plain = [line.row.name for line in lines if line.metrics.is_plain]
+    stimuli = "stimuli" if any(line.origin.stimuli == "stimuli" for line in lines) else "clips"
     if len(plain) < len(lines) or not lines:
-        print("Normalized correlation (r / noise ceiling), mean over subjects; interval over clips.")
+        print(f"Normalized correlation (r / noise ceiling), mean over subjects; interval over {stimuli}.")
     if plain:
         which = "" if len(plain) == len(lines) else f" of {', '.join(plain)}"
-        print(f"Plain correlation{which} (r), mean over subjects; interval over clips. The clips were shown once, so")
-        print("there is no noise ceiling to divide by: not to be compared with normalized correlations.")
+        print(f"Plain correlation{which} (r), mean over subjects; interval over {stimuli}.")
+        print(f"The {stimuli} were shown once, so there is no noise ceiling to divide by: not to be compared with")
+        print("normalized correlations.")
     for warning in _warnings(lines):
         print(warning)
     if missing := [name for name in rows if name not in metrics]:
@@ -204,7 +208,7 @@ def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
     """A line for each row; the paper's scores only if one can stand beside them."""
     rois = (*settings.dataset.rois, params.WHOLE_BRAIN)
     last = ["reported"] if any(line.reported is not None for line in lines) else []
-    table = new_table("row", "split", "score", "interval", *rois, "weights", "data", *last)
+    table = new_table("row", "split", "score", "interval", *rois, "weights", "data", *last, numbers=rois)
     for line in lines:
         found = line.metrics
         split, values = f"{found.split}, plain r" if found.is_plain else found.split, found.values

@@ -96,10 +96,11 @@ class Region(Section):
 
 
 class StoredGrid(Section):
-    """The volume that whole-brain voxels lie in; affine: voxel indices to MNI152 millimetres."""
+    """The volume that whole-brain voxels lie in; affine: voxel indices to millimetres of `space` (`datasets.Grid`)."""
 
     shape: tuple[int, int, int]
     affine: tuple[tuple[float, float, float, float], ...]
+    space: str = "MNI152"
 
 
 class MadeFrom(Section):
@@ -121,6 +122,7 @@ class About(Section):
     n_clips: that it was fitted on; seconds: length of the shortest and the longest training clip, 0 of a still image
     chosen: ROI -> space -> share of voxels
     restricted: whether the data set may not be passed on
+    stimuli: the word for the data set's, `clips` or `stimuli` (`response_store.Study`)
     """
 
     row: str
@@ -142,6 +144,7 @@ class About(Section):
     dataset: str
     in_silico: bool
     restricted: bool
+    stimuli: str = "clips"
     grid: StoredGrid | None
     made: MadeFrom
 
@@ -163,7 +166,8 @@ class About(Section):
     def cautions(self) -> list[str]:
         """Why its predictions may be no statement about a brain, or a weaker one, a sentence each."""
         untrained = any(source.weights.get("policy") == "random" for source in self.sources)
-        found = claims.cautions(untrained, self.in_silico, self.split, self.chosen_here, self.measure == PLAIN)
+        plain = self.measure == PLAIN
+        found = claims.cautions(untrained, self.in_silico, self.split, self.chosen_here, plain, self.stimuli)
         return [caution.sentence for caution in found]
 
     def cautions_for(self, clip: Clip) -> list[str]:
@@ -186,12 +190,12 @@ class About(Section):
     def usual_range(self) -> str:
         """The clips that the usual range of predictions is of, in words."""
         fit = "" if self.usual == "test" else ", predicted by a fit without them"
-        return f"{self.n_usual} {self.usual} clips{fit}"
+        return f"{self.n_usual} {self.usual} {self.stimuli}{fit}"
 
     @property
     def measured_on(self) -> str:
         """The clips whose scores say how far to trust it."""
-        return "clips of the outer folds" if self.split == "nested" else f"{self.split} clips"
+        return f"{self.stimuli} of the outer folds" if self.split == "nested" else f"{self.split} {self.stimuli}"
 
 
 def parse(content: Any, path: Path) -> About:

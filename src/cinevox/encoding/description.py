@@ -130,7 +130,7 @@ def places(
     flat = [np.flatnonzero(mask).astype(np.int32) for mask in masks if mask is not None]
     if dataset.grid is None or len(flat) < len(masks) or not (row.track == "full" or dataset.places_rois):
         return None, {}
-    grid = StoredGrid(shape=dataset.grid.shape, affine=dataset.grid.affine)
+    grid = StoredGrid(shape=dataset.grid.shape, affine=dataset.grid.affine, space=dataset.grid.space)
     if row.track == "full":
         return grid, {"place": np.concatenate(flat)}
     found = []
@@ -156,7 +156,7 @@ def made(paths: Paths, params: Params, sections: Sequence[str]) -> MadeFrom:
 
 def describe(params: Params, row: Row, study: Study, **found: Any) -> About:
     """All of it. params: has the section dataset; study: of the responses; found: the other fields of About, by name"""
-    transfer, dataset = row.is_transfer, plugins.load("datasets", params.dataset.name)
+    transfer, dataset = row.is_transfer, plugins.load("datasets", params.dataset.name).at(params.dataset.folder)
     return About(
         row=row.name,
         track=row.track,
@@ -167,5 +167,6 @@ def describe(params: Params, row: Row, study: Study, **found: Any) -> About:
         dataset=study.title,
         restricted=dataset.restricted,
         in_silico=study.in_silico,
+        stimuli=study.stimuli,
         **found,
     )

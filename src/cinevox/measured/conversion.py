@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import imported_ceilings, insilico_truth
-from cinevox.measured.datasets import StudyData, TrialData, blocks_of
+from cinevox.measured.datasets import StudyData, TrialData, blocks_of, word_for_stimuli
 from cinevox.measured.response_store import CEILING, MANIFEST, MASK, MEAN, TRIALS, Study
 from cinevox.measured.responses import Part, Responses
 from cinevox.project import params as settings
@@ -82,7 +82,8 @@ def convert(
             "(dataset.subjects, dataset.rois)"
         )
     _add_ceilings(ceilings, dict(zip(keys, entries)), partial / "arrays")
-    about: dict[str, Any] = {"part": part, "study": asdict(study_of(wanted)), "responses": entries}
+    study = replace(study_of(wanted), stimuli=word_for_stimuli(dataset))
+    about: dict[str, Any] = {"part": part, "study": asdict(study), "responses": entries}
     shown = {f"{subject} {roi}": entry["source"]["shape"][0] for (_, subject, roi), entry in zip(keys, entries)}
     if isinstance(dataset, TrialData):
         about |= _seen(dataset, part, dict.fromkeys(subject for _, subject, _ in keys))

@@ -40,11 +40,15 @@ AXES = {
 
 @dataclass(frozen=True)
 class Study:
-    """The data set that responses are of: its plug-in, its name for readers, and whether they are simulated."""
+    """The data set that responses are of: its plug-in, its name for readers, and whether they are simulated.
+
+    stimuli: the word for what its subjects were shown, `clips`, or `stimuli` where that may be images, too
+    """
 
     name: str
     title: str
     in_silico: bool
+    stimuli: str = "clips"
 
 
 @dataclass(frozen=True)

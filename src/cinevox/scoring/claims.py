@@ -17,9 +17,13 @@ from cinevox.scoring.origin import Origin
 
 @dataclass(frozen=True)
 class Challenge:
-    """The data that the paper and the leaderboard report scores of (Cichy et al. 2021, arXiv:2104.13714)."""
+    """The data that the paper and the leaderboard report scores of (Cichy et al. 2021, arXiv:2104.13714).
+
+    alike: data sets of the same clips, or in the same layout
+    """
 
     dataset: str = "algonauts2021"
+    alike: tuple[str, ...] = ("algonauts2021", "bold_moments", "insilico")
     subjects: tuple[str, ...] = tuple(f"sub{number:02d}" for number in range(1, 11))
     rois: tuple[str, ...] = MINI_ROIS
     n_train_clips: int = 1000
@@ -35,11 +39,17 @@ class Caution:
 
     name: in few words, for a mark beside the score; meaning: a clause that explains it
     so: what the score is not, therefore
+
+    They speak of clips; `about` makes them speak of a study's own stimuli.
     """
 
     name: str
     meaning: str
     so: str
+
+    def about(self, stimuli: str) -> Caution:
+        """The same caution about other stimuli than clips. stimuli: the word for them (`Origin.stimuli`)"""
+        return Caution(*(text.replace("clips", stimuli) for text in (self.name, self.meaning, self.so)))
 
     @property
     def sentence(self) -> str:
@@ -79,22 +89,25 @@ def cautions(
     split: str = "test",
     chosen_here: bool = False,
     plain: bool = False,
-) -> Iterator[Caution]:
+    stimuli: str = "clips",
+) -> list[Caution]:
     """Every reason, the gravest first.
 
     split: of the scores that count; chosen_here: whether its clips chose something, too
-    plain: whether they are plain correlations
+    plain: whether they are plain correlations; stimuli: the word for the study's
     """
-    if untrained:
-        yield UNTRAINED
-    if in_silico:
-        yield IN_SILICO
-    if plain:
-        yield PLAIN_SCORE
-    if split in OTHER_CLIPS:
-        yield OTHER_CLIPS[split]
-    if chosen_here:
-        yield CHOSEN_HERE
+    found = {UNTRAINED: untrained, IN_SILICO: in_silico, PLAIN_SCORE: plain}
+    found |= {caution: split == name for name, caution in OTHER_CLIPS.items()} | {CHOSEN_HERE: chosen_here}
+    return [caution.about(stimuli) for caution, holds in found.items() if holds]
+
+
+def beside_the_paper(origin: Origin | None) -> bool:
+    """Whether the paper has a place beside a result: its data are the challenge's, or have the same regions and layout.
+
+    Where they do, an outlet says why the paper's score can't stand beside it; where not, it doesn't speak of the paper.
+    """
+    rois = (*CHALLENGE.rois, WHOLE_BRAIN)
+    return origin is None or (origin.dataset in CHALLENGE.alike and all(roi in rois for roi in origin.n_voxels))
 
 
 def foreign(origin: Origin | None) -> tuple[str, ...]:

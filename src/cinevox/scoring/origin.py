@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Self
 
 from cinevox.fitting.prediction_store import Index
@@ -23,6 +23,7 @@ class Origin:
     n_train_clips, n_test_clips: of the data set; the validation clips count as training clips
     n_voxels: ROI -> how many, over subjects
     weights: the policies of the networks' weights; official: whether all their checksums are the published ones
+    stimuli: the word for what the subjects were shown, `clips` or `stimuli` (`response_store.Study`)
     """
 
     dataset: str
@@ -34,6 +35,7 @@ class Origin:
     n_voxels: Mapping[str, int]
     weights: str
     official: bool
+    stimuli: str = "clips"
 
     @classmethod
     def of(cls, index: Index, recorded: Converted) -> Self:
@@ -49,6 +51,7 @@ class Origin:
             n_voxels={roi: sum(b.n_voxels for b in blocks if b.roi == roi) for roi in index.columns.rois},
             weights=index.weights_policy,
             official=all(weights.official for weights in index.weights.values()),
+            stimuli=recorded.study.stimuli,
         )
 
     @classmethod
@@ -57,8 +60,9 @@ class Origin:
         try:
             voxels = dict(entry.rsplit(" ", 1) for entry in found["n_voxels"].split(", "))
             for field in fields(cls):
-                if field.type in KINDS and type(found[field.name]) is not KINDS[field.type]:
-                    raise TypeError(f"{field.name} is {found[field.name]!r}, expected {field.type}")
+                value = found[field.name] if field.default is MISSING else found.get(field.name, field.default)
+                if field.type in KINDS and type(value) is not KINDS[field.type]:
+                    raise TypeError(f"{field.name} is {value!r}, expected {field.type}")
             return cls(**{**found, "n_voxels": {roi: int(n) for roi, n in voxels.items()}})
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no record of data and weights ({error})") from None
@@ -85,7 +89,8 @@ WORDS = {
 def differences(was: Origin, now: Origin) -> tuple[str, ...]:
     """Name what differs in the data, in words, apart from the ROIs and their voxels; empty where nothing does."""
     pairs = ((words, getattr(was, name), getattr(now, name)) for name, words in WORDS.items())
-    return tuple(f"{words} {_said(a)}, now {_said(b)}" for words, a, b in pairs if a != b)
+    found = (f"{words} {_said(a)}, now {_said(b)}" for words, a, b in pairs if a != b)
+    return tuple(text.replace("clips", now.stimuli) for text in found)
 
 
 def _said(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,34 @@ class Result:
     @property
     def cautions(self) -> tuple[claims.Caution, ...]:
         """Reasons why the score is no result of the network that it names, or no finding; empty where it is both."""
-        in_silico = self.outcome.origin.in_silico
-        return tuple(claims.cautions(self.untrained, in_silico, self.split, self.scores.chosen_here, self.is_plain))
+        in_silico, here = self.outcome.origin.in_silico, self.scores.chosen_here
+        return tuple(claims.cautions(self.untrained, in_silico, self.split, here, self.is_plain, self.stimuli))
+
+    @property
+    def stimuli(self) -> str:
+        """The word for what the study's subjects were shown, `clips` or `stimuli`."""
+        return self.outcome.origin.stimuli
+
+    @property
+    def n_subjects(self) -> dict[str, int]:
+        """ROI -> how many subjects have it."""
+        blocks = self.index.columns.blocks
+        return {roi: sum(block.roi == roi for block in blocks) for roi in self.index.columns.rois}
+
+    def in_order(self, rois: Iterable[str]) -> Result:
+        """The same result with its ROIs in this order: in its files those come first that its first subject has."""
+        names = [roi for roi in rois if roi in self.scores.rois]
+
+        def ordered(values: Mapping[str, Any]) -> dict[str, Any]:
+            return {roi: values[roi] for roi in names if roi in values}
+
+        def in_scores(found: SplitScores) -> SplitScores:
+            own = {name: one.model_copy(update={"rois": ordered(one.rois)}) for name, one in found.subjects.items()}
+            return found.model_copy(update={"rois": ordered(found.rois), "subjects": own})
+
+        changed: dict[str, Any] = {"scores": {split: in_scores(found) for split, found in self.outcome.scores.items()}}
+        changed |= {name: ordered(getattr(self.outcome, name)) for name in ("chosen", "frequencies")}
+        return replace(self, outcome=self.outcome.model_copy(update=changed))
 
     @property
     def chosen(self) -> dict[str, str]:

@@ -17,17 +17,26 @@ from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import Track
 
+PICTURES = (".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # ends of files' names
+
 
 @dataclass(frozen=True)
 class Grid:
     """A volume.
 
     shape: of its voxel masks
-    affine: maps voxel indices of the masks to MNI152 millimetres, (4, 4)
+    affine: maps voxel indices of the masks to millimetres, (4, 4)
+    space: the space of these millimetres, as BIDS names it; subjects share it if its name begins with MNI
     """
 
     shape: tuple[int, int, int]
     affine: tuple[tuple[float, float, float, float], ...]
+    space: str = "MNI152"
+
+
+def is_template(space: str) -> bool:
+    """Whether a volume's space is the MNI template's, in whatever version; others are a subject's own."""
+    return space.startswith("MNI")
 
 
 class StudyData(Protocol):
@@ -136,6 +145,36 @@ class TrialData(StudyData, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class OwnVoxels:
+    """The voxels of one subject's whole-brain columns, (n_voxels, 3) indices into a volume (see `Grid`)."""
+
+    indices: NDArray[np.intp]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class OwnVertices:
+    """The vertices of one subject's whole-brain columns.
+
+    places: (n_voxels, 2), hemisphere (0 left, 1 right) and vertex, -1 where a column is none
+    n_vertices: of the surface of each hemisphere, L and R; space: of the surface, as BIDS names it
+    """
+
+    places: NDArray[np.intp]
+    n_vertices: Mapping[str, int]
+    space: str
+
+
+@runtime_checkable
+class PlacedData(Protocol):
+    """A study that says of each subject by itself where its units lie, whether or not they share a `grid`."""
+
+    def own_places(self, subject: str) -> OwnVoxels | OwnVertices | None:
+        """Where the subject's whole-brain columns lie; None where nothing says so."""
+        ...
+
+
 @runtime_checkable
 class CeilingData(Protocol):
     """A study with noise ceilings of its own, for ceiling.method: imported."""
@@ -225,6 +264,12 @@ def stimuli_of(dataset: StudyData) -> tuple[Stimulus, ...]:
     if isinstance(dataset, TrialData):
         return dataset.stimuli
     return tuple(Stimulus(path.name, path) for path in dataset.clips)
+
+
+def word_for_stimuli(dataset: StudyData) -> str:
+    """The word for a study's stimuli wherever results are shown: clips, or stimuli if some may be images."""
+    files = [stimulus.file for stimulus in stimuli_of(dataset)]
+    return "clips" if all(file is not None and file.suffix.lower() not in PICTURES for file in files) else "stimuli"
 
 
 def blocks_of(dataset: StudyData, wanted: settings.Dataset, track: Track) -> list[tuple[str, str]]:

@@ -20,19 +20,22 @@ from numpy.typing import NDArray
 
 from cinevox.errors import FileError
 from cinevox.files import io
-from cinevox.measured.datasets import DatasetSpec, Grid, Stimulus, Terms
+from cinevox.measured.datasets import DatasetSpec, Grid, OwnVertices, OwnVoxels, Stimulus, Terms
 from cinevox.measured.responses import Part, Responses
 from cinevox.measured.trials_table import split as splits
 from cinevox.measured.trials_table import tables
-from cinevox.measured.trials_table.layout import DESCRIPTION, STIMULI, SUBJECT, SubjectFiles, subjects_in
+from cinevox.measured.trials_table.layout import DESCRIPTION, HEMISPHERES, STIMULI, SUBJECT, SubjectFiles, subjects_in
 from cinevox.measured.trials_table.reading import Subject, read_subject, require
-from cinevox.measured.trials_table.sidecar import read_description
+from cinevox.measured.trials_table.sidecar import Sidecar, read_description
 from cinevox.measured.trials_table.stimuli import WARNINGS, Stimuli, read_stimuli
 from cinevox.project import params as settings
 from cinevox.project.params import WHOLE_BRAIN, Track
 from cinevox.project.params.sections import TestSplit
 
 MASK = "voxel_mask"
+UNKNOWN = "unknown"  # space of units of which nothing says it
+DENSITIES = {"3k": 2562, "10k": 10242, "41k": 40962, "164k": 163842, "8k": 7842, "32k": 32492, "59k": 59292}  # vertices
+SURFACES = {"fsaverage": 163842, "fsaverage4": 2562, "fsaverage5": 10242, "fsaverage6": 40962, "fsLR": 32492}
 
 
 @dataclass(frozen=True)
@@ -189,8 +192,23 @@ class TrialsTable:
         reach = np.max([each.voxels.max(axis=0) for each in own], axis=0) + 1  # type: ignore[union-attr]
         if len(shapes) > 1:
             return None
-        x, y, z = map(int, next(iter(shapes), tuple(reach)))
-        return Grid((x, y, z), tuple(tuple(map(float, row)) for row in affine))  # type: ignore[misc]
+        spaces = {each.sidecar.space or UNKNOWN for each in own}
+        return _grid(next(iter(shapes), tuple(reach)), affine, spaces.pop() if len(spaces) == 1 else UNKNOWN)
+
+    def own_places(self, subject: str) -> OwnVoxels | OwnVertices | None:
+        """Where the subject's columns of the whole brain lie (`datasets.PlacedData`)."""
+        own = self.subject(subject)
+        (shape, affine), vertices = own.grid, own.units.vertices
+        space = own.sidecar.space or UNKNOWN
+        if own.voxels is not None and affine is not None:
+            indices = own.voxels[own.in_volume]
+            return OwnVoxels(indices, _grid(shape or tuple(indices.max(axis=0) + 1), affine, space))
+        if vertices is None:
+            return None
+        reach = {side: int(vertices[vertices[:, 0] == n, 1].max(initial=-1)) + 1 for n, side in enumerate(HEMISPHERES)}
+        return OwnVertices(
+            vertices[own.in_volume], {side: _n_vertices(own.sidecar, n) for side, n in reach.items()}, space
+        )
 
     def digest(self, subject: str) -> str:
         """SHA-256 of all that decides a subject's arrays beside the betas: tables, masks, split and subjects."""
@@ -198,6 +216,16 @@ class TrialsTable:
         paths = [self.folder / STIMULI, own.trials, own.units, own.sidecar, *own.masks, *own.roi_masks.values()]
         said: list[Any] = [io.sha256(path) if path.is_file() else None for path in paths]
         return hashlib.sha256(repr([*said, self._parts]).encode()).hexdigest()
+
+
+def _grid(shape: tuple[int, ...], affine: NDArray[np.float64], space: str) -> Grid:
+    x, y, z = map(int, shape)
+    return Grid((x, y, z), tuple(tuple(map(float, row)) for row in affine), space)  # type: ignore[misc]
+
+
+def _n_vertices(sidecar: Sidecar, least: int) -> int:
+    """Number of vertices of a hemisphere's surface, by its density or its template; else as many as have units."""
+    return max(DENSITIES.get(str(sidecar.density), SURFACES.get(str(sidecar.space), least)), least)
 
 
 def open_folder(wanted: settings.Dataset) -> TrialsTable:

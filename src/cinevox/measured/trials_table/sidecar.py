@@ -20,6 +20,7 @@ class Sidecar:
     normalized: within what they were z-scored already
     scale: what stored whole numbers are divided by; None where nothing says so
     affine: from voxel indices to millimetres, (4, 4); shape: of the volume
+    density: of a surface, as BIDS names it (10k, 32k, ...)
     """
 
     normalized: Normalized
@@ -27,6 +28,7 @@ class Sidecar:
     space: str | None = None
     affine: NDArray[np.float64] | None = None
     shape: tuple[int, int, int] | None = None
+    density: str | None = None
 
 
 def read_sidecar(path: Path) -> tuple[Sidecar, str | None]:
@@ -46,8 +48,8 @@ def read_sidecar(path: Path) -> tuple[Sidecar, str | None]:
             faults.append(f"Shape is {content['Shape']!r}; expected three whole numbers above 0")
     if faults:
         return Sidecar("session"), "; ".join(faults)
-    space, affine, shape = (content.get(name) for name in ("Space", "Affine", "Shape"))
-    return Sidecar(content["Normalized"], scale, space, _affine(affine), _shape(shape)), None
+    space, affine, shape, density = (content.get(name) for name in ("Space", "Affine", "Shape", "Density"))
+    return Sidecar(content["Normalized"], scale, space, _affine(affine), _shape(shape), density), None
 
 
 def read_description(path: Path) -> tuple[dict[str, Any], str | None]:

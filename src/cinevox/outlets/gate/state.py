@@ -64,7 +64,8 @@ class RowState(BaseModel, frozen=True):
     def drawn_anew(self, now: RowState) -> str:
         """Tell what chance has drawn anew: the same clips then tell only part of what it does to a difference."""
         names = dict.fromkeys((*self.drawn, *now.drawn))
-        return ", ".join(f"other {name}" for name in names if self.drawn.get(name) != now.drawn.get(name))
+        other = [name for name in names if self.drawn.get(name) != now.drawn.get(name)]
+        return ", ".join(f"other {name}".replace("clips", now.origin.stimuli) for name in other)
 
 
 class State(BaseModel, frozen=True):

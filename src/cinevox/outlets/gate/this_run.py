@@ -94,13 +94,16 @@ def _choices(result: row_results.Result) -> dict[str, float]:
 
 
 def _drawn(paths: Paths, params: Params, result: row_results.Result) -> dict[str, Any]:
-    clips = {name: where.tolist() for name, where in result.index.clips.items()}
-    scored = outer_names(clips) if result.split == "nested" else [result.split]
+    cohorts = [{name: where.tolist() for name, where in own.clips.items()} for own in result.index.cohorts]
+    scored = outer_names(cohorts[0]) if result.split == "nested" else [result.split]
+    shown = (
+        cohorts[0] if len(cohorts) == 1 else {f"{n} {name}": own[name] for n, own in enumerate(cohorts) for name in own}
+    )
     options = dict(dvc_lock.flat("", params.regressors.get(result.row.regressor, {})))  # and of those it chooses among
     reliability = io.read_arrays(paths.ceiling(result.row.track) / "reliability.npz").get(ceiling_split(result.split))
     drawn = {
-        "n_clips": sum(len(clips[name]) for name in scored),
-        "clips": hashlib.sha256(repr(sorted(clips.items())).encode()).hexdigest()[:16],
+        "n_clips": min(sum(len(clips[name]) for name in scored) for clips in cohorts),
+        "clips": hashlib.sha256(repr(sorted(shown.items())).encode()).hexdigest()[:16],
         "responses": None if reliability is None else _some(reliability),
         "scores.n_bootstraps": params.scores.n_bootstraps,
         "scores.seed": params.scores.seed,

@@ -22,6 +22,7 @@ from cinevox.outlets.report import (
     regions,
     ridges,
     scatters,
+    subjects,
     tables,
     units,
 )
@@ -78,10 +79,12 @@ def _content(sources: Sources) -> dict[str, Any]:
         "s": sources,
         "params": sources.params,
         "tracks": tracks,
-        "track_titles": {
-            "mini": f"Mini track: {n_regions(sources.params.dataset.rois)}",
-            "full": "Full track: the whole brain",
-        },
+        "track_titles": _track_titles(sources),
+        "track_names": {"mini": "mini track", "full": "full track"}
+        if sources.beside_the_paper
+        else {"mini": "regions", "full": "whole brain"},
+        "stimuli": sources.stimuli,
+        "stimulus": {"clips": "clip", "stimuli": "stimulus"}[sources.stimuli],
         "places": {"mini": f"Over the {n_regions(sources.params.dataset.rois)}", "full": "Over the whole brain"},
         "rois_of": sources.params.dataset.track_rois,
         "networks": tables.network_lines(sources),
@@ -91,7 +94,7 @@ def _content(sources: Sources) -> dict[str, Any]:
         "changed": _changed(sources),
         "optimism": optimism.optimism_lines(sources),
         "validations": [
-            (title, _validation_words(summary), f"../data/{folder}", _failed(summary))
+            (title, _validation_words(summary, sources.stimuli), f"../data/{folder}", _failed(summary))
             for title, folder, summary in (
                 ("Validation", "validation", sources.validation),
                 ("Checks of results", "checks", sources.checks),
@@ -111,6 +114,8 @@ def _of_rows(sources: Sources, tracks: Sequence[Track]) -> dict[str, Any]:
     return {
         "random": claims.UNTRAINED.name,
         "cautions": _cautions(sources),
+        "lacking": [each for track in tracks for each in subjects.lacking(sources.of_track(track)[0])],
+        "own_stimuli": subjects.own_stimuli(sources.results[0]),
         "chose": [result.name for result in sources.results if result.scores.chosen_here],
         "no_test_clips": not any("test" in result.index.clips for result in sources.results),
         "solvers": solver_lines(sources.results, sources.params),
@@ -151,7 +156,7 @@ def _of_paper(sources: Sources, lines: Mapping[Track, Sequence[tables.ScoreLine]
     written = {track: paper.paper_lines(sources, track) for track in lines if paper.has_table(sources, track)}
     ours = {track: {result.name for result in paper.trained(sources, track)} for track in lines}
     return {
-        "weeks": tables.CLIPS,
+        "weeks": tables.splits_in_words(sources.stimuli),
         "paper": written,
         "paper_titles": paper.TABLES,
         "why_no_paper": paper.why_not(sources),
@@ -169,6 +174,14 @@ def _cautions(sources: Sources) -> list[tuple[claims.Caution, list[str]]]:
         for caution in result.cautions:
             found.setdefault(caution, []).append(result.name)
     return list(found.items())
+
+
+def _track_titles(sources: Sources) -> dict[str, str]:
+    """Headings of the tracks; `mini` and `full` are words of the challenge."""
+    regions = n_regions(sources.params.dataset.rois)
+    if sources.beside_the_paper:
+        return {"mini": f"Mini track: {regions}", "full": "Full track: the whole brain"}
+    return {"mini": regions, "full": "The whole brain"}
 
 
 def n_regions(rois: Collection[str]) -> str:
@@ -216,8 +229,9 @@ def _failed(summary: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _validation_words(summary: Mapping[str, Any]) -> str:
-    files = ", ".join(f"{n} {suite.replace('_', ' ')}" for suite, n in summary["n_files"].items())
+def _validation_words(summary: Mapping[str, Any], stimuli: str) -> str:
+    suites = {suite: stimuli if suite == "clips" else suite.replace("_", " ") for suite in summary["n_files"]}
+    files = ", ".join(f"{n} {suites[suite]}" for suite, n in summary["n_files"].items())
     counts = {kind: summary[f"n_{kind}s"] for kind in ("error", "warning")}
     told = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items())
     found = told if any(counts.values()) else "all as expected"

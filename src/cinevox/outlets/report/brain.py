@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cinevox.outlets.report import glass, maps, surface
+from cinevox.measured.datasets import OwnVertices
+from cinevox.outlets.report import glass, maps, own_maps, surface
 from cinevox.outlets.report.sources import BrainMasks, Sources
 from cinevox.scoring.row_results import Result
 
@@ -26,36 +27,43 @@ class MapLine:
 
 
 def map_files(sources: Sources) -> Iterator[tuple[str, bytes]]:
-    """Every map of every row of the full track: its path in the report's folder, and the file."""
-    if sources.anatomy is None:
-        return
+    """Every map of every row of the full track and its sidecar: their paths in the report's folder, and the files."""
     for result in sources.of_track("full"):
         provenance = _provenance(sources, result)
+        if sources.anatomy is None:
+            found_at = own_maps.files(result, sources.places, provenance)
+            yield from ((f"{FOLDER}/{result.name}/{name}", content) for name, content in found_at)
+            continue
         for found in maps.of_row(result, sources.anatomy, sources.params.scores.seed):
-            content = maps.nifti(found, sources.anatomy.affine, provenance)
+            content = maps.nifti(found, sources.anatomy.affine, provenance, sources.anatomy.space)
+            beside = maps.sidecar(found.description, provenance, sources.anatomy.space)
             yield f"{FOLDER}/{result.name}/{found.name}.nii.gz", content
+            yield f"{FOLDER}/{result.name}/{found.name}.json", maps.as_json(beside)
 
 
 def section(sources: Sources) -> dict[str, object] | None:
     """The page's section about the brain; None unless params.report.brain_row is a row of the full track."""
     rows, anatomy = sources.of_track("full"), sources.anatomy
     row = next((result for result in rows if result.name == sources.params.report.brain_row), None)
-    if row is None or anatomy is None:
+    if row is None or (anatomy is None and not sources.places):
         return None
-    means = {result.name: _mean(anatomy, result) for result in rows}
-    scale = glass.scores_up_to(glass.top_of(list(means.values())), row.measure)
     n_subjects = len(row.index.columns.subjects)
+    pictures = _pictures(anatomy, row, rows) if anatomy is not None and anatomy.is_common else {}
+    large = pictures.pop(row.name, None)
     return {
         "row": row,
-        "picture": _inline(glass.picture(means[row.name], anatomy.affine, scale)),
-        "surface": _inline(surface.picture(means[row.name], anatomy.affine, scale, LARGE)),
+        "space": ", ".join(_spaces(sources)),
+        "picture": None if large is None else large[0],
+        "surface": None if large is None else large[1],
         "subjects": _by_subject(row),
         "folder": FOLDER,
         "maps": [
             MapLine(
                 result,
-                None if result is row else _inline(surface.picture(means[result.name], anatomy.affine, scale, SMALL)),
-                maps.names(result.index.columns.subjects, result.measure),
+                pictures[result.name][1] if result.name in pictures else None,
+                own_maps.names(result, sources.places)
+                if anatomy is None
+                else maps.names(result.index.columns.subjects, result.measure, anatomy.space),
             )
             for result in rows
         ],
@@ -63,6 +71,27 @@ def section(sources: Sources) -> dict[str, object] | None:
         "least_subjects": maps.least_subjects(n_subjects),
         "smallest_p": maps.smallest_p(n_subjects),
     }
+
+
+def _pictures(anatomy: BrainMasks, row: Result, rows: Sequence[Result]) -> dict[str, tuple[str, str]]:
+    """Row -> its pictures of the brain and of its surface on one scale; all but `row` have a small surface alone."""
+    means = {result.name: _mean(anatomy, result) for result in rows}
+    scale = glass.scores_up_to(glass.top_of(list(means.values())), row.measure)
+    small = {
+        name: ("", _inline(surface.picture(mean, anatomy.affine, scale, SMALL)))
+        for name, mean in means.items()
+        if name != row.name
+    }
+    seen_through = _inline(glass.picture(means[row.name], anatomy.affine, scale))
+    return {row.name: (seen_through, _inline(surface.picture(means[row.name], anatomy.affine, scale, LARGE)))} | small
+
+
+def _spaces(sources: Sources) -> list[str]:
+    """The spaces that voxels or vertices lie in."""
+    if sources.anatomy is not None:
+        return [sources.anatomy.space]
+    every = (own.space if isinstance(own, OwnVertices) else own.grid.space for own in sources.places.values())
+    return list(dict.fromkeys(every))
 
 
 def _mean(anatomy: BrainMasks, result: Result) -> maps.Volume:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.measured.datasets import is_template
 from cinevox.measured.responses import Columns
 from cinevox.measured.voxel_positions import to_volume
 from cinevox.outlets.report.sources import BrainMasks
 from cinevox.scoring.row_results import Result
+from cinevox.statistics.metrics import NORMALIZED, PLAIN, Measure
 from cinevox.statistics.significance import MOST_FLIPS, false_discovery_rate, sign_flip_test
 
 Volume = NDArray[np.float32]
 
-ENDS = {"": "score", "-q": "q"}  # of the names of a subject's files -> what they hold
-GROUP = {
-    "group-mean": "mean",
-    "group-mean-n": "subjects in the mean",
-    "group-t": "t",
-    "group-t-n": "subjects in t",
-    "group-p": "p",
+SUFFIX = "statmap"
+SCORES: dict[Measure, tuple[str, str]] = {PLAIN: ("r", "plain r"), NORMALIZED: ("r_desc-normalized", NORMALIZED)}
+WORDS = dict(SCORES.values()) | {"q": "q"}  # what follows stat- in the names of a subject's files -> what they hold
+GROUP = {  # what follows stat- in the names of the files over subjects -> what they hold
+    "mean": "mean",
+    "mean_desc-count": "subjects in the mean",
+    "t": "t",
+    "t_desc-count": "subjects in t",
+    "p": "p",
 }
 
 
@@ -37,12 +43,32 @@ class BrainMap:
     is_p: bool = False
 
 
-def names(who: tuple[str, ...], measure: str) -> list[tuple[str, dict[str, str]]]:
+def labels(subjects: Sequence[str]) -> dict[str, str]:
+    """Subject -> its label in BIDS, letters and digits alone: 01 of sub01 and of sub-01, numbers where these clash."""
+    short = [re.sub(r"[^0-9A-Za-z]", "", re.sub(r"^sub-?(?=.)", "", subject)) for subject in subjects]
+    if len({label.lower() for label in short}) < len(short) or not all(short):
+        short = [f"{number:02d}" for number in range(1, len(subjects) + 1)]
+    return dict(zip(subjects, short))
+
+
+def file_name(space: str, statistic: str, label: str | None = None) -> str:
+    """The name of a statistical map as BIDS has it, without its ending.
+
+    space: of the volume; statistic: what follows stat-; label: of the subject, None over subjects
+    """
+    entities = [*([f"sub-{label}"] if label else []), f"space-{re.sub(r'[^0-9A-Za-z]', '', space)}"]
+    return "_".join([*entities, f"stat-{statistic}", SUFFIX])
+
+
+def names(who: Sequence[str], measure: Measure, space: str) -> list[tuple[str, dict[str, str]]]:
     """List the owners of a row's maps, each with file name -> what it shows; first subjects, then any group."""
-    words = {end: measure if word == "score" else word for end, word in ENDS.items()}
-    each = [(subject, {f"{subject}{end}.nii.gz": word for end, word in words.items()}) for subject in who]
-    group = ("group", {f"{name}.nii.gz": word for name, word in GROUP.items()})
-    return [*each, group] if len(who) > 1 else each
+    shown = dict.fromkeys((SCORES[PLAIN][0], SCORES[measure][0], "q"))
+    each = [
+        (subject, {f"{file_name(space, statistic, label)}.nii.gz": WORDS[statistic] for statistic in shown})
+        for subject, label in labels(who).items()
+    ]
+    group = ("group", {f"{file_name(space, statistic)}.nii.gz": word for statistic, word in GROUP.items()})
+    return [*each, group] if len(who) > 1 and is_template(space) else each
 
 
 def stacked(anatomy: BrainMasks, columns: Columns, values: NDArray[np.floating]) -> Volume:
@@ -71,34 +97,42 @@ def smallest_p(n_subjects: int) -> float:
 
 
 def of_row(result: Result, anatomy: BrainMasks, seed: int) -> Iterator[BrainMap]:
-    """Every map of a row of the full track, on the clips that count for it."""
-    columns, split = result.index.columns, result.split
-    who = [own.subjects[0] for own, _ in columns.by_subject]
-    scores = stacked(anatomy, columns, result.voxel_scores(split))
+    """Every map of a row of the full track, on the stimuli that count for it; over subjects if they share a space."""
+    columns, split, where_on = result.index.columns, result.split, f"{result.split} {result.stimuli}"
+    known = labels([own.subjects[0] for own, _ in columns.by_subject])
     q = np.empty(columns.n_voxels)
     for _, where in columns.by_subject:
         q[where] = false_discovery_rate(result.voxels[f"{split}.p"][where])
-    for name, score, chance in zip(who, scores, stacked(anatomy, columns, q)):
-        yield BrainMap(name, f"{result.measure}, {name}, {split} clips", score)
-        yield BrainMap(f"{name}-q", f"q of r > 0 (false discovery rate), {name}, {split} clips", chance, is_p=True)
-    if len(who) < 2:
+    r, chance = (stacked(anatomy, columns, values) for values in (result.voxels[f"{split}.correlation"], q))
+    scores = {PLAIN: r, result.measure: stacked(anatomy, columns, result.voxel_scores(split))}
+    for number, (subject, label) in enumerate(known.items()):
+        for measure, volumes in scores.items():
+            name = file_name(anatomy.space, SCORES[measure][0], label)
+            yield BrainMap(name, f"{measure}, {subject}, {where_on}", volumes[number])
+        name = file_name(anatomy.space, "q", label)
+        yield BrainMap(name, f"q of r > 0 (false discovery rate), {subject}, {where_on}", chance[number], is_p=True)
+    if len(known) < 2 or not anatomy.is_common:
         return
-    yield BrainMap("group-mean", f"{result.measure}, mean over subjects, {split} clips", mean(scores))
-    yield BrainMap("group-mean-n", f"subjects with a {result.measure}", _counted(scores))
-    yield from _tested(stacked(anatomy, columns, result.voxels[f"{split}.correlation"]), split, seed)
+    name = file_name(anatomy.space, "mean")
+    yield BrainMap(name, f"{result.measure}, mean over subjects, {where_on}", mean(scores[result.measure]))
+    name = file_name(anatomy.space, "mean_desc-count")
+    yield BrainMap(name, f"subjects with a {result.measure}", _counted(scores[result.measure]))
+    yield from _tested(r, where_on, anatomy.space, seed)
 
 
-def _tested(correlation: Volume, split: str, seed: int) -> Iterator[BrainMap]:
+def _tested(correlation: Volume, where_on: str, space: str, seed: int) -> Iterator[BrainMap]:
     """Mean r over subjects against 0: t, its family-wise p by flipped signs, and over how many subjects."""
     n_subjects = len(correlation)
     count = np.isfinite(correlation).sum(axis=0)
     places = count >= least_subjects(n_subjects)
     found = sign_flip_test(correlation[:, places], np.random.default_rng(seed))
-    within = f"{split} clips, over {least_subjects(n_subjects)} to {n_subjects} subjects"
-    yield BrainMap("group-t", f"t of mean plain r > 0, {within}", to_volume(found.t.astype(np.float32), places))
-    yield BrainMap("group-t-n", "subjects in t", _counted(np.where(places, correlation, np.nan)))
+    within = f"{where_on}, over {least_subjects(n_subjects)} to {n_subjects} subjects"
+    yield BrainMap(
+        file_name(space, "t"), f"t of mean plain r > 0, {within}", to_volume(found.t.astype(np.float32), places)
+    )
+    yield BrainMap(file_name(space, "t_desc-count"), "subjects in t", _counted(np.where(places, correlation, np.nan)))
     p = to_volume(found.p_familywise.astype(np.float32), places)
-    yield BrainMap("group-p", f"family-wise p of t (flipped signs), {within}", p, is_p=True)
+    yield BrainMap(file_name(space, "p"), f"family-wise p of t (flipped signs), {within}", p, is_p=True)
 
 
 def _counted(volumes: Volume) -> Volume:
@@ -106,20 +140,33 @@ def _counted(volumes: Volume) -> Volume:
     return np.where(count > 0, count, np.float32(np.nan))
 
 
-def nifti(found: BrainMap, affine: NDArray[np.floating], provenance: Mapping[str, str]) -> bytes:
+def nifti(found: BrainMap, affine: NDArray[np.floating], provenance: Mapping[str, str], space: str = "MNI152") -> bytes:
     """A NIfTI-1 file, gzipped; the same bytes for the same map.
 
-    affine: voxel indices to MNI152 millimetres, (4, 4), without shear
+    affine: voxel indices to millimetres of `space`, (4, 4), without shear
     provenance: what a reader must know of the values; it travels with the file as a comment
     """
     import nibabel
 
     image = nibabel.Nifti1Image(np.asarray(found.values, dtype=np.float32), affine)
     image.header.set_xyzt_units("mm")
-    image.set_qform(affine, code="mni")
-    image.set_sform(affine, code="mni")
-    image.header.set_intent("p value" if found.is_p else "estimate", name=found.name[:15])
+    code = "mni" if is_template(space) else "aligned"
+    image.set_qform(affine, code=code)
+    image.set_sform(affine, code=code)
+    short = found.name.rpartition("stat-")[2].removesuffix(f"_{SUFFIX}")
+    image.header.set_intent("p value" if found.is_p else "estimate", name=short[:15])
     image.header["descrip"] = found.description.encode("ascii", "replace")[:79]
     lines = [found.description, *(f"{word}: {value}" for word, value in provenance.items())]
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", "\n".join(lines).encode()))
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+
+
+def sidecar(description: str, provenance: Mapping[str, str], space: str) -> dict[str, str]:
+    """The content of the JSON beside a map: its description and space, and what a reader must know of the values."""
+    told = {word.capitalize(): value for word, value in provenance.items()}
+    return {"Description": description, "SpatialReference": space} | told
+
+
+def as_json(content: Mapping[str, str]) -> bytes:
+    """The JSON beside a map, as it is written."""
+    return json.dumps(content, indent=2).encode()

@@ -115,7 +115,7 @@ def _saved(canvas: Any, kind: str) -> bytes:
 
 
 def affine(about: About) -> Floats:
-    """Voxel indices to MNI152 millimetres, (4, 4), where it is known where voxels lie."""
+    """Voxel indices to millimetres, (4, 4), where it is known where voxels lie."""
     return np.array(np.eye(4) if about.grid is None else about.grid.affine)
 
 
@@ -177,7 +177,9 @@ def page(about: About, subjects: Sequence[str], clips: Sequence[Shown]) -> str:
     )  # fmt: skip
     environment.filters["signed"] = lambda value: signed(value, 3)
     css = resources.files("cinevox.outlets.report").joinpath("page.css").read_text()
+    still = any(shown.clip.seconds is None and shown.clip.n_decoded == 1 for shown in clips)
+    words = ("stimulus", "stimuli") if still else ("clip", "clips")
     text: str = environment.get_template("predicted.html").render(
-        about=about, subjects=subjects, clips=clips, css=css, largest_q=LARGEST_Q
+        about=about, subjects=subjects, clips=clips, words=words, css=css, largest_q=LARGEST_Q
     )
     return text

@@ -13,6 +13,7 @@ from cinevox.outlets.report.figures import CHARACTER
 from cinevox.outlets.report.sources import Sources
 from cinevox.outlets.report.svg import Panel, figure, shown, text, ticks
 from cinevox.outlets.report.tables import label
+from cinevox.scoring import claims
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.aggregation import interval
 from cinevox.statistics.splits import ScoredSplit
@@ -32,23 +33,28 @@ class Figure:
 
 
 def figures(sources: Sources) -> list[Figure]:
-    """Figures 1, 2 and 3, as the paper has them, of this run's mini-track rows; those without rows are left out."""
+    """Figures 1, 2 and 3, as the paper has them, of this run's mini-track rows; those without rows are left out.
+
+    The third compares approaches on the paper's network, and is left out where the paper has no place.
+    """
     rows = sources.of_track("mini")
     if not rows:
         return []
     subject = sources.params.report.subject
     confidence = sources.params.scores.confidence
-    alexnet = [result for result in rows if result.index.networks == (COMPARED_NETWORK,)]
+    compared = [result for result in rows if claims.beside_the_paper(result.outcome.origin)]
+    alexnet = [result for result in compared if result.index.networks == (COMPARED_NETWORK,)]
     split, validated = rows[0].split, rows[0].outcome.scores["validation"].measure
+    stimuli = rows[0].stimuli
     wanted = [
-        ("figure-1", f"Rows and regions, {split} clips, {rows[0].measure}", rows, score_table(rows)),
+        ("figure-1", f"Rows and regions, {split} {stimuli}, {rows[0].measure}", rows, score_table(rows)),
         (
             "figure-2",
-            f"Rows and regions, validation clips, {subject}, {validated}",
+            f"Rows and regions, validation {stimuli}, {subject}{_lacked(rows[0], subject)}, {validated}",
             rows,
             _of_subject(rows, "validation", subject, confidence),
         ),
-        ("figure-3", f"Approaches on AlexNet, {split} clips, {rows[0].measure}", alexnet, score_table(alexnet)),
+        ("figure-3", f"Approaches on AlexNet, {split} {stimuli}, {rows[0].measure}", alexnet, score_table(alexnet)),
     ]
     labels = {result.name: label(result).replace("-", " · ") for result in rows}
     return [
@@ -56,6 +62,13 @@ def figures(sources: Sources) -> list[Figure]:
         for name, title, shown_rows, table in wanted
         if shown_rows
     ]
+
+
+def _lacked(result: Result, subject: str) -> str:
+    """The regions that a subject lacks, in words; empty where it has all."""
+    own = {block.roi for block in result.index.columns.blocks if block.subject == subject}
+    without = [roi for roi in result.scores.rois if roi not in own]
+    return f" (who has no {', '.join(without)})" if without else ""
 
 
 def score_table(rows: Sequence[Result]) -> pd.DataFrame:
@@ -73,11 +86,11 @@ def _of_subject(rows: Sequence[Result], split: ScoredSplit, subject: str, confid
     for result in rows:
         values = result.outcome.scores[split].subjects[subject].rois
         drawn = result.voxels[f"{split}.replicates"]
-        for number, block in enumerate(result.index.columns.blocks):
-            if block.subject == subject:
-                bounds = interval(drawn[:, number], confidence)
-                line = {"row": result.name, "roi": block.roi, "score": values[block.roi]}
-                lines.append(line | {name: bounds[name] for name in ("low", "high")})
+        places = {block.roi: n for n, block in enumerate(result.index.columns.blocks) if block.subject == subject}
+        for roi in values:
+            bounds = interval(drawn[:, places[roi]], confidence)
+            line = {"row": result.name, "roi": roi, "score": values[roi]}
+            lines.append(line | {name: bounds[name] for name in ("low", "high")})
     return pd.DataFrame(lines, columns=COLUMNS)
 
 

@@ -19,7 +19,7 @@ Floats = NDArray[np.floating]
 
 def voxels(sources: Sources, result: Result) -> str:
     """Per ROI, over all subjects: how the voxels' scores lie (left), and their ceilings (right), if there are any."""
-    rois = list(dict.fromkeys(block.roi for block in result.index.columns.blocks))
+    rois = list(result.scores.rois)
     values = result.voxel_scores(result.split)
     ceiling = sources.ceilings[result.row.track].ceiling[ceiling_split(result.split)]
     finite = values[np.isfinite(values)]

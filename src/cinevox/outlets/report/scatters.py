@@ -33,11 +33,11 @@ def validation_against_test(results: Sequence[Result]) -> str:
     thinned = pairs[~chosen][:: max(1, (~chosen).sum() // MOST_DOTS + 1)]
     panel.dots(thinned[:, 0], thinned[:, 1], 4, "cloud")
     panel.dots(pairs[chosen][:, 0], pairs[chosen][:, 1], 6, "picked")
-    panel.marks.append(text(50 + size / 2, size + 48, "validation clips", "axis", "middle"))
-    panel.marks.append(
-        f'<g transform="translate(12 {12 + size / 2}) rotate(-90)">{text(0, 0, "test clips", "axis", "middle")}</g>'
-    )
-    return figure(size + 66, size + 56, panel.marks, "Scores of the candidates on validation and test clips")
+    stimuli = results[0].stimuli
+    panel.marks.append(text(50 + size / 2, size + 48, f"validation {stimuli}", "axis", "middle"))
+    upwards = text(0, 0, f"test {stimuli}", "axis", "middle")
+    panel.marks.append(f'<g transform="translate(12 {12 + size / 2}) rotate(-90)">{upwards}</g>')
+    return figure(size + 66, size + 56, panel.marks, f"Scores of the candidates on validation and test {stimuli}")
 
 
 def candidate_pairs(results: Sequence[Result]) -> tuple[Floats, NDArray[np.bool_]]:

@@ -14,7 +14,7 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import insilico_truth as truth
 from cinevox.measured import response_store
-from cinevox.measured.datasets import open_dataset
+from cinevox.measured.datasets import OwnVertices, OwnVoxels, PlacedData, is_template, open_dataset
 from cinevox.measured.responses import Columns
 from cinevox.project import dvc_lock, identity, package_versions, plugins
 from cinevox.project.params import Params, Row, Track, load
@@ -60,10 +60,16 @@ class TrackTruth:
 
 @dataclass(frozen=True)
 class BrainMasks:
-    """Masks of the whole-brain voxels: subject -> volume of booleans; `affine` to millimetres."""
+    """Masks of the whole-brain voxels: subject -> volume of booleans; `affine` to millimetres of `space` (`Grid`)."""
 
     masks: Mapping[str, NDArray[np.bool_]]
     affine: NDArray[np.float64]
+    space: str = "MNI152"
+
+    @property
+    def is_common(self) -> bool:
+        """Whether it is a template's space: a place is the same for all subjects, and where the template has it."""
+        return is_template(self.space)
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ class Sources:
     left_out: row of the parameters -> why its result is not shown: it is of other data
     changed: row that is shown -> what has changed since it was made, if anything has
     other_versions: versions of packages, in words -> the rows that they made, where others are installed now
+    places: subject -> where its whole-brain columns lie, where subjects have no common grid (`anatomy`)
     """
 
     params: Params
@@ -94,6 +101,17 @@ class Sources:
     left_out: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     other_versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    places: Mapping[str, OwnVoxels | OwnVertices] = field(default_factory=dict)
+
+    @property
+    def stimuli(self) -> str:
+        """The word for what subjects were shown, `clips` or `stimuli`."""
+        return self.results[0].stimuli
+
+    @property
+    def beside_the_paper(self) -> bool:
+        """Whether the page speaks of the paper and of the challenge (`claims.beside_the_paper`)."""
+        return any(claims.beside_the_paper(result.outcome.origin) for result in self.results)
 
     def of_track(self, track: Track) -> tuple[Result, ...]:
         """The rows of a track, the highest score first."""
@@ -118,7 +136,8 @@ def read(paths: Paths, params: Params) -> Sources:
     every = results.read(paths, params.experiments.rows)
     elsewhere = {result.name: claims.other_data(result.outcome.origin, params.dataset, result.row) for result in every}
     left_out = {name: why for name, why in elsewhere.items() if why}
-    found = tuple(result for result in every if result.name not in left_out)
+    kept = (result for result in every if result.name not in left_out)
+    found = tuple(result.in_order(params.dataset.track_rois(result.row.track)) for result in kept)
     if not found:
         raise InputError(
             f"no result is of the data in {paths.params}: {'; '.join(set(left_out.values()))}; `dvc repro`"
@@ -130,7 +149,7 @@ def read(paths: Paths, params: Params) -> Sources:
     return Sources(
         params=params,
         dataset=study.title,
-        licence=plugins.load("datasets", params.dataset.name).licence,
+        licence=plugins.load("datasets", params.dataset.name).at(params.dataset.folder).licence,
         in_silico=study.in_silico,
         results=found,
         paper_rows=_paper_rows(paths, params),
@@ -139,6 +158,7 @@ def read(paths: Paths, params: Params) -> Sources:
         if truth.is_simulated(params.dataset.folder)
         else {},
         anatomy=_anatomy(paths, params) if "full" in tracks else None,
+        places=_places(params) if "full" in tracks else {},
         validation=_found(paths.validation / "summary.json"),
         checks=_found(paths.checks / "summary.json"),
         commit=identity.commit(paths.root),
@@ -190,4 +210,14 @@ def _anatomy(paths: Paths, params: Params) -> BrainMasks | None:
     responses = response_store.read(paths.conversion("train"))
     masks = {subject: responses.voxel_mask(subject) for subject in params.dataset.subjects}
     known = {subject: mask for subject, mask in masks.items() if mask is not None}
-    return BrainMasks(known, np.array(grid.affine)) if known.keys() == masks.keys() else None
+    if known.keys() != masks.keys():
+        return None
+    return BrainMasks(known, np.array(grid.affine), grid.space)
+
+
+def _places(params: Params) -> dict[str, OwnVoxels | OwnVertices]:
+    dataset = open_dataset(params.dataset)
+    if dataset.grid is not None or not isinstance(dataset, PlacedData):
+        return {}
+    found = {subject: dataset.own_places(subject) for subject in params.dataset.subjects}
+    return {subject: places for subject, places in found.items() if places is not None}

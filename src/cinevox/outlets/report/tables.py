@@ -16,7 +16,6 @@ from cinevox.scoring.outcomes import RoiScore, SplitScores
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.splits import ScoredSplit, ceiling_split
 
-CLIPS = {"validation": "validation clips", "test": "test clips", "nested": "outer folds of the training clips"}
 SHOWN_CANDIDATES = 16  # of a row's feature spaces; rows of pairs have hundreds
 
 
@@ -56,6 +55,12 @@ class ScoreLine:
         return None if any(claims.barred(self.result.outcome.origin)) else self.result.row.reported
 
 
+def splits_in_words(stimuli: str) -> dict[str, str]:
+    """Split -> its name on the page. stimuli: the word for the study's"""
+    words = {"validation": "validation", "test": "test", "nested": "outer folds of the training"}
+    return {split: f"{word} {stimuli}" for split, word in words.items()}
+
+
 def score_lines(sources: Sources, track: Track) -> list[ScoreLine]:
     """The rows of a track, the best first."""
     rows = sources.of_track(track)
@@ -85,9 +90,9 @@ def _marks(result: Result, split: str) -> Iterator[str]:
     if result.untrained:
         yield claims.UNTRAINED.name
     if result.split != split:
-        yield f"on the {CLIPS[result.split]}"
+        yield f"on the {splits_in_words(result.stimuli)[result.split]}"
     if result.scores.chosen_here:
-        yield claims.CHOSEN_HERE.name
+        yield claims.CHOSEN_HERE.about(result.stimuli).name
 
 
 def label(result: Result) -> str:
@@ -138,7 +143,7 @@ def profile(result: Result) -> Profile | None:
         return None
     same = (split for split, found in result.outcome.scores.items() if found.measure == result.measure)
     by_split = {split: result.table(split) for split in same}
-    rois = tuple(dict.fromkeys(by_split[result.split]["roi"]))
+    rois = tuple(result.scores.rois)
     kept = spaces
     if len(spaces) > 2 * SHOWN_CANDIDATES:
         means = by_split[result.split].groupby("space")["score"].mean()
@@ -166,15 +171,17 @@ def mixture(result: Result) -> Mixture | None:
     if not known:
         return None
     spaces = tuple(next(iter(known.values())))
-    weights = np.array([[known[roi][space] for roi in known] for space in spaces])
-    return Mixture(result, spaces, tuple(known), weights)
+    rois = tuple(roi for roi in result.scores.rois if roi in known)
+    weights = np.array([[known[roi][space] for roi in rois] for space in spaces])
+    return Mixture(result, spaces, rois, weights)
 
 
 @dataclass(frozen=True)
 class VoxelCount:
-    """Number of voxels that stand behind the scores of an ROI."""
+    """Number of subjects and voxels that stand behind the scores of an ROI."""
 
     roi: str
+    subjects: int
     voxels: int
     excluded: int
     constant: int
@@ -193,14 +200,14 @@ def voxel_counts(sources: Sources, track: Track, split: str) -> list[VoxelCount]
     [best, *_] = sources.of_track(track)
     known = sources.ceilings[track]
     found = []
-    for roi in dict.fromkeys(block.roi for block in known.columns.blocks):
+    for roi in best.scores.rois:
         inside = [where for block, where in zip(known.columns.blocks, known.columns.slices) if block.roi == roi]
         every = known.reliability.get(ceiling_split(split))
         reliability = None if every is None else float(np.concatenate([every[where] for where in inside]).mean())
         line = best.scores.rois[roi]
         found.append(
             VoxelCount(
-                roi, line.n_voxels, line.n_excluded, line.n_constant, reliability,
+                roi, best.n_subjects[roi], line.n_voxels, line.n_excluded, line.n_constant, reliability,
                 line.significant_fdr, line.significant_fwe, line.p,
             )
         )  # fmt: skip

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cinevox.measured.responses import Columns
 from cinevox.outlets.report.sources import Sources
-from cinevox.outlets.report.tables import CLIPS
+from cinevox.outlets.report.tables import splits_in_words
 from cinevox.project.params import Track
 from cinevox.scoring.row_results import Result
 from cinevox.statistics.reliability import TITLES, explained_share
@@ -31,7 +31,7 @@ class UnitLine:
 
     @property
     def clips(self) -> str:
-        return CLIPS[self.result.split]
+        return splits_in_words(self.result.stimuli)[self.result.split]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def method_words(sources: Sources) -> str:
     if settings.method != "imported":
         return TITLES[settings.method]
     named = ", ".join(
-        f"of {split} clips {own.column} ({own.holds})" for split, own in (settings.imported or {}).items()
+        f"of {split} {sources.stimuli} {own.column} ({own.holds})" for split, own in (settings.imported or {}).items()
     )
     rest = "" if len(settings.imported or {}) == 2 else f", else {TITLES[settings.estimator]}"
     return f"{TITLES['imported']}: {named}{rest}"

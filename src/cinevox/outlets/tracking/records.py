@@ -105,10 +105,8 @@ def gather(paths: Paths, params: Params, rows: Iterable[str] | None = None) -> t
     )
     known, keys = params.experiments.rows, dvc_lock.keys(stages)
     wanted = known if rows is None else {name: known[name] for name in rows}
-    return tuple(
-        _row_record(common, result, keys.get(result.name) or _own_key(result))
-        for result in row_results.read(paths, wanted)
-    )
+    results = (r.in_order(params.dataset.track_rois(r.row.track)) for r in row_results.read(paths, wanted))
+    return tuple(_row_record(common, result, keys.get(result.name) or _own_key(result)) for result in results)
 
 
 def left_out(paths: Paths, params: Params) -> dict[str, str]:

@@ -39,7 +39,8 @@ def _note(group: Sequence[Record], measure: Measure, example: str) -> str:
         "One run is one row of the results table; its nested runs are its feature spaces.",
         f"`score` is the mean {measure} on the split in `tags.reported_split`.",
     ]
-    searches = f"    {CURRENT}\n    metrics.\"{example}\" > 0.4 and params.network = 'alexnet'\n"
+    network = group[0].params["network"]
+    searches = f"    {CURRENT}\n    metrics.\"{example}\" > 0.4 and params.network = '{network}'\n"
     return " ".join(filter(None, told)) + f"\n\n{searches}"
 
 

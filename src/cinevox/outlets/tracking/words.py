@@ -6,9 +6,10 @@ import pandas as pd
 
 from cinevox.project.params import EnsembleRow
 from cinevox.project.paths import Paths
+from cinevox.scoring import claims
 from cinevox.scoring.row_results import Result
 
-SPLITS = {"test": "the test clips", "nested": "outer folds of the training clips", "validation": "the validation clips"}
+SPLITS = {"test": "the test", "nested": "outer folds of the training", "validation": "the validation"}
 
 
 def note(result: Result, paths: Paths) -> str:
@@ -17,7 +18,11 @@ def note(result: Result, paths: Paths) -> str:
     between = "" if scores.low is None else f", interval {_shown(scores.low)} to {_shown(scores.high)}"
     what = "Plain correlation" if result.is_plain else "Score"
     cautions = [caution.sentence.partition(":") for caution in result.cautions]
-    lines = [f"{kind_of(result)}.", "", f"{what} {_shown(scores.score)}{between}, on {SPLITS[result.split]}."]
+    lines = [
+        f"{kind_of(result)}.",
+        "",
+        f"{what} {_shown(scores.score)}{between}, on {SPLITS[result.split]} {result.stimuli}.",
+    ]
     if result.row.reported is not None and not result.doubts:
         lines[-1] += f" The paper reports {_shown(result.row.reported)}."
     lines += ["", *(f"- **{name}**:{meaning}" for name, _, meaning in cautions), "", roi_table(result), "Files:"]
@@ -27,21 +32,25 @@ def note(result: Result, paths: Paths) -> str:
 
 def kind_of(result: Result) -> str:
     """A row in a sentence without its full stop."""
-    row, rois = result.row, result.index.columns.rois
+    row, rois, origin = result.row, result.index.columns.rois, result.outcome.origin
     where = "the whole brain" if row.track == "full" else f"{len(rois)} region{'s' * (len(rois) != 1)}"
-    data = result.outcome.origin.title
+    if claims.beside_the_paper(origin):
+        where = f"{row.track} track ({where})"
     networks = " + ".join(result.index.networks)
     if isinstance(row, EnsembleRow):
-        return f"{row.way} of {', '.join(row.rows)}, {row.track} track ({where}), {data} data"
-    return f"{row.regressor} on {row.way} of {networks}, {row.track} track ({where}), {data} data"
+        return f"{row.way} of {', '.join(row.rows)}, {where}, {origin.title} data"
+    return f"{row.regressor} on {row.way} of {networks}, {where}, {origin.title} data"
 
 
 def roi_table(result: Result) -> str:
-    """Score, interval and chosen feature space of each ROI, as a Markdown table."""
+    """Score, interval and chosen feature space of each ROI, as a Markdown table; subjects, where some lack an ROI."""
     lines = ["| ROI | score | interval | r | feature space |", "|-|-|-|-|-|"]
+    everybody = len(result.index.columns.subjects)
     for roi, found in result.scores.rois.items():
         between = "" if found.low is None else f"{_shown(found.low)} to {_shown(found.high)}"
-        cells = (roi, _shown(found.score), between, _shown(found.correlation))
+        n_subjects = result.n_subjects[roi]
+        name = roi if n_subjects == everybody else f"{roi} ({n_subjects} of {everybody} subjects)"
+        cells = (name, _shown(found.score), between, _shown(found.correlation))
         lines.append(f"| {' | '.join(cells)} | {result.chosen[roi]} |")
     return "\n".join(lines) + "\n"
 
