@@ -116,6 +116,15 @@ def test_what_a_plug_in_expects_is_asked_and_params_go_before_it(study):
     assert told(study((2, 2), replace(expected, numbered=False), own).errors) == set()
 
 
+def test_a_plug_in_of_unequal_stimuli_says_who_saw_which(study):
+    """It would be read as if everybody had seen everything."""
+    study((2, 2))
+    plugin = sys.modules["cinevox.measured.datasets.mine"]
+    plugin.SPEC = replace(plugin.SPEC, unequal=True)
+    with pytest.raises(InputError, match=r"mine has unequal: True .* it lacks .*n_train, seen, shape, stimuli"):
+        datasets.open_dataset(layout.wanted(Path("study"), name="mine"))
+
+
 def test_the_challenges_numbers_belong_to_its_plug_in(default_params, paper_params):
     known = Expected(numbered=True, clip_size=(268, 268), clip_seconds=(2.5, 3.5), fps=(15, 30), n_repetitions=3)
     assert algonauts2021.SPEC.expected == bold_moments.SPEC.expected == known

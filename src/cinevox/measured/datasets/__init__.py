@@ -248,9 +248,18 @@ def open_dataset(wanted: settings.Dataset) -> StudyData:
     Raises
     ------
     InputError
-        No such plug-in, or its folder is not there or holds something else, or `test` divides a study that is divided.
+        No such plug-in, or its folder is not there or holds something else, or `test` divides a study that is divided;
+        or stimuli may be unequal by its spec, and it does not say who saw which.
     """
-    dataset: StudyData = plugins.load("datasets", wanted.name).open(wanted)
+    spec: DatasetSpec = plugins.load("datasets", wanted.name)
+    dataset: StudyData = spec.open(wanted)
+    if spec.unequal != isinstance(dataset, TrialData):
+        asked = [name for name in dir(TrialData) if not name.startswith("_")]
+        lacking = ", ".join(name for name in asked if not hasattr(dataset, name)) or "nothing of it"
+        raise InputError(
+            f"the data set {wanted.name} has unequal: {spec.unequal} in its SPEC, and of TrialData it lacks {lacking}; "
+            "expected all of it with True, and less with False"
+        )
     if wanted.test is not None and not isinstance(dataset, TrialData):
         raise InputError(
             f"params.yaml: dataset.test divides studies in the format trials, and {wanted.name} has training and test "
