@@ -1,0 +1,114 @@
+"""The parameters of a study's first run: those of the default run, with this study's data, sizes and rows."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from cinevox.own_study import repository
+from cinevox.own_study.facts import Facts
+from cinevox.project.params import WHOLE_BRAIN
+
+NETWORK, LAYERS = "efficientnet_lite0", ("blocks.1.1", "blocks.3.2", "blocks.5.3")
+BROUGHT = "brought"
+N_FRAMES = 4  # of a clip
+HEADER = """\
+# {name}: every value that changes a result stands here, where DVC sees it.
+# `cinevox new` wrote it for {title} ({size}); change what you like.
+# Names (of subjects, ROIs, networks, ...) are letters, digits, _ and -; folders are relative, without `..`.
+"""
+
+
+def write(path: Path, name: str, known: Facts) -> tuple[str, ...]:
+    """Write params.yaml, and return the names of its rows."""
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml.representer.add_representer(type(None), lambda own, _: own.represent_scalar("tag:yaml.org,2002:null", "null"))
+    document = yaml.load((repository.flow() / "params.yaml").read_text())
+    rows = _change(document, known, re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_") or "study")
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    text = stream.getvalue()
+    size = f"{known.n_train:,} training and {known.n_test:,} test stimuli, {len(known.subjects)} subjects"
+    head = HEADER.format(name=name, title=known.title, size=size)
+    path.write_text(head + re.sub(r"\A(?:#.*\n)+", "", text))
+    return rows
+
+
+def _change(document: Any, known: Facts, name: str) -> tuple[str, ...]:
+    data = document["dataset"]
+    data["name"], data["folder"] = known.layout.plugin, known.folder
+    data["clips"], data["responses"] = known.layout.clips, known.layout.responses
+    data["tracks"], data["subjects"] = _flow(known.tracks), _flow(known.subjects)
+    data["rois"] = _flow(known.order or (WHOLE_BRAIN,))
+    data["missing_rois"] = "skip" if known.some_lack else "refuse"
+    document["simulation"]["datasets"] = _flow(())
+    splits = document["splits"]
+    n_validation = max(8, round(0.1 * known.n_train))
+    splits["validation_fraction"] = round(min(0.25, n_validation / known.n_train), 2)
+    splits["n_folds"] = 5 if known.n_fewest >= 60 else 3
+    count = 1 if known.stills or known.features else N_FRAMES
+    document["frames"]["counts"] = _flow((count,))
+    network, spaces = _network(known, count)
+    document["networks"] = _like(document["networks"], {BROUGHT if known.features else NETWORK: network})
+    document["spaces"] = _like(document["spaces"], spaces)
+    document["reduction"]["n_components"] = max(2, min(100, known.n_fewest // 3))
+    document["bases"] = _like(document["bases"], {})
+    (label, entry), track = next(iter(spaces.items())), known.tracks[0]
+    ways = ["each"] + (["stack"] if len(entry["layer"]) > 1 else [])
+    rows = {f"{track}-{label}-{way}-ridge": _row(track, label, way) for way in ways}
+    document["experiments"] = _flow_rows(document["experiments"], rows)
+    document["report"]["brain_row"] = f"{track}-{label}-each-ridge" if track == "full" else None
+    document["report"]["subject"] = known.subjects[0]
+    document["submission"]["rows"] = _flow({})
+    document["encoding"]["rows"] = _flow(() if known.features else (next(iter(rows)),))
+    document["storage"]["remote"] = "private" if known.restricted else ""
+    document["tracking"]["experiment"] = name
+    return tuple(rows)
+
+
+def _network(known: Facts, count: int) -> tuple[Any, dict[str, Any]]:
+    """The entry of the network, and the spaces on it."""
+    entry = {"weights": "package", "file": None, "sha256": None, "n_frames": count, "seed": 0}
+    space = {"network": NETWORK, "layer": _flow(LAYERS), "pool": "avg5", "over_frames": "mean"}
+    label, standardize = "lite0", False
+    if known.features:
+        path, arrays = known.features
+        entry |= {"model": "array", "weights": "none", "file": f"data/features/{path.name}"}
+        space = {"network": BROUGHT, "layer": _flow(arrays), "pool": "none", "over_frames": "mean"}
+        label, standardize = BROUGHT, True
+    whole = space | {"standardize": standardize, "n_components": None}
+    return _flow(entry), {label: _flow(whole)}
+
+
+def _row(track: str, label: str, way: str) -> dict[str, Any]:
+    own = {"track": track, "label": label, "spaces": _flow((label,)), "together": way, "regressor": "ridge"}
+    return own | {"reported": None}
+
+
+def _flow_rows(section: Any, rows: dict[str, Any]) -> Any:
+    for group in ("voxelwise", "roiwise", "joint", "ensembles"):
+        section[group] = _like(
+            section[group], {name: _flow(row) for name, row in rows.items()} if group == "joint" else {}
+        )
+    return section
+
+
+def _like(before: Any, values: dict[str, Any]) -> CommentedMap:
+    """Other keys in a mapping's place. Comments that stand above its first key stay where they are."""
+    found = CommentedMap(values) if values else _flow({})
+    if values and isinstance(before, CommentedMap) and before.ca.comment is not None:
+        found.ca.comment = before.ca.comment
+    return found
+
+
+def _flow(values: Any) -> Any:
+    """A list or a mapping on one line."""
+    found = CommentedMap(values) if isinstance(values, dict) else CommentedSeq(values)
+    found.fa.set_flow_style()
+    return found
