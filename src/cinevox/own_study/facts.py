@@ -94,7 +94,8 @@ def of(layout: Layout, target: Path, folder: str, features: Path | None) -> Fact
         raise InputError(
             f"{len(missing):,} of {len(files):,} stimuli are not on this disk ({', '.join(missing[:3])}, ...), so no "
             "network can see them; put their files where stimuli.tsv names them, or bring arrays of features with an "
-            "id for each stimulus: `--features FILE.npz` (docs/adding.md, Features of your own)"
+            "id for each stimulus: `--features FILE.npz` (docs/adding.md). After `cinevox import`, "
+            "call it again with `--stimuli FOLDER`"
         )
     if not n_test:
         guesses.append(

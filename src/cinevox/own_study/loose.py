@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cinevox.errors import InputError
 from cinevox.own_study import arrays, orders, responses
-from cinevox.own_study.names import subject_of
+from cinevox.own_study.names import FEATURES, subject_of
 from cinevox.own_study.responses import Responses
 from cinevox.stimuli.videos import STILLS, SUFFIXES
 
@@ -66,6 +66,12 @@ def understand(data: Path) -> LooseStudy:
     stimuli = _stimuli(data, [path for path in paths if path.suffix.lower() in SUFFIXES], notes)
     lists = [path for path in paths if orders.is_order(path)]
     files = [path for path in paths if _may_hold_betas(path) and path not in lists]
+    if features := [path for path in files if FEATURES.search(path.name)]:
+        files = [path for path in files if path not in features]
+        told = ", ".join(str(path.relative_to(data)) for path in features[:3])
+        notes.understood.append(
+            f"{told}: features of stimuli by the name, and left out (docs/adding.md says how to use them)"
+        )
     masks = [path for path in paths if path.name.endswith((".nii", ".nii.gz"))]
     if not files:
         found = ", ".join(f"{n:,} {kind or 'without suffix'}" for kind, n in _kinds(paths).items()) or "nothing"
@@ -113,7 +119,7 @@ def _told(data: Path, stimuli: Stimuli, subjects: dict[str, Responses], notes: _
             "every stimulus was shown once: there is no noise ceiling, scores are plain correlations"
         )
     if unseen := [key for key in stimuli.files if key not in set(shown)]:
-        notes.understood.append(f"{len(unseen):,} stimuli were shown to nobody, and are left out: {unseen[0]}, ...")
+        notes.understood.append(f"{len(unseen):,} stimuli were shown to nobody, and are left out ({unseen[0]}, ...)")
     ids = tuple(stimuli.files) or tuple(sorted(shown))
     notes.guesses.append(
         "values are taken as they are, not z-scored: each session is, by its training trials. If they are already, "

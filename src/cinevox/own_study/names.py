@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from cinevox.project.params import WHOLE_BRAIN
+from cinevox.project.params import MINI_ROIS, WHOLE_BRAIN
 
 _SUBJECT = re.compile(
-    r"(?:^|[-_. ])(?:(?:subject|subj|sub)[-_]?([A-Za-z]{0,4}\d+|[A-Z]{1,3})|[sSpP](\d{1,3}))(?=$|[-_. ])"
+    r"(?:^|[-_. ])(?:(?:subject|subj|sub)(?:[-_]([A-Za-z]{0,6}\d+|[A-Z]{1,3})|(\d+))|[sSpP](\d{1,3}))(?=$|[-_. ])"
 )
 _SAID = {  # words of names that say no ROI
     "beta", "betas", "response", "responses", "voxel", "voxels", "data", "fmri", "bold", "roi", "rois", "label", "desc",
-    "mask", "masks", "trial", "trials", "single", "singletrial", "singletrialbetas", "mean", "average", "averaged", 
+    "mask", "masks", "trial", "trials", "single", "singletrial", "singletrialbetas", "mean", "average", "averaged",
     "glm", "glmsingle", "array", "arrays", "stimuli", "stimulus", "x", "y",
 }  # fmt: skip
+FEATURES = re.compile(r"feat|embed|activation|logit", re.IGNORECASE)
 BRAINS = {"brain", "brainmask", "wholebrain", "whole", "wb", "nsdgeneral", "all", "gm", "cortex"}
 
 
@@ -23,7 +25,7 @@ def subject_of(path: Path) -> str | None:
     for part in reversed(path.parts):
         stem = part.split(".")[0] if part == path.name else part
         if found := _SUBJECT.search(stem):
-            return f"sub-{found[1] or found[2]}"
+            return f"sub-{found[1] or found[2] or found[3]}"
     return None
 
 
@@ -40,3 +42,9 @@ def roi_of(path: Path, key: str = "") -> str | None:
         if words:
             return WHOLE_BRAIN if len(words) == 1 and words[0].lower() in BRAINS else "_".join(words)
     return None
+
+
+def in_order(rois: Iterable[str]) -> list[str]:
+    """ROIs as papers list them, early visual ones first, then all others by name."""
+    known = {name: number for number, name in enumerate(MINI_ROIS)}
+    return sorted(rois, key=lambda roi: (known.get(roi, len(known)), roi))

@@ -36,7 +36,10 @@ def write(path: Path, name: str, known: Facts) -> tuple[str, ...]:
     text = stream.getvalue()
     size = f"{known.n_train:,} training and {known.n_test:,} test stimuli, {len(known.subjects)} subjects"
     head = HEADER.format(name=name, title=known.title, size=size)
-    path.write_text(head + re.sub(r"\A(?:#.*\n)+", "", text))
+    text = re.sub(
+        r"(?<!\n)\n(?=[a-z]+:)", "\n\n", re.sub(r"\A(?:#.*\n)+", "", text)
+    )  # blank lines that went with values
+    path.write_text(head + text)
     return rows
 
 
@@ -48,6 +51,11 @@ def _change(document: Any, known: Facts, name: str) -> tuple[str, ...]:
     data["rois"] = _flow(known.order or (WHOLE_BRAIN,))
     data["missing_rois"] = "skip" if known.some_lack else "refuse"
     document["simulation"]["datasets"] = _flow(())
+    if known.layout.plugin == "trials":
+        _say(data, clips="stimuli.tsv names the files", responses="each subject's folder has its betas")
+    _say(data, rois="the track mini; the track full is WB, all voxels")
+    _say(document["simulation"], datasets="nothing is simulated; the rest of this section is of in-silico studies")
+    _say(document["report"], subject="whose validation scores are drawn")
     splits = document["splits"]
     n_validation = max(8, round(0.1 * known.n_train))
     splits["validation_fraction"] = round(min(0.25, n_validation / known.n_train), 2)
@@ -84,6 +92,13 @@ def _network(known: Facts, count: int) -> tuple[Any, dict[str, Any]]:
         label, standardize = BROUGHT, True
     whole = space | {"standardize": standardize, "n_components": None}
     return _flow(entry), {label: _flow(whole)}
+
+
+def _say(section: Any, **comments: str) -> None:
+    """Other comments behind values. Those of the default run speak of the paper's files and subjects."""
+    for key, comment in comments.items():
+        section.ca.items.pop(key, None)
+        section.yaml_add_eol_comment(comment, key, column=31)
 
 
 def _row(track: str, label: str, way: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,11 @@ from cinevox.errors import FileError, InputError
 from cinevox.measured.trials_table.betas import NotBetas, read_mask
 from cinevox.own_study import arrays, orders
 from cinevox.own_study.arrays import Betas
-from cinevox.own_study.names import roi_of
+from cinevox.own_study.names import in_order, roi_of
 from cinevox.own_study.orders import Order
 from cinevox.project.params import WHOLE_BRAIN
 
+_APART = re.compile(r"(?:^|[-_.])(train|training|test|testing)(?=$|[-_.])", re.IGNORECASE)
 BLOCK = 2**26  # values of betas in memory at a time
 
 
@@ -168,7 +170,12 @@ def _of_arrays(
     for each in betas:
         roi = roi_of(each.path, each.key) or ("ROI" if len(betas) == 1 else None)
         told = f"{each.path.relative_to(data)}{f' ({each.key})' if each.key else ''}"
-        if roi is None:
+        if apart := _APART.search(each.path.stem):
+            faults.append(
+                f"{told}: by its name of {apart[1].lower()} stimuli alone; expected all stimuli of an ROI in one array "
+                "(numpy.concatenate), and their files in folders called train and test"
+            )
+        elif roi is None:
             faults.append(f"{told}: its name says no ROI; call it <ROI>.npy")
         elif roi in by_roi:
             faults.append(f"{told}: a second array of {roi}, beside {by_roi[roi].path.relative_to(data)}; keep one")
@@ -185,6 +192,8 @@ def _of_arrays(
             except InputError as error:
                 hint = "; transposed, it would fit: save array.T" if each.shape[-1] == len(ids) else ""
                 faults.append(f"{error}{hint}")
+    if not by_roi and not faults:
+        faults.append(f"{name}: no array of responses")
     repeats = {roi: each.shape[1] if len(each.shape) == 3 else 1 for roi, each in by_roi.items()}
     if not faults and len(set(repeats.values())) > 1:
         told = ", ".join(f"{roi} {n}" for roi, n in repeats.items())
@@ -195,7 +204,14 @@ def _of_arrays(
         )
     if faults:
         raise InputError("\n  ".join(faults))
-    return _stacked(name, by_roi, ids, order, max(repeats.values()), guesses)
+    for roi, each in by_roi.items():
+        if len(each.shape) == 3 and each.shape[1] > each.shape[2]:
+            guesses.append(
+                f"{name} {roi}: shape {each.shape} is taken as {each.shape[1]:,} repetitions of {each.shape[2]:,} "
+                "voxels; the other way round, save array.transpose(0, 2, 1)"
+            )
+    ordered = {roi: by_roi[roi] for roi in in_order(by_roi)}
+    return _stacked(name, ordered, ids, order, max(repeats.values()), guesses)
 
 
 def _stacked(
@@ -274,7 +290,8 @@ def _of_volume(
         columns |= dict(zip("ijk", np.nonzero(inside)))
     units = pd.DataFrame(columns, index=range(np.count_nonzero(inside)))
     sizes = {}
-    for roi, mask_of in rois.items():
+    for roi in in_order(rois):
+        mask_of = rois[roi]
         within = mask_of[inside].astype(int)
         if within.any():
             units[f"roi:{roi}"], sizes[roi] = within, int(within.sum())
