@@ -109,8 +109,8 @@ def _glmsingle(path: Path) -> Betas:
     return Betas(path, found[GLMSINGLE], "", volume=True, reversed=of_matlab)
 
 
-def design(path: Path) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
-    """The condition of each trial from 0 on, and the run of each trial if it is said, from GLMsingle's DESIGNINFO.
+def design(path: Path) -> tuple[NDArray[np.intp], NDArray[np.intp] | None, NDArray[np.intp] | None]:
+    """The condition of each trial from 0 on, its run and its session if these are said, from GLMsingle's DESIGNINFO.
 
     Raises
     ------
@@ -124,8 +124,13 @@ def design(path: Path) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
     from_one = path.suffix.lower() == ".mat"
     runs = found.get("numtrialrun")
     lengths = None if runs is None else np.ravel(np.asarray(runs)).astype(int)
-    by_run = None if lengths is None or lengths.sum() != len(order) else np.repeat(np.arange(len(lengths)) + 1, lengths)
-    return order - int(from_one), by_run
+    if lengths is None or lengths.sum() != len(order):
+        return order - int(from_one), None, None
+    options = found.get("opt")
+    given = options.get("sessionindicator") if isinstance(options, dict) else None
+    session = None if given is None else np.ravel(np.asarray(given)).astype(int)
+    by_session = np.repeat(session, lengths) if session is not None and len(session) == len(lengths) else None
+    return order - int(from_one), np.repeat(np.arange(len(lengths)) + 1, lengths), by_session
 
 
 def _is_list(value: Any) -> bool:

@@ -12,7 +12,7 @@ from cinevox.measured.datasets import StudyData, TrialData
 from cinevox.own_study.layouts import Layout
 from cinevox.project import params, plugins
 from cinevox.project.params import Track
-from cinevox.stimuli.videos import STILLS
+from cinevox.stimuli.videos import STILLS, SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def _opened(layout: Layout, target: Path, subjects: tuple[str, ...]) -> StudyDat
 def _features(path: Path, ids: list[str]) -> tuple[Path, tuple[str, ...]]:
     arrays = labelled_arrays.open_arrays(path)
     faults = list(arrays.faults)
-    if missing := [key for key in ids if key not in set(arrays.ids)]:
+    there = {*arrays.ids, *(Path(key).stem for key in arrays.ids if Path(key).suffix.lower() in SUFFIXES)}
+    if missing := [key for key in ids if key not in there]:
         faults.append(f"{len(missing):,} of {len(ids):,} stimuli have no id in it: {', '.join(missing[:3])}, ...")
     if faults:
         raise InputError(f"{path}: " + "; ".join(faults))

@@ -55,9 +55,10 @@ def read(path: Path) -> Order:
         The file is damaged, or has no column that could be the stimuli's.
     """
     if path.name.startswith("DESIGNINFO"):
-        conditions, runs = arrays.design(path)
-        told = None if runs is None else tuple(map(str, runs.tolist()))
-        return Order(path, tuple(map(str, conditions.tolist())), None, told, is_index=True)
+        conditions, runs, sessions = (
+            None if each is None else tuple(map(str, each.tolist())) for each in arrays.design(path)
+        )
+        return Order(path, conditions or (), sessions, runs, is_index=True)
     match path.suffix.lower():
         case ".npy":
             return Order(path, tuple(map(str, np.ravel(io.read_array(path)).tolist())))
