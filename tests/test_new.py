@@ -26,6 +26,7 @@ from cinevox.errors import InputError
 from cinevox.files import pickles
 from cinevox.own_study import names, repository
 from cinevox.project import params
+from cinevox.statistics import splits
 from conftest import ROOT, tells
 
 N = 24
@@ -111,7 +112,6 @@ def test_an_array_and_images_make_a_repository_with_this_studys_values(data):
         ".gitignore",
         ".dvcignore",
         ".github",
-        ".git",
     } <= {path.name for path in made.folder.iterdir()}
     texts = [path.read_text() for path in made.folder.glob("*") if path.is_file()]
     assert str(data.parent) not in "".join(texts)  # it can be moved to another machine, with its data
@@ -242,6 +242,12 @@ def test_a_trials_table_is_linked_to_as_it_is(tmp_path):
     expected = {"subjects": list(trials_study.SUBJECTS), "rois": ["V1", "FFA"], "missing_rois": "skip", "clips": "."}
     assert expected.items() <= found["dataset"].items()
     assert "12 training and 4 test images, 3 subjects" in " ".join(made.understood)
+    settings = params.parse(found, "params.yaml").splits
+    parts = splits.split(12, 4, settings)
+    for own in trials_study.OWN.values():  # enough of every subject's stimuli train and validate
+        seen = [trials_study.TRAIN.index(key) for key in own]
+        assert np.isin(parts.validation, seen).sum() >= 2
+        assert np.isin(parts.train, seen).sum() >= 2 * settings.n_folds
 
 
 def test_stimuli_that_are_not_here_need_features(tmp_path):
@@ -331,6 +337,13 @@ def off_the_grid(data):
     return "PPA.nii.gz", "(5, 5, 5)", "(4, 5, 3)"
 
 
+def too_few(data):
+    for name in NAMES[4:]:
+        (data / "images" / name).unlink()
+    put(data / "V1.npy", values(4, 5))
+    return "4 training stimuli", "too few", "six or more"
+
+
 def no_stimuli(data):
     for name in NAMES:
         (data / "images" / name).unlink()
@@ -343,6 +356,7 @@ def no_stimuli(data):
     [
         other_rows, transposed, all_at_once, numbers_in_two_ways, numbers_from_somewhere, two_lists, two_arrays,
         parts_apart, no_arrays, no_order, off_the_grid, no_stimuli,
+        too_few,
     ],
     ids=lambda spoil: spoil.__name__,
 )  # fmt: skip

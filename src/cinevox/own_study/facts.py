@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cinevox.errors import InputError
 from cinevox.files import labelled_arrays
 from cinevox.measured import datasets
@@ -20,7 +23,7 @@ class Facts:
     """A study.
 
     rois: subject -> its ROIs; order: every ROI, once
-    n_fewest: training stimuli of the subject who saw the fewest
+    seen: the training stimuli that each subject saw, as positions
     on_disk: whether every stimulus is a file here; stills: whether all are images
     features: brought arrays, a path from the repository, and the arrays' names; None: a network sees the stimuli
     """
@@ -34,12 +37,17 @@ class Facts:
     tracks: tuple[Track, ...]
     n_train: int
     n_test: int
-    n_fewest: int
+    seen: tuple[NDArray[np.intp], ...]
     on_disk: bool
     stills: bool
     features: tuple[Path, tuple[str, ...]] | None
     understood: tuple[str, ...]
     guesses: tuple[str, ...]
+
+    @property
+    def n_fewest(self) -> int:
+        """Training stimuli of the subject who saw the fewest."""
+        return min(map(len, self.seen))
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -73,13 +81,14 @@ def of(layout: Layout, target: Path, folder: str, features: Path | None) -> Fact
     if isinstance(study, TrialData):
         stimuli, n_train = study.stimuli, study.n_train
         files = [each.file for each in stimuli]
-        fewest = min(len(study.seen("train", name)) for name in subjects)
+        seen = tuple(study.seen("train", name) for name in subjects)
         ids = [each.id for each in stimuli]
         answered = study.has_test_responses(tracks[0])
     else:
         files, ids = list(study.clips), [path.stem for path in study.clips]
         roi = rois[subjects[0]][0] if tracks == ("mini",) else params.WHOLE_BRAIN
-        n_train = fewest = len(study.arrays("train", tracks[0], subjects[0], roi)["train"])
+        n_train = len(study.arrays("train", tracks[0], subjects[0], roi)["train"])
+        seen = (np.arange(n_train),)
         answered = study.has_test_responses(tracks[0])
     n_test = len(files) - n_train
     on_disk = all(path is not None for path in files)
@@ -111,7 +120,7 @@ def of(layout: Layout, target: Path, folder: str, features: Path | None) -> Fact
         if gone:
             understood.append(f"{name} has no {', '.join(sorted(gone))}, and is fitted without")
     return Facts(
-        layout, folder, terms.title, terms.restricted, subjects, rois, tracks, n_train, n_test, fewest, on_disk,
+        layout, folder, terms.title, terms.restricted, subjects, rois, tracks, n_train, n_test, seen, on_disk,
         stills, brought, tuple(understood), tuple(guesses),
     )  # fmt: skip
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from cinevox.errors import InputError
 from cinevox.own_study import repository
 from cinevox.own_study.facts import Facts
-from cinevox.project.params import WHOLE_BRAIN
+from cinevox.project.params import WHOLE_BRAIN, Splits
+from cinevox.statistics.splits import split
 
 NETWORK, LAYERS = "efficientnet_lite0", ("blocks.1.1", "blocks.3.2", "blocks.5.3")
 BROUGHT = "brought"
@@ -57,9 +61,8 @@ def _change(document: Any, known: Facts, name: str) -> tuple[str, ...]:
     _say(document["simulation"], datasets="nothing is simulated; the rest of this section is of in-silico studies")
     _say(document["report"], subject="whose validation scores are drawn")
     splits = document["splits"]
-    n_validation = max(8, round(0.1 * known.n_train))
-    splits["validation_fraction"] = round(min(0.25, n_validation / known.n_train), 2)
-    splits["n_folds"] = 5 if known.n_fewest >= 60 else 3
+    chosen, stacks = _splits(known)
+    splits["validation_fraction"], splits["n_folds"] = chosen.validation_fraction, chosen.n_folds
     count = 1 if known.stills or known.features else N_FRAMES
     document["frames"]["counts"] = _flow((count,))
     network, spaces = _network(known, count)
@@ -68,7 +71,7 @@ def _change(document: Any, known: Facts, name: str) -> tuple[str, ...]:
     document["reduction"]["n_components"] = max(2, min(100, known.n_fewest // 3))
     document["bases"] = _like(document["bases"], {})
     (label, entry), track = next(iter(spaces.items())), known.tracks[0]
-    ways = ["each"] + (["stack"] if len(entry["layer"]) > 1 else [])
+    ways = ["each"] + (["stack"] if stacks and len(entry["layer"]) > 1 else [])
     rows = {f"{track}-{label}-{way}-ridge": _row(track, label, way) for way in ways}
     document["experiments"] = _flow_rows(document["experiments"], rows)
     document["report"]["brain_row"] = f"{track}-{label}-each-ridge" if track == "full" else None
@@ -78,6 +81,32 @@ def _change(document: Any, known: Facts, name: str) -> tuple[str, ...]:
     document["storage"]["remote"] = "private" if known.restricted else ""
     document["tracking"]["experiment"] = name
     return tuple(rows)
+
+
+def _splits(known: Facts) -> tuple[Splits, bool]:
+    """The first split with enough stimuli for every subject, and whether a stack can be fitted (it divides folds again).
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    least = round(min(0.25, max(8, 0.1 * known.n_train) / known.n_train), 2)
+    folds = (5, 3, 2) if known.n_fewest >= 60 else (3, 2)
+    fractions = (least, *(each for each in (0.15, 0.2, 0.25, 0.3, 0.4, 0.5) if each > least))
+    for per_fold, n_folds, n_least, fraction in product((4, 2), folds, (5, 2), fractions):
+        settings = Splits(scheme="random", validation_fraction=fraction, n_folds=n_folds, n_outer_folds=None, seed=0)
+        try:
+            parts = split(known.n_train, known.n_test, settings)
+        except InputError:
+            continue
+        n_own = [[np.isin(part, own).sum() for part in (parts.train, parts.validation)] for own in known.seen]
+        if all(train >= per_fold * n_folds and validation >= n_least for train, validation in n_own):
+            return settings, per_fold > 2
+    raise InputError(
+        f"{known.title}: {known.n_train:,} training stimuli, and {known.n_fewest:,} of the subject who saw the fewest; "
+        "these are too few to fit and to validate on; expected six or more for every subject, and better hundreds"
+    )
 
 
 def _network(known: Facts, count: int) -> tuple[Any, dict[str, Any]]:
