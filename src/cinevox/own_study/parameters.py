@@ -84,7 +84,7 @@ def _change(document: Any, known: Facts, name: str) -> tuple[str, ...]:
 
 
 def _splits(known: Facts) -> tuple[Splits, bool]:
-    """The first split with enough stimuli for every subject, and whether a stack can be fitted (it divides folds again).
+    """The first split with enough stimuli for every subject, and whether a stack can be made, which divides folds.
 
     Raises
     ------
