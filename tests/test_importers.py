@@ -830,6 +830,8 @@ def test_command_imports_and_says_what_is_next(folder, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert tells(said, "data/things: written", "sub-01: 30 trials of", "4 stimuli, 0 of them", "--stimuli")
     assert said.rstrip().endswith("`cinevox new my-study --data data/things` makes a study repository around it.")
+    assert cli.main(["new", "my-study", "--data", "data/things"]) == 2  # without images no network can be run
+    assert tells(capsys.readouterr().err, "4 of 4 stimuli", "--features", "--stimuli")
     assert cli.main(["import", "things", "downloaded", "--subject", "sub-01"]) == 0
     assert "was there already" in capsys.readouterr().out
     assert cli.main(["import", "things", "nowhere"]) == 2

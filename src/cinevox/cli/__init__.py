@@ -20,6 +20,7 @@ from cinevox.cli import (
     gate,
     importing,
     listings,
+    new,
     preparations,
     record,
     submissions,
@@ -30,7 +31,7 @@ from cinevox.files import disk
 
 CLOSED = 141  # exit code of a program whose reader has gone, as a shell says it
 COMMANDS: Commands = {}
-for _module in (listings, data, importing, preparations, gate, record, experiments, batch, submissions, encodings):
+for _module in (listings, data, importing, new, preparations, gate, record, experiments, batch, submissions, encodings):
     COMMANDS |= _module.COMMANDS
 
 

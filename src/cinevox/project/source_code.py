@@ -48,9 +48,12 @@ class SourceCode:
 
     @classmethod
     def of(cls, root: Path, memo: Mapping[str, Module] | None = None) -> SourceCode:
-        """The modules of the repository at `root`."""
+        """The modules of the repository at `root`; of a study repository, which has no package, the installed one."""
         files = {}
-        for base, folder in ((root / "src", root / "src" / PACKAGE), (root, root / STAGES)):
+        source = root / "src"
+        if not (source / PACKAGE).is_dir():
+            source = Path(__file__).resolve().parents[2]
+        for base, folder in ((source, source / PACKAGE), (root, root / STAGES)):
             for path in _python_files(folder):
                 parts = path.relative_to(base).with_suffix("").parts
                 name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

@@ -14,9 +14,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cinevox.errors import FileError
 from cinevox.files.file_kinds import kind_of
-from cinevox.files.pickles.reader import Reader
+from cinevox.files.pickles.reader import Reader, SavedReader
 from cinevox.files.pickles.values import Refused
 
 
@@ -49,3 +51,27 @@ def read_pickle(path: Path, mapped: bool = False) -> Any:
             "and plain numbers only, and nothing in it was run. Fetch the file again from where it was published; "
             "if it is yours, save a dict of float arrays."
         ) from None
+
+
+def read_saved(path: Path) -> dict[str, Any]:
+    """The dictionary that `numpy.save` pickled into a .npy file, as GLMsingle writes it; nothing in it is run.
+
+    Raises
+    ------
+    FileError
+        The file is missing, cut off, or holds anything but a dictionary of plain data.
+    """
+    try:
+        with path.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(stream)
+            if shape == () and dtype == np.dtype("O"):
+                found = SavedReader(stream, path.stat().st_size, True).load()
+                if isinstance(found, dict):
+                    return found
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: cannot be read ({error}); save it again") from None
+    except Refused as refusal:
+        raise FileError(f"{path}: refused: {refusal}; nothing in it was run; save a dictionary of arrays") from None
+    raise FileError(f"{path}: expected a dictionary that numpy.save wrote, as GLMsingle does; it holds an array")

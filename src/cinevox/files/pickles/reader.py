@@ -265,6 +265,27 @@ class Reader:
         self.stack.append(finished)
 
 
+_OBJECT = _Symbol("object")  # in the place of the dtype of an array of one Python object
+
+
+class SavedReader(Reader):
+    """The same behind the header of a .npy file, where numpy wraps one dictionary in an array without axes."""
+
+    def reduced(self, function: Any, arguments: Any) -> Any:
+        if isinstance(function, _Symbol) and function.name == "dtype" and arguments[:1] in (("O8",), ("O",)):
+            return _OBJECT
+        return super().reduced(function, arguments)
+
+    def build(self, target: Any, state: Any) -> None:
+        match target, state:
+            case _Symbol(name="object"), tuple():
+                self.stack.append(target)
+            case Unfinished(dtype=None), (1, (), _Symbol(name="object"), _, [dict() as found]):
+                self.stack.append(found)
+            case _:
+                super().build(target, state)
+
+
 def _unknown(opcode: bytes, where: int) -> str:
     if opcode in b"PQ":
         return "it refers to objects outside the file"

@@ -1,0 +1,66 @@
+"""A trials table of loose files, in the study repository: betas are copied into one layout, stimuli are linked to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from cinevox.errors import InputError
+from cinevox.measured.trials_table import writing
+from cinevox.own_study.loose import LooseStudy
+from cinevox.own_study.responses import Responses, counted
+
+
+def write(study: LooseStudy, target: Path, title: str, progress: Callable[[Iterable, int, str], Iterable]) -> None:
+    """Write the table, whole or not at all.
+
+    Every stimulus is a link of its own: DVC follows links to files, and none to folders within a folder.
+
+    Raises
+    ------
+    InputError
+        No voxel of a subject has a value in every trial.
+    """
+    table = writing.TableWriter(target, {"study": title, "subjects": dict.fromkeys(study.subjects, "")})
+    faults = []
+    for name, own in study.subjects.items():
+        writer = table.subject(name, _trials(own), own.units, "<f4")
+        for block in progress(own.blocks(), own.n_blocks, name):
+            writer.append(block)
+        try:
+            table.keep(writer, _sidecar(own), "")
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
+    lines = []
+    for key in study.ids:
+        original = study.stimuli.files.get(key)
+        file = None if original is None else f"{writing.STIMULUS_FILES}/{key}{original.suffix.lower()}"
+        if original is not None and file is not None:
+            link = table.folder / file
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(original.resolve())
+        lines.append({"stimulus_id": key, "file": file, "split": study.stimuli.parts.get(key, "train")})
+    description = {
+        "Name": title, "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": [{"Name": "cinevox"}],
+        "cinevox": {"restricted": True},
+    }  # fmt: skip
+    people = pd.DataFrame({"participant_id": list(study.subjects)})
+    table.finish(tuple(study.subjects), pd.DataFrame(lines), people, description, {})
+
+
+def _trials(own: Responses) -> pd.DataFrame:
+    found = pd.DataFrame({"stimulus_id": own.stimuli, "session": own.sessions})
+    if own.runs is not None:
+        found["run"] = own.runs
+    return found.assign(repetition=counted(own.stimuli))
+
+
+def _sidecar(own: Responses) -> dict[str, object]:
+    found: dict[str, object] = {"Normalized": "none", "Pipeline": f"as in {own.sources[0].name}"}
+    if own.inside is not None and own.affine is not None:
+        found |= {"Affine": own.affine.tolist(), "Shape": list(own.inside.shape)}
+    return found
