@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cinevox.measured import voxel_blocks
 from cinevox.measured.responses import Responses
 from cinevox.statistics import metrics
 from cinevox.statistics.trials import present, rectangle
@@ -16,8 +17,11 @@ def trials(rng):
 
 
 def found(values):
-    there = present(values)
-    faults = repetitions.faults(values, there, ~metrics.is_constant(values[there]))
+    trials = repetitions.Trials(values, present(values))
+    passed = repetitions.Passed(trials)
+    for block in trials.blocks():
+        passed.add(block, ~metrics.is_constant(block[trials.there]))
+    faults = repetitions.faults(trials, passed)
     return {name: told for name, told in faults.items() if told}
 
 
@@ -84,6 +88,7 @@ def test_blocks_change_nothing(trials, monkeypatch):
     values = changed(trials, (slice(3, 9), 2), trials[3:9, :2].mean(axis=1))
     expected = found(values)
     monkeypatch.setattr(repetitions, "BLOCK", 1)
+    monkeypatch.setattr(voxel_blocks, "BLOCK", 4 * 42 * 7)
     assert found(values) == expected
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from cinevox.measured import imported_ceilings, insilico_truth
 from cinevox.measured.datasets import StudyData, TrialData, blocks_of, word_for_stimuli
 from cinevox.measured.response_store import CEILING, MANIFEST, MASK, MEAN, TRIALS, Study
 from cinevox.measured.responses import Part, Responses
+from cinevox.measured.voxel_blocks import pieces
 from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import Track
@@ -206,7 +207,7 @@ def write_responses(folder: Path, values: NDArray[Any], block: int, may_be_missi
 def _missing(values: NDArray[Any], block: int) -> NDArray[np.bool_]:
     """The trials that may be NaN, (n_stimuli, n_repetitions): none where a stimulus would have no other."""
     missing = np.empty(values.shape[:2], dtype=bool)
-    for rows in _pieces(values, block):
+    for rows in pieces(values, block):
         missing[rows] = ~present(values[rows, :, :1])
         io.forget(values)
     return np.zeros_like(missing) if missing.all(axis=1).any() else missing
@@ -222,7 +223,7 @@ def _rounded(
     n_stimuli, n_repetitions, _ = values.shape
     rounded = np.empty((n_stimuli, n_repetitions, len(range(values.shape[2])[voxels])), dtype=FLOAT32)
     n_not_finite = n_bad = 0
-    for rows in _pieces(values, block):
+    for rows in pieces(values, block):
         with np.errstate(over="ignore"):
             rounded[rows] = values[rows, :, voxels]
         good = np.isfinite(rounded[rows])
@@ -234,13 +235,6 @@ def _rounded(
             n_not_finite += int(np.count_nonzero(unfit))
         io.forget(values)
     return rounded, (n_not_finite, n_bad - n_not_finite)
-
-
-def _pieces(values: NDArray[Any], block: int) -> Iterator[slice]:
-    """Stimuli to pass at a time: a voxel's values are all over a file in C order, which would all be in memory else."""
-    n_stimuli = len(values)
-    step = max(1, block * n_stimuli // max(1, values.nbytes)) if values.flags.c_contiguous else max(1, n_stimuli)
-    return (slice(start, start + step) for start in range(0, n_stimuli, step))
 
 
 def _described(path: Path, root: Path) -> dict[str, Any]:

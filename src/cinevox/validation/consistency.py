@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,14 +21,14 @@ Row = dict[str, Any]
 class Inspected:
     """A row of a response file; its columns' fingerprints and, of a whole brain, their Fortran ranks.
 
-    keys: of each trial the responses of some voxels, the same ones in files of as many voxels
+    keys: a number for each trial, equal for equal trials of files with as many voxels
     """
 
     row: Row
     mask: Row | None = None
     prints: NDArray[np.uint64] | None = None
     ranks: NDArray[np.intp] | None = None
-    keys: frozenset[bytes] = frozenset()
+    keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
 
 def compare(clips: list[Row], inspected: dict[tuple, Inspected], spec: DatasetSpec) -> list[Row]:
@@ -63,8 +63,8 @@ def compare(clips: list[Row], inspected: dict[tuple, Inspected], spec: DatasetSp
         if part == "test":
             trained = inspected["train", *rest]
             each.row["n_voxels_expected"] = trained.row.get("n_voxels")
-            if both := each.keys & trained.keys:
-                each.row["same_as"] = f"{len(both):,} trials of {trained.row['file']}"
+            if n_both := len(np.intersect1d(each.keys, trained.keys, assume_unique=True)):
+                each.row["same_as"] = f"{n_both:,} trials of {trained.row['file']}"
     _mark_copies([each for key, each in inspected.items() if key[0] == "train"])
     return clips
 

@@ -16,23 +16,23 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from cinevox.errors import FileError
-from cinevox.files import links
+from cinevox.files import io, links
 from cinevox.measured import voxel_positions
 from cinevox.measured.datasets import Part, StudyData, TrialData, blocks_of, stimuli_of
+from cinevox.measured.voxel_blocks import voxel_blocks
 from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import WHOLE_BRAIN, Track
 from cinevox.statistics import metrics
-from cinevox.statistics.trials import present, rectangle
+from cinevox.statistics.trials import present
 from cinevox.stimuli.videos import printable, require_file
 from cinevox.stimuli.videos.frame_times import LENGTH_TOLERANCE
 from cinevox.stimuli.videos.reading import reading
 from cinevox.validation import consistency, repetitions
 from cinevox.validation.consistency import Inspected, Row
+from cinevox.validation.split_halves import SplitHalves
 
 OUTLYING = 4
-MIN_STIMULI = 12  # under which z says nothing: it is at most sqrt(n_stimuli - 1)
-NOISELESS = 1 - 1e-6  # split-half r of a voxel whose repetitions are copies
 
 
 def tables(dataset: StudyData, wanted: settings.Dataset) -> dict[str, list[Row]]:
@@ -150,12 +150,11 @@ def _inspect(
         arrays = dataset.arrays(part, track, subject, roi)
     except FileError as error:
         return Inspected(row | {"fault": str(error).removeprefix(f"{path}: ")})
-    values = arrays[part]
-    prints = voxel_positions.fingerprints(values)
     unequal = isinstance(dataset, TrialData)
-    row |= _described(values, unequal or wanted.missing_repetitions == "skip", unequal)
-    row["n_duplicates"] = len(prints) - len(np.unique(prints))
-    found = Inspected(row, prints=prints, keys=repetitions.keys(values))
+    told, prints, keys = _described(arrays[part], unequal or wanted.missing_repetitions == "skip", unequal)
+    row |= told
+    row["n_duplicates"] = len(prints) - len(np.unique(prints)) if arrays[part].size else 0
+    found = Inspected(row, prints=prints, keys=keys)
     if roi != WHOLE_BRAIN or part == "test":
         return found
     stored = arrays.get("voxel_mask")
@@ -167,8 +166,10 @@ def _inspect(
     return replace(found, mask=mask, ranks=voxel_positions.fortran_ranks(np.asarray(stored == 1)))
 
 
-def _described(stored: NDArray[Any], may_be_missing: bool, unequal: bool = False) -> Row:
-    """Describe a file's responses, in the float32 that the steps use.
+def _described(
+    stored: NDArray[Any], may_be_missing: bool, unequal: bool = False
+) -> tuple[Row, NDArray[np.uint64], NDArray[np.uint64]]:
+    """Describe a file's responses, in the float32 that the steps use; also returns prints of its voxels and trials.
 
     may_be_missing: whether a trial that is NaN in every voxel is declared to be missing
     unequal: whether stimuli may have different numbers of repetitions, so that nothing is missing
@@ -177,31 +178,51 @@ def _described(stored: NDArray[Any], may_be_missing: bool, unequal: bool = False
     row: Row = {
         "dtype": stored.dtype.name, "n_stimuli": n_stimuli, "n_repetitions": n_repetitions, "n_voxels": n_voxels,
     }  # fmt: skip
-    with np.errstate(over="ignore"):
-        values = np.asarray(stored, dtype=np.float32)
-    there = np.ones((n_stimuli, n_repetitions), dtype=bool)
-    for trial in np.argwhere(~present(values)):
-        there[tuple(trial)] = not np.isnan(values[tuple(trial)]).all()
-    n_not_finite = values.size - np.count_nonzero(np.isfinite(values)) - np.count_nonzero(~there) * n_voxels
-    row["n_not_finite"] = int(n_not_finite)
-    if not values.size:
-        return row
-    row |= {} if unequal else _missing(there, may_be_missing)
-    if n_not_finite:
-        values = np.where(np.isfinite(values) | ~there[:, :, None], values, 0)
-    trials = values.reshape(-1, n_voxels) if there.all() else values[there]
+    trials = repetitions.Trials(stored, _there(stored))
+    there, passed, halves = trials.there, repetitions.Passed(trials), SplitHalves()
+    prints, constant, moments = np.zeros(n_voxels, dtype=np.uint64), np.zeros(n_voxels, dtype=bool), []
+    row["n_not_finite"] = -int(np.count_nonzero(~there)) * n_voxels
     with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest there are
-        constant = metrics.is_constant(trials)
+        for where, values in voxel_blocks(stored) if stored.size else ():
+            prints[where] = voxel_positions.fingerprints(values)
+            row["n_not_finite"] += int(values.size - np.count_nonzero(np.isfinite(values)))
+            values = trials.finite(values)
+            measured = values.reshape(-1, values.shape[2]) if there.all() else values[there]
+            constant[where] = metrics.is_constant(measured)
+            moments.append((measured.size, measured.mean(dtype=np.float64), measured.var(dtype=np.float64)))
+            passed.add(values, ~constant[where])
+            halves.add(values)
+        if not stored.size:
+            return row, prints, passed.keys(trials)
+        row |= {} if unequal else _missing(there, may_be_missing)
         row["n_constant"] = int(np.count_nonzero(constant))
         if constant.all():
             row["fault"] = "no voxel varies in float32, in which a number under 1e-45 is 0"
-        made_up = repetitions.faults(values, there, ~constant)
-        row |= _split_half(rectangle(values))
+        made_up = repetitions.faults(trials, passed)
+        row |= halves.row()
         if n_noiseless := row.pop("n_noiseless", 0):
             made_up["noiseless"] = f"{n_noiseless:,} of {n_voxels:,} voxels answer every repetition alike"
         row["made_up"] = "; ".join(f"{name}: {told}" for name, told in made_up.items() if told) or None
-        row["sd"] = float(f"{trials.std(dtype=np.float64):.4g}")
-    return row
+        row["sd"] = _sd(np.array(moments))
+    return row, prints, passed.keys(trials)
+
+
+def _there(stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """The trials that are not NaN in every voxel, (n_stimuli, n_repetitions)."""
+    there = present(stored)
+    if not stored.shape[2]:
+        return np.ones_like(there)
+    for trial in np.argwhere(~there):
+        there[tuple(trial)] = not np.isnan(stored[tuple(trial)]).all()
+        io.forget(stored)
+    return there
+
+
+def _sd(moments: NDArray[np.float64]) -> float:
+    """Standard deviation of parts together, to four digits. moments: number, mean and variance of each, (n_parts, 3)"""
+    n, mean, variance = moments.T
+    share = n / n.sum()
+    return float(f"{np.sqrt(share @ (variance + np.square(mean - share @ mean))):.4g}")
 
 
 def _missing(there: NDArray[np.bool_], may_be_missing: bool) -> Row:
@@ -215,40 +236,6 @@ def _missing(there: NDArray[np.bool_], may_be_missing: bool) -> Row:
     if there.shape[1] > 1 and repeated < 2:
         return {"missing": f"{told}; only {repeated} of {len(there):,} stimuli have two others, for a noise ceiling"}
     return {"missing_declared" if may_be_missing else "missing": told}
-
-
-def _split_half(values: NDArray[np.floating]) -> Row:
-    """Whether repetitions agree. values: finite, (n_stimuli, n_repetitions, n_voxels)"""
-    n_stimuli, n_repetitions, _ = values.shape
-    if n_repetitions < 2 or n_stimuli < 2:
-        return {}
-    first, second = np.split(values, [n_repetitions // 2], axis=1)
-    halves = first.mean(axis=1), second.mean(axis=1)
-    r = metrics.correlation_score(*halves)
-    row: Row = {"split_half": round(float(r.mean()), 4)}
-    if n_stimuli >= MIN_STIMULI:
-        row["split_half_z"] = round(_agreement(*halves), 2)
-        row["n_noiseless"] = int(np.count_nonzero(r > NOISELESS))
-    return row
-
-
-def _agreement(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Compute how far the mean split-half r lies from what clips in any order would give, in standard deviations.
-
-    With z-scored halves A, B, (n_stimuli, n_voxels), the mean r of an order pi is sum_i G[i, pi(i)] with
-    G = A B' / (n_stimuli n_voxels). Over all orders its mean is 0 and its variance sum_ij G_ij^2 / (n_stimuli - 1),
-    so no order needs to be drawn, and voxels may depend on each other.
-
-    Reference: Hoeffding 1951, "A combinatorial central limit theorem".
-    """
-    n_stimuli, standard = len(first), []
-    for half in (first, second):
-        centred = half - half.mean(axis=0)
-        spread = centred.std(axis=0)
-        standard.append(np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0))
-    gram = standard[0] @ standard[1].T
-    spread = float(np.sqrt(np.square(gram, dtype=np.float64).sum() / (n_stimuli - 1)))
-    return float(np.trace(gram)) / spread if spread else 0.0
 
 
 def scale(rows: Sequence[Row]) -> dict[str, float]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cinevox.measured.voxel_blocks import voxel_blocks
 
 Floats = NDArray[np.floating]
 Trial = tuple[int, int]
@@ -25,7 +28,73 @@ N_TOLD = 5
 BLOCK = 2**25  # bytes of trials, as float64, in memory at a time
 
 
-def faults(values: Floats, there: NDArray[np.bool_], varies: NDArray[np.bool_]) -> dict[str, str | None]:
+@dataclass(frozen=True)
+class Trials:
+    """Single trials of a file, passed in blocks of voxels.
+
+    stored: numbers, (n_stimuli, n_repetitions, n_voxels); there: trials that are not missing, (n_stimuli,
+    n_repetitions)
+    """
+
+    stored: NDArray[Any]
+    there: NDArray[np.bool_]
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the voxels in float32, 0 in place of what is not finite, but for missing trials, which are NaN."""
+        for _, values in voxel_blocks(self.stored):
+            yield self.finite(values)
+
+    def finite(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Put 0 in place of what is not finite; some voxels, changed where they are."""
+        if not np.isfinite(values).all():
+            values[self.there[:, :, None] & ~np.isfinite(values)] = 0
+        return values
+
+
+class Passed:
+    """Sums over voxels of each trial, (n_stimuli, n_repetitions), added up over blocks of voxels.
+
+    prints: equal for equal trials of files with as many voxels, and practically never otherwise, computed as those of
+        voxels (`measured.voxel_positions.fingerprints`)
+    total: of all voxels; low, high: the least and the largest response in the voxels that vary
+    some: the first four voxels that vary; n_varying: how many do
+    """
+
+    def __init__(self, trials: Trials) -> None:
+        shape = trials.there.shape
+        n_voxels = trials.stored.shape[2]
+        self._weights = np.random.default_rng(1).integers(2**63, size=n_voxels, dtype=np.uint64) * 2 + 1
+        self._n_passed, self.n_varying = 0, 0
+        self.prints = np.zeros(shape, dtype=np.uint64)
+        self.total = np.zeros(shape)
+        self.low, self.high = np.full(shape, np.inf), np.full(shape, -np.inf)
+        self.some = np.empty((*shape, 0), dtype=np.float32)
+
+    def add(self, values: NDArray[np.float32], varies: NDArray[np.bool_]) -> None:
+        """Take in the next voxels. values: as `Trials.blocks` has them, (n_stimuli, n_repetitions, n); varies: (n,)"""
+        weights = self._weights[self._n_passed :][: values.shape[2]]
+        self._n_passed += values.shape[2]
+        for own, trials in zip(self.prints, values):
+            own += (np.ascontiguousarray(trials).view(np.uint32) * weights).sum(axis=1, dtype=np.uint64)
+        self.total += values.sum(axis=2, dtype=np.float64)
+        self.n_varying += int(np.count_nonzero(varies))
+        if varies.any():
+            varying = values if varies.all() else values[:, :, varies]
+            np.fmin(self.low, varying.min(axis=2), out=self.low)
+            np.fmax(self.high, varying.max(axis=2), out=self.high)
+            self.some = np.concatenate([self.some, varying[:, :, : 4 - self.some.shape[2]]], axis=2)
+
+    def keys(self, trials: Trials) -> NDArray[np.uint64]:
+        """Collect the prints of all trials, by which a copy of one in another file is found.
+
+        None where fewer than MIN_VOXELS voxels vary, and of whole numbers, which agree by chance.
+        """
+        if trials.stored.dtype.kind != "f" or self.n_varying < MIN_VOXELS:
+            return np.empty(0, dtype=np.uint64)
+        return np.unique(self.prints[trials.there])
+
+
+def faults(trials: Trials, passed: Passed) -> dict[str, str | None]:
     """A sentence about the trials that have each fault, None where there are none.
 
     filled: all voxels have the same number
@@ -33,22 +102,18 @@ def faults(values: Floats, there: NDArray[np.bool_], varies: NDArray[np.bool_]) 
     imputed: a repetition of a stimulus is a weighted sum of others, as their mean is
     repeated: a trial is equal to one of another stimulus
 
-    values: finite, (n_stimuli, n_repetitions, n_voxels); there: trials that are not missing, (n_stimuli,
-    n_repetitions); varies: voxels, (n_voxels,)
+    passed: of all voxels
     """
-    voxels = np.flatnonzero(varies)
-    if len(voxels) < MIN_VOXELS:
+    there = trials.there
+    if passed.n_varying < MIN_VOXELS:
         return {"filled": None, "copied": None, "imputed": None, "repeated": None}
-    some = values[:, :, voxels[:4]]
-    filled = there & (np.ptp(some, axis=2) == 0)
-    for trial in np.argwhere(filled):
-        filled[tuple(trial)] = np.ptp(values[tuple(trial)][voxels]) == 0
+    filled = there & (passed.low == passed.high)
     usable = there & ~filled
-    groups = list(_equal(values, usable, some))
+    groups = _equal(usable, passed)
     copied = {pair for group in groups for pair in combinations(group, 2) if pair[0][0] == pair[1][0]}
     imputed = []
-    if len(voxels) >= values.shape[1] + MIN_SPARE:
-        for stimulus, pairs in sorted(_dependent(values, usable).items()):
+    if there.shape[1] > 1 and passed.n_varying >= there.shape[1] + MIN_SPARE:
+        for stimulus, pairs in sorted(_dependent(trials, usable, passed.total).items()):
             copied |= pairs
             imputed += [] if pairs else [f"stimulus {stimulus + 1}"]
     repeated = [group for group in groups if len({stimulus for stimulus, _ in group}) > 1]
@@ -70,25 +135,6 @@ def named_stimuli(stimuli: NDArray[np.bool_]) -> str | None:
     """Say which stimuli these are, counted from 1; None if there are none. stimuli: (n_stimuli,)"""
     found = [f"stimulus {number + 1}" for number in np.flatnonzero(stimuli)]
     return _told(f"{len(found):,} of {len(stimuli):,} stimuli", found) if found else None
-
-
-def keys(values: NDArray[Any]) -> frozenset[bytes]:
-    """Collect every trial's responses of some voxels, by which a copy of it in another file is found.
-
-    Empty where fewer than MIN_VOXELS of them vary, and of whole numbers, which agree by chance.
-
-    values: numbers, (n_stimuli, n_repetitions, n_voxels)
-    """
-    n_stimuli, n_repetitions, n_voxels = values.shape
-    if not values.size or values.dtype.kind != "f":
-        return frozenset()
-    chosen = np.unique(np.linspace(0, n_voxels - 1, 8).astype(np.intp))
-    with np.errstate(over="ignore"):
-        some = np.asarray(values[:, :, chosen], dtype=np.float32).reshape(n_stimuli * n_repetitions, len(chosen))
-    there = some[np.isfinite(some).all(axis=1)]
-    if not len(there) or np.count_nonzero(np.ptp(there, axis=0)) < MIN_VOXELS:
-        return frozenset()
-    return frozenset(trial.tobytes() for trial in there)
 
 
 def _name(trial: Trial) -> str:
@@ -116,45 +162,55 @@ def _pairs(pairs: Sequence[tuple[Trial, Trial]], what: str) -> str | None:
     return _told(f"{_counted(len(pairs), 'pair')} of {what}s, of {_counted(n_stimuli, 'stimulus')}", names)
 
 
-def _equal(values: Floats, usable: NDArray[np.bool_], some: Floats) -> Iterator[list[Trial]]:
-    """Groups of equal trials. some: a few voxels of them, which tell most trials apart."""
-    for group in _grouped(np.argwhere(usable), lambda trial: some[trial].tobytes()):
-        yield from _grouped(group, lambda trial: values[trial].tobytes())
-
-
-def _grouped(trials: Any, key: Any) -> list[list[Trial]]:
+def _equal(usable: NDArray[np.bool_], passed: Passed) -> list[list[Trial]]:
+    """Groups of equal trials: by their prints, and by some voxels."""
     found = defaultdict(list)
-    for stimulus, repetition in trials:
-        found[key((stimulus, repetition))].append((int(stimulus), int(repetition)))
+    for stimulus, repetition in np.argwhere(usable):
+        trial = int(stimulus), int(repetition)
+        found[passed.prints[trial], passed.some[trial].tobytes()].append(trial)
     return [group for group in found.values() if len(group) > 1]
 
 
-def _dependent(values: Floats, usable: NDArray[np.bool_]) -> dict[int, set[tuple[Trial, Trial]]]:
+def _dependent(trials: Trials, usable: NDArray[np.bool_], total: Floats) -> dict[int, set[tuple[Trial, Trial]]]:
     """Stimuli whose repetitions are linearly dependent, and pairs of them that are copies.
 
     The smallest eigenvalue of the correlations, over voxels, between a stimulus's repetitions is 0 where one of them
     is a weighted sum of others. Patterns are taken as they are, and less the mean of all trials.
+
+    total: sum over voxels of each trial
     """
-    n_stimuli, n_repetitions, n_voxels = values.shape
-    shared = values[usable].mean(axis=0) if not usable.all() else values.mean(axis=(0, 1))
-    shared = shared - shared.mean(dtype=np.float64)
-    step = max(1, BLOCK // (8 * n_repetitions * n_voxels))
+    mean = np.where(usable, total, 0) / trials.stored.shape[2]
+    product, along, length = _products(trials, usable, mean)
     found: dict[int, set[tuple[Trial, Trial]]] = defaultdict(set)
-    for rows in (slice(start, start + step) for start in range(0, n_stimuli, step)):
-        there = usable[rows]
-        patterns = values[rows].astype(np.float64)
-        patterns[~there] = 0
-        patterns -= patterns.mean(axis=2, keepdims=True)
-        product = patterns @ patterns.transpose(0, 2, 1)  # (stimuli, repetitions, repetitions)
-        along = (patterns @ shared)[:, :, None]
-        less = product - along - along.transpose(0, 2, 1) + shared @ shared
-        for covariance, limit in ((less, DEPENDENT), (product, EXACTLY)):
-            r = _correlations(covariance, there)
-            for number in np.flatnonzero(np.linalg.eigvalsh(r)[:, 0] <= limit):
-                stimulus = rows.start + int(number)
-                alike = np.argwhere(np.triu(r[number], 1) >= 1 - limit)
-                found[stimulus] |= {((stimulus, int(first)), (stimulus, int(second))) for first, second in alike}
+    less = product - along[:, :, None] - along[:, None, :] + length
+    for covariance, limit in ((less, DEPENDENT), (product, EXACTLY)):
+        r = _correlations(covariance, usable)
+        for number in np.flatnonzero(np.linalg.eigvalsh(r)[:, 0] <= limit):
+            stimulus = int(number)
+            alike = np.argwhere(np.triu(r[number], 1) >= 1 - limit)
+            found[stimulus] |= {((stimulus, int(first)), (stimulus, int(second))) for first, second in alike}
     return found
+
+
+def _products(trials: Trials, usable: NDArray[np.bool_], mean: Floats) -> tuple[Floats, Floats, float]:
+    """Sums over voxels of products of patterns, each less its mean over voxels.
+
+    Returns those of a stimulus's repetitions with each other, (n_stimuli, n_repetitions, n_repetitions), of each trial
+    with the mean of all trials, (n_stimuli, n_repetitions), and of that mean with itself.
+    """
+    n_stimuli, n_repetitions = usable.shape
+    product, along, length = np.zeros((n_stimuli, n_repetitions, n_repetitions)), np.zeros(usable.shape), 0.0
+    n_usable = np.count_nonzero(usable)
+    for values in trials.blocks():
+        values[~usable] = 0
+        shared = values.sum(axis=(0, 1), dtype=np.float64) / n_usable - mean.sum() / n_usable
+        length += float(shared @ shared)
+        step = max(1, BLOCK // (8 * n_repetitions * values.shape[2]))
+        for rows in (slice(start, start + step) for start in range(0, n_stimuli, step)):
+            patterns = values[rows] - mean[rows, :, None]
+            product[rows] += patterns @ patterns.transpose(0, 2, 1)
+            along[rows] += patterns @ shared
+    return product, along, length
 
 
 def _correlations(covariance: Floats, there: NDArray[np.bool_]) -> Floats:
