@@ -20,7 +20,7 @@ class Run(_cli.Run):
 
     def cohorts(self, track: Track) -> tuple[Cohort, ...]:
         """The subjects who saw the same stimuli, with their ROIs of a track."""
-        return cohorts(self.responses("train"), self.responses("test"), track, self.n_clips()[1])
+        return cohorts(self.responses("train"), track, self.n_clips()[1])
 
 
 stage = partial(_cli.stage, run=Run)

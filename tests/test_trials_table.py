@@ -19,7 +19,7 @@ from cinevox import validation
 from cinevox.errors import FileError
 from cinevox.files import io
 from cinevox.measured import conversion, response_store
-from cinevox.measured.datasets import TrialData, algonauts2021, trials
+from cinevox.measured.datasets import algonauts2021, is_trial_data, trials
 from cinevox.measured.trials_table import layout as names
 from cinevox.measured.trials_table import rectangle, scaling
 from cinevox.measured.trials_table.betas import Betas, _parts, open_betas
@@ -101,7 +101,7 @@ def test_the_order_of_lines_and_files_means_nothing(whole, folder):
 
 def test_what_the_plug_in_says_of_a_study(whole):
     found = study.opened(whole[0])
-    assert isinstance(found, TrialData)
+    assert is_trial_data(found)
     assert (found.n_train, found.subjects) == (12, study.SUBJECTS)
     assert found.seen("train", "sub-03").tolist() == list(range(4, 12))
     for part, track, roi in (("train", "mini", "FFA"), ("test", "full", "WB")):

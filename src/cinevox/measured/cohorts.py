@@ -75,18 +75,18 @@ class Cohort:
         return Split(*(self.local(parts[name]) for name in ("train", "validation", "test")))
 
 
-def cohorts(train: Converted, test: Converted, track: Track, n_test: int) -> tuple[Cohort, ...]:
+def cohorts(train: Converted, track: Track, n_test: int) -> tuple[Cohort, ...]:
     """The cohorts of a track, in the order of its blocks.
 
-    n_test: number of test stimuli of the study; subjects without test responses are taken to be predicted for all
+    train: the training responses; n_test: number of test stimuli of the study
     """
     blocks = train.blocks(track)
-    if not train.seen and not test.seen:
+    if not train.seen:
         return (Cohort("", tuple(blocks), None, train.n_stimuli),)
 
     def rows(subject: str) -> NDArray[np.intp]:
-        own = train.seen.get(subject, np.arange(train.n_stimuli))
-        return np.concatenate([own, train.n_stimuli + test.seen.get(subject, np.arange(n_test))])
+        tested = train.seen_in_test.get(subject, np.arange(n_test))
+        return np.concatenate([train.seen[subject], train.n_stimuli + tested])
 
     groups: list[Sequence[tuple[str, str]]] = [
         list(group) for _, group in groupby(blocks, key=lambda block: rows(block[0]).tobytes())

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured import imported_ceilings, insilico_truth
-from cinevox.measured.datasets import StudyData, TrialData, blocks_of, word_for_stimuli
+from cinevox.measured.datasets import StudyData, TrialData, blocks_of, is_trial_data, word_for_stimuli
 from cinevox.measured.response_store import CEILING, MANIFEST, MASK, MEAN, TRIALS, Study
 from cinevox.measured.responses import Part, Responses
 from cinevox.measured.voxel_blocks import pieces
@@ -86,8 +86,8 @@ def convert(
     study = replace(study_of(wanted), stimuli=word_for_stimuli(dataset))
     about: dict[str, Any] = {"part": part, "study": asdict(study), "responses": entries}
     shown = {f"{subject} {roi}": entry["source"]["shape"][0] for (_, subject, roi), entry in zip(keys, entries)}
-    if isinstance(dataset, TrialData):
-        about |= _seen(dataset, part, dict.fromkeys(subject for _, subject, _ in keys))
+    if is_trial_data(dataset):
+        about |= _seen(dataset, part, wanted)
     elif len(set(shown.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in shown.items())
         raise InputError(
@@ -119,13 +119,21 @@ def _add_ceilings(
         entry["arrays"][CEILING] = _described(target, arrays)
 
 
-def _seen(dataset: TrialData, part: Part, subjects: Iterable[str]) -> dict[str, Any]:
-    """Each subject's stimuli, where not every subject saw all of them, and how many there are."""
-    n_stimuli = dataset.n_train if part == "train" else len(dataset.stimuli) - dataset.n_train
-    seen = {subject: dataset.seen(part, subject) for subject in subjects}
-    if all(len(rows) == n_stimuli for rows in seen.values()):
+def _seen(dataset: TrialData, part: Part, wanted: settings.Dataset) -> dict[str, Any]:
+    """Each subject's stimuli, where not every subject saw all of them, and how many there are.
+
+    With the training responses stand the test stimuli that each saw, too, as nothing but the training responses tells a
+    fit who is fitted together; without test responses every subject is to be predicted for all.
+    """
+    sizes = {"train": dataset.n_train, "test": len(dataset.stimuli) - dataset.n_train}
+    parts: list[Part] = [part]
+    if part == "train" and any(map(dataset.has_test_responses, wanted.tracks)):
+        parts.append("test")
+    seen = {name: {subject: dataset.seen(name, subject) for subject in wanted.subjects} for name in parts}
+    if all(len(rows) == sizes[name] for name, own in seen.items() for rows in own.values()):
         return {}
-    return {"n_stimuli": n_stimuli, "seen": seen}
+    tested = {"seen_in_test": seen["test"]} if len(parts) > 1 else {}
+    return {"n_stimuli": sizes[part], "seen": seen[part]} | tested
 
 
 def study_of(wanted: settings.Dataset) -> Study:
@@ -142,7 +150,7 @@ def _convert(dataset: StudyData, part: Part, key: Key, wanted: settings.Dataset,
         "file": path.relative_to(wanted.folder).as_posix(),
         "sha256": io.sha256(path) if path.is_file() else None,
     }
-    if isinstance(dataset, TrialData):
+    if is_trial_data(dataset):
         source["tables"] = dataset.digest(subject)
     done = partial / "done" / track / subject / f"{roi}.json"
     if done.is_file():

@@ -57,6 +57,7 @@ class Converted:
 
     entries: (track, subject, ROI) -> its entry of the manifest
     seen: subject -> positions of its stimuli among those of this part; empty where every subject saw all of them
+    seen_in_test: the same of the test stimuli, with the training responses
     n_of_part: number of stimuli of this part, of a study whose subjects saw different ones
     """
 
@@ -64,6 +65,7 @@ class Converted:
     entries: Mapping[tuple[str, str, str], Mapping[str, Any]]
     study: Study
     seen: Mapping[str, NDArray[np.intp]] = field(default_factory=dict)
+    seen_in_test: Mapping[str, NDArray[np.intp]] = field(default_factory=dict)
     n_of_part: int | None = None
 
     @cached_property
@@ -162,9 +164,12 @@ def read(folder: Path) -> Converted:
     except (KeyError, TypeError):
         told = "does not say of which data set the responses are; run `dvc repro -f -s conversion`"
         raise FileError(f"{folder / MANIFEST}: {told}") from None
-    seen = {subject: np.array(rows, dtype=np.intp) for subject, rows in content.get("seen", {}).items()}
+    seen, tested = (
+        {subject: np.array(rows, dtype=np.intp) for subject, rows in content.get(name, {}).items()}
+        for name in ("seen", "seen_in_test")
+    )
     entries = {(e["track"], e["subject"], e["roi"]): e for e in content["responses"]}
-    return Converted(folder, entries, study, seen, content.get("n_stimuli"))
+    return Converted(folder, entries, study, seen, tested, content.get("n_stimuli"))
 
 
 def measured(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cinevox.errors import InputError
 from cinevox.files import labelled_arrays
 from cinevox.measured import datasets
-from cinevox.measured.datasets import StudyData, TrialData
+from cinevox.measured.datasets import StudyData, is_trial_data
 from cinevox.own_study.layouts import Layout
 from cinevox.project import params, plugins
 from cinevox.project.params import Track
@@ -78,7 +78,7 @@ def of(layout: Layout, target: Path, folder: str, features: Path | None) -> Fact
     else:
         tracks = ("mini",)
     understood, guesses = list(layout.understood), list(layout.guesses)
-    if isinstance(study, TrialData):
+    if is_trial_data(study):
         stimuli, n_train = study.stimuli, study.n_train
         files = [each.file for each in stimuli]
         seen = tuple(study.seen("train", name) for name in subjects)

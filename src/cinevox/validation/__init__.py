@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cinevox.errors import InputError
-from cinevox.measured.datasets import Stimulus, TrialData, open_dataset, stimuli_of
+from cinevox.measured.datasets import Stimulus, is_trial_data, open_dataset, stimuli_of
 from cinevox.project import params as settings
 from cinevox.project import plugins
 from cinevox.project.params import Params
@@ -139,7 +139,7 @@ def check_folder(wanted: settings.Dataset, limits: settings.Validation, docs: Pa
         docs,
     )
     rows, stimuli = tables["train_responses"], stimuli_of(dataset)
-    n_train = dataset.n_train if isinstance(dataset, TrialData) else consistency.n_training_clips(rows)
+    n_train = dataset.n_train if is_trial_data(dataset) else consistency.n_training_clips(rows)
     return Summary(
         wanted.folder.as_posix(),
         checks,

@@ -15,7 +15,7 @@ import numpy as np
 
 from cinevox.files import disk
 from cinevox.fitting import feature_spaces
-from cinevox.measured.datasets import StudyData, TrialData, blocks_of, open_dataset, stimuli_of
+from cinevox.measured.datasets import StudyData, blocks_of, is_trial_data, open_dataset, stimuli_of
 from cinevox.project.params import EnsembleRow, JointRow, Params, Track, VoxelwiseRow
 from cinevox.project.paths import Paths
 from cinevox.simulation.voxels import voxel_counts
@@ -73,7 +73,7 @@ def study(paths: Paths, params: Params) -> StudySize:
         }
         return StudySize(simulation.n_train, simulation.n_test, simulation.n_train_repetitions, sizes)
     dataset = open_dataset(wanted)
-    if isinstance(dataset, TrialData):
+    if is_trial_data(dataset):
         shapes = {
             track: [dataset.shape("train", track, *block) for block in blocks_of(dataset, wanted, track)]
             for track in wanted.tracks

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cinevox.errors import FileError
 from cinevox.files import io, links
 from cinevox.measured import voxel_positions
-from cinevox.measured.datasets import Part, StudyData, TrialData, blocks_of, stimuli_of
+from cinevox.measured.datasets import Part, StudyData, blocks_of, is_trial_data, stimuli_of
 from cinevox.measured.voxel_blocks import voxel_blocks
 from cinevox.project import params as settings
 from cinevox.project import plugins
@@ -53,9 +53,7 @@ def tables(dataset: StudyData, wanted: settings.Dataset) -> dict[str, list[Row]]
         _place(train, subject, wanted.rois)
     spec = plugins.load("datasets", wanted.name)
     found = {
-        "clips": _without_order(clips)
-        if isinstance(dataset, TrialData)
-        else consistency.compare(clips, inspected, spec),
+        "clips": _without_order(clips) if is_trial_data(dataset) else consistency.compare(clips, inspected, spec),
         "train_responses": [each.row for each in train.values()],
         "masks": [each.mask for each in train.values() if each.mask is not None],
         "test_responses": [each.row for key, each in inspected.items() if key[0] == "test"],
@@ -140,7 +138,7 @@ def _inspect(
     path = dataset.file(part, track, subject, roi)
     name = path.relative_to(wanted.folder).as_posix()
     row: Row = {
-        "file": f"{name} {roi}" if isinstance(dataset, TrialData) else name,  # which has all ROIs
+        "file": f"{name} {roi}" if is_trial_data(dataset) else name,  # which has all ROIs
         "subject": subject,
         "track": track,
         "roi": roi,
@@ -150,7 +148,7 @@ def _inspect(
         arrays = dataset.arrays(part, track, subject, roi)
     except FileError as error:
         return Inspected(row | {"fault": str(error).removeprefix(f"{path}: ")})
-    unequal = isinstance(dataset, TrialData)
+    unequal = is_trial_data(dataset)
     told, prints, keys = _described(arrays[part], unequal or wanted.missing_repetitions == "skip", unequal)
     row |= told
     row["n_duplicates"] = len(prints) - len(np.unique(prints)) if arrays[part].size else 0

@@ -63,7 +63,8 @@ class Passed:
     def __init__(self, trials: Trials) -> None:
         shape = trials.there.shape
         n_voxels = trials.stored.shape[2]
-        self._weights = np.random.default_rng(1).integers(2**63, size=n_voxels, dtype=np.uint64) * 2 + 1
+        rng = np.random.default_rng(1)
+        self._weights: NDArray[np.uint64] = rng.integers(2**63, size=(n_voxels,), dtype=np.uint64) * 2 + 1
         self._n_passed, self.n_varying = 0, 0
         self.prints = np.zeros(shape, dtype=np.uint64)
         self.total = np.zeros(shape)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from inspect import getattr_static
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +115,6 @@ class Stimulus:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
-@runtime_checkable
 class TrialData(StudyData, Protocol):
     """A study whose subjects may have seen different stimuli, and each of them another number of times.
 
@@ -253,14 +253,13 @@ def open_dataset(wanted: settings.Dataset) -> StudyData:
     """
     spec: DatasetSpec = plugins.load("datasets", wanted.name)
     dataset: StudyData = spec.open(wanted)
-    if spec.unequal != isinstance(dataset, TrialData):
-        asked = [name for name in dir(TrialData) if not name.startswith("_")]
-        lacking = ", ".join(name for name in asked if not hasattr(dataset, name)) or "nothing of it"
+    if spec.unequal != is_trial_data(dataset):
+        lacking = ", ".join(_lacking(dataset)) or "nothing"
         raise InputError(
             f"the data set {wanted.name} has unequal: {spec.unequal} in its SPEC, and of TrialData it lacks {lacking}; "
             "expected all of it with True, and less with False"
         )
-    if wanted.test is not None and not isinstance(dataset, TrialData):
+    if wanted.test is not None and not is_trial_data(dataset):
         raise InputError(
             f"params.yaml: dataset.test divides studies in the format trials, and {wanted.name} has training and test "
             "clips of its own; set it to null"
@@ -268,9 +267,19 @@ def open_dataset(wanted: settings.Dataset) -> StudyData:
     return dataset
 
 
+def is_trial_data(dataset: StudyData) -> TypeGuard[TrialData]:
+    """Whether subjects may have seen different stimuli. Looks at names only: nothing of the study is read."""
+    return not _lacking(dataset)
+
+
+def _lacking(dataset: StudyData) -> list[str]:
+    names = (name for name in dir(TrialData) if not name.startswith("_"))
+    return [name for name in names if getattr_static(dataset, name, dataset) is dataset]
+
+
 def stimuli_of(dataset: StudyData) -> tuple[Stimulus, ...]:
     """The stimuli of a study, those for training first; clips have the names of their files for ids."""
-    if isinstance(dataset, TrialData):
+    if is_trial_data(dataset):
         return dataset.stimuli
     return tuple(Stimulus(path.name, path) for path in dataset.clips)
 
@@ -301,7 +310,7 @@ def blocks_of(dataset: StudyData, wanted: settings.Dataset, track: Track) -> lis
                 f"{wanted.folder}: {'; '.join(without)}; {known}; correct dataset.rois or dataset.subjects in "
                 "params.yaml"
             )
-    if not isinstance(dataset, TrialData):
+    if not is_trial_data(dataset):
         return blocks
     lists = {s: tuple(dataset.seen(part, s).tobytes() for part in ("train", "test")) for s in wanted.subjects}
     order = list(dict.fromkeys(lists.values()))
