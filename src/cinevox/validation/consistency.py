@@ -65,7 +65,7 @@ def compare(clips: list[Row], inspected: dict[tuple, Inspected], spec: DatasetSp
             each.row["n_voxels_expected"] = trained.row.get("n_voxels")
             if n_both := len(np.intersect1d(each.keys, trained.keys, assume_unique=True)):
                 each.row["same_as"] = f"{n_both:,} trials of {trained.row['file']}"
-    _mark_copies([each for key, each in inspected.items() if key[0] == "train"])
+    mark_copies([each for key, each in inspected.items() if key[0] == "train"])
     return clips
 
 
@@ -104,12 +104,19 @@ def _missing(clips: Sequence[Row], n_missing: int, n_train: int, n_expected: int
     ]
 
 
-def _mark_copies(files: Sequence[Inspected]) -> None:
-    """Training files that hold the same voxels as another of their track, of whatever subject and ROI."""
+def mark_copies(files: Sequence[Inspected], rois_may_share: bool = False) -> None:
+    """Mark files that hold the same voxels as another of their track, of whatever subject and ROI.
+
+    rois_may_share: whether ROIs of one subject may have the same voxels
+    """
     same = defaultdict(list)
     for each in files:
-        if each.prints is not None and len(each.prints):
+        if each.prints is not None and len(each.prints) and each.row["n_stimuli"]:
             same[each.row["track"], each.prints.tobytes()].append(each.row)
     for rows in same.values():
-        for row in rows if len(rows) > 1 else ():
-            row["same_as"] = next(other["file"] for other in rows if other is not row)
+        for row in rows:
+            others = [other for other in rows if other is not row]
+            if rois_may_share:
+                others = [other for other in others if other["subject"] != row["subject"]]
+            if others:
+                row["same_as"] = others[0]["file"]

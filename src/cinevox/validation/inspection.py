@@ -52,10 +52,13 @@ def tables(dataset: StudyData, wanted: settings.Dataset) -> dict[str, list[Row]]
     for subject in wanted.subjects if dataset.places_rois else ():
         _place(train, subject, wanted.rois)
     spec = plugins.load("datasets", wanted.name)
+    if isinstance(dataset, TrialData):  # whose tables say which trials belong to which stimuli
+        clips = _without_order(clips)
+        consistency.mark_copies(list(train.values()), rois_may_share=True)
+    else:
+        clips = consistency.compare(clips, inspected, spec)
     found = {
-        "clips": _without_order(clips)
-        if isinstance(dataset, TrialData)
-        else consistency.compare(clips, inspected, spec),
+        "clips": clips,
         "train_responses": [each.row for each in train.values()],
         "masks": [each.mask for each in train.values() if each.mask is not None],
         "test_responses": [each.row for key, each in inspected.items() if key[0] == "test"],
@@ -194,7 +197,10 @@ def _described(
             halves.add(values)
         if not stored.size:
             return row, prints, passed.keys(trials)
-        row |= {} if unequal else _missing(there, may_be_missing)
+        if not unequal:
+            row |= _missing(there, may_be_missing)
+        elif np.count_nonzero(there.sum(axis=1) > 1) < 2:
+            row["n_repetitions"] = 1  # of which there is no noise ceiling
         row["n_constant"] = int(np.count_nonzero(constant))
         if constant.all():
             row["fault"] = "no voxel varies in float32, in which a number under 1e-45 is 0"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.measured import voxel_positions
 from cinevox.measured.voxel_blocks import voxel_blocks
 
 Floats = NDArray[np.floating]
@@ -54,16 +55,14 @@ class Trials:
 class Passed:
     """Sums over voxels of each trial, (n_stimuli, n_repetitions), added up over blocks of voxels.
 
-    prints: equal for equal trials of files with as many voxels, and practically never otherwise, computed as those of
-        voxels (`measured.voxel_positions.fingerprints`)
+    prints: `trial_fingerprints`, equal for equal trials of files with as many voxels
     total: of all voxels; low, high: the least and the largest response in the voxels that vary
     some: the first four voxels that vary; n_varying: how many do
     """
 
     def __init__(self, trials: Trials) -> None:
         shape = trials.there.shape
-        n_voxels = trials.stored.shape[2]
-        self._weights = np.random.default_rng(1).integers(2**63, size=n_voxels, dtype=np.uint64) * 2 + 1
+        self._weights = voxel_positions.trial_weights(trials.stored.shape[2])
         self._n_passed, self.n_varying = 0, 0
         self.prints = np.zeros(shape, dtype=np.uint64)
         self.total = np.zeros(shape)
@@ -75,7 +74,7 @@ class Passed:
         weights = self._weights[self._n_passed :][: values.shape[2]]
         self._n_passed += values.shape[2]
         for own, trials in zip(self.prints, values):
-            own += (np.ascontiguousarray(trials).view(np.uint32) * weights).sum(axis=1, dtype=np.uint64)
+            own += voxel_positions.trial_fingerprints(trials, weights)
         self.total += values.sum(axis=2, dtype=np.float64)
         self.n_varying += int(np.count_nonzero(varies))
         if varies.any():
@@ -87,7 +86,7 @@ class Passed:
     def keys(self, trials: Trials) -> NDArray[np.uint64]:
         """Collect the prints of all trials, by which a copy of one in another file is found.
 
-        None where fewer than MIN_VOXELS voxels vary, and of whole numbers, which agree by chance.
+        There are none where fewer than MIN_VOXELS voxels vary, and of whole numbers, which agree by chance.
         """
         if trials.stored.dtype.kind != "f" or self.n_varying < MIN_VOXELS:
             return np.empty(0, dtype=np.uint64)
