@@ -5,6 +5,7 @@ from __future__ import annotations
 import io as bytes_io
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -266,19 +267,21 @@ def test_parameters_of_brought_features_agree(changed):
         Network.model_validate(good | changed)
 
 
-def test_a_study_of_images_that_are_not_here_is_fitted_to_brought_features(tmp_path):
+def test_a_study_of_images_that_are_not_here_is_fitted_to_brought_features(tmp_path, monkeypatch):
     """The stages from frames to scores: no stimulus has a file, and subjects saw different ones."""
-    trials_study.make(tmp_path / "study", images=False)
+    monkeypatch.chdir(tmp_path)
+    trials_study.make(Path("study"), images=False)
     ids = [*trials_study.TRAIN, *trials_study.TEST]
     values = np.random.default_rng(0).standard_normal((len(ids), 6))
     order = np.random.default_rng(1).permutation(len(ids))
-    path = npz(tmp_path / "mine.npz", ids=np.array(ids)[order], words=values[order])
+    path = npz(Path("mine.npz"), ids=np.array(ids)[order], words=values[order])
     row = "mini-mine-layer-ridge"
     document = small_run.document([row])
     document["networks"] = {"mine": asked(path).model_dump(mode="json")}
-    document["dataset"] |= trials_study.wanted(tmp_path / "study").model_dump(mode="json") | {"tracks": ["mini"]}
-    document["reduction"]["n_components"] = 3
-    paths = Paths(tmp_path)
+    document["dataset"] |= trials_study.wanted("study").model_dump(mode="json") | {"tracks": ["mini"]}
+    document["reduction"]["n_components"], document["frames"]["counts"] = 3, [1]
+    document["splits"]["validation_fraction"], document["report"]["subject"] = 0.4, "sub-01"
+    paths = Paths()
     paths.params.write_text(yaml.safe_dump(document, sort_keys=False))
     settings = params.load(paths.params)
     io.write_json(paths.validation / "clips.json", {"n_clips": 16, "n_train_clips": 12, "seconds": [0.0, 0.0]})

@@ -195,6 +195,12 @@ BAD = {
         "of_another",
         r"sub-01_betas.npy \(of_another 5 of sub-02",
     ),
+    "filled trials": (
+        betas(with_value(slice(0, 2), slice(None), 0)),
+        "betas",
+        "filled",
+        r"\(filled line 2: trial 0, line 3: trial 1\)",
+    ),
     "unknown stimulus": (
         cell(TRIALS, 2, "stimulus_id", "elephant"),
         "trials_tables",
@@ -362,11 +368,10 @@ def test_a_fault_is_found_with_its_line_and_its_cure(folder, name):
 
 
 def test_equal_trials_that_say_nothing(folder):
-    """Excluded trials, trials that are filled with one number (told elsewhere), and two units of coarse numbers."""
+    """An excluded trial, and two units of coarse numbers."""
     copied("t1", 0, "005")(folder)
     again = int(trial_of(folder, "005"))
     cell(TRIALS, again, "exclude", "1")(folder)
-    betas(with_value(slice(0, 2), slice(None), 0.5))(folder)
     assert study.checked(folder) == {}
     betas(lambda values: (300 * values).astype(np.int16) * (np.arange(10) < 2).astype(np.int16))(folder)
     sidecar(Scale=300)(folder)

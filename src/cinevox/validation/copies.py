@@ -11,13 +11,12 @@ from cinevox.measured.trials_table.reading import Subject
 from cinevox.measured.trials_table.split import Split
 from cinevox.measured.trials_table.tables import told
 from cinevox.validation.consistency import Row
-
-LEAST_UNITS, LEAST_COARSE = 3, 8  # in which two trials are only equal if one was copied; of numbers of 16 bits
+from cinevox.validation.repetitions import MIN_COARSE, MIN_VOXELS
 
 
 def least_units(dtype: np.dtype) -> int:
     """How many units that vary tell trials apart. dtype: of the betas as stored"""
-    return LEAST_UNITS if dtype.itemsize > 2 else LEAST_COARSE
+    return MIN_VOXELS if dtype.itemsize > 2 else MIN_COARSE
 
 
 def told_of(subjects: Sequence[Subject], prints: Sequence[Mapping[int, int]], split: Split) -> list[Row]:

@@ -204,7 +204,8 @@ def _described(
         row["n_constant"] = int(np.count_nonzero(constant))
         if constant.all():
             row["fault"] = "no voxel varies in float32, in which a number under 1e-45 is 0"
-        made_up = repetitions.faults(trials, passed)
+        # A trials table may hold 16-bit numbers; its trials were looked at in all units together (`copies`).
+        made_up = repetitions.faults(trials, passed, repetitions.MIN_COARSE if unequal else repetitions.MIN_VOXELS)
         row |= halves.row()
         if n_noiseless := row.pop("n_noiseless", 0):
             made_up["noiseless"] = f"{n_noiseless:,} of {n_voxels:,} voxels answer every repetition alike"

@@ -21,7 +21,7 @@ from cinevox.measured.voxel_blocks import voxel_blocks
 Floats = NDArray[np.floating]
 Trial = tuple[int, int]
 
-MIN_VOXELS = 3  # in which two trials can only be equal because one was copied
+MIN_VOXELS, MIN_COARSE = 3, 8  # in which two trials can only be equal because one was copied; of 16-bit numbers
 MIN_SPARE = 10  # voxels beyond the repetitions, with which trials of noise are never dependent to within DEPENDENT
 DEPENDENT = 1e-6  # 1 - r over voxels between a trial and its copy with float noise, less what all trials share,
 EXACTLY = 1e-10  # and between one and a multiple of it, as they are; dependent trials' r have such an eigenvalue
@@ -93,7 +93,7 @@ class Passed:
         return np.unique(self.prints[trials.there])
 
 
-def faults(trials: Trials, passed: Passed) -> dict[str, str | None]:
+def faults(trials: Trials, passed: Passed, min_voxels: int = MIN_VOXELS) -> dict[str, str | None]:
     """A sentence about the trials that have each fault, None where there are none.
 
     filled: all voxels have the same number
@@ -101,10 +101,10 @@ def faults(trials: Trials, passed: Passed) -> dict[str, str | None]:
     imputed: a repetition of a stimulus is a weighted sum of others, as their mean is
     repeated: a trial is equal to one of another stimulus
 
-    passed: of all voxels
+    passed: of all voxels; min_voxels: that need to vary, for anything to be said
     """
     there = trials.there
-    if passed.n_varying < MIN_VOXELS:
+    if passed.n_varying < min_voxels:
         return {"filled": None, "copied": None, "imputed": None, "repeated": None}
     filled = there & (passed.low == passed.high)
     usable = there & ~filled

@@ -196,6 +196,7 @@ def _values(own: Subject, betas: Betas) -> tuple[Row, dict[int, int]]:
     low, high = np.full(n_units, np.inf), np.full(n_units, -np.inf)
     weights = voxel_positions.trial_weights(n_units)
     prints: dict[int, int] = {}  # row of the betas -> print
+    filled: list[tuple[int, str]] = []
     for start in range(0, n_trials, STEP):
         mine = [row for row in range(start, min(start + STEP, n_trials)) if row in line_of]
         values = betas.columns(np.arange(n_units), np.array(mine, dtype=np.intp))
@@ -204,18 +205,21 @@ def _values(own: Subject, betas: Betas) -> tuple[Row, dict[int, int]]:
         for number in np.flatnonzero(~finite.all(axis=1)):
             n = int(np.count_nonzero(~finite[number]))
             bad.append((line_of[mine[number]], f"trial {mine[number]} in {n:,} of {n_units:,} units"))
-        alike = (values == values[:, :1]).all(axis=1)
+        alike = finite.all(axis=1) & (values == values[:, :1]).all(axis=1)
+        filled += [(line_of[mine[number]], f"trial {mine[number]}") for number in np.flatnonzero(alike)]
         found = voxel_positions.trial_fingerprints(values, weights)
         prints |= {row: int(number) for row, number, filled in zip(mine, found, alike) if not filled}
         low = np.fmin(low, np.min(values, axis=0, initial=np.inf, where=finite))
         high = np.fmax(high, np.max(values, axis=0, initial=-np.inf, where=finite))
     constant = np.flatnonzero(high <= low)
     shown = ", ".join(f"unit {unit}" for unit in constant[:N_TOLD])
+    telling = n_units - len(constant) >= copies.least_units(betas.opened.dtype)
     return {
         "not_finite": told(sorted(bad)),
         "n_units_not_finite": int(np.count_nonzero(units_bad)) if bad else None,
+        "filled": told(sorted(filled)) if telling else None,
         "constant": f"{len(constant):,} of {n_units:,} do not: {shown}" if len(constant) else None,
-    }, prints if n_units - len(constant) >= copies.least_units(betas.opened.dtype) else {}
+    }, prints if telling else {}
 
 
 def _masks(subjects: Sequence[Subject], folder: Path) -> list[Row]:
