@@ -25,6 +25,7 @@ from cinevox.project.params import FeatureMap, Network
 from cinevox.project.paths import Paths
 from cinevox.project.source_code import SourceCode
 from cinevox.project.stage_instances import instances
+from cinevox.scoring import outcomes
 from cinevox.stimuli import brought_features
 from cinevox.stimuli.brought_features import BroughtFeaturesError
 from cinevox.stimuli.networks._libraries import array
@@ -294,5 +295,8 @@ def test_a_study_of_images_that_are_not_here_is_fitted_to_brought_features(tmp_p
     np.testing.assert_array_equal(io.read_array(paths.features("mine") / "words.npy"), values.astype(np.float32))
     for stage in ("ceiling@mini", f"fits@{row}", f"scores@{row}", f"selection@{row}"):
         small_run.run_stage(stage, settings, paths)
+    scores = outcomes.read(paths.selection(row), settings.experiments.rows[row]).scores["test"]
+    assert list(scores.rois) == ["V1", "FFA"]
+    assert {name: tuple(own.rois) for name, own in scores.subjects.items()} == trials_study.ROIS
     with pytest.raises(InputError, match="not all of the 16 stimuli are on this disk, and this network needs them"):
         small_run.load("frames").Run("frames", "1", settings, paths, None).frames(1)
