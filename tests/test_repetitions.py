@@ -167,25 +167,38 @@ def test_stimuli_shown_once_have_no_ceiling(trials):
     assert described(twice)["n_repetitions"] == 3 and "split_half" in described(twice)
 
 
-def test_files_with_the_same_voxels():
-    """Of two subjects never; of one subject's ROIs, which may overlap, where a study has no units of its own."""
+def test_files_with_the_same_voxels_or_trials():
+    """Voxels of two subjects never; of one subject's ROIs, which may overlap, where a study's tables say so."""
 
     def marked(rois_may_share):
-        files = [
-            consistency.Inspected(
+        files = {
+            ("train", "mini", subject, roi): consistency.Inspected(
                 {"file": f"{subject} {roi}", "track": "mini", "subject": subject, "n_stimuli": n},
                 prints=np.array(prints, np.uint64),
+                keys=np.array([3, 5, 8], np.uint64),
             )
             for subject, roi, prints, n in (
                 ("a", "V1", [1, 2], 9), ("a", "V1v", [1, 2], 9), ("b", "V1", [3, 4], 9), ("c", "V1", [3, 4], 9),
                 ("d", "V1", [0, 0], 0), ("e", "V1", [0, 0], 0), ("f", "V1", [5, 6], 9),
             )
-        ]  # fmt: skip
+        }  # fmt: skip
+        for subject, keys in {"a": [1, 3, 8], "b": [1, 4], "c": []}.items():
+            row = {"file": f"{subject} test", "track": "mini", "subject": subject, "n_stimuli": 3}
+            files["test", "mini", subject, "V1"] = consistency.Inspected(row, keys=np.array(keys, np.uint64))
         consistency.mark_copies(files, rois_may_share)
-        return {each.row["file"]: each.row["same_as"] for each in files if "same_as" in each.row}
+        return {each.row["file"]: each.row["same_as"] for each in files.values() if "same_as" in each.row}
 
-    assert marked(True) == {"b V1": "c V1", "c V1": "b V1"}
+    assert marked(True) == {"b V1": "c V1", "c V1": "b V1", "a test": "2 trials of a V1"}
     assert marked(False) == marked(True) | {"a V1": "a V1v", "a V1v": "a V1"}
+
+
+def test_a_test_trial_that_trains_is_found_in_any_study_of_trials(ragged):
+    """In eight voxels and more: fewer numbers of 16 bits may agree by chance."""
+    test = ragged[:6] + 1
+    test[2, 3] = ragged[17][~np.isnan(ragged[17, :, 0])][0]
+    for n_voxels, n_found in ((50, 1), (8, 1), (7, 0)):
+        keys = [inspection._described(values[:, :, :n_voxels], True, True)[2] for values in (ragged, test)]
+        assert len(np.intersect1d(*keys)) == n_found
 
 
 # Declared: means and reliabilities of the others

@@ -83,12 +83,12 @@ class Passed:
             np.fmax(self.high, varying.max(axis=2), out=self.high)
             self.some = np.concatenate([self.some, varying[:, :, : 4 - self.some.shape[2]]], axis=2)
 
-    def keys(self, trials: Trials) -> NDArray[np.uint64]:
+    def keys(self, trials: Trials, min_voxels: int = MIN_VOXELS) -> NDArray[np.uint64]:
         """Collect the prints of all trials, by which a copy of one in another file is found.
 
-        There are none where fewer than MIN_VOXELS voxels vary, and of whole numbers, which agree by chance.
+        There are none where fewer than min_voxels voxels vary, and of whole numbers, which agree by chance.
         """
-        if trials.stored.dtype.kind != "f" or self.n_varying < MIN_VOXELS:
+        if trials.stored.dtype.kind != "f" or self.n_varying < min_voxels:
             return np.empty(0, dtype=np.uint64)
         return np.unique(self.prints[trials.there])
 
