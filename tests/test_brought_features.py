@@ -5,18 +5,27 @@ from __future__ import annotations
 import io as bytes_io
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+import small_run
+import trials_study
 from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.files.digests import Digests
 from cinevox.files.labelled_arrays import _parts, digest_of, open_arrays
+from cinevox.project import params
 from cinevox.project.params import FeatureMap, Network
+from cinevox.project.paths import Paths
+from cinevox.project.source_code import SourceCode
+from cinevox.project.stage_instances import instances
+from cinevox.scoring import outcomes
 from cinevox.stimuli import brought_features
 from cinevox.stimuli.brought_features import BroughtFeaturesError
 from cinevox.stimuli.networks._libraries import array
@@ -257,3 +266,37 @@ def test_parameters_of_brought_features_agree(changed):
     assert Network.model_validate(good).model == "array"
     with pytest.raises(ValueError, match="model: array"):
         Network.model_validate(good | changed)
+
+
+def test_a_study_of_images_that_are_not_here_is_fitted_to_brought_features(tmp_path, monkeypatch):
+    """The stages from frames to scores: no stimulus has a file, and subjects saw different ones."""
+    monkeypatch.chdir(tmp_path)
+    trials_study.make(Path("study"), images=False)
+    ids = [*trials_study.TRAIN, *trials_study.TEST]
+    values = np.random.default_rng(0).standard_normal((len(ids), 6))
+    order = np.random.default_rng(1).permutation(len(ids))
+    path = npz(Path("mine.npz"), ids=np.array(ids)[order], words=values[order])
+    row = "mini-mine-layer-ridge"
+    document = small_run.document([row])
+    document["networks"] = {"mine": asked(path).model_dump(mode="json")}
+    document["dataset"] |= trials_study.wanted("study").model_dump(mode="json") | {"tracks": ["mini"]}
+    document["reduction"]["n_components"], document["frames"]["counts"] = 3, [1]
+    document["splits"]["validation_fraction"], document["report"]["subject"] = 0.4, "sub-01"
+    paths = Paths()
+    paths.params.write_text(yaml.safe_dump(document, sort_keys=False))
+    settings = params.load(paths.params)
+    io.write_json(paths.validation / "clips.json", {"n_clips": 16, "n_train_clips": 12, "seconds": [0.0, 0.0]})
+    for each in instances(settings, SourceCode({}, {})):
+        io.write_bytes(paths.source_code(each.stage, each.instance), each.text(SourceCode({}, {})).encode())
+    io.write_array(paths.frames(1) / "frames.npy", np.zeros(3))  # of before the images were deleted
+    for stage in ("frames@1", "features@mine", "conversion@train", "conversion@test", "reduction@mine"):
+        small_run.run_stage(stage, settings, paths)
+    assert [path.name for path in paths.frames(1).iterdir() if path.suffix != ".json"] == []
+    np.testing.assert_array_equal(io.read_array(paths.features("mine") / "words.npy"), values.astype(np.float32))
+    for stage in ("ceiling@mini", f"fits@{row}", f"scores@{row}", f"selection@{row}"):
+        small_run.run_stage(stage, settings, paths)
+    scores = outcomes.read(paths.selection(row), settings.experiments.rows[row]).scores["test"]
+    assert list(scores.rois) == ["V1", "FFA"]
+    assert {name: tuple(own.rois) for name, own in scores.subjects.items()} == trials_study.ROIS
+    with pytest.raises(InputError, match="not all of the 16 stimuli are on this disk, and this network needs them"):
+        small_run.load("frames").Run("frames", "1", settings, paths, None).frames(1)

@@ -7,7 +7,7 @@ from cinevox.measured import voxel_blocks
 from cinevox.measured.responses import Responses
 from cinevox.statistics import metrics
 from cinevox.statistics.trials import present, rectangle
-from cinevox.validation import repetitions
+from cinevox.validation import consistency, inspection, repetitions
 
 
 @pytest.fixture
@@ -90,6 +90,115 @@ def test_blocks_change_nothing(trials, monkeypatch):
     monkeypatch.setattr(repetitions, "BLOCK", 1)
     monkeypatch.setattr(voxel_blocks, "BLOCK", 4 * 42 * 7)
     assert found(values) == expected
+
+
+# A file's description, in blocks of voxels, with stimuli that were shown once to five times
+
+
+@pytest.fixture
+def ragged(rng):
+    """Some repetitions of 40 stimuli in any place; NaN in every voxel of the others."""
+    there = np.arange(5) < rng.integers(1, 6, size=40)[:, None]
+    there = rng.permuted(there, axis=1)
+    signal = 0.4 * rng.standard_normal((40, 1, 50))
+    values = (signal + rng.standard_normal((40, 5, 50))).astype(np.float32)
+    return without(values, ~there).astype(np.float32)
+
+
+def halves_by_hand(values):
+    """Mean over the halves of the most trials that make a rectangle, stimulus by stimulus, (2, n_kept, n_voxels)."""
+    trials = [[trial for trial in stimulus if not np.isnan(trial).all()] for stimulus in values]
+    n_held = {R: R * sum(len(each) >= R for each in trials) for R in range(2, values.shape[1] + 1)}
+    R = max(n_held, key=n_held.get)
+    kept = [each[:R] for each in trials if len(each) >= R]
+    return np.array([[np.mean(part, axis=0) for part in (each[: R // 2], each[R // 2 :])] for each in kept]).swapaxes(
+        0, 1
+    )
+
+
+def described(values, may_be_missing=True, unequal=True):
+    return inspection._described(values, may_be_missing, unequal)[0]
+
+
+@pytest.mark.parametrize("block", [1, 4 * 200 * 7, 2**25])
+def test_a_file_is_described_by_its_measured_trials(ragged, rng, block, monkeypatch):
+    monkeypatch.setattr(voxel_blocks, "BLOCK", block)
+    ragged[:, :, 8] = np.where(np.isnan(ragged[:, :, 8]), np.nan, 3)
+    row = described(ragged)
+    first, second = halves_by_hand(ragged)
+    with np.errstate(invalid="ignore"):
+        r = [np.corrcoef(first[:, v], second[:, v])[0, 1] for v in range(50) if v != 8]
+    assert row["split_half"] == pytest.approx(np.sum(r) / 50, abs=6e-5)  # a voxel of one value counts 0
+    assert row["sd"] == pytest.approx(np.nanstd(ragged.astype(np.float64)), rel=5e-4)
+    assert (row["n_not_finite"], row["n_constant"], row["n_repetitions"]) == (0, 1, 5)
+    assert row["made_up"] is None and "missing" not in row
+    first, second = (
+        (half - half.mean(axis=0)) / np.where(half.std(axis=0) > 1e-6, half.std(axis=0), np.inf)
+        for half in (first, second)
+    )
+    drawn = np.array([(first * second[rng.permutation(len(first))]).mean() for _ in range(4000)])
+    assert row["split_half_z"] == pytest.approx(((first * second).mean() - drawn.mean()) / drawn.std(), rel=0.06)
+
+
+def test_blocks_of_voxels_change_no_description(ragged, monkeypatch):
+    spoilt = ragged.copy()
+    at = np.argwhere(~np.isnan(ragged[:, :, 0]))
+    spoilt[tuple(at[3])] = spoilt[tuple(at[40])]
+    spoilt[tuple(at[6])] = 1.5
+    spoilt[tuple(at[9])][7:9] = np.inf, np.nan
+    for values in (spoilt, ragged.astype(np.float64), np.asfortranarray(spoilt), ragged[:9], ragged[:, :1], ragged[:0]):
+        monkeypatch.setattr(voxel_blocks, "BLOCK", 2**25)
+        row, *prints = inspection._described(values, True, True)
+        monkeypatch.setattr(voxel_blocks, "BLOCK", 4 * 200 * 7)
+        blocked, *also = inspection._described(values, True, True)
+        assert blocked == row
+        for one, two in zip(prints, also):
+            np.testing.assert_array_equal(one, two)
+    told = described(spoilt)
+    assert told["n_not_finite"] == 2
+    assert "filled: 1 of 200 trials" in told["made_up"] and "repeated: 1 pair of trials" in told["made_up"]
+
+
+def test_stimuli_shown_once_have_no_ceiling(trials):
+    """One stimulus with two trials gives no reliability; two do."""
+    once = changed(trials, (slice(1, None), slice(1, None)), np.nan)
+    assert described(once)["n_repetitions"] == 1 and "split_half" not in described(once)
+    twice = changed(trials, (slice(2, None), slice(1, None)), np.nan)
+    assert described(twice)["n_repetitions"] == 3 and "split_half" in described(twice)
+
+
+def test_files_with_the_same_voxels_or_trials():
+    """Voxels of two subjects never; of one subject's ROIs, which may overlap, where a study's tables say so."""
+
+    def marked(rois_may_share):
+        files = {
+            ("train", "mini", subject, roi): consistency.Inspected(
+                {"file": f"{subject} {roi}", "track": "mini", "subject": subject, "n_stimuli": n},
+                prints=np.array(prints, np.uint64),
+                keys=np.array([3, 5, 8], np.uint64),
+            )
+            for subject, roi, prints, n in (
+                ("a", "V1", [1, 2], 9), ("a", "V1v", [1, 2], 9), ("b", "V1", [3, 4], 9), ("c", "V1", [3, 4], 9),
+                ("d", "V1", [0, 0], 0), ("e", "V1", [0, 0], 0), ("f", "V1", [5, 6], 9),
+            )
+        }  # fmt: skip
+        for subject, keys in {"a": [1, 3, 8], "b": [1, 4], "c": []}.items():
+            row = {"file": f"{subject} test", "track": "mini", "subject": subject, "n_stimuli": 3}
+            files["test", "mini", subject, "V1"] = consistency.Inspected(row, keys=np.array(keys, np.uint64))
+        consistency.mark_copies(files, rois_may_share)
+        return {each.row["file"]: each.row["same_as"] for each in files.values() if "same_as" in each.row}
+
+    assert marked(True) == {"b V1": "c V1", "c V1": "b V1", "a test": "2 trials of a V1"}
+    assert marked(False) == marked(True) | {"a V1": "a V1v", "a V1v": "a V1"}
+
+
+def test_a_test_trial_that_trains_is_found_in_any_study_of_trials(ragged):
+    """In eight voxels and more: fewer numbers of 16 bits may agree by chance."""
+    test = ragged[:6] + 1
+    test[2, 3] = ragged[17][~np.isnan(ragged[17, :, 0])][0]
+    for n_voxels, n_found in ((50, 1), (8, 1), (7, 0)):
+        keys = [inspection._described(values[:, :, :n_voxels], True, True)[2] for values in (ragged, test)]
+        assert len(np.intersect1d(*keys)) == n_found
 
 
 # Declared: means and reliabilities of the others

@@ -86,6 +86,28 @@ def with_value(row, unit, value):
     return change
 
 
+def trial_of(folder, key, number=0):
+    """The row of a trial of a stimulus."""
+    table = pd.read_csv(study.subject_file(folder, TRIALS), sep="\t", dtype=str)
+    return np.flatnonzero(table["stimulus_id"] == key)[number]
+
+
+def copied(key, number, other, other_number=0):
+    """A trial's betas in place of another's."""
+
+    def damage(folder):
+        one, two = trial_of(folder, key, number), trial_of(folder, other, other_number)
+        betas(lambda values: with_value(two, slice(None), values[one])(values))(folder)
+
+    return damage
+
+
+def from_another_subject(folder):
+    """Five trials of sub-02 with an ROI's voxels and all others, at other rows."""
+    others = np.load(study.subject_file(folder, "_betas.npy", "sub-02"))[3:8]
+    betas(lambda values: with_value(slice(20, 25), slice(None), others)(values))(folder)
+
+
 def same_image(one, other):
     return lambda folder: shutil.copy(folder / f"images/{one}.png", folder / f"images/{other}.png")
 
@@ -160,6 +182,25 @@ BAD = {
         "Normalized is 'yes'; expected session, run, none",
     ),
     "undeclared NaN": (betas(with_value(7, 2, np.nan)), "betas", "not_finite", "line 9: trial 7 in 1 of 10 units"),
+    "a test trial that trains": (
+        copied("t1", 0, "005"),
+        "betas",
+        "copied",
+        r"line \d+: trial \d+ \((t1, test|005, training)\) = trial \d+ \((t1, test|005, training)\)\)$",
+    ),
+    "a copied repetition": (copied("t2", 1, "t2", 3), "betas", "copied", r"\(t2, test\) = trial \d+ \(t2, test\)\)$"),
+    "trials of another subject": (
+        from_another_subject,
+        "betas",
+        "of_another",
+        r"sub-01_betas.npy \(of_another 5 of sub-02",
+    ),
+    "filled trials": (
+        betas(with_value(slice(0, 2), slice(None), 0)),
+        "betas",
+        "filled",
+        r"\(filled line 2: trial 0, line 3: trial 1\)",
+    ),
     "unknown stimulus": (
         cell(TRIALS, 2, "stimulus_id", "elephant"),
         "trials_tables",
@@ -302,6 +343,12 @@ ODD = {
     "left out": (cell(STIMULI, 0, "split", "odd"), "stimuli_table", "left_out", "1 of odd"),
     "a copy on one side": (same_image("005", "006"), "split", "copies", "005 and 006"),
     "an empty mask": (volume(MASK, NONE), "roi_masks", "empty", "sub-01; sub-02; sub-03"),
+    "an ROI under two names": (
+        table(UNITS_FILE, lambda t: t.assign(**{"roi:FFA": t["roi:V1"]})),
+        "units_tables",
+        "same_units",
+        r"same_units V1 = FFA\)",
+    ),
     "a split that is not used": (text("splits/other.json", lambda _: "{}"), "study_files", "unused", "not used"),
 }
 
@@ -318,6 +365,27 @@ def test_a_fault_is_found_with_its_line_and_its_cure(folder, name):
     assert expectation["severity"] == ("critical" if name in BAD else "warning")
     assert re.search(said, told[0]), told
     assert expectation["meta"]["cure"].endswith(".")
+
+
+def test_equal_trials_that_say_nothing(folder):
+    """An excluded trial, and two units of coarse numbers."""
+    copied("t1", 0, "005")(folder)
+    again = int(trial_of(folder, "005"))
+    cell(TRIALS, again, "exclude", "1")(folder)
+    assert study.checked(folder) == {}
+    betas(lambda values: (300 * values).astype(np.int16) * (np.arange(10) < 2).astype(np.int16))(folder)
+    sidecar(Scale=300)(folder)
+    copied("t2", 1, "t2", 3)(folder)
+    assert list(study.checked(folder)["betas"]) == ["constant"]
+
+
+def test_all_trials_of_two_subjects(folder):
+    for ending in ("_betas.npy", "_trials.tsv"):
+        shutil.copy(study.subject_file(folder, ending, "sub-01"), study.subject_file(folder, ending, "sub-02"))
+    said = study.checked(folder)["betas"]["of_another"][1]
+    assert said == [
+        "sub-01/sub-01_betas.npy (of_another 40 of sub-02)", "sub-02/sub-02_betas.npy (of_another 40 of sub-01)",
+    ]  # fmt: skip
 
 
 def test_great_expectations_finds_all_faults_at_once(folder):

@@ -16,10 +16,15 @@ import yaml
 import layout
 import trials_study as study
 from cinevox import validation
-from cinevox.errors import FileError
+from cinevox.errors import FileError, InputError
 from cinevox.files import io
+<<<<<<< HEAD
 from cinevox.measured import conversion, response_store
 from cinevox.measured.datasets import algonauts2021, is_trial_data, trials
+=======
+from cinevox.measured import conversion, datasets, response_store
+from cinevox.measured.datasets import Stimulus, TrialData, algonauts2021, trials
+>>>>>>> 87ac02e2de1afacf2a8b4e5c893b75738770c473
 from cinevox.measured.trials_table import layout as names
 from cinevox.measured.trials_table import rectangle, scaling
 from cinevox.measured.trials_table.betas import Betas, _parts, open_betas
@@ -467,6 +472,7 @@ def test_the_example_of_the_docs_is_a_study(tmp_path, monkeypatch, default_param
     assert [study.choice(**each).seed for each in tests] == [0] * 5
 
 
+<<<<<<< HEAD
 def test_each_subject_says_where_its_whole_brain_columns_lie(tmp_path):
     """Voxels in C order, by the table of units; in no common grid, too, where subjects have volumes of their own."""
     folder = tmp_path / "study"
@@ -505,3 +511,64 @@ def test_vertices_are_those_of_the_table_on_surfaces_of_the_templates_size(tmp_p
     np.testing.assert_array_equal(found.places, np.stack([hemi, vertices], axis=1))
     sizes = {side: n_vertices or vertices[hemi == n].max() + 1 for n, side in enumerate("LR")}
     assert found.space == about["Space"] and found.n_vertices == sizes
+=======
+# What a study asks of the parameters: groups of stimuli, files of stimuli, ROIs
+
+
+def kept_together(column, stimuli, n_train=None):
+    asked = study.wanted("studies/mine").model_copy(update={"together": column})
+    return validation.groups(asked, stimuli, len(stimuli) if n_train is None else n_train)
+
+
+def stimuli_of_scenes(*scenes, **columns):
+    return [Stimulus(f"s{number}", None, {"scene": scene} | columns) for number, scene in enumerate(scenes)]
+
+
+def test_groups_of_training_stimuli_are_numbered(whole):
+    scenes = ["zoo", "sea", "zoo", "air", "sea", "fire", "ice"]
+    assert kept_together("scene", stimuli_of_scenes(*scenes), 5) == (0, 1, 0, 2, 1)
+    assert kept_together(None, stimuli_of_scenes(*scenes), 5) == () == validation.groups(study.wanted("x"), [], None)
+    found = study.opened(whole[0])
+    numbers = kept_together("scene", found.stimuli, found.n_train)
+    by_hand = [found.table.columns[key]["scene"] for key in study.TRAIN]
+    assert len(numbers) == 12 and len(set(zip(numbers, by_hand))) == len(set(numbers)) == len(set(by_hand)) == 3
+
+
+def test_groups_that_no_split_can_hold_together_are_refused():
+    with pytest.raises(InputError, match=r"is scene, and training and test stimuli share 2 of its values: sea, zoo; "):
+        kept_together("scene", stimuli_of_scenes("zoo", "sea", "air", "zoo", "sea"), 3)
+    gaps = r"is scene, and 2 of 4 stimuli have no value of it \(s1, s3\); columns of the stimuli are scene, run;"
+    with pytest.raises(InputError, match=gaps):
+        kept_together("scene", stimuli_of_scenes("zoo", "", "air", "", run="1"))
+    with pytest.raises(InputError, match="is sceen, and 2 of 2 stimuli have no value of it .* stimuli are scene; name"):
+        kept_together("sceen", stimuli_of_scenes("zoo", "air"))
+    with pytest.raises(InputError, match="columns of the stimuli are none; name one of these, or null"):
+        kept_together("scene", [Stimulus("0001.mp4", Path("0001.mp4"))])
+
+
+def test_a_network_needs_the_files_of_stimuli_and_an_array_none():
+    mine = params.Network(weights="none", file=Path("my.npz"), sha256=None, n_frames=1, seed=0, model="array")
+    shown = params.Network(weights="package", file=None, sha256=None, n_frames=1, seed=0)
+    validation.require_none_missing(["a", "b"], {"mine": mine})
+    with pytest.raises(InputError, match=r"^5 stimuli are not on this disk \(a, b, c, d\), .* need them: alexnet, x; "):
+        validation.require_none_missing(list("abcde"), {"alexnet": shown, "mine": mine, "x": shown})
+
+
+def test_blocks_are_those_that_are_there_subjects_with_equal_stimuli_together(whole, folder):
+    def blocks(track="mini", folder=whole[0], **changed):
+        asked = study.wanted(folder, **changed)
+        return datasets.blocks_of(trials.open_folder(asked), asked, track)
+
+    present = [(subject, roi) for subject in study.SUBJECTS for roi in study.ROIS[subject]]
+    assert blocks() == present and blocks("full") == [(subject, "WB") for subject in study.SUBJECTS]
+    assert blocks(missing_rois="refuse") == [(subject, roi) for subject in study.SUBJECTS for roi in ("V1", "FFA")]
+    without = r"sub-03 has none of dataset.rois; sub-01 has V1, FFA; sub-02 has V1, FFA; sub-03 has V1; correct"
+    with pytest.raises(InputError, match=without):
+        blocks(rois=["FFA"])
+    with pytest.raises(InputError, match="no subject has PPA; sub-01 has V1, FFA"):
+        blocks(rois=["V1", "PPA"])
+    for ending in ("_trials.tsv", "_betas.npy"):  # sub-03 saw what sub-01 saw
+        shutil.copy(study.subject_file(folder, ending, "sub-01"), study.subject_file(folder, ending, "sub-03"))
+    assert blocks("full", folder) == [("sub-01", "WB"), ("sub-03", "WB"), ("sub-02", "WB")]
+    assert blocks("mini", folder)[:3] == [("sub-01", "V1"), ("sub-01", "FFA"), ("sub-03", "V1")]
+>>>>>>> 87ac02e2de1afacf2a8b4e5c893b75738770c473

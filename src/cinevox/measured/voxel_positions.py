@@ -70,6 +70,19 @@ def fingerprints(values: Floats) -> NDArray[np.uint64]:
     return total
 
 
+def trial_weights(n_voxels: int) -> NDArray[np.uint64]:
+    """The weights of `trial_fingerprints`, (n_voxels,)."""
+    return np.random.default_rng(1).integers(2**63, size=n_voxels, dtype=np.uint64) * 2 + 1
+
+
+def trial_fingerprints(values: NDArray[np.float32], weights: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A number for each trial as `fingerprints` has for each column; those of some voxels add up to that of all.
+
+    values: (n_trials, n_voxels); weights: of these voxels, see `trial_weights`; returns (n_trials,)
+    """
+    return np.asarray((np.ascontiguousarray(values).view(np.uint32) * weights).sum(axis=1, dtype=np.uint64))
+
+
 def locate(wanted: NDArray[np.uint64], among: NDArray[np.uint64]) -> NDArray[np.intp]:
     """Locate each fingerprint of an ROI among those of the whole brain, (n_voxels,); -1 if it is nowhere."""
     order = np.argsort(among, kind="stable")

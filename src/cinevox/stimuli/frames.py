@@ -140,7 +140,8 @@ def write(
 
 
 def write_names(names: Sequence[str], folder: Path) -> None:
-    """`clips.json` of stimuli that are not all on this disk: their names and no frames."""
+    """`clips.json` of stimuli that are not all on this disk: their names and no frames, nor those of before."""
+    (folder / "frames.npy").unlink(missing_ok=True)
     io.write_json(folder / "clips.json", [{"name": name} for name in names])
 
 

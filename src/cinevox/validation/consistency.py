@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -63,9 +63,7 @@ def compare(clips: list[Row], inspected: dict[tuple, Inspected], spec: DatasetSp
         if part == "test":
             trained = inspected["train", *rest]
             each.row["n_voxels_expected"] = trained.row.get("n_voxels")
-            if n_both := len(np.intersect1d(each.keys, trained.keys, assume_unique=True)):
-                each.row["same_as"] = f"{n_both:,} trials of {trained.row['file']}"
-    _mark_copies([each for key, each in inspected.items() if key[0] == "train"])
+    mark_copies(inspected)
     return clips
 
 
@@ -104,12 +102,22 @@ def _missing(clips: Sequence[Row], n_missing: int, n_train: int, n_expected: int
     ]
 
 
-def _mark_copies(files: Sequence[Inspected]) -> None:
-    """Training files that hold the same voxels as another of their track, of whatever subject and ROI."""
+def mark_copies(inspected: Mapping[tuple, Inspected], rois_may_share: bool = False) -> None:
+    """Mark test files with trials of their training file, and training files with the voxels of another of their track.
+
+    inspected: (part, track, subject, ROI) -> file; rois_may_share: whether ROIs of a subject may have the same voxels
+    """
     same = defaultdict(list)
-    for each in files:
-        if each.prints is not None and len(each.prints):
+    for (part, *rest), each in inspected.items():
+        trained = inspected["train", *rest]
+        if part == "test" and (n_both := len(np.intersect1d(each.keys, trained.keys, assume_unique=True))):
+            each.row["same_as"] = f"{n_both:,} trials of {trained.row['file']}"
+        if part == "train" and each.prints is not None and len(each.prints) and each.row["n_stimuli"]:
             same[each.row["track"], each.prints.tobytes()].append(each.row)
     for rows in same.values():
-        for row in rows if len(rows) > 1 else ():
-            row["same_as"] = next(other["file"] for other in rows if other is not row)
+        for row in rows:
+            others = [other for other in rows if other is not row]
+            if rois_may_share:
+                others = [other for other in others if other["subject"] != row["subject"]]
+            if others:
+                row["same_as"] = others[0]["file"]

@@ -52,8 +52,13 @@ def tables(dataset: StudyData, wanted: settings.Dataset) -> dict[str, list[Row]]
     for subject in wanted.subjects if dataset.places_rois else ():
         _place(train, subject, wanted.rois)
     spec = plugins.load("datasets", wanted.name)
+    if is_trial_data(dataset):  # whose tables say which trials belong to which stimuli
+        clips = _without_order(clips)
+        consistency.mark_copies(inspected, rois_may_share=True)
+    else:
+        clips = consistency.compare(clips, inspected, spec)
     found = {
-        "clips": _without_order(clips) if is_trial_data(dataset) else consistency.compare(clips, inspected, spec),
+        "clips": clips,
         "train_responses": [each.row for each in train.values()],
         "masks": [each.mask for each in train.values() if each.mask is not None],
         "test_responses": [each.row for key, each in inspected.items() if key[0] == "test"],
@@ -176,6 +181,8 @@ def _described(
     row: Row = {
         "dtype": stored.dtype.name, "n_stimuli": n_stimuli, "n_repetitions": n_repetitions, "n_voxels": n_voxels,
     }  # fmt: skip
+    # A trials table may hold 16-bit numbers; its trials were looked at in all units together (`copies`).
+    min_voxels = repetitions.MIN_COARSE if unequal else repetitions.MIN_VOXELS
     trials = repetitions.Trials(stored, _there(stored))
     there, passed, halves = trials.there, repetitions.Passed(trials), SplitHalves()
     prints, constant, moments = np.zeros(n_voxels, dtype=np.uint64), np.zeros(n_voxels, dtype=bool), []
@@ -191,18 +198,21 @@ def _described(
             passed.add(values, ~constant[where])
             halves.add(values)
         if not stored.size:
-            return row, prints, passed.keys(trials)
-        row |= {} if unequal else _missing(there, may_be_missing)
+            return row, prints, passed.keys(trials, min_voxels)
+        if not unequal:
+            row |= _missing(there, may_be_missing)
+        elif np.count_nonzero(there.sum(axis=1) > 1) < 2:
+            row["n_repetitions"] = 1  # of which there is no noise ceiling
         row["n_constant"] = int(np.count_nonzero(constant))
         if constant.all():
             row["fault"] = "no voxel varies in float32, in which a number under 1e-45 is 0"
-        made_up = repetitions.faults(trials, passed)
+        made_up = repetitions.faults(trials, passed, min_voxels)
         row |= halves.row()
         if n_noiseless := row.pop("n_noiseless", 0):
             made_up["noiseless"] = f"{n_noiseless:,} of {n_voxels:,} voxels answer every repetition alike"
         row["made_up"] = "; ".join(f"{name}: {told}" for name, told in made_up.items() if told) or None
         row["sd"] = _sd(np.array(moments))
-    return row, prints, passed.keys(trials)
+    return row, prints, passed.keys(trials, min_voxels)
 
 
 def _there(stored: NDArray[Any]) -> NDArray[np.bool_]:

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cinevox.measured import voxel_positions
 from cinevox.measured.voxel_blocks import voxel_blocks
 
 Floats = NDArray[np.floating]
 Trial = tuple[int, int]
 
-MIN_VOXELS = 3  # in which two trials can only be equal because one was copied
+MIN_VOXELS, MIN_COARSE = 3, 8  # in which two trials can only be equal because one was copied; of 16-bit numbers
 MIN_SPARE = 10  # voxels beyond the repetitions, with which trials of noise are never dependent to within DEPENDENT
 DEPENDENT = 1e-6  # 1 - r over voxels between a trial and its copy with float noise, less what all trials share,
 EXACTLY = 1e-10  # and between one and a multiple of it, as they are; dependent trials' r have such an eigenvalue
@@ -54,17 +55,14 @@ class Trials:
 class Passed:
     """Sums over voxels of each trial, (n_stimuli, n_repetitions), added up over blocks of voxels.
 
-    prints: equal for equal trials of files with as many voxels, and practically never otherwise, computed as those of
-        voxels (`measured.voxel_positions.fingerprints`)
+    prints: `trial_fingerprints`, equal for equal trials of files with as many voxels
     total: of all voxels; low, high: the least and the largest response in the voxels that vary
     some: the first four voxels that vary; n_varying: how many do
     """
 
     def __init__(self, trials: Trials) -> None:
         shape = trials.there.shape
-        n_voxels = trials.stored.shape[2]
-        rng = np.random.default_rng(1)
-        self._weights: NDArray[np.uint64] = rng.integers(2**63, size=(n_voxels,), dtype=np.uint64) * 2 + 1
+        self._weights = voxel_positions.trial_weights(trials.stored.shape[2])
         self._n_passed, self.n_varying = 0, 0
         self.prints = np.zeros(shape, dtype=np.uint64)
         self.total = np.zeros(shape)
@@ -76,7 +74,7 @@ class Passed:
         weights = self._weights[self._n_passed :][: values.shape[2]]
         self._n_passed += values.shape[2]
         for own, trials in zip(self.prints, values):
-            own += (np.ascontiguousarray(trials).view(np.uint32) * weights).sum(axis=1, dtype=np.uint64)
+            own += voxel_positions.trial_fingerprints(trials, weights)
         self.total += values.sum(axis=2, dtype=np.float64)
         self.n_varying += int(np.count_nonzero(varies))
         if varies.any():
@@ -85,17 +83,17 @@ class Passed:
             np.fmax(self.high, varying.max(axis=2), out=self.high)
             self.some = np.concatenate([self.some, varying[:, :, : 4 - self.some.shape[2]]], axis=2)
 
-    def keys(self, trials: Trials) -> NDArray[np.uint64]:
+    def keys(self, trials: Trials, min_voxels: int = MIN_VOXELS) -> NDArray[np.uint64]:
         """Collect the prints of all trials, by which a copy of one in another file is found.
 
-        None where fewer than MIN_VOXELS voxels vary, and of whole numbers, which agree by chance.
+        There are none where fewer than min_voxels voxels vary, and of whole numbers, which agree by chance.
         """
-        if trials.stored.dtype.kind != "f" or self.n_varying < MIN_VOXELS:
+        if trials.stored.dtype.kind != "f" or self.n_varying < min_voxels:
             return np.empty(0, dtype=np.uint64)
         return np.unique(self.prints[trials.there])
 
 
-def faults(trials: Trials, passed: Passed) -> dict[str, str | None]:
+def faults(trials: Trials, passed: Passed, min_voxels: int = MIN_VOXELS) -> dict[str, str | None]:
     """A sentence about the trials that have each fault, None where there are none.
 
     filled: all voxels have the same number
@@ -103,10 +101,10 @@ def faults(trials: Trials, passed: Passed) -> dict[str, str | None]:
     imputed: a repetition of a stimulus is a weighted sum of others, as their mean is
     repeated: a trial is equal to one of another stimulus
 
-    passed: of all voxels
+    passed: of all voxels; min_voxels: that need to vary, for anything to be said
     """
     there = trials.there
-    if passed.n_varying < MIN_VOXELS:
+    if passed.n_varying < min_voxels:
         return {"filled": None, "copied": None, "imputed": None, "repeated": None}
     filled = there & (passed.low == passed.high)
     usable = there & ~filled

@@ -13,6 +13,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from cinevox.errors import FileError
+from cinevox.measured import voxel_positions
 from cinevox.measured.trials_table import split as splits
 from cinevox.measured.trials_table.betas import Betas, NotBetas, open_betas
 from cinevox.measured.trials_table.layout import DESCRIPTION, PARTICIPANTS, PARTICIPANTS_COLUMNS, SPLITS, STIMULI
@@ -24,6 +25,7 @@ from cinevox.measured.trials_table.stimuli import read_stimuli
 from cinevox.measured.trials_table.tables import N_TOLD, is_missing, read_table, repeated, told, told_where
 from cinevox.project import params as settings
 from cinevox.project.params.sections import TestSplit
+from cinevox.validation import copies
 from cinevox.validation.consistency import Row
 
 NAME = "trials"  # of the data set whose folders are trials tables
@@ -39,7 +41,10 @@ def tables(wanted: settings.Dataset) -> dict[str, list[Row]]:
     trials = {own.files.subject: own.trials for own in subjects}
     split = splits.split_of(stimuli, wanted.test, wanted.together, trials)
     empty = _empty(subjects, split)
-    betas = Parallel()(delayed(_betas)(own, folder) for own in subjects)
+    looked = Parallel()(delayed(_betas)(own, folder) for own in subjects)
+    betas = [
+        row | told for (row, _), told in zip(looked, copies.told_of(subjects, [prints for _, prints in looked], split))
+    ]
     found = {
         "study_files": _study_files(folder, wanted.subjects, wanted.test),
         "stimuli_table": [{"file": STIMULI, **stimuli.faults}],
@@ -51,6 +56,7 @@ def tables(wanted: settings.Dataset) -> dict[str, list[Row]]:
         ],
         "units_tables": [
             {"file": _path(own.files.units, folder), **own.units.faults, "lacks": _lacks(own, wanted)}
+            | {"same_units": _same_units(own, wanted)}
             for own in subjects
         ],
         "betas": betas,
@@ -118,17 +124,32 @@ def _lacks(own: Subject, wanted: settings.Dataset) -> str | None:
     return f"{', '.join(missing)}; there are {', '.join(there) or 'none'}" if missing else None
 
 
-def _betas(own: Subject, folder: Path) -> Row:
-    """Describe a subject's betas, by their headers, and where these fit the tables by their values."""
+def _same_units(own: Subject, wanted: settings.Dataset) -> str | None:
+    """The ROIs that have the same units under two names; that they overlap is no fault."""
+    names: dict[bytes, list[str]] = {}
+    try:
+        there = own.rois if "mini" in wanted.tracks and own.units.table.fault is None else {}
+    except FileError:  # told of betas and masks
+        return None
+    for roi in wanted.rois:
+        if len(units := there.get(roi, np.empty(0, dtype=np.intp))):
+            names.setdefault(units.tobytes(), []).append(roi)
+    return "; ".join(" = ".join(each) for each in names.values() if len(each) > 1) or None
+
+
+def _betas(own: Subject, folder: Path) -> tuple[Row, dict[int, int]]:
+    """Describe a subject's betas, by their headers, and where these fit the tables by their values; also returns
+    prints of its trials (`_values`).
+    """
     row: Row = {"file": _path(own.files.betas_path, folder), "fault": None}
     sidecar, row["bad_sidecar"] = read_sidecar(own.files.sidecar)
     try:
         opened = open_betas(own.files, own.units.voxels, own.units.vertices)
     except NotBetas as error:
         where = "" if error.path == own.files.betas_path else f"{_path(error.path, folder)}: "
-        return row | {"fault": f"{where}{error}"}
+        return row | {"fault": f"{where}{error}"}, {}
     except FileError as error:
-        return row | {"fault": _bare(error, own.files.betas_path)}
+        return row | {"fault": _bare(error, own.files.betas_path)}, {}
     n_trials, n_units = len(own.trials.table.frame), len(own.units)
     row |= {"n_trials": opened.shape[0], "n_trials_listed": None if own.trials.table.fault else n_trials}
     row |= {"n_units": opened.shape[1], "n_units_listed": None if own.units.table.fault else n_units}
@@ -137,12 +158,13 @@ def _betas(own: Subject, folder: Path) -> Row:
         row["bad_scale"] = scale_fault(opened.dtype, sidecar.scale)
         row["bad_grid"] = None if opened.grid is None else grid_fault(opened.grid, sidecar)
     if opened.shape != (n_trials, n_units):
-        return row
+        return row, {}
     row["other_places"] = _other_places(own, opened.places)
     try:
-        return row | _values(own, Betas(own.files.betas_path, opened))
+        told, prints = _values(own, Betas(own.files.betas_path, opened))
+        return row | told, prints
     except FileError as error:
-        return row | {"fault": _bare(error, own.files.betas_path)}
+        return row | {"fault": _bare(error, own.files.betas_path)}, {}
 
 
 def _other_places(own: Subject, places: Any) -> str | None:
@@ -161,14 +183,20 @@ def _other_places(own: Subject, places: Any) -> str | None:
     return f"{len(apart):,} units: unit {unit} is {where[0]} in the file and {where[1]} in the table"
 
 
-def _values(own: Subject, betas: Betas) -> Row:
-    """Look at every value: trials that count and are not finite, units that do not vary."""
+def _values(own: Subject, betas: Betas) -> tuple[Row, dict[int, int]]:
+    """Look at every value: trials that count and are not finite, units that do not vary; and take prints of trials.
+
+    Prints are by the row of the betas, of trials that count and are not filled with one number.
+    """
     n_trials, n_units = betas.shape
     rows, counts = own.trials.rows, ~own.trials.excluded
     line_of = {int(row): int(line) for row, line, counted in zip(rows, own.trials.table.frame.index, counts) if counted}
     bad: list[tuple[int, str]] = []
     units_bad = np.zeros(n_units, dtype=bool)
     low, high = np.full(n_units, np.inf), np.full(n_units, -np.inf)
+    weights = voxel_positions.trial_weights(n_units)
+    prints: dict[int, int] = {}  # row of the betas -> print
+    filled: list[tuple[int, str]] = []
     for start in range(0, n_trials, STEP):
         mine = [row for row in range(start, min(start + STEP, n_trials)) if row in line_of]
         values = betas.columns(np.arange(n_units), np.array(mine, dtype=np.intp))
@@ -177,15 +205,21 @@ def _values(own: Subject, betas: Betas) -> Row:
         for number in np.flatnonzero(~finite.all(axis=1)):
             n = int(np.count_nonzero(~finite[number]))
             bad.append((line_of[mine[number]], f"trial {mine[number]} in {n:,} of {n_units:,} units"))
+        alike = finite.all(axis=1) & (values == values[:, :1]).all(axis=1)
+        filled += [(line_of[mine[number]], f"trial {mine[number]}") for number in np.flatnonzero(alike)]
+        found = voxel_positions.trial_fingerprints(values, weights)
+        prints |= {row: int(number) for row, number, filled in zip(mine, found, alike) if not filled}
         low = np.fmin(low, np.min(values, axis=0, initial=np.inf, where=finite))
         high = np.fmax(high, np.max(values, axis=0, initial=-np.inf, where=finite))
     constant = np.flatnonzero(high <= low)
     shown = ", ".join(f"unit {unit}" for unit in constant[:N_TOLD])
+    telling = n_units - len(constant) >= copies.least_units(betas.opened.dtype)
     return {
         "not_finite": told(sorted(bad)),
         "n_units_not_finite": int(np.count_nonzero(units_bad)) if bad else None,
+        "filled": told(sorted(filled)) if telling else None,
         "constant": f"{len(constant):,} of {n_units:,} do not: {shown}" if len(constant) else None,
-    }
+    }, prints if telling else {}
 
 
 def _masks(subjects: Sequence[Subject], folder: Path) -> list[Row]:
