@@ -20,12 +20,14 @@ from PIL import Image
 from scipy.io import savemat
 
 import layout
+import record
 import trials_study
 from cinevox import cli, own_study
 from cinevox.errors import InputError
 from cinevox.files import pickles
 from cinevox.own_study import names, repository
 from cinevox.project import params
+from cinevox.project.source_code import SourceCode
 from cinevox.statistics import splits
 from conftest import ROOT, tells
 
@@ -153,6 +155,34 @@ def test_repetitions_on_an_axis_and_those_that_were_not_measured(data):
     assert found["dataset"]["rois"] == ["FFA"] and "1 repetitions are missing" in " ".join(made.guesses)
 
 
+def test_folders_may_be_links_and_features_are_no_responses(data):
+    (data / "images").rename(data.parent / "elsewhere")
+    (data / "images").symlink_to(data.parent / "elsewhere")
+    (data / "loop").symlink_to(data)
+    put(data / "V1.npy", values(N, 5))
+    put(data / "clip_embeddings.npy", values(N, 512))
+    made, found = new(data)
+    assert found["dataset"]["rois"] == ["V1"] and tells(
+        " ".join(made.understood), "24 images", "clip_embeddings.npy: features"
+    )
+
+
+def test_a_volume_without_masks_is_the_whole_brain(data):
+    put(data / "sub-01/order.txt", "\n".join(NAMES))
+    put(data / "sub-01/betas.npy", values(*GRID, N))
+    made, found = new(data)
+    assert found["dataset"]["tracks"] == ["full"] and found["report"]["brain_row"] in made.rows
+    assert made.rows == ("full-lite0-each-ridge", "full-lite0-stack-ridge")
+    assert "voxels of no ROI (60)" in " ".join(made.understood)
+
+
+def test_code_of_a_study_repository_is_the_installed_packages(tmp_path):
+    put(tmp_path / "stages/fits.py", "from cinevox.fitting import fits")
+    modules = SourceCode.of(tmp_path)
+    assert {"stages.fits", "cinevox.fitting.fits", "cinevox.errors"} <= set(modules.reached(["stages.fits"]))
+    assert modules.files["cinevox.errors"] == ROOT / "src/cinevox/errors.py"
+
+
 def test_train_and_test_are_folders(data):
     for part, chosen in (("train", NAMES[:18]), ("test", NAMES[18:])):
         (data / part).mkdir()
@@ -272,6 +302,16 @@ def test_the_layout_of_the_challenge_is_known(tmp_path):
     assert found["dataset"]["name"] == "algonauts2021" and found["dataset"]["clips"] == layout.CLIPS
     assert found["dataset"]["subjects"] == list(layout.SUBJECTS) and set(found["dataset"]["rois"]) == set(layout.ROIS)
     assert (made.folder / "data/challenge").is_symlink() and found["frames"]["counts"] == [4]
+
+
+def test_bold_moments_are_known(tmp_path):
+    record.make(tmp_path / "ds", "B")
+    made, found = new(tmp_path / "ds")
+    assert found["dataset"]["name"] == "bold_moments" and found["dataset"]["clips"] == "stimuli"
+    assert found["dataset"]["responses"] == "derivatives/versionB/MNI152" and "BOLD Moments" in made.understood[0]
+    (tmp_path / "ds/stimuli").rename(tmp_path / "ds/videos")
+    with pytest.raises(InputError, match="no clips in the folder stimuli"):
+        own_study.new(tmp_path / "another", tmp_path / "ds")
 
 
 def other_rows(data):

@@ -5,6 +5,7 @@ Every guess is said, and every fault at once.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -112,7 +113,7 @@ def _told(data: Path, stimuli: Stimuli, subjects: dict[str, Responses], notes: _
         counts = Counter(own.stimuli)
         often = sorted(set(counts.values()))
         times = f"{often[0]} to {often[-1]} times" if len(often) > 1 else {1: "once"}.get(often[0], f"{often[0]} times")
-        rois = ", ".join(f"{roi} ({n:,})" for roi, n in own.sizes.items()) or f"{own.n_units:,} voxels, no ROI"
+        rois = ", ".join(f"{roi} ({n:,})" for roi, n in own.sizes.items()) or f"no ROI ({own.n_units:,})"
         notes.understood.append(f"{name}: {len(counts):,} stimuli, each shown {times}; voxels of {rois}")
     if all(n == 1 for own in subjects.values() for n in Counter(own.stimuli).values()):
         notes.understood.append(
@@ -129,13 +130,16 @@ def _told(data: Path, stimuli: Stimuli, subjects: dict[str, Responses], notes: _
 
 
 def _files(data: Path) -> list[Path]:
+    """Every file, also through links to folders; hidden ones are left out."""
     found: list[Path] = []
-    for path in sorted(data.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(data).parts):
-            found.append(path)
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(data, followlinks=True):
+        seen.add(os.path.realpath(parent))
+        folders[:] = [name for name in folders if name[0] != "." and os.path.realpath(f"{parent}/{name}") not in seen]
+        found += [Path(parent, name) for name in names if name[0] != "."]
         if len(found) > MOST_FILES:
             raise InputError(f"{data}: more than {MOST_FILES:,} files; name the folder of one study")
-    return found
+    return sorted(path for path in found if path.is_file())
 
 
 def _may_hold_betas(path: Path) -> bool:
