@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import nibabel
@@ -441,6 +442,37 @@ def test_an_update_replaces_copies_and_refuses_what_was_edited(data, monkeypatch
         repository.update(made.folder)
     with pytest.raises(InputError, match="no such file"):
         repository.update(data)
+
+
+@pytest.mark.parametrize(
+    "found, line",
+    [
+        (None, "cinevox==0.1.0"),
+        ({"url": "file:///home/me/cinevox", "dir_info": {"editable": True}}, "cinevox==0.1.0"),
+        ({"url": "https://h/c.whl", "archive_info": {}}, "cinevox @ https://h/c.whl"),
+        (
+            {"url": "https://h/c.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "cinevox @ git+https://h/c.git@abc",
+        ),
+    ],
+)
+def test_a_repository_names_the_version_that_made_it(monkeypatch, found, line):
+    text = None if found is None else json.dumps(found)
+    monkeypatch.setattr(repository.metadata, "distribution", lambda name: SimpleNamespace(read_text=lambda file: text))
+    monkeypatch.setattr(repository.metadata, "version", lambda name: "0.1.0")
+    assert repository.requirement() == line
+
+
+def test_the_workflow_passes_the_checks_of_this_repositorys(data):
+    put(data / "V1.npy", values(N, 5))
+    made, _ = new(data)
+    tools = Path(sys.executable).parent
+    workflow = str(made.folder / ".github/workflows/ci.yml")
+    for words in (["zizmor", "--offline"], ["check-jsonschema", "--builtin-schema", "vendor.github-workflows"]):
+        done = subprocess.run(
+            [str(tools / words[0]), *words[1:], workflow], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_wheel_has_what_a_study_is_made_of(data, tmp_path):

@@ -38,8 +38,9 @@ class Stimuli:
 
 @dataclass(frozen=True)
 class LooseStudy:
-    """A study of loose files. trials: what each subject's betas are of, in the order of their rows"""
+    """A study of loose files in a folder. ids: of its stimuli, in the order of the table"""
 
+    data: Path
     stimuli: Stimuli
     ids: tuple[str, ...]
     subjects: dict[str, Responses]
@@ -126,7 +127,7 @@ def _told(data: Path, stimuli: Stimuli, subjects: dict[str, Responses], notes: _
         "values are taken as they are, not z-scored: each session is, by its training trials. If they are already, "
         'write "Normalized": "session" into sub-XX/sub-XX_betas.json'
     )
-    return LooseStudy(stimuli, ids, subjects, tuple(notes.understood), tuple(dict.fromkeys(notes.guesses)))
+    return LooseStudy(data, stimuli, ids, subjects, tuple(notes.understood), tuple(dict.fromkeys(notes.guesses)))
 
 
 def _files(data: Path) -> list[Path]:
