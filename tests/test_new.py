@@ -475,6 +475,23 @@ def test_the_workflow_passes_the_checks_of_this_repositorys(data):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_arrays_that_change_make_the_table_anew(data, monkeypatch, capsys):
+    put(data / "V1.npy", values(N, 5))
+    made, _ = new(data)
+    monkeypatch.chdir(made.folder)
+    assert cli.main(["update"]) == 0
+    later = put(data / "V1.npy", values(N, 6))
+    assert cli.main(["update"]) == 2
+    assert tells(capsys.readouterr().err, "V1.npy: changed since data/mydata", "cinevox update --data")
+    assert cli.main(["update", "--data"]) == 0
+    np.testing.assert_array_equal(table(made, "_betas.npy"), later)
+    assert tells(capsys.readouterr().out, "data/mydata: written anew", "V1 (6)")
+    assert cli.main(["update"]) == 0
+    put(data / "V1.npy", values(N + 1, 6))
+    assert cli.main(["update", "--data"]) == 2
+    np.testing.assert_array_equal(table(made, "_betas.npy"), later)  # as it was
+
+
 def test_the_wheel_has_what_a_study_is_made_of(data, tmp_path):
     put(data / "V1.npy", values(N, 5))
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "wheel")]

@@ -240,7 +240,8 @@ def _stacked(
     runs = None if order is None or order.runs is None else cells(order.runs, "")
     return Responses(
         tuple(ids[int(row) // n] for row in rows), cells(order.sessions if order else None, "1"), runs, units, sizes,
-        tuple(by_roi.values()), rows, sources=tuple(dict.fromkeys(each.path for each in by_roi.values())),
+        tuple(by_roi.values()), rows,
+        sources=tuple(dict.fromkeys((*(each.path for each in by_roi.values()), *([order.path] if order else [])))),
     )  # fmt: skip
 
 
@@ -298,7 +299,7 @@ def _of_volume(
     sessions = order.sessions or ("1",) * len(ids)
     return Responses(
         tuple(ids), sessions, order.runs, units, sizes, (betas,), np.arange(len(ids)), inside, affine,
-        (betas.path, *masks),
+        (betas.path, *masks, order.path),
     )  # fmt: skip
 
 
