@@ -14,7 +14,7 @@ from pathlib import Path
 from cinevox.errors import InputError
 from cinevox.own_study import arrays, orders, responses
 from cinevox.own_study.names import FEATURES, subject_of
-from cinevox.own_study.responses import Responses
+from cinevox.own_study.subject_trials import Responses
 from cinevox.stimuli.videos import STILLS, SUFFIXES
 
 MOST_FILES = 500_000

@@ -11,7 +11,7 @@ from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.measured.trials_table import writing
 from cinevox.own_study.loose import LooseStudy
-from cinevox.own_study.responses import Responses, counted
+from cinevox.own_study.subject_trials import Responses, counted
 
 
 def write(study: LooseStudy, target: Path, title: str, progress: Callable[[Iterable, int, str], Iterable]) -> None:
