@@ -338,6 +338,12 @@ def numbers_in_two_ways(data):
     return "two ways", "order.txt"
 
 
+def numbers_of_names_in_two_ways(data):
+    numbers_in_two_ways(data)
+    put(data / "order.npy", np.arange(N + 1))
+    return "two ways", "order.txt"
+
+
 def numbers_from_somewhere(data):
     put(data / "V1.npy", values(3, 5))
     put(data / "order.npy", np.array([1, 5, 7]))
@@ -395,8 +401,8 @@ def no_stimuli(data):
 @pytest.mark.parametrize(
     "spoil",
     [
-        other_rows, transposed, all_at_once, numbers_in_two_ways, numbers_from_somewhere, two_lists, two_arrays,
-        parts_apart, no_arrays, no_order, off_the_grid, no_stimuli,
+        other_rows, transposed, all_at_once, numbers_in_two_ways, numbers_of_names_in_two_ways,
+        numbers_from_somewhere, two_lists, two_arrays, parts_apart, no_arrays, no_order, off_the_grid, no_stimuli,
         too_few,
     ],
     ids=lambda spoil: spoil.__name__,
