@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import nibabel
@@ -20,12 +21,14 @@ from PIL import Image
 from scipy.io import savemat
 
 import layout
+import record
 import trials_study
 from cinevox import cli, own_study
 from cinevox.errors import InputError
 from cinevox.files import pickles
 from cinevox.own_study import names, repository
 from cinevox.project import params
+from cinevox.project.source_code import SourceCode
 from cinevox.statistics import splits
 from conftest import ROOT, tells
 
@@ -153,6 +156,34 @@ def test_repetitions_on_an_axis_and_those_that_were_not_measured(data):
     assert found["dataset"]["rois"] == ["FFA"] and "1 repetitions are missing" in " ".join(made.guesses)
 
 
+def test_folders_may_be_links_and_features_are_no_responses(data):
+    (data / "images").rename(data.parent / "elsewhere")
+    (data / "images").symlink_to(data.parent / "elsewhere")
+    (data / "loop").symlink_to(data)
+    put(data / "V1.npy", values(N, 5))
+    put(data / "clip_embeddings.npy", values(N, 512))
+    made, found = new(data)
+    assert found["dataset"]["rois"] == ["V1"] and tells(
+        " ".join(made.understood), "24 images", "clip_embeddings.npy: features"
+    )
+
+
+def test_a_volume_without_masks_is_the_whole_brain(data):
+    put(data / "sub-01/order.txt", "\n".join(NAMES))
+    put(data / "sub-01/betas.npy", values(*GRID, N))
+    made, found = new(data)
+    assert found["dataset"]["tracks"] == ["full"] and found["report"]["brain_row"] in made.rows
+    assert made.rows == ("full-lite0-each-ridge", "full-lite0-stack-ridge")
+    assert "voxels of no ROI (60)" in " ".join(made.understood)
+
+
+def test_code_of_a_study_repository_is_the_installed_packages(tmp_path):
+    put(tmp_path / "stages/fits.py", "from cinevox.fitting import fits")
+    modules = SourceCode.of(tmp_path)
+    assert {"stages.fits", "cinevox.fitting.fits", "cinevox.errors"} <= set(modules.reached(["stages.fits"]))
+    assert modules.files["cinevox.errors"] == ROOT / "src/cinevox/errors.py"
+
+
 def test_train_and_test_are_folders(data):
     for part, chosen in (("train", NAMES[:18]), ("test", NAMES[18:])):
         (data / part).mkdir()
@@ -274,6 +305,16 @@ def test_the_layout_of_the_challenge_is_known(tmp_path):
     assert (made.folder / "data/challenge").is_symlink() and found["frames"]["counts"] == [4]
 
 
+def test_bold_moments_are_known(tmp_path):
+    record.make(tmp_path / "ds", "B")
+    made, found = new(tmp_path / "ds")
+    assert found["dataset"]["name"] == "bold_moments" and found["dataset"]["clips"] == "stimuli"
+    assert found["dataset"]["responses"] == "derivatives/versionB/MNI152" and "BOLD Moments" in made.understood[0]
+    (tmp_path / "ds/stimuli").rename(tmp_path / "ds/videos")
+    with pytest.raises(InputError, match="no clips in the folder stimuli"):
+        own_study.new(tmp_path / "another", tmp_path / "ds")
+
+
 def other_rows(data):
     put(data / "V1.npy", values(N - 1, 5))
     return "V1.npy: 23 rows of shape (23, 5)", "has 24 stimuli", "expected as many"
@@ -294,6 +335,12 @@ def all_at_once(data):
 def numbers_in_two_ways(data):
     (data / "images/im9.png").write_bytes((data / "images/im00.png").read_bytes())
     put(data / "V1.npy", values(N + 1, 5))
+    return "two ways", "order.txt"
+
+
+def numbers_of_names_in_two_ways(data):
+    numbers_in_two_ways(data)
+    put(data / "order.npy", np.arange(N + 1))
     return "two ways", "order.txt"
 
 
@@ -354,8 +401,8 @@ def no_stimuli(data):
 @pytest.mark.parametrize(
     "spoil",
     [
-        other_rows, transposed, all_at_once, numbers_in_two_ways, numbers_from_somewhere, two_lists, two_arrays,
-        parts_apart, no_arrays, no_order, off_the_grid, no_stimuli,
+        other_rows, transposed, all_at_once, numbers_in_two_ways, numbers_of_names_in_two_ways,
+        numbers_from_somewhere, two_lists, two_arrays, parts_apart, no_arrays, no_order, off_the_grid, no_stimuli,
         too_few,
     ],
     ids=lambda spoil: spoil.__name__,
@@ -401,6 +448,54 @@ def test_an_update_replaces_copies_and_refuses_what_was_edited(data, monkeypatch
         repository.update(made.folder)
     with pytest.raises(InputError, match="no such file"):
         repository.update(data)
+
+
+@pytest.mark.parametrize(
+    "found, line",
+    [
+        (None, "cinevox==0.1.0"),
+        ({"url": "file:///home/me/cinevox", "dir_info": {"editable": True}}, "cinevox==0.1.0"),
+        ({"url": "https://h/c.whl", "archive_info": {}}, "cinevox @ https://h/c.whl"),
+        (
+            {"url": "https://h/c.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "cinevox @ git+https://h/c.git@abc",
+        ),
+    ],
+)
+def test_a_repository_names_the_version_that_made_it(monkeypatch, found, line):
+    text = None if found is None else json.dumps(found)
+    monkeypatch.setattr(repository.metadata, "distribution", lambda name: SimpleNamespace(read_text=lambda file: text))
+    monkeypatch.setattr(repository.metadata, "version", lambda name: "0.1.0")
+    assert repository.requirement() == line
+
+
+def test_the_workflow_passes_the_checks_of_this_repositorys(data):
+    put(data / "V1.npy", values(N, 5))
+    made, _ = new(data)
+    tools = Path(sys.executable).parent
+    workflow = str(made.folder / ".github/workflows/ci.yml")
+    for words in (["zizmor", "--offline"], ["check-jsonschema", "--builtin-schema", "vendor.github-workflows"]):
+        done = subprocess.run(
+            [str(tools / words[0]), *words[1:], workflow], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_arrays_that_change_make_the_table_anew(data, monkeypatch, capsys):
+    put(data / "V1.npy", values(N, 5))
+    made, _ = new(data)
+    monkeypatch.chdir(made.folder)
+    assert cli.main(["update"]) == 0
+    later = put(data / "V1.npy", values(N, 6))
+    assert cli.main(["update"]) == 2
+    assert tells(capsys.readouterr().err, "V1.npy: changed since data/mydata", "cinevox update --data")
+    assert cli.main(["update", "--data"]) == 0
+    np.testing.assert_array_equal(table(made, "_betas.npy"), later)
+    assert tells(capsys.readouterr().out, "data/mydata: written anew", "V1 (6)")
+    assert cli.main(["update"]) == 0
+    put(data / "V1.npy", values(N + 1, 6))
+    assert cli.main(["update", "--data"]) == 2
+    np.testing.assert_array_equal(table(made, "_betas.npy"), later)  # as it was
 
 
 def test_the_wheel_has_what_a_study_is_made_of(data, tmp_path):

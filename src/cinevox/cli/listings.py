@@ -206,7 +206,7 @@ def _edited(paths: Paths, row: params.Row) -> str:
 
 def _table_of_scores(settings: params.Params, lines: Sequence[_Line]) -> None:
     """A line for each row; the paper's scores only if one can stand beside them."""
-    rois = (*settings.dataset.rois, params.WHOLE_BRAIN)
+    rois = tuple(dict.fromkeys((*settings.dataset.rois, params.WHOLE_BRAIN)))
     last = ["reported"] if any(line.reported is not None for line in lines) else []
     table = new_table("row", "split", "score", "interval", *rois, "weights", "data", *last, numbers=rois)
     for line in lines:

@@ -32,13 +32,18 @@ def _new(chosen: argparse.Namespace) -> None:
     print(f"\nNext: `cd {made.folder} && make repro`, then open report/index.html")
 
 
-def _update(_: argparse.Namespace) -> None:
+def _update(chosen: argparse.Namespace) -> None:
     """bring a study repository's stages, dvc.yaml and Makefile up to date with the installed version of cinevox
 
-    Files that somebody edited are refused, and nothing changes.
+    Files that somebody edited are refused, and nothing changes. It also refuses when arrays changed that the study's
+    table was made from; with --data it writes the table anew.
     """
+    from cinevox import own_study
     from cinevox.own_study import repository
 
+    if chosen.data:
+        print("\n".join(own_study.rewrite(Path())))
+    own_study.require_current(Path())
     if changed := repository.update(Path()):
         print(f"as the installed version of cinevox has them: {', '.join(changed)}")
 
@@ -61,5 +66,13 @@ COMMANDS: Commands = {
             },
         },
     ),
-    "update": (_update, {}),
+    "update": (
+        _update,
+        {
+            "--data": {
+                "action": "store_true",
+                "help": "write the table of loose files anew, from the files as they are now",
+            }
+        },
+    ),
 }

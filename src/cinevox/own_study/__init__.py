@@ -17,7 +17,7 @@ from cinevox.own_study import facts, layouts, loose, parameters, repository, tab
 from cinevox.project.params import parse, text
 from cinevox.project.paths import Paths
 
-__all__ = ["Made", "new"]
+__all__ = ["Made", "new", "require_current", "rewrite"]
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,45 @@ def new(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Made(study, known.understood, known.guesses, values)
+
+
+def require_current(study: Path) -> None:
+    """Require that tables of loose files, whose betas are copies, are of the files as they are now.
+
+    Raises
+    ------
+    InputError
+        Files changed since a table was written.
+    """
+    for path in sorted((study / "data").glob("*")):
+        if not path.is_symlink() and (differ := table.changed(path)[1]):
+            raise InputError(
+                f"{', '.join(differ)}: changed since {path} was made; `cinevox update --data` writes it anew"
+            )
+
+
+def rewrite(study: Path) -> tuple[str, ...]:
+    """Write tables of loose files anew; returns what was understood and guessed, a sentence each.
+
+    Raises
+    ------
+    InputError
+        There is no such table, or its files cannot be understood now: then the table stays.
+    """
+    told: list[str] = []
+    for path in sorted((study / "data").glob("*")):
+        source = None if path.is_symlink() else table.changed(path)[0]
+        if source is None:
+            continue
+        if not source.is_dir():
+            raise InputError(f"{source}: no such folder, and {path} was made from it")
+        own = loose.understand(source)
+        fresh = path.with_name(f"{path.name}.anew")
+        shutil.rmtree(fresh, ignore_errors=True)
+        table.write(own, fresh, path.name, lambda items, _total, _label: items)
+        shutil.rmtree(path)
+        fresh.rename(path)
+        told += [f"{path}: written anew from {source}", *own.understood, *own.guesses]
+    if not told:
+        raise InputError(f"{study / 'data'}: no table there that was made of loose files")
+    return tuple(told)

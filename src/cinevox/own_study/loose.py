@@ -5,6 +5,7 @@ Every guess is said, and every fault at once.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from cinevox.errors import InputError
 from cinevox.own_study import arrays, orders, responses
 from cinevox.own_study.names import FEATURES, subject_of
-from cinevox.own_study.responses import Responses
+from cinevox.own_study.subject_trials import Responses
 from cinevox.stimuli.videos import STILLS, SUFFIXES
 
 MOST_FILES = 500_000
@@ -37,8 +38,9 @@ class Stimuli:
 
 @dataclass(frozen=True)
 class LooseStudy:
-    """A study of loose files. trials: what each subject's betas are of, in the order of their rows"""
+    """A study of loose files in a folder. ids: of its stimuli, in the order of the table"""
 
+    data: Path
     stimuli: Stimuli
     ids: tuple[str, ...]
     subjects: dict[str, Responses]
@@ -112,7 +114,7 @@ def _told(data: Path, stimuli: Stimuli, subjects: dict[str, Responses], notes: _
         counts = Counter(own.stimuli)
         often = sorted(set(counts.values()))
         times = f"{often[0]} to {often[-1]} times" if len(often) > 1 else {1: "once"}.get(often[0], f"{often[0]} times")
-        rois = ", ".join(f"{roi} ({n:,})" for roi, n in own.sizes.items()) or f"{own.n_units:,} voxels, no ROI"
+        rois = ", ".join(f"{roi} ({n:,})" for roi, n in own.sizes.items()) or f"no ROI ({own.n_units:,})"
         notes.understood.append(f"{name}: {len(counts):,} stimuli, each shown {times}; voxels of {rois}")
     if all(n == 1 for own in subjects.values() for n in Counter(own.stimuli).values()):
         notes.understood.append(
@@ -125,17 +127,20 @@ def _told(data: Path, stimuli: Stimuli, subjects: dict[str, Responses], notes: _
         "values are taken as they are, not z-scored: each session is, by its training trials. If they are already, "
         'write "Normalized": "session" into sub-XX/sub-XX_betas.json'
     )
-    return LooseStudy(stimuli, ids, subjects, tuple(notes.understood), tuple(dict.fromkeys(notes.guesses)))
+    return LooseStudy(data, stimuli, ids, subjects, tuple(notes.understood), tuple(dict.fromkeys(notes.guesses)))
 
 
 def _files(data: Path) -> list[Path]:
+    """Every file, also through links to folders; hidden ones are left out."""
     found: list[Path] = []
-    for path in sorted(data.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(data).parts):
-            found.append(path)
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(data, followlinks=True):
+        seen.add(os.path.realpath(parent))
+        folders[:] = [name for name in folders if name[0] != "." and os.path.realpath(f"{parent}/{name}") not in seen]
+        found += [Path(parent, name) for name in names if name[0] != "."]
         if len(found) > MOST_FILES:
             raise InputError(f"{data}: more than {MOST_FILES:,} files; name the folder of one study")
-    return found
+    return sorted(path for path in found if path.is_file())
 
 
 def _may_hold_betas(path: Path) -> bool:

@@ -126,6 +126,7 @@ def resolved(order: Order, stimuli: Sequence[str], forms: Mapping[str, str]) -> 
         )
     if most - first >= n:
         raise InputError(f"{order.path}: stimulus {most}, counted from {first}, and there are {n:,} files of stimuli")
+    by_name(stimuli)
     told = f"numbers in {order.path.name} count the stimuli in the order of their names, from {first} on"
     return [stimuli[number - first] for number in numbers], told
 
@@ -154,6 +155,6 @@ def by_name(stimuli: Sequence[str]) -> None:
     for one, other in zip(sorted(stimuli), sorted(stimuli, key=counted)):
         if one != other:
             raise InputError(
-                f"nothing says which stimulus each row of the arrays is of, and names can be ordered in two ways "
-                f"({one} or {other} first): put order.txt beside the arrays, with the name of a stimulus on each line"
+                f"only the order of names says which stimulus each row is of, and names can be ordered in two ways "
+                f"({one} or {other} first): put order.txt beside the arrays, with the name of a stimulus on each line, in place of numbers"
             )

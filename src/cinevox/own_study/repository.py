@@ -118,6 +118,8 @@ def requirement() -> str:
     vcs = found.get("vcs_info")
     if vcs:
         return f"cinevox @ {vcs['vcs']}+{found['url']}@{vcs['commit_id']}"
+    if str(found.get("url")).startswith("https://"):
+        return f"cinevox @ {found['url']}"
     return f"cinevox=={metadata.version('cinevox')}"
 
 

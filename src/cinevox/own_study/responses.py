@@ -3,70 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cinevox.errors import FileError, InputError
-from cinevox.measured.trials_table.betas import NotBetas, read_mask
+from cinevox.errors import InputError
 from cinevox.own_study import arrays, orders
 from cinevox.own_study.arrays import Betas
 from cinevox.own_study.names import in_order, roi_of
 from cinevox.own_study.orders import Order
+from cinevox.own_study.subject_trials import BLOCK, Responses, flat
+from cinevox.own_study.volumes import of_volume
 from cinevox.project.params import WHOLE_BRAIN
 
 _APART = re.compile(r"(?:^|[-_.])(train|training|test|testing)(?=$|[-_.])", re.IGNORECASE)
-BLOCK = 2**26  # values of betas in memory at a time
-
-
-@dataclass(frozen=True)
-class Responses:
-    """The trials of one subject.
-
-    stimuli: of each trial; sizes: ROI -> number of voxels
-    units: a line for each voxel, as units.tsv has it; affine, shape: of the volume, None where nothing says it
-    inside: of a volume the voxels that are units; parts: of arrays the ROIs' arrays, in the order of the units
-    rows: of parts with repetitions, which (stimulus, repetition) each trial is, flattened
-    """
-
-    stimuli: tuple[str, ...]
-    sessions: tuple[str, ...]
-    runs: tuple[str, ...] | None
-    units: pd.DataFrame
-    sizes: dict[str, int]
-    parts: tuple[Betas, ...]
-    rows: NDArray[np.intp]
-    inside: NDArray[np.bool_] | None = None
-    affine: NDArray[np.float64] | None = None
-    sources: tuple[Path, ...] = field(default=())
-
-    @property
-    def n_units(self) -> int:
-        return len(self.units)
-
-    @property
-    def n_blocks(self) -> int:
-        return -(-len(self.stimuli) // self._step)
-
-    @property
-    def _step(self) -> int:
-        width = int(np.prod(self.parts[0].shape[:-1])) if self.inside is not None else self.n_units
-        return max(1, BLOCK // max(1, width))
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the trials in order, (n_trials, n_units) each."""
-        for start in range(0, len(self.stimuli), self._step):
-            stop = min(start + self._step, len(self.stimuli))
-            if self.inside is not None:
-                yield self.parts[0].trials(start, stop)[:, self.inside].astype(np.float32)
-                continue
-            rows = self.rows[start:stop]
-            yield np.concatenate([_flat(part)[rows] for part in self.parts], axis=1).astype(np.float32)
 
 
 def of_subject(
@@ -105,7 +58,7 @@ def of_subject(
         ids, guess = orders.resolved(order, stimuli, forms)
         guesses += [guess] if guess else []
         _same(name, whole, len(ids), order.path.name, data)
-        return _of_volume(name, whole, masks, ids, order, data)
+        return of_volume(name, whole, masks, ids, order, data)
     return _of_arrays(data, name, betas, lists, texts, stimuli, forms, guesses)
 
 
@@ -219,7 +172,7 @@ def _stacked(
 ) -> Responses:
     there = np.zeros(len(ids) * n, dtype=bool)
     for each in by_roi.values():  # a repetition that was not measured is missing in every voxel
-        there |= np.concatenate([np.isfinite(rows).any(axis=-1) for rows in _blocks(_flat(each))])
+        there |= np.concatenate([np.isfinite(rows).any(axis=-1) for rows in _blocks(flat(each))])
     rows = np.flatnonzero(there)
     if gone := len(there) - len(rows):
         guesses.append(f"{name}: {gone:,} repetitions are missing (not finite in any voxel), and are left out")
@@ -240,73 +193,11 @@ def _stacked(
     runs = None if order is None or order.runs is None else cells(order.runs, "")
     return Responses(
         tuple(ids[int(row) // n] for row in rows), cells(order.sessions if order else None, "1"), runs, units, sizes,
-        tuple(by_roi.values()), rows, sources=tuple(dict.fromkeys(each.path for each in by_roi.values())),
+        tuple(by_roi.values()), rows,
+        sources=tuple(dict.fromkeys((*(each.path for each in by_roi.values()), *([order.path] if order else [])))),
     )  # fmt: skip
-
-
-def _flat(betas: Betas) -> NDArray:
-    values = betas.values[()] if not isinstance(betas.values, np.ndarray) else betas.values
-    return np.asarray(values).reshape(-1, betas.shape[-1])
 
 
 def _blocks(values: NDArray) -> Iterator[NDArray]:
     step = max(1, BLOCK // max(1, values.shape[-1]))
     return (values[start : start + step] for start in range(0, len(values), step))
-
-
-def _of_volume(
-    name: str, betas: Betas, masks: Sequence[Path], ids: Sequence[str], order: Order, data: Path
-) -> Responses:
-    grid = betas.shape[:-1]
-    faults, rois, brain, affine = [], {}, None, None
-    for path in masks:
-        told, roi = path.relative_to(data), roi_of(path) or WHOLE_BRAIN
-        try:
-            mask = read_mask(path)
-        except (NotBetas, FileError) as error:
-            faults.append(f"{told}: {error}")
-            continue
-        if mask.values.shape != grid:
-            faults.append(
-                f"{told}: a mask of shape {mask.values.shape}, and the betas' volume has {grid}; expected one grid"
-            )
-        elif affine is not None and not np.allclose(affine, mask.affine, atol=1e-3):
-            faults.append(f"{told}: another affine than the masks before it; expected one grid")
-        else:
-            affine = mask.affine
-            if roi == WHOLE_BRAIN:
-                brain = mask.values.astype(bool)
-            else:
-                rois[roi] = mask.values.astype(bool)
-    if faults:
-        raise InputError("\n  ".join(faults))
-    inside = np.ones(grid, dtype=bool)
-    if brain is not None:
-        inside = brain
-    elif rois:
-        inside = np.logical_or.reduce(list(rois.values()))
-    columns: dict[str, object] = {"kind": "voxel"}
-    if len(grid) == 3 and grid[1:] != (1, 1):
-        columns |= dict(zip("ijk", np.nonzero(inside)))
-    units = pd.DataFrame(columns, index=range(np.count_nonzero(inside)))
-    sizes = {}
-    for roi in in_order(rois):
-        mask_of = rois[roi]
-        within = mask_of[inside].astype(int)
-        if within.any():
-            units[f"roi:{roi}"], sizes[roi] = within, int(within.sum())
-    sessions = order.sessions or ("1",) * len(ids)
-    return Responses(
-        tuple(ids), sessions, order.runs, units, sizes, (betas,), np.arange(len(ids)), inside, affine,
-        (betas.path, *masks),
-    )  # fmt: skip
-
-
-def counted(stimuli: Sequence[str]) -> list[int]:
-    """The number of each trial among those of its stimulus, from 1 on."""
-    seen: Counter[str] = Counter()
-    numbers = []
-    for key in stimuli:
-        seen[key] += 1
-        numbers.append(seen[key])
-    return numbers

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from cinevox.errors import InputError
+from cinevox.files import io
 from cinevox.measured.trials_table import writing
 from cinevox.own_study.loose import LooseStudy
-from cinevox.own_study.responses import Responses, counted
+from cinevox.own_study.subject_trials import Responses, counted
 
 
 def write(study: LooseStudy, target: Path, title: str, progress: Callable[[Iterable, int, str], Iterable]) -> None:
@@ -23,7 +24,14 @@ def write(study: LooseStudy, target: Path, title: str, progress: Callable[[Itera
     InputError
         No voxel of a subject has a value in every trial.
     """
-    table = writing.TableWriter(target, {"study": title, "subjects": dict.fromkeys(study.subjects, "")})
+    files = {path for own in study.subjects.values() for path in own.sources}
+    made_from = {
+        "study": title,
+        "subjects": dict.fromkeys(study.subjects, ""),
+        "data": str(study.data.resolve()),
+        "files": {str(path.resolve()): _state(path) for path in sorted(files)},
+    }
+    table = writing.TableWriter(target, made_from)
     faults = []
     for name, own in study.subjects.items():
         writer = table.subject(name, _trials(own), own.units, "<f4")
@@ -64,3 +72,22 @@ def _sidecar(own: Responses) -> dict[str, object]:
     if own.inside is not None and own.affine is not None:
         found |= {"Affine": own.affine.tolist(), "Shape": list(own.inside.shape)}
     return found
+
+
+def changed(table: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """The folder of loose files that a table was made from, and which of them changed since; None where it has none.
+
+    Files that are not on this machine count as they were.
+    """
+    content = io.read_json(table / writing.DESCRIPTION) if (table / writing.DESCRIPTION).is_file() else {}
+    made_from = content.get("cinevox", {}).get("made_from", {})
+    if "data" not in made_from:
+        return None, ()
+    files = {Path(name): state for name, state in made_from["files"].items()}
+    differ = [str(path) for path, state in files.items() if path.is_file() and _state(path) != state]
+    return Path(made_from["data"]), tuple(differ)
+
+
+def _state(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
