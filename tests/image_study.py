@@ -81,7 +81,7 @@ def register(monkeypatch, folder):
     """Make the study's plug-in known, by an empty file in a folder."""
     plugin = types.ModuleType(f"cinevox.measured.datasets.{NAME}")
     plugin.SPEC = DatasetSpec(
-        title=TITLE, open=lambda wanted: Objects(_opened(wanted)), licence="CC0", restricted=False
+        title=TITLE, open=lambda wanted: Objects(_opened(wanted)), licence="CC0", restricted=False, unequal=True
     )
     monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
     (folder / "plugins").mkdir(parents=True)

@@ -18,13 +18,8 @@ import trials_study as study
 from cinevox import validation
 from cinevox.errors import FileError, InputError
 from cinevox.files import io
-<<<<<<< HEAD
-from cinevox.measured import conversion, response_store
-from cinevox.measured.datasets import algonauts2021, is_trial_data, trials
-=======
 from cinevox.measured import conversion, datasets, response_store
-from cinevox.measured.datasets import Stimulus, TrialData, algonauts2021, trials
->>>>>>> 87ac02e2de1afacf2a8b4e5c893b75738770c473
+from cinevox.measured.datasets import Stimulus, algonauts2021, is_trial_data, trials
 from cinevox.measured.trials_table import layout as names
 from cinevox.measured.trials_table import rectangle, scaling
 from cinevox.measured.trials_table.betas import Betas, _parts, open_betas
@@ -472,7 +467,6 @@ def test_the_example_of_the_docs_is_a_study(tmp_path, monkeypatch, default_param
     assert [study.choice(**each).seed for each in tests] == [0] * 5
 
 
-<<<<<<< HEAD
 def test_each_subject_says_where_its_whole_brain_columns_lie(tmp_path):
     """Voxels in C order, by the table of units; in no common grid, too, where subjects have volumes of their own."""
     folder = tmp_path / "study"
@@ -511,7 +505,8 @@ def test_vertices_are_those_of_the_table_on_surfaces_of_the_templates_size(tmp_p
     np.testing.assert_array_equal(found.places, np.stack([hemi, vertices], axis=1))
     sizes = {side: n_vertices or vertices[hemi == n].max() + 1 for n, side in enumerate("LR")}
     assert found.space == about["Space"] and found.n_vertices == sizes
-=======
+
+
 # What a study asks of the parameters: groups of stimuli, files of stimuli, ROIs
 
 
@@ -571,4 +566,3 @@ def test_blocks_are_those_that_are_there_subjects_with_equal_stimuli_together(wh
         shutil.copy(study.subject_file(folder, ending, "sub-01"), study.subject_file(folder, ending, "sub-03"))
     assert blocks("full", folder) == [("sub-01", "WB"), ("sub-03", "WB"), ("sub-02", "WB")]
     assert blocks("mini", folder)[:3] == [("sub-01", "V1"), ("sub-01", "FFA"), ("sub-03", "V1")]
->>>>>>> 87ac02e2de1afacf2a8b4e5c893b75738770c473
