@@ -122,13 +122,16 @@ def test_an_array_and_images_make_a_repository_with_this_studys_values(data):
 
 def test_the_flow_is_this_versions_and_every_file_that_it_depends_on_is_there(data):
     put(data / "V1.npy", values(N, 7))
-    made, _ = new(data)
+    made, found = new(data)
     stages = {path.name: path.read_text() for path in (made.folder / "stages").glob("*.py")}
     assert stages == {path.name: path.read_text() for path in (ROOT / "stages").glob("*.py")}
     text = (made.folder / "dvc.yaml").read_text()
     assert "params.paper.yaml" not in text
     assert yaml.safe_load(text).keys() == yaml.safe_load((ROOT / "dvc.yaml").read_text()).keys()
     assert params.load(made.folder / "params.yaml").experiments.rows.keys() == set(made.rows)
+    found["dataset"] |= {"clips": None, "responses": None}  # DVC would look for mydata/None
+    with pytest.raises(params.ParamsError, match=r"clips is null.* set it to \. .*responses is null"):
+        params.parse(found, "params.yaml")
 
 
 def test_subjects_with_lists_of_their_own_may_lack_an_roi(data):

@@ -156,5 +156,6 @@ def by_name(stimuli: Sequence[str]) -> None:
         if one != other:
             raise InputError(
                 f"only the order of names says which stimulus each row is of, and names can be ordered in two ways "
-                f"({one} or {other} first): put order.txt beside the arrays, with the name of a stimulus on each line, in place of numbers"
+                f"({one} or {other} first): put order.txt beside the arrays, with the name of a stimulus on each line, "
+                "in place of numbers"
             )
