@@ -130,7 +130,7 @@ def test_the_flow_is_this_versions_and_every_file_that_it_depends_on_is_there(da
     assert yaml.safe_load(text).keys() == yaml.safe_load((ROOT / "dvc.yaml").read_text()).keys()
     assert params.load(made.folder / "params.yaml").experiments.rows.keys() == set(made.rows)
     found["dataset"] |= {"clips": None, "responses": None}  # DVC would look for mydata/None
-    with pytest.raises(params.ParamsError, match=r"clips is null.* set it to \. .*responses is null"):
+    with pytest.raises(params.ParamsError, match=r"(?s)dataset.clips: .*or \. for all of it.*dataset.responses"):
         params.parse(found, "params.yaml")
 
 

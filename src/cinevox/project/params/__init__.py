@@ -136,11 +136,6 @@ class Params(Section):
                 f"dataset.folder is {self.dataset.folder}; {why}; where the data lie elsewhere, make a link to them: "
                 f"`ln -s FOLDER data/{self.dataset.name}`, and give data/{self.dataset.name}"
             )
-        faults += [
-            f"dataset.{key} is null, and DVC depends on a path; set it to . (all of dataset.folder)"
-            for key in ("clips", "responses")
-            if getattr(self.dataset, key) is None
-        ]
         faults += self._simulation_faults()
         if (self.selection.policy == "nested") != (self.splits.n_outer_folds is not None):
             faults.append(

@@ -71,6 +71,13 @@ class Dataset(Section):
     missing_repetitions: Literal["refuse", "skip"]
     missing_rois: Literal["refuse", "skip"]
 
+    @field_validator("clips", "responses", mode="before")
+    @classmethod
+    def _is_a_path(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("expected a folder in dataset.folder, or . for all of it")
+        return value
+
     def track_rois(self, track: Track) -> tuple[str, ...]:
         return tuple(self.rois) if track == "mini" else (WHOLE_BRAIN,)
 
