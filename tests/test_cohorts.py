@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import trials_study
 from cinevox.errors import InputError
 from cinevox.fitting import fits, prediction_store, refit
 from cinevox.fitting.feature_spaces import Candidate, joint_candidates
@@ -11,7 +12,9 @@ from cinevox.measured.cohorts import Cohort
 from cinevox.measured.responses import Block, Columns
 from cinevox.project import plugins
 from cinevox.project.params import FeatureSpace, Reduction, Splits
+from cinevox.project.paths import Paths
 from cinevox.statistics.splits import partitions, split
+from cinevox.validation import cohort_checks
 
 N_TRAIN, N_TEST, N_VOXELS = 40, 6, 3
 SETTINGS = Splits(scheme="random", validation_fraction=0.2, n_folds=3, n_outer_folds=3, seed=1)
@@ -38,7 +41,7 @@ def test_a_cohort_counts_its_own_stimuli():
     assert np.array_equal(COHORT.everywhere(own.test), N_TRAIN + np.array([0, 1, 4]))
     assert own.test.min() >= COHORT.n_train > own.validation.max()  # the training clips come first
     for part in partitions(parts, SETTINGS):
-        local = COHORT.partition(part)
+        local = COHORT.partition(part, 3)
         assert np.array_equal(ROWS[local.train], np.intersect1d(ROWS, part.train))
         for name, clips in part.predicted.items():
             assert np.array_equal(ROWS[local.predicted[name]], np.intersect1d(ROWS, clips))
@@ -47,14 +50,30 @@ def test_a_cohort_counts_its_own_stimuli():
 def test_too_few_stimuli_of_a_split_are_refused_with_the_subject():
     few = Cohort("cohort-3", (("bob", "V1"),), np.array([0, 2, 4, N_TRAIN]), 3)
     with pytest.raises(InputError, match=r"bob saw too few stimuli of a split: \d training, \d validation, 1 test"):
-        few.partition(partitions(split(N_TRAIN, N_TEST, SETTINGS), SETTINGS)[0])
+        few.partition(partitions(split(N_TRAIN, N_TEST, SETTINGS), SETTINGS)[0], 3)
+
+
+def test_ready_names_every_subject_with_too_few_stimuli(tmp_path, default_params):
+    trials_study.make(tmp_path / "study")
+    wanted = trials_study.wanted(tmp_path / "study")
+
+    def check(**changed):
+        splits = default_params.splits.model_copy(update=changed)
+        params = default_params.model_copy(update={"dataset": wanted, "splits": splits})
+        cohort_checks.check_cohorts(Paths(tmp_path), params)
+
+    check(validation_fraction=0.4, n_folds=2, seed=3)
+    with pytest.raises(InputError, match=r"(?s)sub-02 saw too few .* 8 to fit on .*sub-03 saw too few"):
+        check(validation_fraction=0.3, n_folds=4, scheme="random", seed=3)
+    other = default_params.model_copy(update={"dataset": wanted.model_copy(update={"folder": tmp_path / "nothing"})})
+    cohort_checks.check_cohorts(Paths(tmp_path), other)
 
 
 @pytest.mark.parametrize("together", ["concat", "stack", "mean"])
 def test_a_fit_of_a_cohort_is_that_of_a_study_of_its_own(features, measured, together):
     spaces = {n: FeatureSpace("alexnet", n, "none", "mean", standardize=True, n_components=None) for n in features}
     candidates = joint_candidates(spaces, together)
-    part = COHORT.partition(partitions(split(N_TRAIN, N_TEST, SETTINGS), SETTINGS)[0])
+    part = COHORT.partition(partitions(split(N_TRAIN, N_TEST, SETTINGS), SETTINGS)[0], 3)
     alone = {name: values[ROWS] for name, values in features.items()}
     [expected] = fits.fit(candidates, alone, measured, COLUMNS, part, RIDGE)
     [found] = fits.fit(candidates, features, measured, COLUMNS, part, RIDGE, shown=Shown(ROWS))

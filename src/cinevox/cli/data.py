@@ -23,12 +23,18 @@ def _ready(_: argparse.Namespace) -> None:
     """
     paths = Paths()
     settings = params.load(paths.params)
-    from cinevox.validation import disk_needs, network_checks  # packages that take a second
+    from cinevox.validation import cohort_checks, disk_needs, network_checks  # packages that take a second
 
     faults: list[str] = []
     notes: list[str] = []
     networks = (network_checks.check_extractions, network_checks.check_brought, network_checks.check_weights)
-    data = (network_checks.check_simulation, _look_for_data, _look_at_dvc, _look_at_the_guard)
+    data = (
+        network_checks.check_simulation,
+        _look_for_data,
+        cohort_checks.check_cohorts,
+        _look_at_dvc,
+        _look_at_the_guard,
+    )
     for look in (_look_at_plugins, *networks, *data):
         try:
             notes += look(paths, settings) or ()

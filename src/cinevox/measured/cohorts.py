@@ -48,8 +48,10 @@ class Cohort:
         """Positions in the cohort's own list as global ones."""
         return positions if self.rows is None else self.rows[positions]
 
-    def partition(self, part: Partition) -> Partition:
+    def partition(self, part: Partition, n_folds: int) -> Partition:
         """The part of a partition that the cohort saw, in local positions.
+
+        n_folds: inside of its training stimuli, of two at least
 
         Raises
         ------
@@ -60,19 +62,24 @@ class Cohort:
             return part
         predicted = {name: self.local(clips) for name, clips in part.predicted.items()}
         found = replace(part, train=self.local(part.train), predicted=predicted)
-        least = min(len(clips) for clips in (found.train, *predicted.values()))
-        if least < 2:
+        if len(found.train) < 2 * n_folds or min(map(len, predicted.values())) < 2:
             counted = {"training": len(found.train)} | {name: len(clips) for name, clips in predicted.items()}
             told = ", ".join(f"{count} {name}" for name, count in counted.items())
             raise InputError(
-                f"{', '.join(self.subjects)} saw too few stimuli of a split: {told}; expected 2 of each; raise "
-                "splits.validation_fraction, ask for fewer outer folds, or leave them out (dataset.subjects)"
+                f"{', '.join(self.subjects)} saw too few stimuli of a split: {told}; expected {2 * n_folds} to fit on "
+                f"({n_folds} folds of 2) and 2 of each other part; change splits.validation_fraction, n_folds or "
+                "n_outer_folds, or leave them out (dataset.subjects)"
             )
         return found
 
     def split(self, parts: Split) -> Split:
         """The part of a split that the cohort saw, in local positions."""
         return Split(*(self.local(parts[name]) for name in ("train", "validation", "test")))
+
+
+def of_subject(subject: str, seen: Indices, tested: Indices, n_train: int) -> Cohort:
+    """A subject by itself. seen, tested: its stimuli among the training and among the test stimuli"""
+    return Cohort(subject, ((subject, ""),), np.concatenate([seen, n_train + tested]), len(seen))
 
 
 def cohorts(train: Converted, track: Track, n_test: int) -> tuple[Cohort, ...]:
