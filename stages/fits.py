@@ -18,9 +18,7 @@ def main(run: Run) -> None:
     row, target = run.params.experiments.rows[run.instance], run.paths.predictions(run.instance)
     spaces, method = _spaces.of_row(run, row), Method.of(row.regressor, run.params)
     responses, cohorts, wanted = run.responses("train"), run.cohorts(row.track), _splits.partitions(run)
-    local = [
-        [cohort.partition(part, method.n_folds) for part in wanted] for cohort in cohorts
-    ]  # refused before any fit
+    local = [[cohort.partition(part, method.n_folds) for part in wanted] for cohort in cohorts]  # before any fit
     blocks: list[Block] = []
     clips: list[dict[str, Indices]] = []
     found: dict[str, list[Fit]] = {}
