@@ -8,20 +8,28 @@ from numpy.typing import NDArray
 import _members
 import _spaces
 from _inputs import Run
+from cinevox.errors import InputError
 from cinevox.files import io
 from cinevox.fitting import ensembles, prediction_store, refit
 from cinevox.fitting.method import Method
 from cinevox.fitting.prediction_store import Index
+from cinevox.measured.cohorts import NO_CHALLENGE
 from cinevox.project.params import EnsembleRow, Row
 
 
 def predicted(run: Run, index: Index) -> tuple[NDArray[np.float32], tuple[Row, ...]]:
     """A row's predictions, (n_test_clips, n_voxels), and its members where it is an ensemble.
 
-    Every subject saw the same stimuli, as the challenge's did. An ensemble's members predict each by itself, and are
-    combined as they were on clips of no member's fit. Transfer networks are not refitted: their best epoch is chosen on
-    the validation clips.
+    An ensemble's members predict each by itself, and are combined as they were on clips of no member's fit. Transfer
+    networks are not refitted: their best epoch is chosen on the validation clips.
+
+    Raises
+    ------
+    InputError
+        Subjects saw different stimuli.
     """
+    if index.by_cohort:
+        raise InputError(f"{NO_CHALLENGE}; set submission.rows and submission.ensembles to {{}} in params.yaml")
     if not isinstance(index.row, EnsembleRow):
         return _of_one(run, index), ()
     combine = ensembles.from_arrays(io.read_arrays(run.paths.predictions(index.row.name) / _members.FILE))

@@ -57,14 +57,17 @@ def test_ready_names_every_subject_with_too_few_stimuli(tmp_path, default_params
     trials_study.make(tmp_path / "study")
     wanted = trials_study.wanted(tmp_path / "study")
 
-    def check(**changed):
+    def check(rows=None, **changed):
         splits = default_params.splits.model_copy(update=changed)
-        params = default_params.model_copy(update={"dataset": wanted, "splits": splits})
+        handed_in = default_params.submission.model_copy(update={"rows": rows or {}, "ensembles": {}})
+        params = default_params.model_copy(update={"dataset": wanted, "splits": splits, "submission": handed_in})
         cohort_checks.check_cohorts(Paths(tmp_path), params)
 
     check(validation_fraction=0.4, n_folds=2, seed=3)
     with pytest.raises(InputError, match=r"(?s)sub-02 saw too few .* 8 to fit on .*sub-03 saw too few"):
         check(validation_fraction=0.3, n_folds=4, scheme="random", seed=3)
+    with pytest.raises(InputError, match=r"a submission is of data .* set submission.rows"):
+        check({"mini": "any"}, validation_fraction=0.4, n_folds=2, seed=3)
     other = default_params.model_copy(update={"dataset": wanted.model_copy(update={"folder": tmp_path / "nothing"})})
     cohort_checks.check_cohorts(Paths(tmp_path), other)
 

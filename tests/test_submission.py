@@ -574,7 +574,8 @@ def test_the_sidecar_says_what_was_fitted_on_which_clips_and_why_it_may_be_no_re
     made = {"track": "mini", "network": "alexnet", "features": "layer_raw", "regressor": "ridge"}
     index = Index(("a", "b"), clips, COLUMNS, made | {"weights": {"policy": "pretrained"}}, {})
     study = Study("algonauts2021", "Algonauts 2021", in_silico=False)
-    monkeypatch.setattr(claims, "CHALLENGE", claims.Challenge("algonauts2021", ("sub01", "sub02"), ("V1", "V2"), 0, 7))
+    small = {"subjects": ("sub01", "sub02"), "rois": ("V1", "V2"), "n_train_clips": 0, "n_test_clips": 7}
+    monkeypatch.setattr(claims, "CHALLENGE", claims.Challenge(**small))
     origin = Origin.of(index, Converted(Path(), {}, study))
     outcome = Outcome.model_construct(row="row", origin=origin, policy="validation", per="roi", chosen={})
     about = sidecar.describe(index, outcome, 40)

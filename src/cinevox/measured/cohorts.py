@@ -20,6 +20,10 @@ from cinevox.measured.response_store import Converted
 from cinevox.project.params import Track
 from cinevox.statistics.splits import Indices, Partition, Split
 
+NO_CHALLENGE = (
+    "a submission is of data in the challenge's layout, whose subjects all saw the same stimuli equally often"
+)
+
 
 @dataclass(frozen=True)
 class Cohort:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cinevox.errors import InputError
-from cinevox.measured.cohorts import of_subject
+from cinevox.measured.cohorts import NO_CHALLENGE, of_subject
 from cinevox.measured.datasets import is_trial_data, open_dataset, stimuli_of
 from cinevox.project.params import Params
 from cinevox.project.paths import Paths
@@ -16,13 +16,13 @@ from cinevox.validation import groups
 def check_cohorts(paths: Paths, params: Params) -> None:
     """Require enough stimuli of each subject, as `Cohort.partition` does.
 
-    params: has the sections dataset, simulation and splits
+    params: has the sections dataset, simulation, splits and submission
 
     Raises
     ------
     InputError
-        Subjects have too few, all of them in one message; or the study cannot be split. Nothing is said of a study that
-        cannot be opened.
+        Subjects have too few, all of them in one message; or the study cannot be split, or a submission is asked for.
+        Nothing is said of a study that cannot be opened.
     """
     if params.dataset.folder in map(paths.simulation, params.simulation.datasets):
         return
@@ -38,6 +38,8 @@ def check_cohorts(paths: Paths, params: Params) -> None:
     wanted = partitions(split(n_train, n_test, params.splits, together), params.splits, together)
     tested = any(map(dataset.has_test_responses, params.dataset.tracks))
     faults = []
+    if params.submission.every:
+        faults.append(f"{params.dataset.folder}: {NO_CHALLENGE}; set submission.rows and submission.ensembles to {{}}")
     for subject in params.dataset.subjects:
         shown = dataset.seen("test", subject) if tested else np.arange(n_test)
         own = of_subject(subject, dataset.seen("train", subject), shown, n_train)

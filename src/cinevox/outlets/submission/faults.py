@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinevox.errors import FileError, InputError
-from cinevox.measured.datasets import StudyData, stimuli_of
+from cinevox.measured.cohorts import NO_CHALLENGE
+from cinevox.measured.datasets import StudyData, is_trial_data, stimuli_of
 from cinevox.measured.responses import Block, Columns
 from cinevox.outlets.submission import archive
 from cinevox.project import params
@@ -65,9 +66,13 @@ def expected(dataset: StudyData, settings: params.Dataset, track: Track) -> Expe
 
     Raises
     ------
+    InputError
+        The study is a trials table, which the challenge knows nothing of.
     FileError
         A response file is missing or broken, or they do not agree on the number of training clips.
     """
+    if is_trial_data(dataset):
+        raise InputError(f"{settings.folder}: {NO_CHALLENGE}; `cinevox scores` shows the scores of its rows")
     shapes = {block: dataset.arrays("train", track, *block)["train"].shape for block in settings.blocks(track)}
     if len({shape[0] for shape in shapes.values()}) > 1:
         told = ", ".join(f"{subject} {roi} {shape[0]}" for (subject, roi), shape in shapes.items())
