@@ -13,10 +13,9 @@ from _inputs import Run, stage
 from cinevox import parallel
 from cinevox.files import io
 from cinevox.fitting import prediction_store
-from cinevox.scoring import scores
+from cinevox.scoring import draws, scores
 from cinevox.scoring.scores import SpaceScore
-from cinevox.statistics import metrics
-from cinevox.statistics.splits import ceiling_split, generator
+from cinevox.statistics.splits import ceiling_split
 
 
 def main(run: Run) -> None:
@@ -27,11 +26,11 @@ def main(run: Run) -> None:
     replicates, tables = {}, {"subjects": list[pd.DataFrame](), "rois": list[pd.DataFrame]()}
     for name in (name for name in index.clips if name != "test" or name in ceilings):
         ceiling, recorded = ceilings[ceiling_split(name)], _cohorts.measured(run, index, [name])
-        drawn = 0 if name.startswith("inner") else settings.n_bootstraps  # inner folds choose and are not reported
+        n_drawn = 0 if name.startswith("inner") else settings.n_bootstraps  # inner folds choose and are not reported
         parts = []
         for cohort in index.cohorts:
-            rng, responses = generator(settings.seed, *cohort.names(name)), recorded[cohort.name, name]
-            resamples = metrics.resampled_clips(len(responses), drawn, rng)
+            resamples, _ = draws.drawn(index, cohort, name, settings.seed, n_drawn)
+            responses = recorded[cohort.name, name]
             limits = None if ceiling is None else ceiling[cohort.where]
             tasks = (
                 delayed(scores.score_own)(
@@ -40,7 +39,7 @@ def main(run: Run) -> None:
                 for space in index.spaces
             )
             results = parallel.run(tasks, 10.0 * resamples.size * responses.shape[1] * len(index.spaces))
-            parts.append([*run.progress(results, len(index.spaces), " ".join((run.instance, *cohort.names(name))))])
+            parts.append([*run.progress(results, len(index.spaces), f"{run.instance} {name} {cohort.name}".strip())])
         found: list[SpaceScore] = [scores.side_by_side(each) for each in zip(*parts)]
         for space, result in zip(index.spaces, found):
             of_rois = scores.roi_table(result, index.columns.rois, settings.confidence)

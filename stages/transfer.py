@@ -18,6 +18,7 @@ def main(run: Run) -> None:
     sidecar = io.read_json(folder / "base.json")
     activations = io.read_array(folder / f"{sidecar['layer']}.npy", (sum(run.n_clips()), base.n_frames, None))
     head, cohorts, parts = run.params.heads[row.regressor], run.cohorts(row.track), _splits.split(run)
+    _splits.require_enough(run, cohorts)
     blocks = [block for cohort in cohorts for block in cohort.blocks]
     settings.check_repetitions(min(responses.trials(row.track, *block).values.shape[1] for block in blocks))
     columns: list[Block] = []

@@ -13,6 +13,7 @@ from cinevox.measured.responses import Block, Columns
 from cinevox.project import plugins
 from cinevox.project.params import FeatureSpace, Reduction, Splits
 from cinevox.project.paths import Paths
+from cinevox.scoring import draws, scores
 from cinevox.statistics.splits import partitions, split
 from cinevox.validation import cohort_checks
 
@@ -61,11 +62,18 @@ def test_ready_names_every_subject_with_too_few_stimuli(tmp_path, default_params
         splits = default_params.splits.model_copy(update=changed)
         handed_in = default_params.submission.model_copy(update={"rows": rows or {}, "ensembles": {}})
         params = default_params.model_copy(update={"dataset": wanted, "splits": splits, "submission": handed_in})
-        cohort_checks.check_cohorts(Paths(tmp_path), params)
+        return cohort_checks.check_cohorts(Paths(tmp_path), params)
 
-    check(validation_fraction=0.4, n_folds=2, seed=3)
+    [note] = check(validation_fraction=0.4, n_folds=2, seed=3)
     with pytest.raises(InputError, match=r"(?s)sub-02 saw too few .* 8 to fit on .*sub-03 saw too few"):
         check(validation_fraction=0.3, n_folds=4, scheme="random", seed=3)
+    assert note.startswith("a subject has 4 test stimuli: ")
+    together = wanted.model_copy(update={"together": "scene"})  # of three values
+    splits = default_params.splits.model_copy(update={"validation_fraction": 0.3, "n_folds": 3})
+    none = default_params.submission.model_copy(update={"rows": {}, "ensembles": {}})
+    params = default_params.model_copy(update={"dataset": together, "splits": splits, "submission": none})
+    with pytest.raises(InputError, match=r"sub-0\d: . groups of dataset.together cannot make 3 folds"):
+        cohort_checks.check_cohorts(Paths(tmp_path), params)
     with pytest.raises(InputError, match=r"a submission is of data .* set submission.rows"):
         check({"mini": "any"}, validation_fraction=0.4, n_folds=2, seed=3)
     other = default_params.model_copy(update={"dataset": wanted.model_copy(update={"folder": tmp_path / "nothing"})})
@@ -147,6 +155,37 @@ def test_a_refit_is_of_each_cohort_by_itself_with_components_of_all_training_sti
         np.testing.assert_array_equal(found.predicted[number], alone)
     assert sorted(int(v) for part in found.parts for v in part.voxels) == list(range(6))
     assert {tuple(part.train) for part in found.parts} == {tuple(range(N_TRAIN)), tuple(range(0, N_TRAIN, 2))}
+
+
+def test_draws_are_shared_by_subjects_who_saw_the_same(rng):
+    """Cohorts with equal test clips are drawn alike, as if they were one; a part has the part of the study's draws."""
+    columns = Columns(tuple(Block(name, "V1", 2) for name in ("ann", "bob", "eve")))
+    cohorts = [Cohort(f"cohort-{n}", ((name, "V1"),), ROWS, 1) for n, name in enumerate(columns.subjects)]
+    own = [np.arange(50, 62), np.arange(50, 62), np.array([50, 53, 54, 61])]
+    index = prediction_store.of_cohorts(("c1",), cohorts, [{"test": clips} for clips in own], columns, {}, {})
+    alone = prediction_store.Index(("c1",), {"test": own[0]}, columns, {}, {})
+    expected = draws.drawn(alone, *alone.cohorts, "test", 5, 300, 400)
+    found = [draws.drawn(index, cohort, "test", 5, 300, 400) for cohort in index.cohorts]
+    for both in found[:2]:
+        np.testing.assert_array_equal(both[0], expected[0])
+        np.testing.assert_array_equal(both[1], expected[1])
+    resamples, orders = found[2]
+    part = np.searchsorted(own[0], own[2])
+    drawn_anew = expected[0][:, part].sum(axis=1) == 0
+    np.testing.assert_array_equal(resamples[~drawn_anew], expected[0][~drawn_anew][:, part])
+    assert drawn_anew.any() and (resamples.sum(axis=1) > 0).all()
+    for order, whole in zip(orders, expected[1]):
+        assert [own[2][k] for k in order] == [own[0][k] for k in whole if own[0][k] in own[2]]
+
+
+def test_a_space_of_rois_that_a_cohort_lacks_has_no_scores_there(rng):
+    values = rng.standard_normal((2, 10, N_VOXELS))
+    resamples = np.ones((4, 10))
+    for ceiling in (None, np.ones(N_VOXELS)):
+        found = scores.score_own(*values, ceiling, COLUMNS, ["FFA"], resamples)
+        assert np.isnan(found.correlation).all() and np.isnan(found.replicates).all()
+        assert (found.normalized is None) == (ceiling is None)
+        assert found.blocks["n_voxels"].tolist() == [N_VOXELS] and found.blocks["score"].isna().all()
 
 
 def test_predictions_of_cohorts_come_back_as_they_were_written(tmp_path, rng):

@@ -489,12 +489,17 @@ def test_arrays_that_change_make_the_table_anew(data, monkeypatch, capsys):
     made, _ = new(data)
     monkeypatch.chdir(made.folder)
     assert cli.main(["update"]) == 0
+    (sidecar,) = made.folder.glob("data/*/sub-*/sub-*_betas.json")
+    corrected = json.loads(sidecar.read_text()) | {"Normalized": "session"}
+    sidecar.write_text(json.dumps(corrected))
     later = put(data / "V1.npy", values(N, 6))
     assert cli.main(["update"]) == 2
     assert tells(capsys.readouterr().err, "V1.npy: changed since data/mydata", "cinevox update --data")
     assert cli.main(["update", "--data"]) == 0
     np.testing.assert_array_equal(table(made, "_betas.npy"), later)
-    assert tells(capsys.readouterr().out, "data/mydata: written anew", "V1 (6)")
+    told = capsys.readouterr().out
+    assert tells(told, "data/mydata: written anew", "V1 (6)", "_betas.json: kept as it was corrected: Normalized")
+    assert json.loads(sidecar.read_text())["Normalized"] == "session"
     assert cli.main(["update"]) == 0
     put(data / "V1.npy", values(N + 1, 6))
     assert cli.main(["update", "--data"]) == 2

@@ -1,6 +1,7 @@
 """What is recorded of the data and the weights behind a result."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cinevox.files import io
 from cinevox.fitting.prediction_store import Index
 from cinevox.measured import conversion, insilico_truth, response_store
 from cinevox.measured.responses import Block, Columns
+from cinevox.project import identity
 from cinevox.scoring import origin, row_metrics
 
 STUDY = response_store.Study("mystudy", "My study", in_silico=False)
@@ -83,3 +85,13 @@ def test_metrics_carry_the_origin_of_their_selection(tmp_path):
     for row in finished_run.ROWS:
         selected = io.read_json(paths.selection(row) / "selection.json")
         assert row_metrics.read(paths.metrics(row)).origin == origin.Origin.from_json(selected["origin"])
+
+
+def test_a_data_sets_hash_is_the_one_that_validation_read():
+    """The entry of the stage that asks, as those behind it, is of the run before until it is done."""
+    old, now = ({"deps": [{"path": "data/mine", "md5": f"{name}.dir"}]} for name in ("old", "new"))
+    for order in (("validation", "report"), ("report", "validation")):
+        stages = {name: {"validation": now, "report": old}[name] for name in order}
+        assert identity.data_hash(stages, Path("data/mine")) == "new"
+    assert identity.data_hash({"report": old}, Path("data/mine")) == "old"
+    assert identity.data_hash({}, Path("data/mine")) == "unknown"

@@ -63,10 +63,6 @@ class Scored:
     where: slice
     clips: Mapping[str, NDArray[np.intp]]
 
-    def names(self, split: str) -> tuple[str, ...]:
-        """The names that a split's random draws belong to: of several cohorts each has its own."""
-        return (split, self.name) if self.name else (split,)
-
 
 @dataclass(frozen=True)
 class Index:

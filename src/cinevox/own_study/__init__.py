@@ -118,9 +118,10 @@ def rewrite(study: Path) -> tuple[str, ...]:
         fresh = path.with_name(f"{path.name}.anew")
         shutil.rmtree(fresh, ignore_errors=True)
         table.write(own, fresh, path.name, lambda items, _total, _label: items)
+        kept = table.keep_corrections(path, fresh)
         shutil.rmtree(path)
         fresh.rename(path)
-        told += [f"{path}: written anew from {source}", *own.understood, *own.guesses]
+        told += [f"{path}: written anew from {source}", *own.understood, *own.guesses, *kept]
     if not told:
         raise InputError(f"{study / 'data'}: no table there that was made of loose files")
     return tuple(told)

@@ -109,7 +109,8 @@ def of(layout: Layout, target: Path, folder: str, features: Path | None) -> Fact
     if not n_test:
         guesses.append(
             "no stimulus is named a test stimulus: scores are of validation stimuli, which also choose the layer. To "
-            "hold some out, set dataset.test in params.yaml, such as {fraction: 0.1, seed: 0}"
+            "hold some out, 20 or more, set dataset.test in params.yaml, such as {fraction: 0.2, seed: 0}; with fewer "
+            "than 100 stimuli selection.policy: nested scores on all of them"
             if layout.plugin == "trials"
             else "there are no test stimuli: scores are of validation stimuli, which also choose the layer"
         )

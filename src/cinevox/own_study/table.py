@@ -74,6 +74,26 @@ def _sidecar(own: Responses) -> dict[str, object]:
     return found
 
 
+def keep_corrections(old: Path, new: Path) -> list[str]:
+    """Write into a table what somebody corrected in the one before: a sentence for each file.
+
+    They are the sidecars' `Normalized`, and name, licence and `restricted` of the description.
+    """
+    told = []
+    for file in (new / writing.DESCRIPTION, *sorted(new.glob("sub-*/sub-*_betas.json"))):
+        before = old / file.relative_to(new)
+        if not before.is_file():
+            continue
+        known, fresh = io.read_json(before), io.read_json(file)
+        kept = {key: known[key] for key in ("Normalized", "Name", "License") if key in known}
+        if "cinevox" in fresh and "restricted" in known.get("cinevox", {}):
+            kept["cinevox"] = fresh["cinevox"] | {"restricted": known["cinevox"]["restricted"]}
+        if differ := [key for key, value in kept.items() if fresh.get(key) != value]:
+            io.write_json(file, fresh | kept)
+            told.append(f"{file.relative_to(new)}: kept as it was corrected: {', '.join(differ)}")
+    return told
+
+
 def changed(table: Path) -> tuple[Path | None, tuple[str, ...]]:
     """The folder of loose files that a table was made from, and which of them changed since; None where it has none.
 

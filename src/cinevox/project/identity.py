@@ -49,11 +49,14 @@ def read_lock(paths: Paths) -> Mapping[str, Any]:
 
 
 def data_hash(stages: Mapping[str, Any], folder: Path) -> str:
-    """DVC's md5 of the data set's folder, or a hash of all that dvc.lock knows inside it; `unknown` without."""
+    """DVC's md5 of the data set's folder, or a hash of all that dvc.lock knows inside it; `unknown` without.
+
+    What validation read counts: while a run is going on, the entries of later stages are of the run before.
+    """
     name = folder.as_posix()
     known = {
         entry["path"]: entry["md5"]
-        for stage in stages.values()
+        for _, stage in sorted(stages.items(), key=lambda item: item[0] == "validation")
         for entry in (*stage.get("deps", ()), *stage.get("outs", ()))
         if entry["path"] == name or entry["path"].startswith(name + "/")
     }

@@ -102,6 +102,8 @@ def score_own(
     inside, where = columns.of_rois(rois)
     if where.all():
         return score(measured, predicted, ceiling, columns, resamples)
+    if not where.any():  # these subjects have none of the ROIs
+        return _nothing(ceiling, columns, len(resamples))
     part = None if ceiling is None else ceiling[where]
     found = score(measured[:, where], predicted[:, where], part, inside, resamples)
     other = [block for block in columns.blocks if block not in inside.blocks]
@@ -111,6 +113,18 @@ def score_own(
     replicates = _among(found.replicates, np.array([block in inside.blocks for block in columns.blocks]))
     normalized = None if found.normalized is None else _among(found.normalized, where)
     return SpaceScore(_among(found.correlation, where), normalized, blocks.loc[every].reset_index(), replicates)
+
+
+def _nothing(ceiling: NDArray[np.float64] | None, columns: Columns, n_resamples: int) -> SpaceScore:
+    """The scores of a feature space that predicts none of these voxels: every number is NaN."""
+    lines = [
+        {"subject": b.subject, "roi": b.roi, "n_voxels": b.n_voxels, "n_excluded": b.n_voxels, "n_constant": 0}
+        for b in columns.blocks
+    ]
+    blocks = pd.DataFrame(lines).reindex(columns=list(BLOCK_COLUMNS))
+    nothing = np.full(columns.n_voxels, np.nan, dtype=np.float32)
+    replicates = np.full((n_resamples, len(lines)), np.nan, dtype=np.float32)
+    return SpaceScore(nothing, None if ceiling is None else nothing, blocks, replicates)
 
 
 def _among(values: NDArray[np.float32], where: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -33,7 +33,7 @@ from cinevox.outlets.report.row_scores import row_scores
 from cinevox.outlets.report.solvers import solver_lines
 from cinevox.outlets.report.sources import SECTIONS, Sources, read
 from cinevox.outlets.report.svg import shown, signed, standalone
-from cinevox.project.params import MINI_ROIS, Track
+from cinevox.project.params import MINI_ROIS, NetworkRow, Track
 from cinevox.scoring import claims
 
 __all__ = ["SECTIONS", "Rendered", "Sources", "drawn", "map_files", "plots", "read", "render"]
@@ -119,6 +119,8 @@ def _of_rows(sources: Sources, tracks: Sequence[Track]) -> dict[str, Any]:
         "chose": [result.name for result in sources.results if result.scores.chosen_here],
         "no_test_clips": not any("test" in result.index.clips for result in sources.results),
         "solvers": solver_lines(sources.results, sources.params),
+        "on_layers": any(isinstance(result.row, NetworkRow) and not result.index.named for result in sources.results),
+        "named_spaces": tables.named_spaces(sources),
         "profiles": [(p, figures.profiles(p), {s: p.values(s) for s in p.by_split}) for p in profiles],
         "mixtures": mixtures,
         "heat_top": max((float(np.nanmax(p.values(p.result.split))) for p in profiles), default=0.0),

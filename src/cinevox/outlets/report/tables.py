@@ -136,6 +136,25 @@ class Profile:
         return np.asarray(wide.loc[list(self.spaces), list(self.rois)], dtype=np.float64)
 
 
+def named_spaces(sources: Sources) -> dict[str, str]:
+    """Named space of some row -> what it is, in words."""
+    named = {name: space for result in sources.results for name, space in result.index.named.items()}
+    found = {}
+    for name, space in named.items():
+        pool = space["pool"] if isinstance(space["pool"], str) else "own fields"
+        reduced = space["n_components"]
+        found[name] = ", ".join(
+            [
+                f"{space['layer']} of {space['network']}",
+                "not pooled" if pool == "none" else f"pooled by {pool}",
+                f"{space['over_frames']} over frames",
+                *(["z-scored"] if space["standardize"] else []),
+                "no PCA" if reduced is None else f"{reduced} principal components",
+            ]
+        )
+    return found
+
+
 def profile(result: Result) -> Profile | None:
     """The scores of every candidate; None where there is only one. Many pairs: those with the highest mean."""
     spaces = result.index.spaces

@@ -10,10 +10,10 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from cinevox.fitting.prediction_store import Scored
 from cinevox.measured.responses import Columns
 from cinevox.parallel import run
 from cinevox.project.params import Scores
+from cinevox.scoring import draws
 from cinevox.scoring.outcomes import RoiScore, SplitScores, SubjectScore
 from cinevox.scoring.scores import SpaceScore, block_means, roi_table, score, side_by_side
 from cinevox.scoring.selection.choice import Candidates, Choice
@@ -25,10 +25,8 @@ from cinevox.statistics.significance import (
     chance_of_mean,
     false_discovery_rate,
     permutation_test,
-    permuted_clips,
     sign_flip_test,
 )
-from cinevox.statistics.splits import generator
 
 Floats = NDArray[np.floating]
 Measured = Mapping[tuple[str, str], Floats]
@@ -75,7 +73,7 @@ def gather(
 
     The scores are the candidates' own, taken from them; predictions are scored anew only where blocks' means are of no
     candidate (voxels choose for themselves) or in another measure. The same seed draws the same clips for every row,
-    so rows can be compared in pairs; each cohort's clips are drawn by themselves.
+    so rows can be compared in pairs; see `draws` for several cohorts.
 
     measured, predicted: (cohort, split) and (cohort, split, space) -> (n_clips, n_voxels), a memory map at best
     ceiling: (n_voxels,), or None for plain correlations
@@ -85,7 +83,12 @@ def gather(
     known = [one for one in scored if one is not None]
     anew = len(known) < len(strata)
     drawn = {
-        cohort.name: [_draws(cohort, stratum.split, settings) for stratum in strata]
+        cohort.name: [
+            draws.drawn(
+                candidates.index, cohort, stratum.split, settings.seed, settings.n_bootstraps, settings.n_permutations
+            )
+            for stratum in strata
+        ]
         for cohort in candidates.index.cohorts
     }
 
@@ -104,7 +107,7 @@ def gather(
                 yield joblib.delayed(_of_subject)(y, x, part, own, resamples if anew else [], orders)
 
     n_drawn = 10 * settings.n_bootstraps * anew + settings.n_permutations  # multiply-adds for each clip and voxel
-    n_clips = max(sum(orders.shape[1] for _, orders in draws) for draws in drawn.values())
+    n_clips = max(sum(orders.shape[1] for _, orders in each) for each in drawn.values())
     parts = list(run(tasks(), n_drawn * n_clips * columns.n_voxels))
     whole = side_by_side([own for own, _ in parts]) if anew else mean_scores(known)
     tests = [tested for _, tested in parts]
@@ -115,20 +118,13 @@ def gather(
     return Evidence(columns, whole, p, p_familywise, null)
 
 
-def _draws(cohort: Scored, split: str, settings: Scores) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """A split's bootstrap resamples, those that its candidates were scored in, then its random orders of clips."""
-    n_clips, rng = len(cohort.clips[split]), generator(settings.seed, *cohort.names(split))
-    resamples = metrics.resampled_clips(n_clips, settings.n_bootstraps, rng)
-    return resamples, permuted_clips([n_clips], settings.n_permutations, rng)
-
-
 def _together(
-    draws: Sequence[tuple[NDArray[np.float64], NDArray[np.int32]]],
+    found: Sequence[tuple[NDArray[np.float64], NDArray[np.int32]]],
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.int32]]:
     """The resamples of each stratum, and the orders of all strata's clips, each stratum's within itself."""
-    starts = np.cumsum([0, *(own.shape[1] for _, own in draws[:-1])])
-    orders = np.concatenate([start + own for start, (_, own) in zip(starts, draws)], axis=1).astype(np.int32)
-    return [drawn for drawn, _ in draws], orders
+    starts = np.cumsum([0, *(own.shape[1] for _, own in found[:-1])])
+    orders = np.concatenate([start + own for start, (_, own) in zip(starts, found)], axis=1).astype(np.int32)
+    return [resamples for resamples, _ in found], orders
 
 
 def _taken(candidates: Candidates, stratum: Stratum, measure: metrics.Measure) -> SpaceScore | None:
