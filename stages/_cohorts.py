@@ -8,10 +8,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import _splits
 from _inputs import Run
 from cinevox.fitting import prediction_store
 from cinevox.fitting.prediction_store import Index
 from cinevox.measured import response_store
+from cinevox.measured.cohorts import Cohort
+
+
+def require_enough(run: Run, cohorts: Iterable[Cohort]) -> None:
+    """Require that every cohort saw enough clips of each part, before any training."""
+    for cohort in cohorts:
+        cohort.partition(_splits.partitions(run)[0], run.params.splits.n_folds)
 
 
 def measured(run: Run, index: Index, splits: Iterable[str]) -> dict[tuple[str, str], NDArray[np.float32]]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from _cli import Run
 from cinevox.files import io
-from cinevox.measured.cohorts import Cohort
 from cinevox.statistics import splits
 
 
@@ -22,12 +19,6 @@ def groups(run: Run) -> NDArray[np.intp] | None:
 def split(run: Run) -> splits.Split:
     """The clips that train, validate and test."""
     return splits.split(*run.n_clips(), run.params.splits, groups(run))
-
-
-def require_enough(run: Run, cohorts: Iterable[Cohort]) -> None:
-    """Require that every cohort saw enough clips of each part, before any training."""
-    for cohort in cohorts:
-        cohort.partition(partitions(run)[0], run.params.splits.n_folds)
 
 
 def partitions(run: Run) -> tuple[splits.Partition, ...]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+import _cohorts
 import _splits
 from _inputs import Run, stage
 from cinevox.files import io
@@ -18,11 +19,10 @@ def main(run: Run) -> None:
     sidecar = io.read_json(folder / "base.json")
     activations = io.read_array(folder / f"{sidecar['layer']}.npy", (sum(run.n_clips()), base.n_frames, None))
     head, cohorts, parts = run.params.heads[row.regressor], run.cohorts(row.track), _splits.split(run)
-    _splits.require_enough(run, cohorts)
+    _cohorts.require_enough(run, cohorts)
     blocks = [block for cohort in cohorts for block in cohort.blocks]
     settings.check_repetitions(min(responses.trials(row.track, *block).values.shape[1] for block in blocks))
-    columns: list[Block] = []
-    trained, clips, best = [], [], -np.inf
+    columns, trained, clips, best = list[Block](), [], [], -np.inf
     for cohort in cohorts:
         measured, own = responses.means(row.track, cohort.blocks)
         seen, shown = cohort.split(parts), activations if cohort.rows is None else activations[cohort.rows]

@@ -215,6 +215,12 @@ BAD = {
     ),
     "a trial twice": (table(TRIALS, first_line_again), "trials_tables", "trial_twice", "line 42: 0"),
     "no number": (cell(TRIALS, 3, "trial", "x"), "trials_tables", "bad_trial", "line 5: x"),
+    "counted from 1": (
+        table(TRIALS, lambda t: t.assign(trial=[str(int(n) + 1) for n in t["trial"]])),
+        "trials_tables",
+        "bad_trial",
+        "line 41: 40",
+    ),
     "no session": (cell(TRIALS, 0, "session", "n/a"), "trials_tables", "without_session", "line 2"),
     "exclude": (
         table(TRIALS, lambda t: t.assign(exclude="maybe")),

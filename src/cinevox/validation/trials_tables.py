@@ -157,7 +157,7 @@ def _betas(own: Subject, folder: Path) -> tuple[Row, dict[int, int]]:
     if row["bad_sidecar"] is None:
         row["bad_scale"] = scale_fault(opened.dtype, sidecar.scale)
         row["bad_grid"] = None if opened.grid is None else grid_fault(opened.grid, sidecar)
-    if opened.shape != (n_trials, n_units):
+    if opened.shape != (n_trials, n_units) or np.any(own.trials.rows >= n_trials):
         return row, {}
     row["other_places"] = _other_places(own, opened.places)
     try:

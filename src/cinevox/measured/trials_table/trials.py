@@ -74,7 +74,7 @@ class Trials:
         again = pd.Series([f"{key} repetition {n}" for key, n in zip(stimuli, repetition)], frame.index, dtype=object)
         return {
             "fault": self.table.fault,
-            "bad_trial": told_where(trial, self.rows < 0),
+            "bad_trial": told_where(trial, (self.rows < 0) | (self.rows >= len(frame))),
             "trial_twice": told_where(trial, pd.Series(self.rows).duplicated() & (self.rows >= 0)),
             "written_otherwise": told(
                 (int(line), f"{key}, {as_other[_bare(key)]} in stimuli.tsv") for line, key in stimuli[padded].items()
