@@ -166,6 +166,7 @@ def run_stage(name: str, settings: params.Params, paths: Paths, changes: dict[st
     step, _, instance = name.partition("@")
     script = load(step)
     for what, replacement in (changes or {}).items():
+        assert hasattr(script, what), f"{step} has no {what}"
         setattr(script, what, replacement)
     with parallel.context(settings.parallel):
         script.main(Run(step, instance, settings, paths, logging.getLogger(name)))

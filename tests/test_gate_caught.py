@@ -83,13 +83,13 @@ def test_predictions_made_from_test_responses_fail_as_implausible(changed):
 
 
 def leaked(what):
-    """`principal_components` whose scaler, or scaler and PCA, see every clip."""
+    """`reduced` whose scaler, or scaler and PCA, see every clip."""
 
-    def components(features, train, n_components, **how):
+    def components(space, features, train, settings):
         if what == "all":
-            return reduction.principal_components(features, np.arange(len(features)), n_components, **how)
+            return reduction.reduced(space, features, np.arange(len(features)), settings)
         scaled = (features - features.mean(axis=0)) / features.std(axis=0)
-        return reduction.principal_components(scaled, train, n_components, **how | {"min_spread": None})
+        return reduction.reduced(space, scaled, train, settings.model_copy(update={"min_spread": None}))
 
     return components
 
@@ -97,7 +97,7 @@ def leaked(what):
 @pytest.mark.parametrize(("what", "column"), [("all", "mean"), ("scaler", "variance_off")])
 def test_leaked_scaling_fails_by_the_checks(changed, what, column):
     """Scores may fall or stay: the leak is seen in components that are no z-scores of the training clips."""
-    changed.run(reduction={"principal_components": leaked(what)})
+    changed.run(reduction={"reduced": leaked(what)})
     assert scores(changed.judged(), "regressed") == set()
     with pytest.raises(InputError, match=f"components: expected: .*{column} "):
         changed.stage("checks")

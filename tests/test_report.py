@@ -253,6 +253,7 @@ def read_as_made(monkeypatch):
     monkeypatch.setattr(response_store, "read", lambda folder: response_store.Converted(folder, {}, study))
     monkeypatch.setattr(sources, "_anatomy", lambda *_: None)
     monkeypatch.setattr(sources, "_places", lambda _: {})
+    monkeypatch.setattr(sources.truth, "is_simulated", lambda _: False)  # whatever data lie in this repository
 
 
 def test_rows_that_other_versions_of_packages_made_are_named(tmp_path, monkeypatch):
