@@ -281,7 +281,8 @@ def test_a_study_of_images_that_are_not_here_is_fitted_to_brought_features(tmp_p
     document["networks"] = {"mine": asked(path).model_dump(mode="json")}
     document["dataset"] |= trials_study.wanted("study").model_dump(mode="json") | {"tracks": ["mini"]}
     document["reduction"]["n_components"], document["frames"]["counts"] = 3, [1]
-    document["splits"]["validation_fraction"], document["report"]["subject"] = 0.4, "sub-01"
+    document["splits"] |= {"validation_fraction": 0.4, "n_folds": 2}  # 5 stimuli of a subject make two folds
+    document["report"]["subject"] = "sub-01"
     paths = Paths()
     paths.params.write_text(yaml.safe_dump(document, sort_keys=False))
     settings = params.load(paths.params)
